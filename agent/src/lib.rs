@@ -1,0 +1,1 @@
+//! The HIDPS agent: streams a host's log events and applies its desired state.

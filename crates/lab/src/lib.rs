@@ -1,0 +1,1 @@
+//! Hosts in network namespaces and the processes of a whole HIDPS world, for dev, demo, tests and benches.

@@ -1,0 +1,1 @@
+//! A Supabase-compatible subset on one machine, for development and tests.

@@ -1,0 +1,1 @@
+//! A Supabase Realtime client made for reconcilers.

@@ -1,0 +1,172 @@
+//! What a host should be: the desired document as it travels, and the value it stands for.
+//! Whole values only: there is no "add" and no "remove", and an absent entry means absent.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits::{MAX_PATH_BYTES, MAX_WATCHED_PATHS};
+
+/// The desired state of one agent as the database composes it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DesiredDocument {
+    /// The firewall: on, off, or null for unmanaged.
+    pub firewall_enabled: Option<bool>,
+    /// The paths to watch, as people wrote them.
+    #[serde(default)]
+    pub monitored_files: Vec<String>,
+}
+
+/// The desired state of one agent as a valid value.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Desired {
+    /// What the firewall should be.
+    pub firewall: FirewallIntent,
+    /// The paths to watch.
+    pub watched: BTreeSet<WatchPath>,
+}
+
+impl Desired {
+    /// Reads a document; paths that cannot be watched are set apart, each with its reason.
+    #[must_use]
+    pub fn from_document(document: &DesiredDocument) -> (Self, Vec<RefusedPath>) {
+        let mut desired = Self {
+            firewall: document.firewall_enabled.into(),
+            ..Self::default()
+        };
+        let mut refused = Vec::new();
+        for path in &document.monitored_files {
+            let parsed = WatchPath::parse(path);
+            match parsed {
+                Ok(_) if desired.watched.len() >= MAX_WATCHED_PATHS => {
+                    refused.push(RefusedPath::new(path, PathError::TooMany));
+                }
+                Ok(path) => {
+                    desired.watched.insert(path);
+                }
+                Err(error) => refused.push(RefusedPath::new(path, error)),
+            }
+        }
+        (desired, refused)
+    }
+}
+
+/// What the firewall of a host should be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum FirewallIntent {
+    /// Nobody has decided: the agent leaves the host's firewall alone.
+    #[default]
+    Unmanaged,
+    /// Our table is loaded.
+    On,
+    /// Our table is absent.
+    Off,
+}
+
+impl From<Option<bool>> for FirewallIntent {
+    fn from(column: Option<bool>) -> Self {
+        match column {
+            None => Self::Unmanaged,
+            Some(true) => Self::On,
+            Some(false) => Self::Off,
+        }
+    }
+}
+
+/// An absolute path without `.`, `..` or empty components, safe to watch as it stands.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct WatchPath(String);
+
+impl WatchPath {
+    /// Checks a path.
+    ///
+    /// # Errors
+    /// Says which rule the path breaks; nothing is repaired silently.
+    pub fn parse(path: &str) -> Result<Self, PathError> {
+        if path.len() > MAX_PATH_BYTES {
+            return Err(PathError::TooLong);
+        }
+        if path.contains('\0') {
+            return Err(PathError::Nul);
+        }
+        let Some(rest) = path.strip_prefix('/') else {
+            return Err(PathError::NotAbsolute);
+        };
+        if rest.is_empty() {
+            return Err(PathError::Root);
+        }
+        let is_plain = |part: &str| !matches!(part, "" | "." | "..");
+        if rest
+            .strip_suffix('/')
+            .unwrap_or(rest)
+            .split('/')
+            .all(is_plain)
+        {
+            Ok(Self(path.trim_end_matches('/').to_owned()))
+        } else {
+            Err(PathError::NotNormal)
+        }
+    }
+
+    /// The path.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for WatchPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why a path cannot be watched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum PathError {
+    /// It does not begin with `/`.
+    #[error("is not absolute; it must begin with /")]
+    NotAbsolute,
+    /// It is `/` itself.
+    #[error("is the root directory; name a file or directory below it")]
+    Root,
+    /// It has a `.`, `..` or empty component.
+    #[error("has a component that is empty, . or ..; write the path without them")]
+    NotNormal,
+    /// It contains a NUL byte.
+    #[error("contains a NUL byte")]
+    Nul,
+    /// It is longer than [`MAX_PATH_BYTES`].
+    #[error("is longer than {MAX_PATH_BYTES} bytes")]
+    TooLong,
+    /// The agent already watches [`MAX_WATCHED_PATHS`] paths.
+    #[error("is beyond the first {MAX_WATCHED_PATHS} paths of this agent")]
+    TooMany,
+}
+
+/// A path of a document that cannot be watched, cut to a printable length.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RefusedPath {
+    /// The path, its control characters replaced, at most 128 characters.
+    pub path: String,
+    /// What is wrong with it.
+    pub error: PathError,
+}
+
+impl RefusedPath {
+    fn new(path: &str, error: PathError) -> Self {
+        let printable = |c: char| {
+            if c.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        };
+        Self {
+            path: path.chars().take(128).map(printable).collect(),
+            error,
+        }
+    }
+}

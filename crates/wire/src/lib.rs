@@ -1,0 +1,40 @@
+//! The protocol between agents, the daemon and viewers: its types, limits and text form.
+//! It never does I/O, reads a clock or holds a connection.
+//!
+//! Every frame is one WebSocket text frame with one JSON object whose `type` names a variant of a
+//! closed enum; unknown types and unknown fields are refused. An agent's frames carry no agent
+//! id: who speaks is known from the connection. `docs/protocol.md` has the contract with examples.
+
+mod agent_frame;
+mod condition;
+mod connect;
+mod daemon_frame;
+mod decode;
+mod desired;
+mod enroll;
+mod ids;
+mod limits;
+mod log_event;
+mod question;
+mod text;
+mod viewer_frame;
+
+pub use agent_frame::{AgentFrame, Applied, EventBatch, Hello, Status, Usage};
+pub use condition::{AgentCondition, ConditionStatus, FacetCondition};
+pub use connect::{
+    CONNECT_PATH, ConnectClaim, HEADER_AGENT, HEADER_NONCE, HEADER_SIGNATURE, HEADER_TIMESTAMP,
+};
+pub use daemon_frame::{Apply, DaemonFrame, RetryAdvice, Welcome};
+pub use decode::{DecodeError, decode, encode, frame_type};
+pub use desired::{Desired, DesiredDocument, FirewallIntent, PathError, RefusedPath, WatchPath};
+pub use enroll::{EnrollRequest, EnrollResponse, Enrollment};
+pub use ids::{AgentId, ContentHash, Generation};
+pub use limits::{
+    MAX_AGENT_FRAME_BYTES, MAX_DAEMON_FRAME_BYTES, MAX_EVENT_FIELDS, MAX_EVENT_TEXT_BYTES,
+    MAX_EVENTS_PER_BATCH, MAX_PATH_BYTES, MAX_VIEWER_FRAME_BYTES, MAX_WATCHED_PATHS,
+    PROTOCOL_VERSION,
+};
+pub use log_event::{EventKind, FieldValue, Fields, LogEvent};
+pub use question::{Answer, FirewallRule, Question};
+pub use text::Text;
+pub use viewer_frame::{Refusal, StreamFrame, ViewerFrame};

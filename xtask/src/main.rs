@@ -1,0 +1,2 @@
+//! Repository tasks behind cargo x.
+fn main() {}
