@@ -1,5 +1,8 @@
 -- What a Supabase project provides before the first migration of ours, on a plain Postgres 15 to 18.
 -- It never holds a table or rule of HIDPS, and it may be run again over its own result.
+--
+-- @supabase/lite replaces auth.uid() and its siblings at each start by versions that see only the
+-- one-variable-per-claim form; run this file again once it is ready, and both forms work.
 
 -- Roles ---------------------------------------------------------------------------------------
 

@@ -1,0 +1,62 @@
+-- Forgetting: resolved alerts, what hangs on them, and spent tokens, after an organization's
+-- retention. Open alerts are never forgotten.
+
+-- One bounded step; a caller repeats it until it returns 0, so that no transaction grows long.
+create function public.purge(default_days integer default 30, max_rows integer default 5000)
+returns integer
+language plpgsql volatile security definer set search_path = '' as $$
+declare
+  n_alerts integer;
+  n_occurrences integer;
+  n_tokens integer;
+begin
+  if default_days < 1 or max_rows < 1 then
+    raise exception using errcode = '22023', message = 'default_days and max_rows start at 1';
+  end if;
+
+  delete from public.alerts where id in (
+    select al.id from public.alerts al
+    join public.agents a on a.id = al.agent_id
+    join public.organizations o on o.id = a.org_id
+    where al.resolved
+      and al.resolved_at < now() - make_interval(
+        days => private.setting_number(o.settings, 'retention_days', default_days)::integer
+      )
+    limit max_rows
+  );
+  get diagnostics n_alerts = row_count;
+
+  -- Ids are remembered only against repeats, and a spool does not live this long.
+  delete from private.alert_occurrences where occurrence_id in (
+    select occurrence_id from private.alert_occurrences
+    where recorded_at < now() - make_interval(days => default_days)
+    limit max_rows
+  );
+  get diagnostics n_occurrences = row_count;
+
+  delete from public.agent_tokens where id in (
+    select id from public.agent_tokens
+    where coalesce(revoked_at, expires_at) < now() - make_interval(days => default_days)
+    limit max_rows
+  );
+  get diagnostics n_tokens = row_count;
+
+  return n_alerts + n_occurrences + n_tokens;
+end
+$$;
+
+revoke all on function public.purge(integer, integer) from public, anon, authenticated;
+grant execute on function public.purge(integer, integer) to service_role;
+
+-- With pg_cron the database does it by itself, every hour; without it, the daemon calls purge().
+do $$
+begin
+  if exists (select from pg_available_extensions where name = 'pg_cron') then
+    create extension if not exists pg_cron;
+    perform cron.schedule('hidps-purge', '17 * * * *', 'select public.purge()');
+  end if;
+exception when others then
+  -- Present but not preloaded, or not allowed to this role.
+  raise notice 'pg_cron is not usable here (%), so the daemon has to call purge()', sqlerrm;
+end
+$$;
