@@ -1,2 +1,80 @@
-//! Repository tasks behind cargo x.
-fn main() {}
+//! Repository tasks behind `cargo x`: checks, tests, set-up, and the doors to the local stack.
+//! It never links what it starts: `dev`, `demo` and `bench` are programs of `hidps-lab`, built
+//! when asked for, so that `cargo x check` is ready within seconds of a clone.
+#![expect(
+    clippy::print_stdout,
+    reason = "a task's report is its output; there is no log to write to"
+)]
+
+mod check;
+mod lab;
+mod program;
+mod report;
+mod setup;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Tasks of this repository.
+#[derive(Parser)]
+#[command(name = "cargo x", bin_name = "cargo x")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Check format, lints, documentation, dependencies and the rules of the house.
+    Check,
+    /// Check the rules of the house only: import table, file length, names, reasons.
+    Tidy,
+    /// Run every test; with arguments, run `cargo test` with them and nothing else.
+    Test {
+        /// Arguments for `cargo test`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Find or install the programs that tests and the local stack need.
+    Setup,
+    /// Run the whole product on this machine until Ctrl-C.
+    Dev {
+        /// Arguments for the program.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Run the main story without a person and print what was observed (`--json` for machines).
+    Demo {
+        /// Arguments for the program.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Run all benchmarks, or those named (`--json` for machines).
+    Bench {
+        /// Arguments for the program.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().task {
+        Task::Check => Ok(check::run()),
+        Task::Tidy => tidy::run(),
+        Task::Test { args } => Ok(test::run(&args)),
+        Task::Setup => setup::run(),
+        Task::Dev { args } => lab::run("dev", lab::Profile::Debug, &args),
+        Task::Demo { args } => lab::run("demo", lab::Profile::Debug, &args),
+        Task::Bench { args } => lab::run("bench", lab::Profile::Release, &args),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            println!("cargo x: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! The doors to `hidps-lab`: builds its program and what that starts, then becomes it.
+//! It never stays between the terminal and the program: Ctrl-C must reach the one that cleans up.
+
+use std::os::unix::process::CommandExt;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::program::{build_directory, cargo, program, succeed};
+use crate::setup;
+
+/// How the programs are built.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// Quick to build.
+    Debug,
+    /// Fit to be measured.
+    Release,
+}
+
+/// Builds a program of `hidps-lab` with the daemon and the agent, and becomes it.
+///
+/// # Errors
+/// When something needed is missing or the build fails; otherwise it does not return.
+pub(crate) fn run(name: &str, profile: Profile, args: &[String]) -> Result<ExitCode> {
+    setup::ensure()?;
+    let mut build = cargo();
+    build.args(["build", "--quiet", "--bins"]);
+    build.args(["-p", "hidps", "-p", "hidps-agent", "-p", "hidps-lab"]);
+    if profile == Profile::Release {
+        build.arg("--release");
+    }
+    succeed(&mut build)?;
+    let directory = match profile {
+        Profile::Debug => build_directory()?,
+        Profile::Release => build_directory()?.with_file_name("release"),
+    };
+    let path = directory.join(name);
+    if !path.exists() {
+        bail!("hidps-lab has no program {name}");
+    }
+    Err(program(path).args(args).exec().into())
+}

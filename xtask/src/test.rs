@@ -1,0 +1,65 @@
+//! `cargo x test`: the one test command; sets up what is missing and runs every kind of test.
+//! It never passes over a kind silently: what cannot run here is listed with the reason.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::program::{build_directory, capture, cargo, program, repository_root, succeed};
+use crate::report::Report;
+use crate::setup;
+
+/// Runs all tests, or `cargo test` with the given arguments.
+pub(crate) fn run(args: &[String]) -> ExitCode {
+    let mut report = Report::default();
+    report.step("set-up", setup::ensure);
+    report.step("programs", build_programs);
+    if !args.is_empty() {
+        report.step("cargo test", || succeed(cargo().arg("test").args(args)));
+        return report.finish();
+    }
+    report.step("workspace", || {
+        succeed(cargo().args(["test", "--quiet", "--workspace"]))
+    });
+    run_sql_tests(&mut report);
+    run_rule_tests(&mut report);
+    report.step("fuzz corpora", replay_corpora);
+    report.finish()
+}
+
+/// Tests of the whole start these programs, so they must be as new as the tests.
+fn build_programs() -> Result<()> {
+    succeed(cargo().args(["build", "--quiet", "--workspace", "--bins"]))
+}
+
+fn run_sql_tests(report: &mut Report) {
+    let script = repository_root().join("supabase/tests/run.sh");
+    if !script.exists() {
+        report.skip("database", "supabase/tests/run.sh is not there");
+        return;
+    }
+    report.step("database", || succeed(&mut program(script)));
+}
+
+fn run_rule_tests(report: &mut Report) {
+    let daemon = build_directory().map(|directory| directory.join("hidpsd"));
+    let Ok(daemon) = daemon else {
+        report.skip("rules", "hidpsd was not built");
+        return;
+    };
+    if capture(program(&daemon).args(["rules", "--help"])).is_err() {
+        report.skip("rules", "hidpsd has no subcommand rules");
+        return;
+    }
+    report.step("rules", || {
+        succeed(program(&daemon).args(["rules", "test", "detection-rules"]))
+    });
+}
+
+/// The corpora live outside the workspace, with the fuzz targets; replaying them needs no nightly.
+fn replay_corpora() -> Result<()> {
+    let directory = build_directory()?.with_file_name("fuzz");
+    let mut replay = cargo();
+    replay.args(["test", "--quiet", "--manifest-path", "fuzz/Cargo.toml"]);
+    succeed(replay.arg("--target-dir").arg(directory))
+}
