@@ -1,0 +1,8 @@
+//! Feeds arbitrary bytes to the target `wire_viewer_frame`; `cargo +nightly fuzz run wire_viewer_frame`.
+#![cfg_attr(fuzzing, no_main)]
+
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| hidps_fuzz::wire_viewer_frame(data));
+
+#[cfg(not(fuzzing))]
+fn main() {}

@@ -1,0 +1,100 @@
+//! The bodies of the fuzz targets: each takes any bytes and panics only if a promise is broken.
+//! They never touch a file or a socket; `tests/replay.rs` runs them over the committed corpora.
+
+use hidps_wire::{
+    AgentFrame, DaemonFrame, EventBatch, MAX_AGENT_FRAME_BYTES, MAX_DAEMON_FRAME_BYTES,
+    MAX_VIEWER_FRAME_BYTES, StreamFrame, ViewerFrame, WatchPath, decode, encode, frame_type,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A fuzz target by name.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets; each has a file in `fuzz_targets` and a directory in `corpus`.
+pub const TARGETS: [Target; 5] = [
+    ("watch_path", watch_path),
+    ("wire_agent_frame", wire_agent_frame),
+    ("wire_daemon_frame", wire_daemon_frame),
+    ("wire_event_batch", wire_event_batch),
+    ("wire_viewer_frame", wire_viewer_frame),
+];
+
+/// Frames of agents: refused or stable.
+pub fn wire_agent_frame(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    is_stable::<AgentFrame>(text, MAX_AGENT_FRAME_BYTES);
+    let _ = frame_type(text);
+}
+
+/// Frames of the daemon to agents: refused or stable.
+pub fn wire_daemon_frame(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data) {
+        is_stable::<DaemonFrame>(text, MAX_DAEMON_FRAME_BYTES);
+    }
+}
+
+/// Batches of events, which borrow from their text: refused or stable, as batch and for viewers.
+pub fn wire_event_batch(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let Ok(batch) = decode::<EventBatch<'_>>(text, MAX_AGENT_FRAME_BYTES) else {
+        return;
+    };
+    let once = encode(&batch);
+    let again: EventBatch<'_> = decode(&once, usize::MAX).expect("our own text is read");
+    assert_eq!(encode(&again), once, "the text form is stable");
+    for event in batch.events {
+        let within = event.is_within_limits();
+        let owned = event.into_owned();
+        assert_eq!(owned.is_within_limits(), within, "owning changes no length");
+    }
+}
+
+/// Frames between viewers and the daemon: refused or stable.
+pub fn wire_viewer_frame(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    is_stable::<ViewerFrame>(text, MAX_VIEWER_FRAME_BYTES);
+    if let Ok(frame) = decode::<StreamFrame<'_>>(text, MAX_DAEMON_FRAME_BYTES) {
+        let once = encode(&frame);
+        let again: StreamFrame<'_> = decode(&once, usize::MAX).expect("our own text is read");
+        assert_eq!(encode(&again), once, "the text form is stable");
+    }
+}
+
+/// Paths to watch: refused, or absolute, normal and unchanged by a second look.
+pub fn watch_path(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let Ok(path) = WatchPath::parse(text) else {
+        return;
+    };
+    assert!(path.as_str().starts_with('/'), "it is absolute");
+    assert!(!path.as_str().contains('\0'), "it has no NUL");
+    let mut parts = path.as_str().split('/').skip(1);
+    assert!(
+        parts.all(|part| !matches!(part, "" | "." | "..")),
+        "it is normal"
+    );
+    assert_eq!(
+        WatchPath::parse(path.as_str()).as_ref(),
+        Ok(&path),
+        "it stays"
+    );
+}
+
+/// A frame that is read has a text form that is read as the same frame.
+fn is_stable<T: DeserializeOwned + Serialize>(text: &str, limit: usize) {
+    let Ok(frame) = decode::<T>(text, limit) else {
+        return;
+    };
+    let once = encode(&frame);
+    let again: T = decode(&once, usize::MAX).expect("our own text is read");
+    assert_eq!(encode(&again), once, "the text form is stable");
+}
