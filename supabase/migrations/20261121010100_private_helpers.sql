@@ -66,6 +66,24 @@ language sql immutable set search_path = '' as $$
   select coalesce((settings ->> key)::numeric, fallback)
 $$;
 
+-- A JSON argument as the caller meant it. @supabase/lite 0.10 on a Postgres server sends the text of
+-- the document inside a JSON string; PostgREST sends the document.
+create function private.json_argument(value jsonb) returns jsonb
+language sql immutable set search_path = '' as $$
+  select case jsonb_typeof(value) when 'string' then (value #>> '{}')::jsonb else value end
+$$;
+
+-- Refuses with a code of our choice and an HTTP status that fits it. PostgREST answers 500 to a
+-- plain P0002, which a caller would rightly retry.
+create function private.refuse(code text, status integer, message text) returns void
+language plpgsql immutable set search_path = '' as $$
+begin
+  raise sqlstate 'PGRST' using
+    message = json_build_object('code', code, 'message', message)::text,
+    detail = json_build_object('status', status, 'headers', json_build_object())::text;
+end
+$$;
+
 -- Tells the daemon over a private Broadcast topic that there is something to look at. It is a hint:
 -- whatever goes wrong here, including a project without Realtime, must not fail the writer.
 create function private.hint_daemon(event text, payload jsonb) returns void

@@ -102,7 +102,7 @@ declare
   fault text := private.path_fault(new.file_path);
 begin
   if fault is not null then
-    raise exception using errcode = '23514', constraint = 'file_path_is_watchable',
+    raise exception using errcode = '22023',
       message = format('file_path %s: %s', fault, quote_nullable(left(new.file_path, 128)));
   end if;
   return new;
@@ -181,7 +181,7 @@ begin
   group by m.agent_id having count(*) > 1000
   limit 1;
   if crowded is not null then
-    raise exception using errcode = '54000',
+    raise exception using errcode = '22023',
       message = format('agent %s would watch more than 1000 paths', crowded),
       hint = 'Remove paths, or watch a directory instead of its files.';
   end if;

@@ -64,13 +64,15 @@ returns table (id uuid, occurrences integer, is_new boolean)
 language plpgsql volatile security definer set search_path = '' as $$
 #variable_conflict use_column
 declare
+  given jsonb;
   a record;
   raised record;
   fresh_id uuid := gen_random_uuid();
 begin
-  perform private.check_alert(alert);
   begin
-    select * into strict a from jsonb_to_record(alert) as r (
+    given := private.json_argument(alert);
+    perform private.check_alert(given);
+    select * into strict a from jsonb_to_record(given) as r (
       occurrence_id uuid, agent_id uuid, fingerprint text, rule_id text, title text,
       message text, alert_type text, severity smallint, risk integer, evidence jsonb,
       explanation jsonb, occurred_at timestamptz, count integer
@@ -246,7 +248,7 @@ begin
       end
   where id = p_id and status = 'sending';
   if not found and not exists (select from public.alert_notifications where id = p_id) then
-    raise exception using errcode = 'P0002', message = format('there is no notification %s', p_id);
+    raise exception using errcode = '22023', message = format('there is no notification %s', p_id);
   end if;
 end
 $$;

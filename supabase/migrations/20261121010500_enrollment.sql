@@ -60,7 +60,7 @@ create trigger stamp_token_revocation before update of revoked_at on public.agen
 
 -- Tokens --------------------------------------------------------------------------------------
 
--- Counts one use of a valid token, or raises 28000. Without the right secret the answer is always
+-- Counts one use of a valid token, or refuses with 28000. Without the right secret the answer is always
 -- the same; with it, the person holds the token and may know what became of it.
 create function private.use_token(token text, agent public.agents) returns void
 language plpgsql security definer set search_path = '' as $$
@@ -86,9 +86,10 @@ begin
     fault := 'is used up';
   end if;
   if fault is not null then
-    raise exception using errcode = '28000',
-      message = format('the enrollment token %s; create a new one for this agent''s organization '
-        'and enroll again with it', fault);
+    perform private.refuse('28000', 403, format(
+      'the enrollment token %s; create a new one for this agent''s organization and enroll again '
+      'with it', fault
+    ));
   end if;
   update public.agent_tokens k
   set uses = k.uses + 1, last_used_at = now()
@@ -152,9 +153,9 @@ begin
   end if;
   select k.* into held from public.agent_keys k where k.agent_id = agent;
   if held.status = 'pending' or coalesce(held.waiting_key, key) <> key then
-    raise exception using errcode = '28000',
-      message = 'another key is already waiting for this agent; ask an admin to decide about it, '
-        'or enroll with a token';
+    perform private.refuse('28000', 403,
+      'another key is already waiting for this agent; ask an admin to decide about it, or enroll '
+      'with a token');
   end if;
   update public.agent_keys k
   set waiting_key = key, waiting_hostname = host, waiting_since = coalesce(k.waiting_since, now())
@@ -177,8 +178,9 @@ begin
   -- Enrollments of one agent come one after the other; telemetry's foreign keys are not blocked.
   select a.* into agent from public.agents a where a.id = p_agent_id for no key update;
   if not found then
-    raise exception using errcode = 'P0002',
-      message = format('there is no agent %s; check the id, or create the agent first', p_agent_id);
+    perform private.refuse('P0002', 404, format(
+      'there is no agent %s; check the id, or create the agent first', p_agent_id
+    ));
   end if;
   select k.* into held from public.agent_keys k where k.agent_id = p_agent_id;
   if held.public_key = key and held.status = 'admitted' then
@@ -191,8 +193,8 @@ begin
   elsif held.public_key = key and held.status = 'pending' then
     return 'pending';
   elsif held.public_key = key then
-    raise exception using errcode = '28000',
-      message = 'this key was revoked; enroll with a token, or ask an admin to admit it again';
+    perform private.refuse('28000', 403,
+      'this key was revoked; enroll with a token, or ask an admin to admit it again');
   elsif held.agent_id is null and private.is_in_first_use(agent) then
     perform private.admit_key(p_agent_id, key, host);
   else

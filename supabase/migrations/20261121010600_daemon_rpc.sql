@@ -25,8 +25,10 @@ language sql stable security definer set search_path = '' as $$
 $$;
 
 -- The elements of a JSON array of objects, or 22023.
-create function private.report_elements(reports jsonb) returns setof jsonb
+create function private.report_elements(given jsonb) returns setof jsonb
 language plpgsql immutable set search_path = '' as $$
+declare
+  reports jsonb := private.json_argument(given);
 begin
   if jsonb_typeof(reports) is distinct from 'array'
      or jsonb_path_exists(reports, '$[*] ? (@.type() != "object")') then

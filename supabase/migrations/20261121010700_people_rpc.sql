@@ -51,7 +51,7 @@ begin
     select count(*) from public.organization_members m
     where m.user_id = person and m.role = 'owner'
   ) >= 100 then
-    raise exception using errcode = '54000', message = 'you already own 100 organizations';
+    raise exception using errcode = '22023', message = 'you already own 100 organizations';
   end if;
   insert into public.organizations (name) values (register_organization.name) returning id into org;
   insert into public.organization_members (org_id, user_id, role) values (org, person, 'owner');
@@ -85,7 +85,7 @@ begin
   if agent is not null and not exists (
     select from public.agents a where a.id = agent and a.org_id = org
   ) then
-    raise exception using errcode = 'P0002',
+    raise exception using errcode = '22023',
       message = format('there is no agent %s in this organization', agent);
   end if;
   if expires_in is null or expires_in <= interval '0' or expires_in > interval '366 days' then
