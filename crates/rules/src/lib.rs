@@ -1,1 +1,48 @@
-//! A Sigma rule engine: events in, matches out, no clock and no I/O.
+//! A Sigma rule engine: events in, matches out.
+//! It never reads a clock, a file or a socket; text and times come in as arguments.
+//!
+//! [`RuleSet::compile`] turns YAML texts into rules and refuses, with file, line and column, what
+//! it cannot honour. [`Engine::observe`] tries them on one [`Event`] and hands out each [`Match`].
+//! Correlation windows are kept apart by [`Scope`] and bounded by [`Limits`]; [`Engine::replace`]
+//! changes the rules under running windows. [`run_tests`] runs the tests that stand beside rules.
+
+mod condition;
+mod correlate;
+mod correlation;
+mod counters;
+mod document;
+mod engine;
+mod event;
+mod expression;
+mod fault;
+mod fold;
+mod found;
+mod glob;
+mod limits;
+mod matcher;
+mod metadata;
+mod modifier;
+mod network;
+mod number;
+mod pattern;
+mod resolve;
+mod routing;
+mod rule_set;
+mod rule_test;
+mod selection;
+mod value;
+mod view;
+mod window;
+mod window_store;
+mod yaml;
+
+pub use counters::{Counters, RuleCounters};
+pub use engine::Engine;
+pub use event::{Event, LogSource, Scope, Value};
+pub use fault::RuleError;
+pub use found::{Match, Window};
+pub use limits::Limits;
+pub use metadata::{Level, RuleInfo, Status};
+pub use rule_set::{RuleFile, RuleSet};
+pub use rule_test::{TEST_SUFFIX, TestFailure, TestFile, run_tests};
+pub use window_store::Evictions;

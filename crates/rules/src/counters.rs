@@ -1,0 +1,41 @@
+//! Numbers an engine has counted, as plain data for metrics and reports.
+//! It never counts by itself.
+
+use std::collections::BTreeMap;
+
+use crate::window_store::Evictions;
+
+/// What an engine has counted since it was made.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Counters {
+    /// Events looked at.
+    pub events: u64,
+    /// Matches handed out.
+    pub matches: u64,
+    /// Windows held now.
+    pub windows: usize,
+    /// What was lost to bounds.
+    pub evictions: Evictions,
+    /// Matches no correlation could count because a `group-by` field was absent.
+    pub ungrouped: u64,
+    /// Per rule id what it did.
+    pub rules: BTreeMap<String, RuleCounters>,
+}
+
+impl Counters {
+    /// The suspended rules with the reason of each.
+    pub fn suspended(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.rules
+            .iter()
+            .filter_map(|(id, rule)| Some((id.as_str(), rule.suspended.as_deref()?)))
+    }
+}
+
+/// What one rule did.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct RuleCounters {
+    /// Its matches, those kept silent included.
+    pub hits: u64,
+    /// Why it is not tried any more.
+    pub suspended: Option<String>,
+}

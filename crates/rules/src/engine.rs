@@ -1,0 +1,241 @@
+//! The engine: one event in, the matches of all rules out.
+//! It never reads a clock, never does I/O and never mixes the windows of two scopes.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::correlate::Correlator;
+use crate::counters::{Counters, RuleCounters};
+use crate::event::{Event, Scope};
+use crate::found::{Match, collect_match};
+use crate::limits::Limits;
+use crate::rule_set::{Logic, Rule, RuleSet};
+use crate::view::{Scratch, View};
+
+/// Tries rules on events and remembers what correlations need.
+#[derive(Debug)]
+pub struct Engine {
+    rules: RuleSet,
+    limits: Limits,
+    tallies: Vec<Tally>,
+    correlator: Correlator,
+    scratch: Scratch,
+    /// Rules over single events that matched the event at hand.
+    hits: Vec<usize>,
+    n_events: u64,
+    n_matches: u64,
+    reports_joined_rules: bool,
+}
+
+/// What is counted for one rule.
+#[derive(Clone, Default, Debug)]
+struct Tally {
+    hits: u64,
+    suspended: Option<String>,
+}
+
+impl Engine {
+    /// An engine that has seen nothing yet.
+    #[must_use]
+    pub fn new(rules: RuleSet, limits: Limits) -> Self {
+        let n_rules = rules.rules.len();
+        Self {
+            rules,
+            limits,
+            tallies: vec![Tally::default(); n_rules],
+            correlator: Correlator::new(n_rules),
+            scratch: Scratch::default(),
+            hits: Vec::new(),
+            n_events: 0,
+            n_matches: 0,
+            reports_joined_rules: false,
+        }
+    }
+
+    /// Makes rules report that a correlation keeps silent, so that their tests can see them.
+    pub(crate) fn report_joined_rules(&mut self) {
+        self.reports_joined_rules = true;
+    }
+
+    /// Tries all rules on an event and hands every match to `on_match`.
+    ///
+    /// `now_ms` is the time of the event. Within a window time never goes back: an event from the
+    /// past counts as now, and one from before the window starts the window anew.
+    pub fn observe(
+        &mut self,
+        scope: Scope,
+        event: &Event<'_>,
+        now_ms: i64,
+        on_match: &mut dyn FnMut(Match<'_>),
+    ) {
+        self.n_events += 1;
+        self.match_event(event);
+        if self.hits.is_empty() {
+            return;
+        }
+        let Self {
+            rules,
+            tallies,
+            correlator,
+            n_matches,
+            ..
+        } = self;
+        let view = View::new(event, &self.scratch);
+        for number in &self.hits {
+            let Some(rule) = rules.rules.get(*number) else {
+                continue;
+            };
+            count_hit(tallies, *number);
+            if rule.is_reported || self.reports_joined_rules {
+                *n_matches += 1;
+                on_match(collect_match(rule, &rules.fields, view, &self.limits));
+            }
+            correlator.feed(&rule.feeds);
+        }
+        let step = Step {
+            scope,
+            now_ms,
+            event: self.n_events,
+        };
+        correlator.run(
+            rules,
+            &self.limits,
+            step,
+            view,
+            &mut |number, rule, found| {
+                count_hit(tallies, number);
+                if rule.is_reported || self.reports_joined_rules {
+                    *n_matches += 1;
+                    on_match(found);
+                }
+            },
+        );
+    }
+
+    /// Finds the rules over single events that match.
+    fn match_event(&mut self, event: &Event<'_>) {
+        self.hits.clear();
+        let bucket = self.rules.router.route(event.logsource);
+        if bucket.rules.is_empty() {
+            return;
+        }
+        self.scratch
+            .load(event, &self.rules.fields, bucket.has_keywords);
+        let view = View::new(event, &self.scratch);
+        for number in &bucket.rules {
+            let is_active = self
+                .tallies
+                .get(*number)
+                .is_some_and(|tally| tally.suspended.is_none());
+            let rule = self.rules.rules.get(*number).filter(|_| is_active);
+            if rule.is_some_and(|rule| matches_event(rule, view)) {
+                self.hits.push(*number);
+            }
+        }
+    }
+
+    /// Puts other rules in place of the present ones; windows, hits and suspensions of rules whose
+    /// content is unchanged go on.
+    pub fn replace(&mut self, rules: RuleSet) {
+        let numbers: HashMap<&str, usize> = self
+            .rules
+            .rules
+            .iter()
+            .enumerate()
+            .map(|(number, rule)| (rule.fingerprint.as_str(), number))
+            .collect();
+        let kept: Vec<Option<usize>> = rules
+            .rules
+            .iter()
+            .map(|rule| numbers.get(rule.fingerprint.as_str()).copied())
+            .collect();
+        self.tallies = kept
+            .iter()
+            .map(|old| {
+                let tally = old.and_then(|old| self.tallies.get(old));
+                tally.cloned().unwrap_or_default()
+            })
+            .collect();
+        self.correlator.keep(&kept);
+        self.rules = rules;
+    }
+
+    /// The present rules.
+    #[must_use]
+    pub fn rules(&self) -> &RuleSet {
+        &self.rules
+    }
+
+    /// Stops trying a rule, for a reason that the counters show; answers whether there is one.
+    pub fn suspend(&mut self, id: &str, reason: &str) -> bool {
+        self.set_suspended(id, Some(reason.to_owned()))
+    }
+
+    /// Tries a suspended rule again; answers whether there is one.
+    pub fn resume(&mut self, id: &str) -> bool {
+        self.set_suspended(id, None)
+    }
+
+    /// Sets or clears a suspension.
+    fn set_suspended(&mut self, id: &str, reason: Option<String>) -> bool {
+        let number = self.rules.rules.iter().position(|rule| rule.info.id == id);
+        let tally = number.and_then(|number| self.tallies.get_mut(number));
+        let is_known = tally.is_some();
+        if let Some(tally) = tally {
+            tally.suspended = reason;
+        }
+        is_known
+    }
+
+    /// Forgets the windows of a scope, for an agent that is gone for good.
+    pub fn forget(&mut self, scope: Scope) {
+        self.correlator.forget(scope);
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let rules = self.rules.rules.iter().zip(&self.tallies);
+        let mut counters = Counters {
+            events: self.n_events,
+            matches: self.n_matches,
+            windows: self.correlator.n_windows(),
+            evictions: self.correlator.evictions(),
+            ungrouped: self.correlator.n_ungrouped(),
+            rules: BTreeMap::new(),
+        };
+        for (rule, tally) in rules {
+            let counted = RuleCounters {
+                hits: tally.hits,
+                suspended: tally.suspended.clone(),
+            };
+            counters.rules.insert(rule.info.id.clone(), counted);
+        }
+        counters
+    }
+}
+
+/// What belongs to one call of `observe`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step {
+    /// Whose windows.
+    pub(crate) scope: Scope,
+    /// The time of the event.
+    pub(crate) now_ms: i64,
+    /// The running number of the event, from one.
+    pub(crate) event: u64,
+}
+
+/// Whether a rule over single events matches.
+fn matches_event(rule: &Rule, view: View<'_>) -> bool {
+    match &rule.logic {
+        Logic::Detection(detection) => detection.condition.holds(&detection.selections, view),
+        Logic::Correlation(_) => false,
+    }
+}
+
+/// Counts a match of a rule, reported or not.
+fn count_hit(tallies: &mut [Tally], number: usize) {
+    if let Some(tally) = tallies.get_mut(number) {
+        tally.hits += 1;
+    }
+}

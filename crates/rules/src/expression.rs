@@ -1,0 +1,128 @@
+//! Boolean expressions over an event: what selections and conditions compile to.
+//! It never evaluates more than is needed to decide.
+
+use crate::matcher::Matcher;
+use crate::view::{Slot, View};
+
+/// A decision over one event.
+#[derive(Clone, Debug)]
+pub(crate) enum Expression {
+    /// Every part holds; true without parts.
+    All(Vec<Self>),
+    /// Some part holds; false without parts.
+    Any(Vec<Self>),
+    /// The part does not hold.
+    Not(Box<Self>),
+    /// The selection of this number holds.
+    Selection(usize),
+    /// A test on a field, or on the whole event.
+    Item(Item),
+}
+
+/// One line of a selection: values tried on a field.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    /// What is looked at.
+    pub(crate) target: Target,
+    /// Whether every value must match, not just one.
+    pub(crate) all: bool,
+    /// Whether the outcome is turned round.
+    pub(crate) negated: bool,
+    /// The values.
+    pub(crate) matchers: Vec<Matcher>,
+}
+
+/// What an item looks at.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    /// A field by name.
+    Field(Slot, String),
+    /// The message and every string.
+    Keywords,
+}
+
+impl Expression {
+    /// Whether it holds; `selections` are those of the rule.
+    pub(crate) fn holds(&self, selections: &[Self], view: View<'_>) -> bool {
+        match self {
+            Self::All(parts) => parts.iter().all(|part| part.holds(selections, view)),
+            Self::Any(parts) => parts.iter().any(|part| part.holds(selections, view)),
+            Self::Not(part) => !part.holds(selections, view),
+            Self::Selection(index) => selections
+                .get(*index)
+                .is_some_and(|selection| selection.holds(&[], view)),
+            Self::Item(item) => item.holds(view),
+        }
+    }
+
+    /// Whether some part searches the whole event.
+    pub(crate) fn has_keywords(&self) -> bool {
+        match self {
+            Self::All(parts) | Self::Any(parts) => parts.iter().any(Self::has_keywords),
+            Self::Not(part) => part.has_keywords(),
+            Self::Selection(_) => false,
+            Self::Item(item) => matches!(item.target, Target::Keywords),
+        }
+    }
+
+    /// Names to `found` the field and value behind every positive part that holds.
+    pub(crate) fn collect_evidence<'v>(
+        &self,
+        selections: &[Self],
+        view: View<'v>,
+        found: &mut dyn FnMut(&str, &'v str),
+    ) {
+        match self {
+            Self::All(parts) | Self::Any(parts) => {
+                for part in parts.iter().filter(|part| part.holds(selections, view)) {
+                    part.collect_evidence(selections, view, found);
+                }
+            }
+            Self::Not(_) => {}
+            Self::Selection(index) => {
+                if let Some(selection) = selections.get(*index) {
+                    selection.collect_evidence(&[], view, found);
+                }
+            }
+            Self::Item(item) => item.collect_evidence(view, found),
+        }
+    }
+}
+
+impl Item {
+    /// Whether the values match.
+    fn holds(&self, view: View<'_>) -> bool {
+        let hit = |matcher: &Matcher| match &self.target {
+            Target::Field(slot, _) => matcher.matches_field(*slot, view),
+            Target::Keywords => view.texts().any(|(_, seen)| matcher.matches(seen, view)),
+        };
+        let held = if self.all {
+            self.matchers.iter().all(hit)
+        } else {
+            self.matchers.iter().any(hit)
+        };
+        held != self.negated
+    }
+
+    /// Names to `found` the values that match.
+    fn collect_evidence<'v>(&self, view: View<'v>, found: &mut dyn FnMut(&str, &'v str)) {
+        if self.negated {
+            return;
+        }
+        let hit = |seen| {
+            self.matchers
+                .iter()
+                .any(|matcher| matcher.matches(seen, view))
+        };
+        match &self.target {
+            Target::Field(slot, name) => view
+                .values(*slot)
+                .filter(|seen| hit(*seen))
+                .for_each(|seen| found(name, seen.plain)),
+            Target::Keywords => view
+                .texts()
+                .filter(|(_, seen)| hit(*seen))
+                .for_each(|(name, seen)| found(name, seen.plain)),
+        }
+    }
+}

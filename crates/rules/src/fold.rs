@@ -1,0 +1,39 @@
+//! Case folding: one character to one character, the same for rules and events.
+//! It never changes the number of characters, so `?` means the same before and after.
+
+/// The caseless form of a character.
+///
+/// Lower case, character by character: a character whose lower case has several characters
+/// stays as it is, and the two lower-case sigmas are one.
+pub(crate) fn fold_char(character: char) -> char {
+    if character.is_ascii() {
+        return character.to_ascii_lowercase();
+    }
+    let mut lower = character.to_lowercase();
+    match (lower.next(), lower.next()) {
+        (Some('ς'), None) => 'σ',
+        (Some(single), None) => single,
+        _ => character,
+    }
+}
+
+/// Appends the caseless form of `text` and answers where it begins and ends.
+pub(crate) fn fold_into(text: &str, out: &mut String) -> (usize, usize) {
+    let start = out.len();
+    if text.is_ascii() {
+        out.push_str(text);
+        if let Some(added) = out.get_mut(start..) {
+            added.make_ascii_lowercase();
+        }
+    } else {
+        out.extend(text.chars().map(fold_char));
+    }
+    (start, out.len())
+}
+
+/// The caseless form of `text`.
+pub(crate) fn fold(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    fold_into(text, &mut out);
+    out
+}

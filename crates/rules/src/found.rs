@@ -1,0 +1,108 @@
+//! What a match tells: the rule, what matched, and the window behind a correlation.
+//! It never holds more of an event than the limits allow.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use sha2::{Digest, Sha256};
+
+use crate::document::hex;
+use crate::limits::Limits;
+use crate::metadata::RuleInfo;
+use crate::rule_set::{Logic, Rule};
+use crate::view::{FieldTable, View};
+
+/// A rule that matched.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Match<'a> {
+    /// What the rule says of itself.
+    pub rule: &'a RuleInfo,
+    /// The fields that matched and their values, cut to the limits; `message` for keywords.
+    pub matched: BTreeMap<String, String>,
+    /// What the window held, when the rule is a correlation.
+    pub window: Option<Window>,
+    /// What tells this match from others of the same rule: equal for the same group of a
+    /// correlation, or the same values of the fields under `hidps: {group-by}`; bounded.
+    pub group_key: String,
+}
+
+/// What the window of a correlation held.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Window {
+    /// The number the condition was tried on: events, values or rules.
+    pub count: usize,
+    /// The length of the window.
+    pub timespan_secs: i64,
+    /// The fields that keep windows apart, and their values here.
+    pub group: Vec<(String, String)>,
+    /// Time of the oldest entry.
+    pub first_ms: i64,
+    /// Time of the newest entry.
+    pub last_ms: i64,
+    /// How many distinct values there were, when values are counted.
+    pub distinct: Option<usize>,
+}
+
+/// Longest value inside a key, in bytes: a path or address fits, and keys stay small in memory.
+const MAX_KEY_VALUE_BYTES: usize = 128;
+
+/// The match of a rule over a single event.
+pub(crate) fn collect_match<'r>(
+    rule: &'r Rule,
+    fields: &FieldTable,
+    view: View<'_>,
+    limits: &Limits,
+) -> Match<'r> {
+    let mut matched = BTreeMap::new();
+    if let Logic::Detection(detection) = &rule.logic {
+        detection
+            .condition
+            .collect_evidence(&detection.selections, view, &mut |name, value| {
+                if matched.len() < limits.excerpts && !matched.contains_key(name) {
+                    matched.insert(name.to_owned(), excerpt(value, limits.excerpt_chars));
+                }
+            });
+    }
+    let mut group_key = String::new();
+    for name in &rule.info.group_by {
+        let seen = fields.find(name).and_then(|slot| view.first(slot));
+        write_key_part(name, seen.map_or("", |seen| seen.plain), &mut group_key);
+    }
+    Match {
+        rule: &rule.info,
+        matched,
+        window: None,
+        group_key,
+    }
+}
+
+/// Appends `field="value"` so that no two lists of fields and values give the same text.
+pub(crate) fn write_key_part(name: &str, value: &str, key: &mut String) {
+    if !key.is_empty() {
+        key.push(' ');
+    }
+    key.push_str(name);
+    key.push_str("=\"");
+    write_bounded(value, key);
+    key.push('"');
+}
+
+/// Appends a value, escaped; of a long one the beginning and a hash of the whole.
+pub(crate) fn write_bounded(value: &str, out: &mut String) {
+    let head = value
+        .get(..value.floor_char_boundary(MAX_KEY_VALUE_BYTES))
+        .unwrap_or(value);
+    write!(out, "{}", head.escape_debug()).expect("writing to a String cannot fail");
+    if head.len() < value.len() {
+        out.push('#');
+        out.push_str(&hex(&Sha256::digest(value.as_bytes())));
+    }
+}
+
+/// The beginning of a value, with a mark where it was cut.
+pub(crate) fn excerpt(value: &str, max_chars: usize) -> String {
+    match value.char_indices().nth(max_chars) {
+        None => value.to_owned(),
+        Some((end, _)) => format!("{}…", value.get(..end).unwrap_or_default()),
+    }
+}

@@ -1,0 +1,272 @@
+//! What a rule says of itself: id, title, author, level, tags and our own `hidps` attribute.
+//! It never decides what matches.
+
+use crate::fault::{Fault, Location};
+use crate::value::read_flag;
+use crate::yaml::{Entry, Kind, Node};
+
+/// What a rule says of itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct RuleInfo {
+    /// Its id; where the file has none, its name or else its title.
+    pub id: String,
+    /// Its short name, by which correlations may refer to it.
+    pub name: Option<String>,
+    /// One line that says what was seen.
+    pub title: String,
+    /// What it means.
+    pub description: Option<String>,
+    /// Who wrote it; the community's licence wants it shown with every match.
+    pub author: Option<String>,
+    /// How bad a match is; medium where the file does not say.
+    pub level: Level,
+    /// How mature the rule is.
+    pub status: Option<Status>,
+    /// MITRE ATT&CK and other tags.
+    pub tags: Vec<String>,
+    /// Harmless causes of a match.
+    pub falsepositives: Vec<String>,
+    /// Where to read more.
+    pub references: Vec<String>,
+    /// The kind of alert a match becomes.
+    pub alert_type: Option<String>,
+    /// What to do now.
+    pub advice: Option<String>,
+    /// Whether an alert may quote the matched values; true unless the rule says otherwise.
+    pub evidence: bool,
+    /// Fields whose values tell one alert of this rule from another.
+    pub group_by: Vec<String>,
+    /// Name of the file it came from.
+    pub file: String,
+}
+
+/// How bad a match is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Level {
+    /// Worth knowing, never an alert by itself.
+    Informational,
+    /// Notable; rarely an incident.
+    Low,
+    /// Should be looked at.
+    Medium,
+    /// Needs a prompt look.
+    High,
+    /// Most likely an incident.
+    Critical,
+}
+
+impl Level {
+    /// Sigma's name for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Informational => "informational",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// How mature a rule is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Status {
+    /// Proven in production.
+    Stable,
+    /// Tried out, nearly ready.
+    Test,
+    /// New.
+    Experimental,
+    /// Replaced by another rule.
+    Deprecated,
+    /// Cannot be used as it is.
+    Unsupported,
+}
+
+impl Status {
+    /// Sigma's name for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stable => "stable",
+            Self::Test => "test",
+            Self::Experimental => "experimental",
+            Self::Deprecated => "deprecated",
+            Self::Unsupported => "unsupported",
+        }
+    }
+}
+
+/// Longest `alert_type`, which ends up in a column that people filter by.
+const MAX_ALERT_TYPE_CHARS: usize = 40;
+
+/// Reads what a document says of itself.
+pub(crate) fn read_metadata(document: &Node, file: &str) -> Result<RuleInfo, Fault> {
+    let Some(title) = read_text(document, "title")? else {
+        return Err(Fault::new(
+            document.at,
+            "the rule has no title",
+            "add 'title: …'",
+        ));
+    };
+    let name = read_text(document, "name")?;
+    let id = read_text(document, "id")?;
+    let id = id.or_else(|| name.clone()).unwrap_or_else(|| title.clone());
+    let mut info = RuleInfo {
+        id,
+        name,
+        title,
+        description: read_text(document, "description")?,
+        author: read_text(document, "author")?,
+        level: read_level(document)?,
+        status: read_status(document)?,
+        tags: read_texts(document, "tags")?,
+        falsepositives: read_texts(document, "falsepositives")?,
+        references: read_texts(document, "references")?,
+        alert_type: None,
+        advice: None,
+        evidence: true,
+        group_by: Vec::new(),
+        file: file.to_owned(),
+    };
+    if let Some(own) = document.get("hidps") {
+        read_own_attribute(own, &mut info)?;
+    }
+    Ok(info)
+}
+
+/// Reads our own attribute.
+fn read_own_attribute(own: &Node, info: &mut RuleInfo) -> Result<(), Fault> {
+    let Some(entries) = own.entries() else {
+        return Err(Fault::new(
+            own.at,
+            "'hidps' is not a map",
+            "write 'hidps: {alert_type: …}'",
+        ));
+    };
+    for Entry { at, key, value } in entries {
+        match key.as_str() {
+            "alert_type" => info.alert_type = Some(read_alert_type(own, value.at)?),
+            "advice" => info.advice = read_text(own, "advice")?,
+            "evidence" => info.evidence = read_flag(value)?,
+            "group-by" => info.group_by = read_texts(own, "group-by")?,
+            _ => {
+                return Err(Fault::new(
+                    *at,
+                    format!("'hidps' has no attribute '{key}'"),
+                    "use alert_type, advice, evidence or group-by",
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads the kind of alert: one lower-case word.
+fn read_alert_type(own: &Node, at: Location) -> Result<String, Fault> {
+    let is_word = |text: &String| {
+        !text.is_empty()
+            && text.len() <= MAX_ALERT_TYPE_CHARS
+            && text
+                .chars()
+                .all(|character| character.is_ascii_lowercase() || character == '_')
+    };
+    read_text(own, "alert_type")?
+        .filter(is_word)
+        .ok_or_else(|| {
+            Fault::new(
+                at,
+                "'alert_type' is one lower-case word",
+                "write one such as security, integrity, file_monitoring, network or system",
+            )
+        })
+}
+
+/// Reads `level`.
+fn read_level(document: &Node) -> Result<Level, Fault> {
+    let levels = [
+        Level::Informational,
+        Level::Low,
+        Level::Medium,
+        Level::High,
+        Level::Critical,
+    ];
+    let known = levels.map(|level| (level.as_str(), level));
+    Ok(read_choice(document, "level", &known)?.unwrap_or(Level::Medium))
+}
+
+/// Reads `status`.
+fn read_status(document: &Node) -> Result<Option<Status>, Fault> {
+    let states = [
+        Status::Stable,
+        Status::Test,
+        Status::Experimental,
+        Status::Deprecated,
+        Status::Unsupported,
+    ];
+    read_choice(
+        document,
+        "status",
+        &states.map(|status| (status.as_str(), status)),
+    )
+}
+
+/// Reads one of several words.
+fn read_choice<T: Copy>(
+    document: &Node,
+    key: &str,
+    known: &[(&str, T)],
+) -> Result<Option<T>, Fault> {
+    let Some(text) = read_text(document, key)? else {
+        return Ok(None);
+    };
+    if let Some((_, choice)) = known.iter().find(|(name, _)| *name == text) {
+        return Ok(Some(*choice));
+    }
+    let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+    let at = document.get(key).map_or(document.at, |node| node.at);
+    Err(Fault::new(
+        at,
+        format!("'{text}' is not a {key}"),
+        format!("write one of {}", names.join(", ")),
+    ))
+}
+
+/// Reads a text, if the key is there.
+pub(crate) fn read_text(map: &Node, key: &str) -> Result<Option<String>, Fault> {
+    let Some(node) = map.get(key) else {
+        return Ok(None);
+    };
+    match &node.kind {
+        Kind::Scalar { .. } => Ok(node.text().map(|text| text.trim().to_owned())),
+        Kind::List(_) | Kind::Map(_) => Err(Fault::new(
+            node.at,
+            format!("'{key}' is not a text"),
+            "write a single text",
+        )),
+    }
+}
+
+/// Reads a list of texts; one text alone is a list of one.
+pub(crate) fn read_texts(map: &Node, key: &str) -> Result<Vec<String>, Fault> {
+    let Some(node) = map.get(key) else {
+        return Ok(Vec::new());
+    };
+    let wrong = |at| {
+        Fault::new(
+            at,
+            format!("'{key}' is not a list of texts"),
+            "write '- text'",
+        )
+    };
+    match &node.kind {
+        Kind::Scalar { .. } => Ok(node.text().map(str::to_owned).into_iter().collect()),
+        Kind::List(items) => items
+            .iter()
+            .map(|item| item.text().map(str::to_owned).ok_or_else(|| wrong(item.at)))
+            .collect(),
+        Kind::Map(_) => Err(wrong(node.at)),
+    }
+}

@@ -1,0 +1,217 @@
+//! The chain behind a field name: `Field|contains|all` and its kin.
+//! It never guesses: a modifier that is unknown, misplaced or meaningless is refused.
+
+use crate::fault::{Fault, Location};
+use crate::matcher::Place;
+use crate::number::Comparison;
+
+/// What a chain of modifiers asks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Modifiers {
+    /// What kind of test the values are.
+    pub(crate) test: Test,
+    /// Which part of the text must match.
+    pub(crate) place: Place,
+    /// Whether all values must match.
+    pub(crate) all: bool,
+    /// Whether upper and lower case are distinct.
+    pub(crate) cased: bool,
+    /// Whether the outcome is turned round.
+    pub(crate) negated: bool,
+}
+
+/// What kind of test the values are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Test {
+    /// Text with wildcards, numbers, booleans and null, each as written.
+    Value,
+    /// A regular expression.
+    Regex(RegexFlags),
+    /// A network.
+    Network,
+    /// Presence of the field.
+    Exists,
+    /// A relation to a number.
+    Compare(Comparison),
+    /// Another field.
+    FieldRef,
+}
+
+/// Flags of a regular expression.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct RegexFlags {
+    /// Upper and lower case are the same.
+    pub(crate) ignore_case: bool,
+    /// `^` and `$` stand at every line.
+    pub(crate) multi_line: bool,
+    /// `.` is also a line's end.
+    pub(crate) dot_all: bool,
+}
+
+/// Modifiers of the language that this engine does not have yet.
+const UNSUPPORTED: [&str; 15] = [
+    "base64",
+    "base64offset",
+    "wide",
+    "utf16le",
+    "utf16be",
+    "utf16",
+    "windash",
+    "expand",
+    "minute",
+    "hour",
+    "day",
+    "week",
+    "month",
+    "year",
+    "timestamp",
+];
+
+impl Modifiers {
+    /// Splits a key into its field name and what its modifiers ask for; no name means keywords.
+    pub(crate) fn parse(key: &str, at: Location) -> Result<(&str, Self), Fault> {
+        let mut words = key.split('|');
+        let field = words.next().unwrap_or_default();
+        let mut modifiers = Self {
+            test: Test::Value,
+            place: Place::Whole,
+            all: false,
+            cased: false,
+            negated: false,
+        };
+        let mut column = at.column + field.chars().count() + 1;
+        for word in words {
+            modifiers.add(word, Location { column, ..at })?;
+            column += word.chars().count() + 1;
+        }
+        modifiers.check(field, at)?;
+        Ok((field, modifiers))
+    }
+
+    /// Takes the next modifier of the chain.
+    fn add(&mut self, word: &str, at: Location) -> Result<(), Fault> {
+        match word {
+            "contains" => self.set_place(Place::Anywhere, at),
+            "startswith" => self.set_place(Place::Start, at),
+            "endswith" => self.set_place(Place::End, at),
+            "all" => set_flag(&mut self.all, word, at),
+            "cased" => set_flag(&mut self.cased, word, at),
+            "neq" => set_flag(&mut self.negated, word, at),
+            "re" => self.set_test(Test::Regex(RegexFlags::default()), at),
+            "cidr" => self.set_test(Test::Network, at),
+            "exists" => self.set_test(Test::Exists, at),
+            "fieldref" => self.set_test(Test::FieldRef, at),
+            "i" | "ignorecase" => self.set_regex_flag(word, |flags| &mut flags.ignore_case, at),
+            "m" | "multiline" => self.set_regex_flag(word, |flags| &mut flags.multi_line, at),
+            "s" | "dotall" => self.set_regex_flag(word, |flags| &mut flags.dot_all, at),
+            "lt" | "lte" | "gt" | "gte" => match Comparison::parse(word) {
+                Some(relation) => self.set_test(Test::Compare(relation), at),
+                None => Ok(()),
+            },
+            _ => Err(unknown(word, at)),
+        }
+    }
+
+    /// Sets which part of the text must match.
+    fn set_place(&mut self, place: Place, at: Location) -> Result<(), Fault> {
+        if self.place != Place::Whole {
+            return Err(Fault::new(
+                at,
+                "a value has two of 'contains', 'startswith' and 'endswith'",
+                "keep one of them",
+            ));
+        }
+        self.place = place;
+        Ok(())
+    }
+
+    /// Sets what kind of test the values are.
+    fn set_test(&mut self, test: Test, at: Location) -> Result<(), Fault> {
+        if self.test != Test::Value {
+            return Err(Fault::new(
+                at,
+                "a value has two modifiers that say what it is",
+                "keep one of 're', 'cidr', 'exists', 'fieldref', 'lt', 'lte', 'gt' and 'gte'",
+            ));
+        }
+        self.test = test;
+        Ok(())
+    }
+
+    /// Sets a flag of the regular expression before it.
+    fn set_regex_flag(
+        &mut self,
+        word: &str,
+        flag: fn(&mut RegexFlags) -> &mut bool,
+        at: Location,
+    ) -> Result<(), Fault> {
+        if let Test::Regex(flags) = &mut self.test {
+            return set_flag(flag(flags), word, at);
+        }
+        Err(Fault::new(
+            at,
+            format!("'{word}' is a flag of regular expressions and no 're' is before it"),
+            format!("write 're|{word}'"),
+        ))
+    }
+
+    /// Refuses chains whose parts contradict each other.
+    fn check(&self, field: &str, at: Location) -> Result<(), Fault> {
+        let refuse = |problem: &str, instead: &str| Err(Fault::new(at, problem, instead));
+        let placeable = matches!(self.test, Test::Value | Test::FieldRef);
+        if self.place != Place::Whole && !placeable {
+            return refuse(
+                "'contains', 'startswith' and 'endswith' do not go with this kind of value",
+                "remove the one that is not needed; 're' finds a match anywhere by itself",
+            );
+        }
+        if self.cased && self.test != Test::Value {
+            return refuse(
+                "'cased' is for plain text values",
+                "remove it; a regular expression is cased unless 're|i' is written",
+            );
+        }
+        let keyword_test = matches!(self.test, Test::Value | Test::Regex(_));
+        let keyword_place = matches!(self.place, Place::Whole | Place::Anywhere);
+        if field.is_empty() && !(keyword_test && keyword_place && !self.negated) {
+            return refuse(
+                "a keyword takes no modifiers but 'all', 'contains', 'cased' and 're'",
+                "write a field name before the first '|'",
+            );
+        }
+        if self.all && matches!(self.test, Test::Exists) {
+            return refuse("'all' means nothing with 'exists'", "remove 'all'");
+        }
+        Ok(())
+    }
+}
+
+/// Sets a flag that may be written once.
+fn set_flag(flag: &mut bool, word: &str, at: Location) -> Result<(), Fault> {
+    if *flag {
+        return Err(Fault::new(
+            at,
+            format!("'{word}' is written twice"),
+            "write it once",
+        ));
+    }
+    *flag = true;
+    Ok(())
+}
+
+/// The refusal of a modifier that cannot be used.
+fn unknown(word: &str, at: Location) -> Fault {
+    if UNSUPPORTED.contains(&word) {
+        return Fault::new(
+            at,
+            format!("the modifier '{word}' is not supported by this engine yet"),
+            "write the encoded or expanded values out",
+        );
+    }
+    Fault::new(
+        at,
+        format!("there is no modifier '{word}'"),
+        "use contains, startswith, endswith, all, cased, neq, re, cidr, exists, fieldref, lt, \
+         lte, gt or gte",
+    )
+}

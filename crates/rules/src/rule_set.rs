@@ -1,0 +1,178 @@
+//! A compiled set of rules: immutable, hashed, ready for an engine.
+//! It never holds what happened; engines do.
+
+use sha2::{Digest, Sha256};
+
+use crate::correlation::{FieldName, Plan};
+use crate::document::{Detection, Document, hex};
+use crate::fault::{Fault, Location, RuleError};
+use crate::metadata::RuleInfo;
+use crate::resolve::resolve;
+use crate::routing::Router;
+use crate::view::FieldTable;
+use crate::yaml::parse_documents;
+
+/// One file of rules: its name for messages, and its text.
+#[derive(Clone, Copy, Debug)]
+pub struct RuleFile<'a> {
+    /// Name or path, used in messages and to find the tests beside it.
+    pub name: &'a str,
+    /// The YAML text, of one document or several.
+    pub text: &'a str,
+}
+
+/// A compiled set of rules.
+#[derive(Clone, Debug)]
+pub struct RuleSet {
+    /// Rules over events first, then correlations, each behind those it joins.
+    pub(crate) rules: Vec<Rule>,
+    /// The field names they mention.
+    pub(crate) fields: FieldTable,
+    /// Which of them an event is tried on.
+    pub(crate) router: Router,
+    hash: String,
+}
+
+/// A compiled rule.
+#[derive(Clone, Debug)]
+pub(crate) struct Rule {
+    /// What it says of itself.
+    pub(crate) info: RuleInfo,
+    /// Hash of its content and of the rules it joins.
+    pub(crate) fingerprint: String,
+    /// Whether its own matches are reported.
+    pub(crate) is_reported: bool,
+    /// The correlations that count its matches, and as which of their members.
+    pub(crate) feeds: Vec<Feed>,
+    /// What it does.
+    pub(crate) logic: Logic,
+}
+
+/// What a rule does.
+#[derive(Clone, Debug)]
+pub(crate) enum Logic {
+    /// Looks at single events.
+    Detection(Detection),
+    /// Looks at matches of other rules.
+    Correlation(Correlation),
+}
+
+/// A correlation and the rules it joins.
+#[derive(Clone, Debug)]
+pub(crate) struct Correlation {
+    /// What it does with their matches.
+    pub(crate) plan: Plan,
+    /// The joined rules, in the order written.
+    pub(crate) members: Vec<Member>,
+}
+
+/// A rule joined by a correlation.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    /// The fields that keep windows apart, under this rule's names for them.
+    pub(crate) group_by: Vec<FieldName>,
+    /// The fields whose values are counted, under this rule's names for them.
+    pub(crate) values: Vec<FieldName>,
+}
+
+/// Where the matches of a rule are counted.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Feed {
+    /// The number of the correlation.
+    pub(crate) correlation: usize,
+    /// Which of its members the rule is.
+    pub(crate) member: usize,
+}
+
+impl RuleSet {
+    /// Compiles rule files.
+    ///
+    /// # Errors
+    /// Every fault of every file, in the order of files and lines; nothing is loaded then.
+    pub fn compile(files: &[RuleFile<'_>]) -> Result<Self, Vec<RuleError>> {
+        let mut fields = FieldTable::default();
+        let mut documents = Vec::new();
+        let mut errors = Vec::new();
+        for file in files {
+            read_file(file, &mut fields, &mut documents, &mut errors);
+        }
+        let rules = resolve(documents, &mut errors);
+        if !errors.is_empty() {
+            errors.sort();
+            return Err(errors);
+        }
+        let mut router = Router::default();
+        for (number, rule) in rules.iter().enumerate() {
+            if let Logic::Detection(detection) = &rule.logic {
+                router.add(number, &detection.source, detection.has_keywords());
+            }
+        }
+        Ok(Self {
+            rules,
+            fields,
+            router,
+            hash: hash_files(files),
+        })
+    }
+
+    /// SHA-256 of the sources in hexadecimal: the same for the same files in any order and with
+    /// either kind of line end.
+    #[must_use]
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// What every rule says of itself.
+    pub fn rules(&self) -> impl ExactSizeIterator<Item = &RuleInfo> {
+        self.rules.iter().map(|rule| &rule.info)
+    }
+
+    /// The rule with this id.
+    #[must_use]
+    pub fn rule(&self, id: &str) -> Option<&RuleInfo> {
+        self.rules().find(|info| info.id == id)
+    }
+}
+
+/// Compiles the documents of one file.
+fn read_file(
+    file: &RuleFile<'_>,
+    fields: &mut FieldTable,
+    documents: &mut Vec<Document>,
+    errors: &mut Vec<RuleError>,
+) {
+    let nodes = match parse_documents(file.text) {
+        Ok(nodes) => nodes,
+        Err(fault) => return errors.push(fault.in_file(file.name)),
+    };
+    if nodes.is_empty() {
+        let fault = Fault::new(Location::START, "the file holds no rule", "remove it");
+        errors.push(fault.in_file(file.name));
+    }
+    for node in nodes {
+        match Document::compile(node, file.name, fields) {
+            Ok(document) => documents.push(document),
+            Err(fault) => errors.push(fault.in_file(file.name)),
+        }
+    }
+}
+
+/// Hash of all sources.
+fn hash_files(files: &[RuleFile<'_>]) -> String {
+    let mut hashes: Vec<[u8; 32]> = files
+        .iter()
+        .map(|file| {
+            let mut hash = Sha256::new();
+            hash.update((file.name.len() as u64).to_be_bytes());
+            hash.update(file.name);
+            hash.update(
+                file.text
+                    .trim_start_matches('\u{feff}')
+                    .replace("\r\n", "\n"),
+            );
+            hash.finalize().into()
+        })
+        .collect();
+    hashes.sort_unstable();
+    hex(&Sha256::digest(hashes.concat()))
+}
