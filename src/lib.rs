@@ -1,1 +1,15 @@
-//! The HIDPS daemon.
+//! The HIDPS daemon, in reading order.
+//!
+//! ```text
+//! agent socket → streams → detection → persistence (outbox) → Supabase
+//!                    └→ fan-out → viewers (never stored)
+//! Supabase → persistence (feed → mirror) → reconcile → streams → agent
+//! notification rows → notify → mail
+//! ```
+
+pub mod config;
+pub mod health;
+pub mod model;
+pub mod ports;
+pub mod tasks;
+pub mod telemetry;

@@ -1,2 +1,2 @@
-//! The daemon binary.
-fn main() {}
+//! x
+fn main(){}

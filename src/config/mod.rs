@@ -1,0 +1,288 @@
+//! Every setting of the daemon: its name, default and check, from the environment or a TOML file.
+//! It never reports one fault at a time and never prints a secret.
+
+mod settings;
+mod source;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use url::Url;
+
+pub use settings::{SETTINGS, Setting};
+pub use source::{Fault, Source};
+
+/// The whole configuration, checked.
+#[derive(Debug)]
+pub struct Config {
+    /// The Supabase project.
+    pub supabase: Supabase,
+    /// Addresses to listen on, each for agents, viewers and health alike.
+    pub listen: Vec<SocketAddr>,
+    /// Certificate and key; plaintext without them.
+    pub tls: Option<Tls>,
+    /// Directory for the alert spool.
+    pub state_dir: PathBuf,
+    /// Directory of Sigma rules and their tests.
+    pub rules_dir: PathBuf,
+    /// Where alert mail goes; none means that no mail is sent.
+    pub mail: Option<Mail>,
+    /// How logs are written.
+    pub log: Log,
+    /// Time between full comparisons with the database.
+    pub resync: Duration,
+}
+
+/// How to reach the Supabase project.
+#[derive(Debug)]
+pub struct Supabase {
+    /// Base address, without a path.
+    pub url: Url,
+    /// `sb_secret_…` or a legacy service-role key.
+    pub secret_key: SecretString,
+    /// `sb_publishable_…` or a legacy anon key, sent along with a person's own token.
+    pub publishable_key: SecretString,
+}
+
+/// Files of the TLS identity.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// PEM chain, leaf first.
+    pub certificate: PathBuf,
+    /// PEM private key.
+    pub key: PathBuf,
+}
+
+/// How alert mail is sent.
+#[derive(Debug)]
+pub struct Mail {
+    /// `smtp://` or `smtps://`, with user and password if the server wants them.
+    pub smtp_url: SecretString,
+    /// The sender, such as `HIDPS <hidps@example.com>`.
+    pub from: String,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// One JSON object per line instead of text.
+    pub json: bool,
+    /// Filter in the syntax of `tracing`'s environment filter.
+    pub filter: String,
+}
+
+impl Config {
+    /// Reads and checks every setting.
+    ///
+    /// # Errors
+    /// All faults at once, in the order of [`SETTINGS`].
+    pub fn load(source: &Source) -> Result<Self, Vec<Fault>> {
+        let mut faults = source.unknown();
+        let mut read = Reader {
+            source,
+            faults: &mut faults,
+        };
+        let url = read.url("SUPABASE_URL");
+        let secret_key = read.key("SUPABASE_SECRET_KEY", KeyKind::Secret);
+        let publishable_key = read.key("SUPABASE_PUBLISHABLE_KEY", KeyKind::Publishable);
+        let listen = read.addresses("HIDPS_LISTEN");
+        let tls = read.tls();
+        let mail = read.mail();
+        let state_dir = read.text("HIDPS_STATE_DIR").map(PathBuf::from);
+        let rules_dir = read.text("HIDPS_RULES_DIR").map(PathBuf::from);
+        let log = read.log();
+        let resync = read.seconds("HIDPS_RESYNC_SECS", 5..=3600);
+        let complete = (|| {
+            Some(Self {
+                supabase: Supabase {
+                    url: url?,
+                    secret_key: secret_key?,
+                    publishable_key: publishable_key?,
+                },
+                listen: listen?,
+                tls,
+                state_dir: state_dir?,
+                rules_dir: rules_dir?,
+                mail,
+                log: log?,
+                resync: resync?,
+            })
+        })();
+        complete.filter(|_| faults.is_empty()).ok_or(faults)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum KeyKind {
+    Secret,
+    Publishable,
+}
+
+struct Reader<'a> {
+    source: &'a Source,
+    faults: &'a mut Vec<Fault>,
+}
+
+impl Reader<'_> {
+    fn fault<T>(&mut self, name: &'static str, problem: impl Into<String>) -> Option<T> {
+        self.faults.push(Fault {
+            name: name.into(),
+            problem: problem.into(),
+        });
+        None
+    }
+
+    fn optional(&mut self, name: &'static str) -> Option<String> {
+        match self.source.get(name) {
+            Ok(value) => value,
+            Err(fault) => {
+                self.faults.push(fault);
+                None
+            }
+        }
+    }
+
+    fn text(&mut self, name: &'static str) -> Option<String> {
+        let before = self.faults.len();
+        let value = self.optional(name);
+        if value.is_none() && self.faults.len() == before {
+            return self.fault(name, "is missing; set it in the environment or the file");
+        }
+        value
+    }
+
+    fn url(&mut self, name: &'static str) -> Option<Url> {
+        let text = self.text(name)?;
+        match Url::parse(&text) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Some(url),
+            Ok(_) => self.fault(name, "must begin with http:// or https:// and name a host"),
+            Err(error) => self.fault(name, format!("is not a URL: {error}")),
+        }
+    }
+
+    fn key(&mut self, name: &'static str, wanted: KeyKind) -> Option<SecretString> {
+        let text = self.text(name)?;
+        let kind = match text.as_str() {
+            key if key.starts_with("sb_secret_") => Some(KeyKind::Secret),
+            key if key.starts_with("sb_publishable_") => Some(KeyKind::Publishable),
+            key => legacy_role(key),
+        };
+        match (wanted, kind) {
+            (_, None) => self.fault(name, "is neither an sb_… key nor a legacy JWT key"),
+            (KeyKind::Secret, Some(KeyKind::Publishable)) => self.fault(
+                name,
+                "is a publishable key; the daemon needs the project's secret key (sb_secret_…)",
+            ),
+            (KeyKind::Publishable, Some(KeyKind::Secret)) => self.fault(
+                name,
+                "is a secret key; put the publishable key (sb_publishable_…) here",
+            ),
+            (KeyKind::Secret | KeyKind::Publishable, Some(_)) => Some(text.into()),
+        }
+    }
+
+    fn addresses(&mut self, name: &'static str) -> Option<Vec<SocketAddr>> {
+        let text = self.text(name)?;
+        let mut addresses = Vec::new();
+        for part in text.split(',') {
+            match part.trim().parse() {
+                Ok(address) => addresses.push(address),
+                Err(_) => {
+                    let problem =
+                        format!("has {part:?}, which is not an address such as 0.0.0.0:8443");
+                    return self.fault(name, problem);
+                }
+            }
+        }
+        Some(addresses)
+    }
+
+    fn tls(&mut self) -> Option<Tls> {
+        let (certificate, key) = (
+            self.optional("HIDPS_TLS_CERT"),
+            self.optional("HIDPS_TLS_KEY"),
+        );
+        match (certificate, key) {
+            (Some(certificate), Some(key)) => Some(Tls {
+                certificate: certificate.into(),
+                key: key.into(),
+            }),
+            (None, None) => None,
+            (Some(_), None) => self.fault("HIDPS_TLS_KEY", "is missing beside HIDPS_TLS_CERT"),
+            (None, Some(_)) => self.fault("HIDPS_TLS_CERT", "is missing beside HIDPS_TLS_KEY"),
+        }
+    }
+
+    fn mail(&mut self) -> Option<Mail> {
+        let smtp_url = self.optional("HIDPS_SMTP_URL")?;
+        let from = self.text("HIDPS_MAIL_FROM");
+        if !smtp_url.starts_with("smtp://") && !smtp_url.starts_with("smtps://") {
+            return self.fault("HIDPS_SMTP_URL", "must begin with smtp:// or smtps://");
+        }
+        let from = from?;
+        if let Err(error) = from.parse::<lettre::message::Mailbox>() {
+            return self.fault("HIDPS_MAIL_FROM", format!("is not a mail address: {error}"));
+        }
+        Some(Mail {
+            smtp_url: smtp_url.into(),
+            from,
+        })
+    }
+
+    fn log(&mut self) -> Option<Log> {
+        let format = self.text("HIDPS_LOG_FORMAT")?;
+        let filter = self.text("HIDPS_LOG")?;
+        if let Err(error) = filter.parse::<tracing_subscriber::filter::Targets>() {
+            return self.fault("HIDPS_LOG", format!("is not a log filter: {error}"));
+        }
+        match format.as_str() {
+            "json" => Some(Log { json: true, filter }),
+            "text" => Some(Log {
+                json: false,
+                filter,
+            }),
+            _ => self.fault("HIDPS_LOG_FORMAT", "must be text or json"),
+        }
+    }
+
+    fn seconds(
+        &mut self,
+        name: &'static str,
+        allowed: std::ops::RangeInclusive<u64>,
+    ) -> Option<Duration> {
+        let text = self.text(name)?;
+        match text.parse() {
+            Ok(seconds) if allowed.contains(&seconds) => Some(Duration::from_secs(seconds)),
+            _ => {
+                let (low, high) = (allowed.start(), allowed.end());
+                self.fault(
+                    name,
+                    format!("must be a whole number of seconds from {low} to {high}"),
+                )
+            }
+        }
+    }
+}
+
+/// The kind of a legacy key, read from its claims without trusting them: only to catch a mix-up.
+fn legacy_role(key: &str) -> Option<KeyKind> {
+    use base64::Engine as _;
+    let claims = key
+        .split('.')
+        .nth(1)
+        .filter(|_| key.split('.').count() == 3)?;
+    let json = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .decode(claims)
+        .ok()?;
+    let claims: serde_json::Value = serde_json::from_slice(&json).ok()?;
+    match claims.get("role")?.as_str()? {
+        "service_role" => Some(KeyKind::Secret),
+        "anon" => Some(KeyKind::Publishable),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

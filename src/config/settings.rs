@@ -1,0 +1,107 @@
+//! The list of settings: names, defaults and what each is for.
+//! It never reads a value.
+
+/// One setting.
+#[derive(Debug)]
+pub struct Setting {
+    /// Name in the environment; in the TOML file the same in lower case without `HIDPS_`.
+    pub name: &'static str,
+    /// An older name in the environment that is still read.
+    pub alias: Option<&'static str>,
+    /// The value when nothing is set.
+    pub default: Option<&'static str>,
+    /// Whether its value is masked and may come from a file named by `<NAME>_FILE`.
+    pub secret: bool,
+    /// What it is for, and the reason for its default.
+    pub purpose: &'static str,
+}
+
+impl Setting {
+    /// The key in the TOML file.
+    #[must_use]
+    pub fn file_key(&self) -> String {
+        self.name.trim_start_matches("HIDPS_").to_ascii_lowercase()
+    }
+}
+
+const fn setting(name: &'static str, purpose: &'static str) -> Setting {
+    Setting {
+        name,
+        alias: None,
+        default: None,
+        secret: false,
+        purpose,
+    }
+}
+
+/// Every setting the daemon knows.
+pub const SETTINGS: &[Setting] = &[
+    setting(
+        "SUPABASE_URL",
+        "base address of the project, such as https://ref.supabase.co",
+    ),
+    Setting {
+        alias: Some("SUPABASE_SERVICE_ROLE_KEY"),
+        secret: true,
+        ..setting(
+            "SUPABASE_SECRET_KEY",
+            "the project's secret key (sb_secret_…)",
+        )
+    },
+    Setting {
+        alias: Some("SUPABASE_ANON_KEY"),
+        secret: true,
+        ..setting(
+            "SUPABASE_PUBLISHABLE_KEY",
+            "the project's publishable key; goes along when a viewer's access is checked",
+        )
+    },
+    Setting {
+        // Loopback, because without a certificate nothing else is safe.
+        default: Some("127.0.0.1:8443"),
+        ..setting(
+            "HIDPS_LISTEN",
+            "addresses to listen on, separated by commas",
+        )
+    },
+    setting("HIDPS_TLS_CERT", "PEM file with the certificate chain"),
+    setting("HIDPS_TLS_KEY", "PEM file with the private key"),
+    Setting {
+        default: Some("/var/lib/hidps"),
+        ..setting("HIDPS_STATE_DIR", "directory for the alert spool")
+    },
+    Setting {
+        default: Some("/etc/hidps/detection-rules"),
+        ..setting(
+            "HIDPS_RULES_DIR",
+            "directory of Sigma rules with their tests",
+        )
+    },
+    Setting {
+        secret: true,
+        ..setting(
+            "HIDPS_SMTP_URL",
+            "mail server, such as smtps://user:password@mail.example.com",
+        )
+    },
+    setting(
+        "HIDPS_MAIL_FROM",
+        "sender of alert mail, such as HIDPS <hidps@example.com>",
+    ),
+    Setting {
+        default: Some("text"),
+        ..setting("HIDPS_LOG_FORMAT", "text or json")
+    },
+    Setting {
+        default: Some("info"),
+        ..setting("HIDPS_LOG", "log filter, such as info,hidps=debug")
+    },
+    Setting {
+        // Within the 30 to 60 s a lost hint may go unnoticed.
+        default: Some("45"),
+        ..setting(
+            "HIDPS_RESYNC_SECS",
+            "seconds between full comparisons with the database",
+        )
+    },
+];

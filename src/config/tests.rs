@@ -1,0 +1,144 @@
+//! Every fault of a configuration is named at once, and secrets stay out of what is printed.
+
+use super::{Config, Fault, Source};
+
+const GOOD: &[(&str, &str)] = &[
+    ("SUPABASE_URL", "https://ref.supabase.co"),
+    ("SUPABASE_SECRET_KEY", "sb_secret_abc"),
+    ("SUPABASE_PUBLISHABLE_KEY", "sb_publishable_abc"),
+];
+
+fn load(changes: &[(&str, &str)]) -> Result<Config, Vec<Fault>> {
+    let pairs = GOOD.iter().chain(changes);
+    let environment = pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::load(&Source::new(environment, None).expect("no file is read"))
+}
+
+fn check(changes: &[(&str, &str)], expected: &[&str]) {
+    let faults = load(changes).expect_err("the configuration is faulty");
+
+    let found: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    assert_eq!(found.len(), expected.len(), "{found:?}");
+    for (fault, expected) in found.iter().zip(expected) {
+        assert!(
+            fault.contains(expected),
+            "{fault:?} does not say {expected:?}"
+        );
+    }
+}
+
+#[test]
+fn three_settings_are_enough() {
+    let config = load(&[]).expect("the defaults cover the rest");
+
+    assert_eq!(config.listen.len(), 1);
+    assert!(config.mail.is_none());
+}
+
+#[test]
+fn every_fault_is_reported_at_once() {
+    check(
+        &[
+            ("SUPABASE_URL", "ref.supabase.co"),
+            ("SUPABASE_SECRET_KEY", ""),
+            ("HIDPS_LISTEN", "localhost"),
+            ("HIDPS_LOG_FORMAT", "xml"),
+        ],
+        &[
+            "SUPABASE_URL",
+            "SUPABASE_SECRET_KEY is missing",
+            "HIDPS_LISTEN",
+            "HIDPS_LOG_FORMAT",
+        ],
+    );
+}
+
+#[test]
+fn a_publishable_key_is_refused_where_the_secret_one_belongs() {
+    check(
+        &[("SUPABASE_SECRET_KEY", "sb_publishable_abc")],
+        &["SUPABASE_SECRET_KEY is a publishable key; the daemon needs the project's secret key"],
+    );
+}
+
+#[test]
+fn a_legacy_anon_key_is_refused_where_the_secret_one_belongs() {
+    // {"role":"anon"} between two other parts
+    check(
+        &[("SUPABASE_SECRET_KEY", "e30.eyJyb2xlIjoiYW5vbiJ9.c2ln")],
+        &["is a publishable key"],
+    );
+}
+
+#[test]
+fn a_misspelt_setting_is_named() {
+    check(
+        &[("HIDPS_LISTN", "127.0.0.1:1")],
+        &["HIDPS_LISTN is not a setting"],
+    );
+}
+
+#[test]
+fn half_a_tls_identity_is_refused() {
+    check(
+        &[("HIDPS_TLS_CERT", "/c.pem")],
+        &["HIDPS_TLS_KEY is missing beside"],
+    );
+}
+
+#[test]
+fn a_mail_server_needs_a_sender() {
+    check(
+        &[("HIDPS_SMTP_URL", "smtp://127.0.0.1:25")],
+        &["HIDPS_MAIL_FROM is missing"],
+    );
+}
+
+#[test]
+fn secrets_are_masked_and_may_come_from_files() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let path = folder.path().join("key");
+    std::fs::write(&path, "sb_secret_from_file\n").expect("the file can be written");
+    let environment = [(
+        "SUPABASE_SECRET_KEY_FILE".to_owned(),
+        path.display().to_string(),
+    )];
+
+    let source = Source::new(environment, None).expect("no TOML file is read");
+
+    let key = source
+        .get("SUPABASE_SECRET_KEY")
+        .expect("the file can be read");
+    assert_eq!(key.as_deref(), Some("sb_secret_from_file"));
+    let printed = format!("{:?}", source.effective());
+    assert!(!printed.contains("sb_secret_from_file"), "{printed}");
+}
+
+#[test]
+fn a_file_gives_what_the_environment_leaves_open() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let path = folder.path().join("hidps.toml");
+    std::fs::write(
+        &path,
+        "resync_secs = 30\nlisten = \"127.0.0.1:1\"\ncolour = \"red\"\n",
+    )
+    .expect("the file can be written");
+    let environment = [("HIDPS_LISTEN".to_owned(), "127.0.0.1:2".to_owned())];
+
+    let source = Source::new(environment, Some(&path)).expect("the file is TOML");
+
+    assert_eq!(
+        source.get("HIDPS_LISTEN").expect("set").as_deref(),
+        Some("127.0.0.1:2")
+    );
+    assert_eq!(
+        source.get("HIDPS_RESYNC_SECS").expect("set").as_deref(),
+        Some("30")
+    );
+    assert!(
+        source
+            .unknown()
+            .iter()
+            .any(|fault| fault.problem.contains("colour"))
+    );
+}

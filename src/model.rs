@@ -1,0 +1,228 @@
+//! Plain data shared by the modules: what is desired, observed, alerted and delivered.
+//! It never does I/O and never derives `Serialize`: row shapes belong to `persistence`.
+
+use hidps_wire::{AgentId, ConditionStatus, ContentHash, DesiredDocument, Generation};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+/// Everything desired of one agent, as the database composed it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DesiredState {
+    /// The generation it belongs to.
+    pub generation: Generation,
+    /// The database's hash of the document.
+    pub hash: ContentHash,
+    /// The document.
+    pub document: DesiredDocument,
+}
+
+/// A condition of one agent, ready to be recorded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConditionReport {
+    /// The agent.
+    pub agent_id: AgentId,
+    /// Which condition.
+    pub kind: ConditionKind,
+    /// Whether it holds.
+    pub status: ConditionStatus,
+    /// One CamelCase word.
+    pub reason: String,
+    /// One sentence.
+    pub message: String,
+    /// The generation that was compared with the host; none before the first document.
+    pub observed_generation: Option<Generation>,
+}
+
+/// The conditions the daemon records.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum ConditionKind {
+    /// The firewall is as desired.
+    FirewallSynced,
+    /// Every monitored file is watched.
+    FilesWatched,
+    /// The agent is connected.
+    Connected,
+    /// A desired state is being held back.
+    Held,
+}
+
+impl ConditionKind {
+    /// The value of the `type` column.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::FirewallSynced => "FirewallSynced",
+            Self::FilesWatched => "FilesWatched",
+            Self::Connected => "Connected",
+            Self::Held => "Held",
+        }
+    }
+}
+
+/// Whether an agent is connected, and what it said of its host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PresenceReport {
+    /// The agent.
+    pub agent_id: AgentId,
+    /// Whether it is connected.
+    pub online: bool,
+    /// When the daemon saw it.
+    pub at: Timestamp,
+    /// What it said when it connected.
+    pub host: Option<HostFacts>,
+}
+
+/// What an agent claims of its host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HostFacts {
+    /// Host name.
+    pub hostname: String,
+    /// Operating system.
+    pub os: String,
+    /// Processor architecture.
+    pub arch: String,
+    /// Version of the agent program.
+    pub agent_version: String,
+}
+
+/// How busy a host is, in percent, and whether our firewall table is loaded.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct UsageReport {
+    /// The agent.
+    pub agent_id: AgentId,
+    /// Processor time in use.
+    pub cpu: f32,
+    /// Memory in use.
+    pub ram: f32,
+    /// Root file system in use.
+    pub storage: f32,
+    /// Whether our table is loaded; none while unknown.
+    pub firewall_active: Option<bool>,
+}
+
+/// Something a person should know, ready to become a row.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Alert {
+    /// Names this occurrence, so that writing it twice counts once.
+    pub occurrence_id: Uuid,
+    /// The agent it happened on.
+    pub agent_id: AgentId,
+    /// Equal for what is the same trouble; the open row of a fingerprint is counted up.
+    pub fingerprint: String,
+    /// The Sigma rule.
+    pub rule_id: String,
+    /// What happened, in a few words.
+    pub title: String,
+    /// What happened, in sentences.
+    pub message: String,
+    /// The frontend's tab, such as `security`.
+    pub alert_type: String,
+    /// 1 low to 4 critical.
+    pub severity: u8,
+    /// 0 to 100.
+    pub risk: u8,
+    /// A bounded, redacted excerpt of the events.
+    pub evidence: serde_json::Value,
+    /// Why the rule fired: matched fields, window, counts, rule-set hash.
+    pub explanation: serde_json::Value,
+    /// When it happened.
+    pub occurred_at: Timestamp,
+    /// How many times it happened since the last report.
+    pub count: u32,
+}
+
+/// A public key and whether it may connect.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AgentCredential {
+    /// Ed25519 public key.
+    pub public_key: [u8; 32],
+    /// Whether it may connect.
+    pub status: KeyStatus,
+}
+
+/// Whether a key may connect.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyStatus {
+    /// It may.
+    Admitted,
+    /// An admin has to approve it first.
+    Pending,
+    /// It may not any more.
+    Revoked,
+}
+
+/// An agent a person may read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AgentAccess {
+    /// The agent.
+    pub agent_id: AgentId,
+    /// Whether the person may change it.
+    pub can_admin: bool,
+}
+
+/// One message to one person about one alert.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Notification {
+    /// The row.
+    pub id: Uuid,
+    /// Mail address.
+    pub recipient: String,
+    /// Deliveries begun, this one included.
+    pub attempts: i32,
+    /// Stable `Message-ID`, so that a second delivery collapses with the first.
+    pub message_id: String,
+    /// The alert.
+    pub alert: NotifiedAlert,
+}
+
+/// What a notification says about its alert.
+#[derive(Clone, PartialEq, Debug)]
+pub struct NotifiedAlert {
+    /// The row.
+    pub id: Uuid,
+    /// What happened, in a few words.
+    pub title: String,
+    /// What happened, in sentences.
+    pub message: String,
+    /// 1 low to 4 critical.
+    pub severity: u8,
+    /// 0 to 100.
+    pub risk: u8,
+    /// The Sigma rule.
+    pub rule_id: String,
+    /// How many times so far.
+    pub occurrences: i32,
+    /// First time.
+    pub first_seen: Timestamp,
+    /// Last time so far.
+    pub last_seen: Timestamp,
+    /// A bounded, redacted excerpt of the events; text from the host, hostile until escaped.
+    pub evidence: Vec<String>,
+    /// What to do now, from the rule.
+    pub advice: Option<String>,
+    /// The agent.
+    pub agent_id: AgentId,
+    /// The agent's name.
+    pub agent_name: String,
+    /// The organization's name.
+    pub organization: String,
+}
+
+/// What became of a delivery.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DeliveryOutcome {
+    /// The mail server took it.
+    Sent,
+    /// It failed in a way that may pass.
+    Retry {
+        /// What happened.
+        error: String,
+        /// Seconds until the next attempt.
+        after_secs: u32,
+    },
+    /// It failed for good.
+    Failed {
+        /// What happened.
+        error: String,
+    },
+}

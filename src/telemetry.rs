@@ -1,0 +1,75 @@
+//! Logs and the names of every metric.
+//! It never logs a log event's text, a token or a mail address.
+
+use std::error::Error;
+use std::fmt;
+
+use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::config::Log;
+
+/// Agents connected now.
+pub const AGENTS_CONNECTED: &str = "hidps_agents_connected";
+/// Viewers connected now.
+pub const VIEWERS_CONNECTED: &str = "hidps_viewers_connected";
+/// Events taken in.
+pub const EVENTS_RECEIVED: &str = "hidps_events_received_total";
+/// Events lost, by reason.
+pub const EVENTS_DROPPED: &str = "hidps_events_dropped_total";
+/// Frames refused, by peer.
+pub const FRAMES_REFUSED: &str = "hidps_frames_refused_total";
+/// Matches, by rule.
+pub const DETECTIONS: &str = "hidps_detections_total";
+/// Writes to Supabase, by kind and result.
+pub const WRITES: &str = "hidps_writes_total";
+/// Seconds from a desired change in the database to the agent's confirmation.
+pub const APPLY_SECONDS: &str = "hidps_desired_apply_seconds";
+/// Whether the feed is joined, 0 or 1.
+pub const FEED_CONNECTED: &str = "hidps_realtime_connected";
+/// Full comparisons with the database, by cause.
+pub const RESYNCS: &str = "hidps_realtime_resyncs_total";
+/// Alert mails, by result.
+pub const EMAILS: &str = "hidps_emails_total";
+/// Alerts waiting to become rows.
+pub const ALERTS_WAITING: &str = "hidps_outbox_alerts_waiting";
+/// Refused handshakes and tokens, by kind.
+pub const AUTH_FAILURES: &str = "hidps_auth_failures_total";
+
+/// Starts logging to standard error.
+pub fn start_logging(log: &Log) {
+    let targets: Targets = log.filter.parse().unwrap_or_default();
+    let registry = tracing_subscriber::registry().with(targets);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    if log.json {
+        registry.with(layer.json()).init();
+    } else {
+        registry.with(layer).init();
+    }
+}
+
+/// Starts collecting metrics; the handle renders them for `/metrics`.
+///
+/// # Errors
+/// When a recorder is already installed in this process.
+pub fn start_metrics() -> Result<PrometheusHandle, BuildError> {
+    PrometheusBuilder::new().install_recorder()
+}
+
+/// An error with all its causes on one line, for a log field.
+#[derive(Debug)]
+pub struct Chain<'a>(pub &'a (dyn Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
