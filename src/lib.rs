@@ -11,5 +11,6 @@ pub mod config;
 pub mod health;
 pub mod model;
 pub mod ports;
+pub mod reconcile;
 pub mod tasks;
 pub mod telemetry;
