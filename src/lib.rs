@@ -10,6 +10,7 @@
 pub mod config;
 pub mod health;
 pub mod model;
+pub mod persistence;
 pub mod ports;
 pub mod reconcile;
 pub mod tasks;

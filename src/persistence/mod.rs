@@ -1,0 +1,20 @@
+//! Everything that touches Supabase: reads of desired state, writes of what was observed.
+//! It never sees a log event; the types it takes cannot carry one.
+//!
+//! `feed` hears hints, `mirror` turns them into reads and follows connected agents, `rest` is the
+//! only file that speaks HTTP, `outbox` keeps writes until they are rows, `spool` keeps alerts
+//! across restarts.
+
+mod feed;
+mod mirror;
+mod outbox;
+mod rest;
+mod rows;
+mod spool;
+
+pub(crate) use feed::HINTS;
+pub use feed::{Feed, FeedEvent, FeedSettings};
+pub use mirror::{Mirror, MirrorHandle};
+pub use outbox::{Outbox, OutboxHandle};
+pub use rest::Rest;
+pub use spool::{Spool, SpoolError};

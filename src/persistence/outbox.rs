@@ -1,0 +1,196 @@
+//! Keeps what must reach Supabase until it is a row: alerts in order and on disk, the rest newest
+//! only. It never lets one kind of write hold up another, and never writes a desired column.
+
+mod alerts;
+mod records;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hidps_wire::AgentId;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::{Alert, ConditionKind, ConditionReport, PresenceReport, UsageReport};
+use crate::persistence::spool::Spool;
+use crate::ports::{AlertQueue, RecordWriter, Records, Retry};
+use crate::telemetry;
+
+/// Most alerts in memory before they are on disk; a full spool makes them wait here.
+const MAX_UNSPOOLED: usize = 10_000;
+
+/// First pause after a failed write.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
+/// Longest pause between attempts: an outage's end is then noticed within half a minute.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Where the other parts put what must be written.
+#[derive(Debug, Clone)]
+pub struct OutboxHandle {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    pending: Mutex<Pending>,
+    alerts_wake: Notify,
+    records_wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    alerts: VecDeque<Alert>,
+    records: RecordsPending,
+}
+
+/// The newest of each kind, by agent.
+#[derive(Debug, Default)]
+struct RecordsPending {
+    conditions: BTreeMap<(AgentId, ConditionKind), ConditionReport>,
+    presence: BTreeMap<AgentId, PresenceReport>,
+    usage: BTreeMap<AgentId, UsageReport>,
+}
+
+impl RecordsPending {
+    /// Adds a report; one without facts keeps the facts of the one it replaces.
+    fn add_presence(&mut self, mut report: PresenceReport) {
+        if report.host.is_none() {
+            report.host = self
+                .presence
+                .remove(&report.agent_id)
+                .and_then(|older| older.host);
+        }
+        self.presence.insert(report.agent_id, report);
+    }
+}
+
+impl Shared {
+    fn with<T>(&self, act: impl FnOnce(&mut Pending) -> T) -> T {
+        act(&mut self.pending.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl AlertQueue for OutboxHandle {
+    fn raise(&self, alert: Alert) {
+        let kept = self.shared.with(|pending| {
+            let fits = pending.alerts.len() < MAX_UNSPOOLED;
+            if fits {
+                pending.alerts.push_back(alert);
+            }
+            fits
+        });
+        if kept {
+            self.shared.alerts_wake.notify_one();
+        } else {
+            count_write("alert", "dropped");
+            tracing::error!(
+                limit = MAX_UNSPOOLED,
+                "an alert was lost: the queue is full"
+            );
+        }
+    }
+}
+
+impl Records for OutboxHandle {
+    fn conditions(&self, reports: Vec<ConditionReport>) {
+        self.shared.with(|pending| {
+            for report in reports {
+                pending
+                    .records
+                    .conditions
+                    .insert((report.agent_id, report.kind), report);
+            }
+        });
+        self.shared.records_wake.notify_one();
+    }
+
+    fn presence(&self, report: PresenceReport) {
+        self.shared
+            .with(|pending| pending.records.add_presence(report));
+        self.shared.records_wake.notify_one();
+    }
+
+    fn usage(&self, report: UsageReport) {
+        self.shared
+            .with(|pending| pending.records.usage.insert(report.agent_id, report));
+        self.shared.records_wake.notify_one();
+    }
+}
+
+/// The task that writes.
+#[derive(Debug)]
+pub struct Outbox<W> {
+    shared: Arc<Shared>,
+    writer: W,
+    spool: Spool,
+    waiting: VecDeque<Alert>,
+    after_alert: Arc<Notify>,
+}
+
+impl<W: RecordWriter> Outbox<W> {
+    /// An outbox over an opened spool; `after_alert` is notified whenever alerts became rows.
+    pub fn new(
+        writer: W,
+        (spool, waiting): (Spool, Vec<Alert>),
+        after_alert: Arc<Notify>,
+    ) -> (Self, OutboxHandle) {
+        let shared = Arc::new(Shared::default());
+        let handle = OutboxHandle {
+            shared: Arc::clone(&shared),
+        };
+        (
+            Self {
+                shared,
+                writer,
+                spool,
+                waiting: waiting.into(),
+                after_alert,
+            },
+            handle,
+        )
+    }
+
+    /// Writes until it is told to stop, then once more what is left.
+    pub async fn run(self, stop: CancellationToken) {
+        let Self {
+            shared,
+            writer,
+            spool,
+            waiting,
+            after_alert,
+        } = self;
+        let alerts = alerts::Lane {
+            shared: &shared,
+            writer: &writer,
+            spool,
+            waiting,
+            after_alert,
+        };
+        let records = records::Lane {
+            shared: &shared,
+            writer: &writer,
+        };
+        tokio::join!(alerts.run(&stop), records.run(&stop));
+    }
+}
+
+/// The pause before the next attempt, doubled each time; the longest when a person must act.
+fn pause(retry: Retry, attempts: u32) -> Duration {
+    match retry {
+        Retry::Soon => FIRST_PAUSE
+            .saturating_mul(1 << attempts.min(10))
+            .min(LONGEST_PAUSE),
+        Retry::Slowly | Retry::Never => LONGEST_PAUSE,
+    }
+}
+
+fn count_write(kind: &'static str, result: &'static str) {
+    metrics::counter!(telemetry::WRITES, "kind" => kind, "result" => result).increment(1);
+}
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(super) use tests::sample_alert;

@@ -1,0 +1,195 @@
+//! Alerts are never lost, never doubled by a retry of ours, and never held up by telemetry.
+
+use hidps_wire::ConditionStatus;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::*;
+use crate::ports::{StoreError, StoreErrorKind, StoreResult};
+
+/// An alert of this occurrence.
+pub(in crate::persistence) fn sample_alert(occurrence_id: Uuid) -> Alert {
+    Alert {
+        occurrence_id,
+        agent_id: AgentId::new(Uuid::nil()),
+        fingerprint: "f".into(),
+        rule_id: "r".into(),
+        title: "t".into(),
+        message: "m".into(),
+        alert_type: "security".into(),
+        severity: 3,
+        risk: 70,
+        evidence: serde_json::json!([]),
+        explanation: serde_json::json!({}),
+        occurred_at: Timestamp::UNIX_EPOCH,
+        count: 1,
+    }
+}
+
+/// Refuses the first writes as told, then remembers the rest.
+#[derive(Debug, Default)]
+struct ScriptedWriter {
+    failures: Mutex<VecDeque<StoreErrorKind>>,
+    alerts: Mutex<Vec<Uuid>>,
+    conditions: Mutex<Vec<ConditionReport>>,
+    presence: Mutex<Vec<PresenceReport>>,
+}
+
+impl ScriptedWriter {
+    fn failing(kinds: &[StoreErrorKind]) -> Arc<Self> {
+        let failures = Mutex::new(kinds.iter().copied().collect());
+        Arc::new(Self {
+            failures,
+            ..Self::default()
+        })
+    }
+
+    fn verdict(&self) -> Result<(), StoreError> {
+        match self
+            .failures
+            .lock()
+            .expect("no test panics with it")
+            .pop_front()
+        {
+            None => Ok(()),
+            Some(kind) => Err(StoreError {
+                operation: "test",
+                kind,
+                source: "scripted".into(),
+            }),
+        }
+    }
+}
+
+impl RecordWriter for Arc<ScriptedWriter> {
+    fn write_alert(&self, alert: Alert) -> StoreResult<'_, ()> {
+        Box::pin(async move {
+            self.verdict()?;
+            self.alerts
+                .lock()
+                .expect("no test panics with it")
+                .push(alert.occurrence_id);
+            Ok(())
+        })
+    }
+
+    fn write_conditions(&self, reports: Vec<ConditionReport>) -> StoreResult<'_, ()> {
+        Box::pin(async move {
+            self.verdict()?;
+            self.conditions
+                .lock()
+                .expect("no test panics with it")
+                .extend(reports);
+            Ok(())
+        })
+    }
+
+    fn write_presence(&self, reports: Vec<PresenceReport>) -> StoreResult<'_, ()> {
+        Box::pin(async move {
+            self.verdict()?;
+            self.presence
+                .lock()
+                .expect("no test panics with it")
+                .extend(reports);
+            Ok(())
+        })
+    }
+
+    fn write_usage(&self, _: Vec<UsageReport>) -> StoreResult<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// Runs an outbox over what `act` puts in, until everything settled.
+async fn settle(writer: &Arc<ScriptedWriter>, act: impl FnOnce(&OutboxHandle)) -> Vec<Alert> {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let spool = Spool::open(folder.path()).expect("the spool opens");
+    let (outbox, handle) = Outbox::new(Arc::clone(writer), spool, Arc::default());
+    let stop = CancellationToken::new();
+    act(&handle);
+
+    tokio::join!(outbox.run(stop.clone()), async {
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        stop.cancel();
+    });
+
+    Spool::open(folder.path()).expect("the spool opens again").1
+}
+
+fn raise_all(outbox: &OutboxHandle, ids: &[Uuid]) {
+    for id in ids {
+        outbox.raise(sample_alert(*id));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_delays_alerts_and_loses_none() {
+    let writer = ScriptedWriter::failing(&[StoreErrorKind::Unavailable; 5]);
+    let ids = [Uuid::from_u128(1), Uuid::from_u128(2)];
+
+    let left = settle(&writer, |outbox| raise_all(outbox, &ids)).await;
+
+    assert_eq!(*writer.alerts.lock().expect("unpoisoned"), ids);
+    assert!(left.is_empty(), "written alerts leave the disk");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poisonous_alert_does_not_block_the_next() {
+    let writer = ScriptedWriter::failing(&[StoreErrorKind::Rejected]);
+    let ids = [Uuid::from_u128(1), Uuid::from_u128(2)];
+
+    settle(&writer, |outbox| raise_all(outbox, &ids)).await;
+
+    assert_eq!(*writer.alerts.lock().expect("unpoisoned"), ids[1..]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_newest_condition_is_written() {
+    let writer = ScriptedWriter::failing(&[]);
+    let report = |reason: &str| ConditionReport {
+        agent_id: AgentId::new(Uuid::nil()),
+        kind: ConditionKind::Connected,
+        status: ConditionStatus::True,
+        reason: reason.into(),
+        message: String::new(),
+        observed_generation: None,
+    };
+
+    settle(&writer, |outbox| {
+        outbox.conditions(vec![report("Older")]);
+        outbox.conditions(vec![report("Newer")]);
+    })
+    .await;
+
+    let written = writer.conditions.lock().expect("unpoisoned");
+    assert_eq!(written.len(), 1);
+    assert_eq!(written[0].reason, "Newer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_presence_keeps_the_facts_of_the_older() {
+    let writer = ScriptedWriter::failing(&[StoreErrorKind::Unavailable]);
+    let facts = crate::model::HostFacts {
+        hostname: "web".into(),
+        os: "linux".into(),
+        arch: "x86_64".into(),
+        agent_version: "1".into(),
+    };
+    let report = |online, host| PresenceReport {
+        agent_id: AgentId::new(Uuid::nil()),
+        online,
+        at: Timestamp::UNIX_EPOCH,
+        host,
+    };
+
+    settle(&writer, |outbox| {
+        outbox.presence(report(true, Some(facts.clone())));
+        outbox.presence(report(false, None));
+    })
+    .await;
+
+    assert_eq!(
+        *writer.presence.lock().expect("unpoisoned"),
+        [report(false, Some(facts))]
+    );
+}

@@ -1,0 +1,274 @@
+//! The only file that speaks to PostgREST: calls by name, and failures sorted into kinds.
+//! It never decides whether to try again.
+
+use std::error::Error;
+use std::time::Duration;
+
+use hidps_wire::{AgentId, EnrollRequest, Enrollment, Generation};
+use postgrest::{Builder, Postgrest};
+use reqwest::StatusCode;
+use secrecy::ExposeSecret as _;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::config::Supabase;
+use crate::model::{
+    AgentAccess, AgentCredential, Alert, ConditionReport, DeliveryOutcome, DesiredState,
+    Notification, PresenceReport, UsageReport,
+};
+use crate::persistence::rows::{
+    AccessRow, AlertRow, ConditionRow, CredentialRow, DesiredRow, GenerationRow, NotificationRow,
+    PresenceRow, UsageRow,
+};
+use crate::ports::{
+    Access, DesiredReader, Directory, NotificationQueue, RecordWriter, StoreError, StoreErrorKind,
+    StoreResult,
+};
+
+/// Longest wait for one answer; PostgREST's own statement limit is 8 s on hosted projects.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// Longest wait for a connection.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// Supabase's REST interface, once as the daemon and once as a person.
+#[derive(Debug, Clone)]
+pub struct Rest {
+    service: Postgrest,
+    person: Postgrest,
+}
+
+impl Rest {
+    /// Prepares both; nothing is connected yet.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be set up or a key does not fit a header.
+    pub fn new(supabase: &Supabase) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        let http = reqwest::Client::builder()
+            .timeout(ANSWER_WITHIN)
+            .connect_timeout(CONNECT_WITHIN)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()?;
+        let base = supabase.url.join("rest/v1")?;
+        let with_key = |key: &str| {
+            Postgrest::new_with_client(&base, http.clone())?.insert_header("apikey", key)
+        };
+        let mut service = with_key(supabase.secret_key.expose_secret())?;
+        if !supabase.secret_key.expose_secret().starts_with("sb_") {
+            service = service.auth(supabase.secret_key.expose_secret())?;
+        }
+        let person = with_key(supabase.publishable_key.expose_secret())?;
+        Ok(Self { service, person })
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        operation: &'static str,
+        function: &str,
+        body: &impl Serialize,
+    ) -> Result<T, StoreError> {
+        fetch(operation, self.service.rpc_json(function, body)).await
+    }
+
+    /// Marks every agent offline; called once at start, before any agent can connect.
+    ///
+    /// # Errors
+    /// When Supabase did not do it.
+    pub async fn reset_presence(&self) -> Result<(), StoreError> {
+        let _changed: i64 = self
+            .call("reset presence", "reset_presence", &json!({}))
+            .await?;
+        Ok(())
+    }
+}
+
+async fn fetch<T: DeserializeOwned>(
+    operation: &'static str,
+    request: Builder,
+) -> Result<T, StoreError> {
+    request
+        .fetch()
+        .await
+        .map_err(|source| store_error(operation, source))
+}
+
+fn store_error(operation: &'static str, source: postgrest::Error) -> StoreError {
+    let code = source
+        .postgrest_body()
+        .map(|body| body.code.as_str().to_owned());
+    let kind = match (
+        source.server_response().map(|(status, _)| status),
+        code.as_deref(),
+    ) {
+        (_, Some("P0002")) => StoreErrorKind::NotFound,
+        (_, Some("28000")) => StoreErrorKind::Unauthorized,
+        (Some(StatusCode::TOO_MANY_REQUESTS), _) => StoreErrorKind::RateLimited,
+        (Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN), _) => StoreErrorKind::Unauthorized,
+        (Some(status), Some(code)) if status.is_client_error() && code != "PGRST205" => {
+            StoreErrorKind::Rejected
+        }
+        (Some(_), _) => StoreErrorKind::Unavailable,
+        (None, _) if matches!(source, postgrest::Error::Request(_)) => StoreErrorKind::Unavailable,
+        (None, _) if matches!(source, postgrest::Error::ResponseBody { .. }) => {
+            StoreErrorKind::Unavailable
+        }
+        (None, _) => StoreErrorKind::Malformed,
+    };
+    StoreError {
+        operation,
+        kind,
+        source: Box::new(source),
+    }
+}
+
+fn rows<R, T: From<R>>(rows: Vec<R>) -> Vec<T> {
+    rows.into_iter().map(T::from).collect()
+}
+
+impl DesiredReader for Rest {
+    fn list_generations(
+        &self,
+        after: Option<AgentId>,
+        limit: usize,
+    ) -> StoreResult<'_, Vec<(AgentId, Generation)>> {
+        Box::pin(async move {
+            let mut query = self
+                .service
+                .from("desired_generations")
+                .select("agent_id,generation")
+                .order("agent_id.asc")
+                .limit(limit);
+            if let Some(after) = after {
+                query = query.gt("agent_id", after.to_string());
+            }
+            let page: Vec<GenerationRow> = fetch("list desired_generations", query).await?;
+            Ok(page
+                .into_iter()
+                .map(|row| (row.agent_id, row.generation))
+                .collect())
+        })
+    }
+
+    fn read_desired(&self, agents: Vec<AgentId>) -> StoreResult<'_, Vec<(AgentId, DesiredState)>> {
+        Box::pin(async move {
+            let body = json!({ "agent_ids": agents });
+            let found: Vec<DesiredRow> = self
+                .call("read desired_state", "desired_state", &body)
+                .await?;
+            Ok(rows(found))
+        })
+    }
+}
+
+impl RecordWriter for Rest {
+    fn write_alert(&self, alert: Alert) -> StoreResult<'_, ()> {
+        Box::pin(async move {
+            let body = json!({ "alert": AlertRow::from(alert) });
+            let _row: serde_json::Value = self.call("write alert", "upsert_alert", &body).await?;
+            Ok(())
+        })
+    }
+
+    fn write_conditions(&self, reports: Vec<ConditionReport>) -> StoreResult<'_, ()> {
+        Box::pin(async move {
+            let body = json!({ "reports": rows::<_, ConditionRow>(reports) });
+            let _changed: i64 = self
+                .call("write conditions", "report_conditions", &body)
+                .await?;
+            Ok(())
+        })
+    }
+
+    fn write_presence(&self, reports: Vec<PresenceReport>) -> StoreResult<'_, ()> {
+        Box::pin(async move {
+            let body = json!({ "reports": rows::<_, PresenceRow>(reports) });
+            let _changed: i64 = self
+                .call("write presence", "record_presence", &body)
+                .await?;
+            Ok(())
+        })
+    }
+
+    fn write_usage(&self, reports: Vec<UsageReport>) -> StoreResult<'_, ()> {
+        Box::pin(async move {
+            let body = json!({ "reports": rows::<_, UsageRow>(reports) });
+            let _changed: i64 = self.call("write usage", "record_usage", &body).await?;
+            Ok(())
+        })
+    }
+}
+
+impl Directory for Rest {
+    fn credential(&self, agent: AgentId) -> StoreResult<'_, Option<AgentCredential>> {
+        Box::pin(async move {
+            let body = json!({ "p_agent_id": agent });
+            let found: Vec<CredentialRow> = self
+                .call("read agent key", "agent_credentials", &body)
+                .await?;
+            Ok(found.first().and_then(CredentialRow::credential))
+        })
+    }
+
+    fn enroll(
+        &self,
+        agent: AgentId,
+        token: Option<String>,
+        request: EnrollRequest,
+    ) -> StoreResult<'_, Enrollment> {
+        Box::pin(async move {
+            let body = json!({
+                "p_agent_id": agent, "p_token": token, "p_public_key": request.public_key,
+                "p_hostname": request.hostname, "p_os": request.os, "p_arch": request.arch,
+                "p_agent_version": request.agent_version,
+            });
+            self.call("enroll agent", "enroll_agent", &body).await
+        })
+    }
+}
+
+impl Access for Rest {
+    fn readable(&self, token: String, agents: Vec<AgentId>) -> StoreResult<'_, Vec<AgentAccess>> {
+        Box::pin(async move {
+            let body = json!({ "agent_ids": agents });
+            let request = self.person.rpc_json("agent_access", &body).auth(token);
+            let found: Vec<AccessRow> = fetch("check access", request).await?;
+            Ok(rows(found))
+        })
+    }
+}
+
+impl NotificationQueue for Rest {
+    fn claim(&self, max: u32, lease_secs: u32) -> StoreResult<'_, Vec<Notification>> {
+        Box::pin(async move {
+            let body = json!({ "max": max, "lease_seconds": lease_secs });
+            let found: Vec<NotificationRow> = self
+                .call("claim notifications", "claim_notifications", &body)
+                .await?;
+            Ok(rows(found))
+        })
+    }
+
+    fn finish(&self, id: Uuid, outcome: DeliveryOutcome) -> StoreResult<'_, ()> {
+        Box::pin(async move {
+            let (name, error, retry) = match outcome {
+                DeliveryOutcome::Sent => ("sent", None, None),
+                DeliveryOutcome::Retry { error, after_secs } => {
+                    ("retry", Some(error), Some(after_secs))
+                }
+                DeliveryOutcome::Failed { error } => ("failed", Some(error), None),
+            };
+            let body = json!({
+                "p_id": id, "p_outcome": name, "p_error": error, "p_retry_seconds": retry,
+            });
+            let request = self.service.rpc_json("finish_notification", &body);
+            request
+                .execute_checked()
+                .await
+                .map_err(|e| store_error("finish notification", e))?;
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,294 @@
+//! Row shapes: what goes to and comes from PostgREST, one type per RPC, and their conversions.
+//! It never does I/O and has no field that could hold a log event.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hidps_wire::{AgentId, ConditionStatus, ContentHash, DesiredDocument, Generation};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::model::{
+    AgentAccess, AgentCredential, Alert, ConditionReport, DesiredState, KeyStatus, Notification,
+    NotifiedAlert, PresenceReport, UsageReport,
+};
+
+/// A row of `desired_generations`.
+#[derive(Debug, Deserialize)]
+pub(super) struct GenerationRow {
+    pub(super) agent_id: AgentId,
+    pub(super) generation: Generation,
+}
+
+/// A row of `rpc/desired_state`.
+#[derive(Debug, Deserialize)]
+pub(super) struct DesiredRow {
+    agent_id: AgentId,
+    generation: Generation,
+    content_hash: ContentHash,
+    document: DesiredDocument,
+}
+
+impl From<DesiredRow> for (AgentId, DesiredState) {
+    fn from(row: DesiredRow) -> Self {
+        let DesiredRow {
+            agent_id,
+            generation,
+            content_hash: hash,
+            document,
+        } = row;
+        (
+            agent_id,
+            DesiredState {
+                generation,
+                hash,
+                document,
+            },
+        )
+    }
+}
+
+/// An element of `rpc/report_conditions`.
+#[derive(Debug, Serialize)]
+pub(super) struct ConditionRow {
+    agent_id: AgentId,
+    r#type: &'static str,
+    status: ConditionStatus,
+    reason: String,
+    message: String,
+    observed_generation: Option<Generation>,
+}
+
+impl From<ConditionReport> for ConditionRow {
+    fn from(report: ConditionReport) -> Self {
+        Self {
+            agent_id: report.agent_id,
+            r#type: report.kind.as_str(),
+            status: report.status,
+            reason: report.reason,
+            message: report.message,
+            observed_generation: report.observed_generation,
+        }
+    }
+}
+
+/// An element of `rpc/record_presence`.
+#[derive(Debug, Serialize)]
+pub(super) struct PresenceRow {
+    agent_id: AgentId,
+    online: bool,
+    at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hostname: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    os: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arch: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent_version: Option<String>,
+}
+
+impl From<PresenceReport> for PresenceRow {
+    fn from(report: PresenceReport) -> Self {
+        let host = report.host;
+        Self {
+            agent_id: report.agent_id,
+            online: report.online,
+            at: report.at,
+            hostname: host.as_ref().map(|host| host.hostname.clone()),
+            os: host.as_ref().map(|host| host.os.clone()),
+            arch: host.as_ref().map(|host| host.arch.clone()),
+            agent_version: host.map(|host| host.agent_version),
+        }
+    }
+}
+
+/// An element of `rpc/record_usage`; it has no desired column to overwrite.
+#[derive(Debug, Serialize)]
+pub(super) struct UsageRow {
+    agent_id: AgentId,
+    cpu_usage: f32,
+    ram_usage: f32,
+    storage_usage: f32,
+    firewall_active: Option<bool>,
+}
+
+impl From<UsageReport> for UsageRow {
+    fn from(report: UsageReport) -> Self {
+        Self {
+            agent_id: report.agent_id,
+            cpu_usage: report.cpu,
+            ram_usage: report.ram,
+            storage_usage: report.storage,
+            firewall_active: report.firewall_active,
+        }
+    }
+}
+
+/// The argument of `rpc/upsert_alert`, and a line of the spool.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct AlertRow {
+    pub(super) occurrence_id: Uuid,
+    agent_id: AgentId,
+    fingerprint: String,
+    rule_id: String,
+    title: String,
+    message: String,
+    alert_type: String,
+    severity: u8,
+    risk: u8,
+    evidence: serde_json::Value,
+    explanation: serde_json::Value,
+    occurred_at: Timestamp,
+    count: u32,
+}
+
+impl From<Alert> for AlertRow {
+    fn from(alert: Alert) -> Self {
+        Self {
+            occurrence_id: alert.occurrence_id,
+            agent_id: alert.agent_id,
+            fingerprint: alert.fingerprint,
+            rule_id: alert.rule_id,
+            title: alert.title,
+            message: alert.message,
+            alert_type: alert.alert_type,
+            severity: alert.severity,
+            risk: alert.risk,
+            evidence: alert.evidence,
+            explanation: alert.explanation,
+            occurred_at: alert.occurred_at,
+            count: alert.count,
+        }
+    }
+}
+
+impl From<AlertRow> for Alert {
+    fn from(row: AlertRow) -> Self {
+        Self {
+            occurrence_id: row.occurrence_id,
+            agent_id: row.agent_id,
+            fingerprint: row.fingerprint,
+            rule_id: row.rule_id,
+            title: row.title,
+            message: row.message,
+            alert_type: row.alert_type,
+            severity: row.severity,
+            risk: row.risk,
+            evidence: row.evidence,
+            explanation: row.explanation,
+            occurred_at: row.occurred_at,
+            count: row.count,
+        }
+    }
+}
+
+/// A row of `rpc/agent_credentials`.
+#[derive(Debug, Deserialize)]
+pub(super) struct CredentialRow {
+    public_key: String,
+    status: KeyStatusRow,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum KeyStatusRow {
+    Admitted,
+    Pending,
+    Revoked,
+}
+
+impl CredentialRow {
+    /// The credential, or none when the key is not 32 bytes in base64.
+    pub(super) fn credential(&self) -> Option<AgentCredential> {
+        let public_key = STANDARD.decode(&self.public_key).ok()?.try_into().ok()?;
+        let status = match self.status {
+            KeyStatusRow::Admitted => KeyStatus::Admitted,
+            KeyStatusRow::Pending => KeyStatus::Pending,
+            KeyStatusRow::Revoked => KeyStatus::Revoked,
+        };
+        Some(AgentCredential { public_key, status })
+    }
+}
+
+/// A row of `rpc/agent_access`.
+#[derive(Debug, Deserialize)]
+pub(super) struct AccessRow {
+    agent_id: AgentId,
+    can_admin: bool,
+}
+
+impl From<AccessRow> for AgentAccess {
+    fn from(row: AccessRow) -> Self {
+        Self {
+            agent_id: row.agent_id,
+            can_admin: row.can_admin,
+        }
+    }
+}
+
+/// A row of `rpc/claim_notifications`.
+#[derive(Debug, Deserialize)]
+pub(super) struct NotificationRow {
+    id: Uuid,
+    recipient: String,
+    attempts: i32,
+    message_id: String,
+    alert_id: Uuid,
+    title: Option<String>,
+    message: Option<String>,
+    severity: Option<i16>,
+    risk: Option<i32>,
+    rule_id: Option<String>,
+    occurrences: i32,
+    first_seen: Timestamp,
+    last_seen: Timestamp,
+    #[serde(default)]
+    evidence: serde_json::Value,
+    #[serde(default)]
+    explanation: serde_json::Value,
+    agent_id: AgentId,
+    agent_name: String,
+    organization_name: Option<String>,
+}
+
+impl From<NotificationRow> for Notification {
+    fn from(row: NotificationRow) -> Self {
+        let lines = row
+            .evidence
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let evidence = lines
+            .iter()
+            .filter_map(|line| line.as_str().map(str::to_owned))
+            .collect();
+        let advice = row
+            .explanation
+            .get("advice")
+            .and_then(|text| text.as_str())
+            .map(str::to_owned);
+        Self {
+            id: row.id,
+            recipient: row.recipient,
+            attempts: row.attempts,
+            message_id: row.message_id,
+            alert: NotifiedAlert {
+                id: row.alert_id,
+                title: row.title.unwrap_or_else(|| "alert".into()),
+                message: row.message.unwrap_or_default(),
+                severity: row.severity.and_then(|n| u8::try_from(n).ok()).unwrap_or(2),
+                risk: row.risk.and_then(|n| u8::try_from(n).ok()).unwrap_or(0),
+                rule_id: row.rule_id.unwrap_or_default(),
+                occurrences: row.occurrences,
+                first_seen: row.first_seen,
+                last_seen: row.last_seen,
+                evidence,
+                advice,
+                agent_id: row.agent_id,
+                agent_name: row.agent_name,
+                organization: row.organization_name.unwrap_or_default(),
+            },
+        }
+    }
+}
