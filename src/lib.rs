@@ -13,5 +13,6 @@ pub mod model;
 pub mod persistence;
 pub mod ports;
 pub mod reconcile;
+pub mod streams;
 pub mod tasks;
 pub mod telemetry;

@@ -1,0 +1,25 @@
+//! The daemon's sockets: agents, viewers and health, behind one listener.
+//! It never parses an event, reads a table or knows why a frame is sent; it carries.
+
+mod access;
+mod agent_auth;
+mod agent_link;
+mod enroll;
+mod fanout;
+mod health;
+mod listener;
+mod mailbox;
+mod nonces;
+mod progress;
+mod registry;
+mod routes;
+mod viewer_link;
+mod viewer_queue;
+
+pub use access::AccessCheck;
+pub use agent_auth::AgentAuth;
+pub use agent_link::AgentLinks;
+pub use fanout::Fanout;
+pub use listener::{ListenError, Listener};
+pub use registry::Registry;
+pub use routes::{Gateway, router};

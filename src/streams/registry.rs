@@ -1,0 +1,104 @@
+//! Which agents are connected: agent id to the one live connection.
+//! It never hands out a guard, and a connection that ends removes only its own entry.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dashmap::DashMap;
+use hidps_wire::AgentId;
+
+use crate::streams::mailbox::{Mailbox, ToAgent};
+use crate::telemetry;
+
+/// Names one connection within this process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ConnectionId(u64);
+
+#[derive(Debug, Clone)]
+struct Entry {
+    connection: ConnectionId,
+    mailbox: Arc<Mailbox>,
+}
+
+/// The live connections.
+#[derive(Debug, Default)]
+pub struct Registry {
+    entries: DashMap<AgentId, Entry>,
+    next: AtomicU64,
+}
+
+impl Registry {
+    /// Enters a connection; the older one of the same agent, if any, is told to close.
+    pub fn enter(&self, agent: AgentId) -> (ConnectionId, Arc<Mailbox>) {
+        let connection = ConnectionId(self.next.fetch_add(1, Ordering::Relaxed));
+        let mailbox = Arc::new(Mailbox::default());
+        let entry = Entry {
+            connection,
+            mailbox: Arc::clone(&mailbox),
+        };
+        if let Some(older) = self.entries.insert(agent, entry) {
+            older.mailbox.push(ToAgent::Superseded);
+        }
+        self.measure();
+        (connection, mailbox)
+    }
+
+    /// Removes a connection; `false` when a newer one has taken its place.
+    pub fn leave(&self, agent: AgentId, connection: ConnectionId) -> bool {
+        let was_current = self
+            .entries
+            .remove_if(&agent, |_, entry| entry.connection == connection)
+            .is_some();
+        self.measure();
+        was_current
+    }
+
+    /// The mailbox of a connected agent.
+    #[must_use]
+    pub fn mailbox(&self, agent: AgentId) -> Option<Arc<Mailbox>> {
+        self.entries
+            .get(&agent)
+            .map(|entry| Arc::clone(&entry.mailbox))
+    }
+
+    fn measure(&self) {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a gauge; there are far fewer than 2^52"
+        )]
+        metrics::gauge!(telemetry::AGENTS_CONNECTED).set(self.entries.len() as f64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    const AGENT: AgentId = AgentId::new(Uuid::from_u128(1));
+
+    #[tokio::test]
+    async fn the_newest_connection_wins_and_the_older_is_told() {
+        let registry = Registry::default();
+        let (_, older) = registry.enter(AGENT);
+
+        let (_, newer) = registry.enter(AGENT);
+
+        assert!(matches!(older.next().await, ToAgent::Superseded));
+        let current = registry.mailbox(AGENT).expect("the agent is connected");
+        assert!(Arc::ptr_eq(&current, &newer));
+    }
+
+    #[test]
+    fn the_end_of_an_older_connection_leaves_the_newer_one_entered() {
+        let registry = Registry::default();
+        let (older, _) = registry.enter(AGENT);
+        let (newer, _) = registry.enter(AGENT);
+
+        assert!(!registry.leave(AGENT, older));
+        assert!(registry.mailbox(AGENT).is_some());
+        assert!(registry.leave(AGENT, newer));
+        assert!(registry.mailbox(AGENT).is_none());
+    }
+}

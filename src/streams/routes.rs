@@ -1,0 +1,195 @@
+//! Paths to parts: which route does what, and how a request is refused.
+//! It never holds logic beyond taking a request apart.
+
+use std::sync::Arc;
+
+use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use hidps_wire::{CONNECT_PATH, MAX_AGENT_FRAME_BYTES, MAX_VIEWER_FRAME_BYTES};
+use jiff::Timestamp;
+use serde_json::json;
+use tokio_util::task::TaskTracker;
+
+use crate::health::Health;
+use crate::ports::Directory;
+use crate::streams::access::AccessCheck;
+use crate::streams::agent_auth::{AgentAuth, ConnectError};
+use crate::streams::agent_link::AgentLinks;
+use crate::streams::enroll::enroll;
+use crate::streams::fanout::Fanout;
+use crate::streams::health;
+use crate::streams::viewer_link::{self, ViewerLinks};
+use crate::telemetry::{self, Chain};
+
+/// Read buffer of one socket: the library's default of 128 KiB would cost 15 GB for 100,000
+/// agents and three times the processor time.
+const READ_BUFFER: usize = 2 * 1024;
+
+/// Most bytes that may wait to be written to one socket.
+const MAX_WRITE_BUFFER: usize = 8 * 1024 * 1024;
+
+/// Largest HTTP request body, in bytes; an enrollment has a few hundred.
+const MAX_BODY: usize = 16 * 1024;
+
+/// Subprotocol a browser offers beside its token, and that is answered instead of the token.
+const VIEWER_PROTOCOL: &str = "hidps.v1";
+
+/// Prefix of the subprotocol that carries a viewer's token.
+const BEARER_PROTOCOL: &str = "bearer.";
+
+/// What the routes need; cheap to clone.
+#[derive(Clone)]
+pub struct Gateway {
+    /// Checks connecting agents.
+    pub auth: Arc<AgentAuth>,
+    /// Serves agents.
+    pub links: Arc<AgentLinks>,
+    /// Takes enrollments.
+    pub directory: Arc<dyn Directory>,
+    /// Checks viewers.
+    pub access: AccessCheck,
+    /// Serves live logs.
+    pub fanout: Arc<Fanout>,
+    /// State of the daemon.
+    pub health: Arc<Health>,
+    /// Renders the metrics in Prometheus' text form.
+    pub render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Follows every connection, so that a drain can wait for them.
+    pub connections: TaskTracker,
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").finish_non_exhaustive()
+    }
+}
+
+/// All routes.
+pub fn router(gateway: Gateway) -> Router {
+    Router::new()
+        .route("/", get(|| async { "hidpsd\n" }))
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .route(CONNECT_PATH, get(connect_agent))
+        .route("/v1/agents/{agent_id}/enroll", post(enroll))
+        .route("/v1/viewers/connect", get(connect_viewer))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(gateway)
+}
+
+type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
+
+async fn connect_agent(
+    State(gateway): State<Gateway>,
+    headers: HeaderMap,
+    upgrade: Upgrade,
+) -> Response {
+    let agent = match gateway.auth.verify(&headers, Timestamp::now()).await {
+        Ok(agent) => agent,
+        Err(error) => return refuse_connect(&error),
+    };
+    match upgrade {
+        Ok(upgrade) => sized(upgrade, MAX_AGENT_FRAME_BYTES).on_upgrade(move |socket| {
+            let connection = gateway.connections.token();
+            async move {
+                gateway.links.serve(agent, socket).await;
+                drop(connection);
+            }
+        }),
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn connect_viewer(
+    State(gateway): State<Gateway>,
+    headers: HeaderMap,
+    upgrade: Upgrade,
+) -> Response {
+    let token = viewer_token(&headers);
+    let links = ViewerLinks {
+        access: gateway.access.clone(),
+        registry: Arc::clone(&gateway.links.registry),
+        fanout: Arc::clone(&gateway.fanout),
+        stop: gateway.links.stop.clone(),
+    };
+    match upgrade {
+        Ok(upgrade) => {
+            let upgrade = sized(upgrade, MAX_VIEWER_FRAME_BYTES).protocols([VIEWER_PROTOCOL]);
+            upgrade.on_upgrade(move |socket| {
+                let connection = gateway.connections.token();
+                async move {
+                    viewer_link::serve(links, token, socket).await;
+                    drop(connection);
+                }
+            })
+        }
+        Err(error) => error.into_response(),
+    }
+}
+
+fn sized(upgrade: WebSocketUpgrade, max_frame: usize) -> WebSocketUpgrade {
+    upgrade
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
+        .max_write_buffer_size(MAX_WRITE_BUFFER)
+        .max_message_size(max_frame)
+        .max_frame_size(max_frame)
+}
+
+/// The token in the `Authorization` header or among the offered subprotocols.
+fn viewer_token(headers: &HeaderMap) -> Option<String> {
+    let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
+    let bearer = headers.get(header::AUTHORIZATION).and_then(text);
+    if let Some(token) = bearer
+        .as_deref()
+        .and_then(|value| value.strip_prefix("Bearer "))
+    {
+        return Some(token.to_owned());
+    }
+    let offered = headers
+        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .filter_map(text);
+    let offered: Vec<String> = offered.collect();
+    let mut protocols = offered
+        .iter()
+        .flat_map(|line| line.split(','))
+        .map(str::trim);
+    protocols
+        .find_map(|protocol| protocol.strip_prefix(BEARER_PROTOCOL))
+        .map(str::to_owned)
+}
+
+fn refuse_connect(error: &ConnectError) -> Response {
+    let (kind, status) = match error {
+        ConnectError::Header(_) => ("header", StatusCode::UNAUTHORIZED),
+        ConnectError::Clock(_) => ("clock", StatusCode::UNAUTHORIZED),
+        ConnectError::Unknown => ("unknown", StatusCode::UNAUTHORIZED),
+        ConnectError::Replayed => ("replay", StatusCode::UNAUTHORIZED),
+        ConnectError::Pending => ("pending", StatusCode::FORBIDDEN),
+        ConnectError::Revoked => ("revoked", StatusCode::FORBIDDEN),
+        ConnectError::Unavailable(_) => ("unavailable", StatusCode::SERVICE_UNAVAILABLE),
+    };
+    metrics::counter!(telemetry::AUTH_FAILURES, "kind" => kind).increment(1);
+    tracing::info!(error = %Chain(error), "an agent's connect was refused");
+    refuse(status, &error.to_string())
+}
+
+/// A refusal with one sentence in JSON.
+pub(super) fn refuse(status: StatusCode, message: &str) -> Response {
+    let mut response = (status, Json(json!({ "error": message }))).into_response();
+    if matches!(
+        status,
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+    ) {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    }
+    response
+}
