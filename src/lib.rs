@@ -8,6 +8,7 @@
 //! ```
 
 pub mod config;
+pub mod detection;
 pub mod health;
 pub mod model;
 pub mod persistence;

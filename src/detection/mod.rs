@@ -1,0 +1,92 @@
+//! Runs the rules over every event and raises alerts.
+//! It never stores an event, never touches a socket and never waits for Supabase.
+//!
+//! Batches arrive unparsed and are parsed here, once; the parsed events go to whoever watches
+//! and through the rules. Agents are spread over workers by their id, so that the windows of one
+//! agent need no lock.
+
+mod alerting;
+mod event;
+mod rule_files;
+mod worker;
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::ports::{AlertQueue, EventIntake, LiveLog, RawBatch};
+use crate::telemetry;
+use worker::Worker;
+
+pub use rule_files::{LoadedRules, RuleFilesError, load_rules};
+
+/// Batches that may wait per worker: with 32 in flight per agent, 128 agents in full burst.
+const WAITING_PER_WORKER: usize = 4_096;
+
+/// Most workers; past the memory bandwidth of a small host, more only adds switching.
+const MAX_WORKERS: usize = 8;
+
+/// Where batches go in.
+#[derive(Debug)]
+pub struct DetectionHandle {
+    workers: Vec<mpsc::Sender<RawBatch>>,
+    hasher: RandomState,
+}
+
+/// The workers, to be run as tasks.
+#[derive(Debug)]
+pub struct Detection {
+    workers: Vec<(Worker, mpsc::Receiver<RawBatch>)>,
+}
+
+impl Detection {
+    /// Workers for every core over these rules.
+    pub fn new(
+        rules: &LoadedRules,
+        live: &Arc<dyn LiveLog>,
+        alerts: &Arc<dyn AlertQueue>,
+    ) -> (Self, DetectionHandle) {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let (senders, workers) = (0..cores.min(MAX_WORKERS))
+            .map(|_| {
+                let (sender, receiver) = mpsc::channel(WAITING_PER_WORKER);
+                let worker = Worker::new(rules, Arc::clone(live), Arc::clone(alerts));
+                (sender, (worker, receiver))
+            })
+            .unzip();
+        (
+            Self { workers },
+            DetectionHandle {
+                workers: senders,
+                hasher: RandomState::new(),
+            },
+        )
+    }
+
+    /// Runs all workers until told to stop.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut set = JoinSet::new();
+        for (worker, batches) in self.workers {
+            // A task each, so that workers run on several cores.
+            set.spawn(worker.run(batches, stop.clone()));
+        }
+        // A worker that panics takes the daemon with it: rules must not fall silent.
+        set.join_all().await;
+    }
+}
+
+impl EventIntake for DetectionHandle {
+    fn submit(&self, batch: RawBatch) {
+        let shard = self.hasher.hash_one(batch.agent_id) % self.workers.len() as u64;
+        let worker = usize::try_from(shard)
+            .ok()
+            .and_then(|shard| self.workers.get(shard));
+        if worker.is_none_or(|worker| worker.try_send(batch).is_err()) {
+            metrics::counter!(telemetry::EVENTS_DROPPED, "reason" => "detection_behind")
+                .increment(1);
+        }
+    }
+}
