@@ -11,6 +11,7 @@ pub mod config;
 pub mod detection;
 pub mod health;
 pub mod model;
+pub mod notify;
 pub mod persistence;
 pub mod ports;
 pub mod reconcile;
