@@ -8,6 +8,7 @@
 //! ```
 
 pub mod config;
+pub mod daemon;
 pub mod detection;
 pub mod health;
 pub mod model;

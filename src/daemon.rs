@@ -1,0 +1,248 @@
+//! The only file that knows all parts: builds them, joins them, and ends them in order.
+//! It never branches on data.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::detection::{Detection, LoadedRules, RuleFilesError, load_rules};
+use crate::health::Health;
+use crate::model::Alert;
+use crate::notify::{MailerError, Notifier, SmtpMailer};
+use crate::persistence::{Feed, FeedSettings, HINTS, Mirror, Outbox, Rest, Spool, SpoolError};
+use crate::ports::{AlertQueue, LiveLog};
+use crate::reconcile::Sessions;
+use crate::streams::{
+    AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, ListenError, Listener, Registry, router,
+};
+use crate::tasks::TaskSet;
+use crate::telemetry::Chain;
+
+/// Longest wait for connections to part, and then for the parts to finish their work.
+const DRAIN_WITHIN: Duration = Duration::from_secs(5);
+
+/// Pause between attempts to reach Supabase at start.
+const START_PAUSE: Duration = Duration::from_secs(1);
+
+/// Why the daemon cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The rules cannot be used.
+    #[error("the detection rules cannot be used")]
+    Rules(#[source] RuleFilesError),
+    /// The spool cannot be used.
+    #[error("the alert spool cannot be used")]
+    Spool(#[source] SpoolError),
+    /// The HTTP client cannot be set up.
+    #[error("the Supabase client cannot be set up")]
+    Rest(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The Realtime client cannot be set up.
+    #[error("the Realtime client cannot be set up")]
+    Feed(#[source] hidps_realtime::ConfigError),
+    /// An address cannot be listened on.
+    #[error("the daemon cannot listen")]
+    Listen(#[source] ListenError),
+    /// Mail cannot be set up.
+    #[error("mail cannot be set up")]
+    Mail(#[source] MailerError),
+}
+
+/// What can fail at start: files, addresses and keys, all tried before anything runs.
+struct Outside {
+    rules: LoadedRules,
+    rest: Rest,
+    spool: (Spool, Vec<Alert>),
+    listener: Listener,
+    mailer: Option<SmtpMailer>,
+}
+
+impl Outside {
+    async fn open(config: &Config) -> Result<Self, StartError> {
+        let rules = load_rules(&config.rules_dir).map_err(StartError::Rules)?;
+        announce(&rules, config.mail.is_some());
+        let rest = Rest::new(&config.supabase).map_err(StartError::Rest)?;
+        let spool = Spool::open(&config.state_dir).map_err(StartError::Spool)?;
+        let mailer = config.mail.as_ref().map(SmtpMailer::new).transpose();
+        let mailer = mailer.map_err(StartError::Mail)?;
+        let listener = Listener::bind(&config.listen, config.tls.as_ref()).await;
+        let listener = listener.map_err(StartError::Listen)?;
+        Ok(Self {
+            rules,
+            rest,
+            spool,
+            listener,
+            mailer,
+        })
+    }
+}
+
+/// The daemon, built and bound, not yet running.
+pub struct Daemon {
+    listener: Listener,
+    gateway: Gateway,
+    rest: Rest,
+    feed: Feed,
+    hints: mpsc::Receiver<crate::persistence::FeedEvent>,
+    mirror: Mirror<Rest>,
+    outbox: Outbox<Rest>,
+    detection: Detection,
+    notifier: Option<Notifier<Rest, SmtpMailer>>,
+    stop_connections: CancellationToken,
+}
+
+impl std::fmt::Debug for Daemon {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Daemon")
+            .field("listener", &self.listener)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Daemon {
+    /// Builds every part and binds the addresses; nothing is accepted yet.
+    ///
+    /// # Errors
+    /// Names the part that cannot be built.
+    pub async fn build(config: &Config, metrics: PrometheusHandle) -> Result<Self, StartError> {
+        let outside = Outside::open(config).await?;
+        let (health, notifications) = (Arc::new(Health::default()), Arc::new(Notify::new()));
+        let (hints_tx, hints) = mpsc::channel(HINTS);
+        let settings = FeedSettings {
+            hints: hints_tx,
+            notifications: Arc::clone(&notifications),
+            health: Arc::clone(&health),
+        };
+        let feed = Feed::new(&config.supabase, settings).map_err(StartError::Feed)?;
+        let rest = outside.rest;
+        let (outbox, records) =
+            Outbox::new(rest.clone(), outside.spool, Arc::clone(&notifications));
+        let (mirror, desired) = Mirror::new(rest.clone(), config.resync, Arc::clone(&health));
+        let fanout = Arc::new(Fanout::default());
+        let (live, alerts): (Arc<dyn LiveLog>, Arc<dyn AlertQueue>) =
+            (Arc::clone(&fanout) as _, Arc::new(records.clone()));
+        let (detection, intake) = Detection::new(&outside.rules, &live, &alerts);
+        let stop_connections = CancellationToken::new();
+        let links = AgentLinks {
+            registry: Arc::new(Registry::default()),
+            sessions: Arc::new(Sessions),
+            desired: Arc::new(desired),
+            records: Arc::new(records),
+            intake: Arc::new(intake),
+            stop: stop_connections.clone(),
+        };
+        let gateway = Gateway {
+            auth: Arc::new(AgentAuth::new(Arc::new(rest.clone()))),
+            links: Arc::new(links),
+            directory: Arc::new(rest.clone()),
+            access: AccessCheck::new(Arc::new(rest.clone())),
+            fanout,
+            health,
+            render_metrics: Arc::new(move || metrics.render()),
+            connections: TaskTracker::new(),
+        };
+        let to_notifier = |mailer| Notifier {
+            queue: rest.clone(),
+            mailer,
+            hint: Arc::clone(&notifications),
+        };
+        let notifier = outside.mailer.map(to_notifier);
+        let listener = outside.listener;
+        Ok(Self {
+            listener,
+            gateway,
+            rest,
+            feed,
+            hints,
+            mirror,
+            outbox,
+            detection,
+            notifier,
+            stop_connections,
+        })
+    }
+
+    /// Runs until `shutdown` ends or a part does; gives whether it ended as asked.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> bool {
+        let mut shutdown = std::pin::pin!(shutdown);
+        let reached = tokio::select! {
+            () = forget_presence(&self.rest) => true,
+            () = &mut shutdown => false,
+        };
+        if !reached {
+            return true;
+        }
+        let (accepting, working) = (CancellationToken::new(), CancellationToken::new());
+        let connections = self.gateway.connections.clone();
+        let mut tasks = TaskSet::default();
+        let mut listening = TaskSet::default();
+        tracing::info!(addresses = ?self.listener.addresses(), "listening");
+        let router = router(self.gateway);
+        listening.spawn(
+            "listener",
+            self.listener
+                .run(router, connections.clone(), accepting.clone()),
+        );
+        tasks.spawn("feed", self.feed.run(working.clone()));
+        tasks.spawn("mirror", self.mirror.run(self.hints, working.clone()));
+        tasks.spawn("outbox", self.outbox.run(working.clone()));
+        tasks.spawn("detection", self.detection.run(working.clone()));
+        if let Some(notifier) = self.notifier {
+            tasks.spawn("notifier", notifier.run(working.clone()));
+        }
+
+        let graceful = tokio::select! {
+            () = &mut shutdown => true,
+            (name, panicked) = tasks.first_ended() => report_ended(name, panicked),
+            (name, panicked) = listening.first_ended() => report_ended(name, panicked),
+        };
+        tracing::info!("draining");
+        let mut left = listening.drain(&accepting, DRAIN_WITHIN).await;
+        self.stop_connections.cancel();
+        connections.close();
+        if tokio::time::timeout(DRAIN_WITHIN, connections.wait())
+            .await
+            .is_err()
+        {
+            left.push("connections");
+        }
+        left.extend(tasks.drain(&working, DRAIN_WITHIN).await);
+        if left.is_empty() {
+            tracing::info!("stopped");
+        } else {
+            tracing::warn!(?left, "stopped without waiting for these any longer");
+        }
+        graceful && left.is_empty()
+    }
+}
+
+fn announce(rules: &LoadedRules, has_mail: bool) {
+    let (count, tests, hash) = (rules.set.rules().len(), rules.tests, rules.set.hash());
+    tracing::info!(rules = count, tests, hash, "rules are loaded");
+    if !has_mail {
+        tracing::warn!("HIDPS_SMTP_URL is not set: alerts are rows only, no mail is sent");
+    }
+}
+
+fn report_ended(name: &str, panicked: bool) -> bool {
+    tracing::error!(
+        task = name,
+        panicked,
+        "a part of the daemon ended; stopping"
+    );
+    false
+}
+
+/// Marks every agent offline before any can connect, so that a daemon that died leaves none
+/// online; waits for Supabase as long as it takes.
+async fn forget_presence(rest: &Rest) {
+    while let Err(error) = rest.reset_presence().await {
+        tracing::error!(error = %Chain(&error), "Supabase cannot be used yet; check SUPABASE_URL, the key and the migrations");
+        sleep(START_PAUSE).await;
+    }
+}
