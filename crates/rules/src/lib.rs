@@ -4,7 +4,7 @@
 //! [`RuleSet::compile`] turns YAML texts into rules and refuses, with file, line and column, what
 //! it cannot honour. [`Engine::observe`] tries them on one [`Event`] and hands out each [`Match`].
 //! Correlation windows are kept apart by [`Scope`] and bounded by [`Limits`]; [`Engine::replace`]
-//! changes the rules under running windows. [`run_tests`] runs the tests that stand beside rules.
+//! changes the rules under running windows. [`tests::run_tests`] runs the tests that stand beside rules.
 
 mod condition;
 mod correlate;
@@ -28,8 +28,8 @@ mod pattern;
 mod resolve;
 mod routing;
 mod rule_set;
-mod rule_test;
 mod selection;
+pub mod tests;
 mod value;
 mod view;
 mod window;
@@ -44,5 +44,4 @@ pub use found::{Match, Window};
 pub use limits::Limits;
 pub use metadata::{Level, RuleInfo, Status};
 pub use rule_set::{RuleFile, RuleSet};
-pub use rule_test::{TEST_SUFFIX, TestFailure, TestFile, run_tests};
 pub use window_store::Evictions;
