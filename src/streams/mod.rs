@@ -16,6 +16,11 @@ mod routes;
 mod viewer_link;
 mod viewer_queue;
 
+#[cfg(test)]
+mod fakes;
+#[cfg(test)]
+mod tests;
+
 pub use access::AccessCheck;
 pub use agent_auth::AgentAuth;
 pub use agent_link::AgentLinks;

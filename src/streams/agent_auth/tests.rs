@@ -1,68 +1,19 @@
 //! Who may connect: only the holder of the admitted key, once per signature, in time.
 
-use ed25519_dalek::{Signer as _, SigningKey};
-use hidps_wire::{EnrollRequest, Enrollment};
-use uuid::Uuid;
-
 use super::*;
-use crate::ports::StoreResult;
+use crate::streams::fakes::{AGENT, FakeDirectory, OTHER, sign_connect};
 
-const AGENT: AgentId = AgentId::new(Uuid::from_u128(1));
-const OTHER: AgentId = AgentId::new(Uuid::from_u128(2));
 const NOW: i64 = 1_800_000_000;
 
-/// One agent's key.
-struct FakeDirectory(AgentCredential);
-
-impl Directory for FakeDirectory {
-    fn credential(&self, agent: AgentId) -> StoreResult<'_, Option<AgentCredential>> {
-        let found = (agent == AGENT).then(|| self.0.clone());
-        Box::pin(async move { Ok(found) })
-    }
-
-    fn enroll(
-        &self,
-        _: AgentId,
-        _: Option<String>,
-        _: EnrollRequest,
-    ) -> StoreResult<'_, Enrollment> {
-        Box::pin(async { Ok(Enrollment::Pending) })
-    }
-}
-
-fn key() -> SigningKey {
-    SigningKey::from_bytes(&[7; 32])
-}
-
 fn auth(status: KeyStatus) -> AgentAuth {
-    let public_key = key().verifying_key().to_bytes();
-    AgentAuth::new(Arc::new(FakeDirectory(AgentCredential {
-        public_key,
-        status,
-    })))
+    AgentAuth::new(Arc::new(FakeDirectory::with_status(status)))
 }
 
 /// The headers of a connect, signed for `signed_host` and sent to `host`.
 fn headers(agent: AgentId, signed_host: &str, host: &str, seconds: i64) -> HeaderMap {
-    let nonce = "00112233445566778899aabbccddeeff";
-    let timestamp = u64::try_from(seconds).expect("after 1970");
-    let claim = ConnectClaim {
-        agent_id: agent,
-        host: signed_host,
-        timestamp,
-        nonce,
-    };
-    let signature = STANDARD.encode(key().sign(&claim.signing_bytes()).to_bytes());
-    let pairs = [
-        (HEADER_AGENT, agent.to_string()),
-        (HEADER_TIMESTAMP, timestamp.to_string()),
-        (HEADER_NONCE, nonce.to_owned()),
-        (HEADER_SIGNATURE, signature),
-        ("host", host.to_owned()),
-    ];
-    let parse =
-        |(name, value): (&'static str, String)| (name.parse().unwrap(), value.parse().unwrap());
-    pairs.map(parse).into_iter().collect()
+    let mut headers = sign_connect(agent, signed_host, seconds);
+    headers.insert("host", host.parse().unwrap());
+    headers
 }
 
 async fn verdict(auth: &AgentAuth, headers: &HeaderMap) -> Result<AgentId, ConnectError> {

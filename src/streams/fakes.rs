@@ -1,0 +1,169 @@
+//! Stand-ins for the ports of `streams`, for its tests: keys, rights, desired state, records.
+//! They behave like the real ones as far as the tests look, and remember what they were told.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use axum::http::HeaderMap;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ed25519_dalek::{Signer as _, SigningKey};
+use hidps_wire::{
+    AgentId, ConnectClaim, EnrollRequest, Enrollment, HEADER_AGENT, HEADER_NONCE, HEADER_SIGNATURE,
+    HEADER_TIMESTAMP,
+};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::model::{
+    AgentAccess, AgentCredential, ConditionReport, DesiredState, KeyStatus, PresenceReport,
+    UsageReport,
+};
+use crate::ports::{
+    Access, DesiredSource, Directory, EventIntake, RawBatch, Records, StoreError, StoreErrorKind,
+    StoreResult,
+};
+
+/// An enrolled agent.
+pub(super) const AGENT: AgentId = AgentId::new(Uuid::from_u128(1));
+/// An agent of somebody else.
+pub(super) const OTHER: AgentId = AgentId::new(Uuid::from_u128(2));
+
+/// The key of [`AGENT`].
+fn key() -> SigningKey {
+    SigningKey::from_bytes(&[7; 32])
+}
+
+/// The headers of a connect signed with the key of [`AGENT`], with a fresh nonce.
+pub(super) fn sign_connect(agent: AgentId, host: &str, seconds: i64) -> HeaderMap {
+    let nonce = Uuid::new_v4().simple().to_string();
+    let timestamp = u64::try_from(seconds).expect("after 1970");
+    let claim = ConnectClaim {
+        agent_id: agent,
+        host,
+        timestamp,
+        nonce: &nonce,
+    };
+    let signature = STANDARD.encode(key().sign(&claim.signing_bytes()).to_bytes());
+    let pairs = [
+        (HEADER_AGENT, agent.to_string()),
+        (HEADER_TIMESTAMP, timestamp.to_string()),
+        (HEADER_NONCE, nonce),
+        (HEADER_SIGNATURE, signature),
+    ];
+    let parse =
+        |(name, value): (&'static str, String)| (name.parse().unwrap(), value.parse().unwrap());
+    pairs.map(parse).into_iter().collect()
+}
+
+/// Knows the key of [`AGENT`] and nothing else.
+#[derive(Debug)]
+pub(super) struct FakeDirectory {
+    status: KeyStatus,
+}
+
+impl FakeDirectory {
+    pub(super) fn with_status(status: KeyStatus) -> Self {
+        Self { status }
+    }
+}
+
+impl Directory for FakeDirectory {
+    fn credential(&self, agent: AgentId) -> StoreResult<'_, Option<AgentCredential>> {
+        let public_key = key().verifying_key().to_bytes();
+        let found = (agent == AGENT).then_some(AgentCredential {
+            public_key,
+            status: self.status,
+        });
+        Box::pin(async move { Ok(found) })
+    }
+
+    fn enroll(
+        &self,
+        agent: AgentId,
+        token: Option<String>,
+        _: EnrollRequest,
+    ) -> StoreResult<'_, Enrollment> {
+        Box::pin(async move {
+            match token.as_deref() {
+                _ if agent != AGENT => Err(failure(StoreErrorKind::NotFound)),
+                Some("good") => Ok(Enrollment::Admitted),
+                Some(_) => Err(failure(StoreErrorKind::Unauthorized)),
+                None => Ok(Enrollment::Pending),
+            }
+        })
+    }
+}
+
+/// Lets the bearer of a token signed `good` read [`AGENT`] only; says `down` when told to.
+#[derive(Debug, Default)]
+pub(super) struct FakeAccess;
+
+impl Access for FakeAccess {
+    fn readable(&self, token: String, agents: Vec<AgentId>) -> StoreResult<'_, Vec<AgentAccess>> {
+        Box::pin(async move {
+            if token.ends_with(".down") {
+                return Err(failure(StoreErrorKind::Unavailable));
+            }
+            if !token.ends_with(".good") {
+                return Err(failure(StoreErrorKind::Unauthorized));
+            }
+            let readable = agents.into_iter().filter(|agent| *agent == AGENT);
+            Ok(readable
+                .map(|agent_id| AgentAccess {
+                    agent_id,
+                    can_admin: false,
+                })
+                .collect())
+        })
+    }
+}
+
+fn failure(kind: StoreErrorKind) -> StoreError {
+    StoreError {
+        operation: "test",
+        kind,
+        source: "scripted".into(),
+    }
+}
+
+/// A desired state that tests set.
+#[derive(Debug)]
+pub(super) struct FakeDesired {
+    pub(super) slot: watch::Sender<Option<Arc<DesiredState>>>,
+}
+
+impl DesiredSource for FakeDesired {
+    fn follow(&self, _: AgentId) -> watch::Receiver<Option<Arc<DesiredState>>> {
+        self.slot.subscribe()
+    }
+}
+
+/// Remembers records and batches.
+#[derive(Debug, Default)]
+pub(super) struct Recorder {
+    pub(super) conditions: Mutex<Vec<ConditionReport>>,
+    pub(super) presence: Mutex<BTreeMap<AgentId, bool>>,
+    pub(super) batches: Mutex<Vec<RawBatch>>,
+}
+
+impl Records for Recorder {
+    fn conditions(&self, reports: Vec<ConditionReport>) {
+        self.conditions.lock().expect("unpoisoned").extend(reports);
+    }
+
+    fn presence(&self, report: PresenceReport) {
+        self.presence
+            .lock()
+            .expect("unpoisoned")
+            .insert(report.agent_id, report.online);
+    }
+
+    fn usage(&self, _: UsageReport) {}
+}
+
+impl EventIntake for Recorder {
+    fn submit(&self, batch: RawBatch) {
+        self.batches.lock().expect("unpoisoned").push(batch);
+    }
+}

@@ -1,0 +1,214 @@
+//! What agents may do on their socket, and what becomes of those who do something else.
+
+use hidps_wire::{
+    AgentCondition, ConditionStatus, ContentHash, DesiredDocument, FacetCondition, Generation,
+    MAX_AGENT_FRAME_BYTES, Status,
+};
+
+use super::*;
+use crate::model::{ConditionKind, DesiredState};
+use crate::streams::fakes::OTHER;
+
+fn desired(generation: u64) -> Arc<DesiredState> {
+    Arc::new(DesiredState {
+        generation: Generation(generation),
+        hash: ContentHash("h".into()),
+        document: DesiredDocument::default(),
+    })
+}
+
+/// Sends one bad frame and expects a goodbye that says why, while another agent stays connected.
+async fn check_refused(frame: &str, expected: &str) {
+    let world = world(KeyStatus::Admitted).await;
+    let mut socket = world.agent(None).await;
+
+    send(&mut socket, frame).await;
+
+    let goodbye = receive(&mut socket).await;
+    let DaemonFrame::Goodbye(advice) = goodbye else {
+        panic!("not a goodbye: {goodbye:?}")
+    };
+    assert!(
+        advice.reason.contains(expected),
+        "{:?} lacks {expected:?}",
+        advice.reason
+    );
+    world.agent(None).await;
+}
+
+#[tokio::test]
+async fn a_frame_that_is_not_json_ends_the_connection_with_a_reason() {
+    check_refused("{not json", "not JSON (line 1").await;
+}
+
+#[tokio::test]
+async fn an_unknown_frame_ends_the_connection_with_a_reason() {
+    check_refused(
+        r#"{"type":"exec","command":"id"}"#,
+        "unknown variant `exec`",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_unknown_field_ends_the_connection_with_a_reason() {
+    check_refused(
+        r#"{"type":"usage","cpu":1,"ram":1,"storage":1,"agent_id":"x"}"#,
+        "agent_id",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_second_hello_ends_the_connection_with_a_reason() {
+    check_refused(&hello(1, None), "hello comes once").await;
+}
+
+#[tokio::test]
+async fn an_oversized_frame_ends_the_connection_and_nothing_else() {
+    check_refused(&"x".repeat(MAX_AGENT_FRAME_BYTES + 1), "too long").await;
+}
+
+#[tokio::test]
+async fn an_agent_of_another_protocol_is_told_which_one_is_spoken() {
+    let world = world(KeyStatus::Admitted).await;
+    let mut socket = world.connect().await.expect("the signature is good");
+
+    send(&mut socket, &hello(99, None)).await;
+
+    let DaemonFrame::Goodbye(advice) = receive(&mut socket).await else {
+        panic!("not a goodbye")
+    };
+    assert!(
+        advice.reason.contains("protocol 99 is not spoken here"),
+        "{}",
+        advice.reason
+    );
+}
+
+/// Connects and expects an HTTP refusal before any upgrade.
+async fn refusal(world: &World, headers: axum::http::HeaderMap) -> u16 {
+    let address = format!("ws://{}{CONNECT_PATH}", world.address);
+    let mut request = address.into_client_request().expect("a good address");
+    request.headers_mut().extend(headers);
+    match connect_async(request).await {
+        Err(Error::Http(response)) => response.status().as_u16(),
+        other => panic!("the handshake was not refused: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn strangers_are_refused_during_the_handshake() {
+    let world = world(KeyStatus::Admitted).await;
+    let (host, now) = (world.address.to_string(), Timestamp::now().as_second());
+
+    assert_eq!(refusal(&world, axum::http::HeaderMap::new()).await, 401);
+    assert_eq!(refusal(&world, sign_connect(OTHER, &host, now)).await, 401);
+    assert_eq!(
+        refusal(&world, sign_connect(AGENT, &host, now - 3_600)).await,
+        401
+    );
+}
+
+#[tokio::test]
+async fn a_pending_or_revoked_key_is_refused_with_403() {
+    for status in [KeyStatus::Pending, KeyStatus::Revoked] {
+        let world = world(status).await;
+        let host = world.address.to_string();
+
+        assert_eq!(
+            refusal(
+                &world,
+                sign_connect(AGENT, &host, Timestamp::now().as_second())
+            )
+            .await,
+            403
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_desired_state_is_sent_once_and_its_confirmation_recorded() {
+    let world = world(KeyStatus::Admitted).await;
+    let mut socket = world.agent(None).await;
+    world.desired.slot.send_replace(Some(desired(4)));
+    let DaemonFrame::Apply(apply) = receive(&mut socket).await else {
+        panic!("not a document")
+    };
+    let condition = AgentCondition {
+        facet: FacetCondition::FirewallSynced,
+        status: ConditionStatus::True,
+        reason: "Enabled".into(),
+        message: "the table is loaded".into(),
+    };
+    let applied = Some(Applied {
+        generation: apply.generation,
+        hash: apply.hash,
+    });
+
+    let status = Status {
+        applied,
+        conditions: vec![condition],
+        firewall_active: Some(true),
+    };
+    send(&mut socket, &encode(&AgentFrame::Status(status))).await;
+
+    until("the condition is recorded with its generation", || {
+        locked(&world.recorder.conditions).iter().any(|report| {
+            report.kind == ConditionKind::FirewallSynced
+                && report.observed_generation == Some(Generation(4))
+        })
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_older_connections_end_leaves_the_agent_online() {
+    let world = world(KeyStatus::Admitted).await;
+    let mut older = world.agent(None).await;
+
+    let _newer = world.agent(None).await;
+
+    let DaemonFrame::Goodbye(advice) = receive(&mut older).await else {
+        panic!("not a goodbye")
+    };
+    assert!(advice.reason.contains("took over"), "{}", advice.reason);
+    assert_eq!(locked(&world.recorder.presence).get(&AGENT), Some(&true));
+}
+
+#[tokio::test]
+async fn an_agent_that_leaves_is_recorded_offline() {
+    let world = world(KeyStatus::Admitted).await;
+    let mut socket = world.agent(None).await;
+
+    socket.close(None).await.expect("the daemon listens");
+
+    until("the agent is offline", || {
+        locked(&world.recorder.presence).get(&AGENT) == Some(&false)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn batches_carry_the_id_of_the_connection_and_are_acknowledged_when_taken_in() {
+    let world = world(KeyStatus::Admitted).await;
+    let mut socket = world.agent(None).await;
+
+    send(
+        &mut socket,
+        r#"{"type":"events","seq":7,"dropped":0,"events":[]}"#,
+    )
+    .await;
+    until("the batch arrives", || {
+        !locked(&world.recorder.batches).is_empty()
+    })
+    .await;
+    let batch = locked(&world.recorder.batches).remove(0);
+    batch.progress.taken(7);
+
+    assert_eq!(batch.agent_id, AGENT);
+    assert!(matches!(
+        receive(&mut socket).await,
+        DaemonFrame::Ack { seq: 7, .. }
+    ));
+}

@@ -1,0 +1,157 @@
+//! The sockets as peers see them: real connections on loopback, stand-ins behind the ports.
+
+mod agents;
+mod viewers;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use hidps_wire::{AgentFrame, Applied, CONNECT_PATH, DaemonFrame, Hello, decode, encode};
+use jiff::Timestamp;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::model::KeyStatus;
+use crate::reconcile::Sessions;
+use crate::streams::fakes::{
+    AGENT, FakeAccess, FakeDesired, FakeDirectory, Recorder, sign_connect,
+};
+use crate::streams::{
+    AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, Listener, Registry, router,
+};
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// The sockets, running on a free port.
+struct World {
+    address: SocketAddr,
+    recorder: Arc<Recorder>,
+    desired: Arc<FakeDesired>,
+    fanout: Arc<Fanout>,
+    _tasks: JoinSet<()>,
+}
+
+async fn world(status: KeyStatus) -> World {
+    let (recorder, fanout) = (Arc::new(Recorder::default()), Arc::new(Fanout::default()));
+    let desired = Arc::new(FakeDesired {
+        slot: watch::Sender::new(None),
+    });
+    let directory = Arc::new(FakeDirectory::with_status(status));
+    let stop = CancellationToken::new();
+    let links = AgentLinks {
+        registry: Arc::new(Registry::default()),
+        sessions: Arc::new(Sessions),
+        desired: Arc::clone(&desired) as _,
+        records: Arc::clone(&recorder) as _,
+        intake: Arc::clone(&recorder) as _,
+        stop: stop.clone(),
+    };
+    let gateway = Gateway {
+        auth: Arc::new(AgentAuth::new(Arc::clone(&directory) as _)),
+        links: Arc::new(links),
+        directory,
+        access: AccessCheck::new(Arc::new(FakeAccess)),
+        fanout: Arc::clone(&fanout),
+        health: Arc::default(),
+        render_metrics: Arc::new(String::new),
+        connections: TaskTracker::new(),
+    };
+    let loopback = "127.0.0.1:0".parse().expect("an address");
+    let listener = Listener::bind(&[loopback], None)
+        .await
+        .expect("loopback can be bound");
+    let address = listener.addresses()[0];
+    let mut tasks = JoinSet::new();
+    tasks.spawn(listener.run(router(gateway), TaskTracker::new(), stop));
+    World {
+        address,
+        recorder,
+        desired,
+        fanout,
+        _tasks: tasks,
+    }
+}
+
+impl World {
+    /// Opens the agents' socket with a good signature.
+    async fn connect(&self) -> Result<Socket, Error> {
+        let host = self.address.to_string();
+        let mut request = format!("ws://{host}{CONNECT_PATH}").into_client_request()?;
+        let headers = sign_connect(AGENT, &host, Timestamp::now().as_second());
+        request.headers_mut().extend(headers);
+        connect_async(request).await.map(|(socket, _)| socket)
+    }
+
+    /// Opens the agents' socket and greets.
+    async fn agent(&self, applied: Option<Applied>) -> Socket {
+        let mut socket = self.connect().await.expect("the signature is good");
+        send(&mut socket, &hello(1, applied)).await;
+        let welcome = receive(&mut socket).await;
+        assert!(matches!(welcome, DaemonFrame::Welcome(_)), "{welcome:?}");
+        socket
+    }
+}
+
+fn hello(protocol: u32, applied: Option<Applied>) -> String {
+    encode(&AgentFrame::Hello(Hello {
+        protocol,
+        agent_version: "0".into(),
+        hostname: "web".into(),
+        os: "linux".into(),
+        arch: "x86_64".into(),
+        applied,
+    }))
+}
+
+async fn send(socket: &mut Socket, text: &str) {
+    socket
+        .send(Message::text(text))
+        .await
+        .expect("the peer listens");
+}
+
+/// The next text frame.
+async fn receive_text(socket: &mut Socket) -> String {
+    let next = async {
+        loop {
+            match socket.next().await {
+                Some(Ok(Message::Text(text))) => return text.to_string(),
+                Some(Ok(_)) => {}
+                ended => panic!("a frame was expected, not {ended:?}"),
+            }
+        }
+    };
+    timeout(Duration::from_secs(5), next)
+        .await
+        .expect("a frame comes within 5 s")
+}
+
+/// The next frame to an agent.
+async fn receive(socket: &mut Socket) -> DaemonFrame {
+    decode(&receive_text(socket).await, usize::MAX).expect("the daemon speaks the protocol")
+}
+
+/// Waits until a value is as wanted.
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), waiting)
+        .await
+        .unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().expect("unpoisoned")
+}

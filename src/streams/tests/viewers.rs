@@ -1,0 +1,195 @@
+//! What viewers may see, and that one tenant's viewer never sees another's agent.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hidps_wire::{
+    AgentId, Answer, EventKind, LogEvent, Question, Refusal, StreamFrame, ViewerFrame,
+};
+use uuid::Uuid;
+
+use super::*;
+use crate::ports::LiveLog as _;
+use crate::streams::fakes::OTHER;
+
+/// A token whose claims look right; the stand-in accepts it only with the signature `good`.
+fn token(role: &str, expires_in: i64, signature: &str) -> String {
+    let exp = Timestamp::now().as_second() + expires_in;
+    let claims = format!(r#"{{"sub":"{}","role":"{role}","exp":{exp}}}"#, Uuid::nil());
+    format!("e30.{}.{signature}", URL_SAFE_NO_PAD.encode(claims))
+}
+
+impl World {
+    async fn viewer(&self, token: Option<&str>) -> Socket {
+        let address = format!("ws://{}/v1/viewers/connect", self.address);
+        let mut request = address.into_client_request().expect("a good address");
+        if let Some(token) = token {
+            let value = format!("Bearer {token}").parse().expect("a header value");
+            request.headers_mut().insert("authorization", value);
+        }
+        connect_async(request).await.expect("the socket opens").0
+    }
+
+    /// A viewer whose token was accepted.
+    async fn person(&self) -> Socket {
+        let mut socket = self.viewer(Some(&token("authenticated", 60, "good"))).await;
+        let ready = receive_text(&mut socket).await;
+        assert!(ready.starts_with(r#"{"type":"ready""#), "{ready}");
+        socket
+    }
+}
+
+/// The class of the refusal that comes next.
+async fn refused(socket: &mut Socket) -> Refusal {
+    let text = receive_text(socket).await;
+    match decode(&text, usize::MAX) {
+        Ok(StreamFrame::Refused { reason, .. }) => reason,
+        other => panic!("not a refusal: {other:?}"),
+    }
+}
+
+async fn subscribe(socket: &mut Socket, agent_id: AgentId) {
+    send(socket, &encode(&ViewerFrame::Subscribe { agent_id })).await;
+}
+
+#[tokio::test]
+async fn tokens_that_postgrest_would_not_accept_are_refused() {
+    let world = world(KeyStatus::Admitted).await;
+    let forged = token("authenticated", 60, "forged");
+    let expired = token("authenticated", -60, "good");
+    let service = token("service_role", 60, "good");
+    for bad in ["nonsense", &forged, &expired, &service] {
+        let mut socket = world.viewer(Some(bad)).await;
+
+        assert_eq!(
+            refused(&mut socket).await,
+            Refusal::Unauthenticated,
+            "{bad}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_done_for_a_viewer_without_a_token() {
+    let world = world(KeyStatus::Admitted).await;
+    let mut socket = world.viewer(None).await;
+
+    subscribe(&mut socket, AGENT).await;
+
+    assert_eq!(refused(&mut socket).await, Refusal::Unauthenticated);
+}
+
+#[tokio::test]
+async fn another_tenants_agent_can_neither_be_watched_nor_asked() {
+    let world = world(KeyStatus::Admitted).await;
+    let mut socket = world.person().await;
+    let ask = ViewerFrame::Ask {
+        id: Uuid::from_u128(5),
+        agent_id: OTHER,
+        question: Question::FirewallRules,
+    };
+
+    subscribe(&mut socket, OTHER).await;
+    assert_eq!(refused(&mut socket).await, Refusal::Forbidden);
+    send(&mut socket, &encode(&ask)).await;
+
+    assert_eq!(refused(&mut socket).await, Refusal::Forbidden);
+}
+
+#[tokio::test]
+async fn an_outage_of_the_check_refuses_and_says_so() {
+    let world = world(KeyStatus::Admitted).await;
+
+    let mut socket = world
+        .viewer(Some(&token("authenticated", 60, "down")))
+        .await;
+
+    assert_eq!(refused(&mut socket).await, Refusal::Unavailable);
+}
+
+#[tokio::test]
+async fn a_subscribed_viewer_sees_that_agents_events_and_no_others() {
+    let world = world(KeyStatus::Admitted).await;
+    let mut socket = world.person().await;
+    subscribe(&mut socket, AGENT).await;
+    assert!(receive_text(&mut socket).await.contains("subscribed"));
+    let event = |message: &'static str| LogEvent {
+        timestamp: "2026-11-21T00:00:00Z".into(),
+        kind: EventKind::Login,
+        service: "sshd".into(),
+        message: message.into(),
+        fields: hidps_wire::Fields::default(),
+    };
+
+    world.fanout.publish(OTHER, &[event("of another")]);
+    world.fanout.publish(AGENT, &[event("of ours")]);
+
+    let text = receive_text(&mut socket).await;
+    assert!(
+        text.contains("of ours") && text.contains(&AGENT.to_string()),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_question_goes_to_the_host_and_its_answer_comes_back() {
+    let world = world(KeyStatus::Admitted).await;
+    let mut agent = world.agent(None).await;
+    let mut socket = world.person().await;
+    let id = Uuid::from_u128(5);
+    let ask = ViewerFrame::Ask {
+        id,
+        agent_id: AGENT,
+        question: Question::FirewallStatus,
+    };
+
+    send(&mut socket, &encode(&ask)).await;
+    let DaemonFrame::Ask { id: asked, .. } = receive(&mut agent).await else {
+        panic!("not asked")
+    };
+    let answer = Answer::FirewallStatus { active: true };
+    send(
+        &mut agent,
+        &encode(&AgentFrame::Answer {
+            id: asked,
+            answer: answer.clone(),
+        }),
+    )
+    .await;
+
+    let expected = encode(&StreamFrame::Answer {
+        id,
+        agent_id: AGENT,
+        answer,
+    });
+    assert_eq!(receive_text(&mut socket).await, expected);
+}
+
+#[tokio::test]
+async fn a_question_to_an_absent_host_is_refused_at_once() {
+    let world = world(KeyStatus::Admitted).await;
+    let mut socket = world.person().await;
+    let id = Uuid::from_u128(5);
+    let ask = ViewerFrame::Ask {
+        id,
+        agent_id: AGENT,
+        question: Question::FirewallStatus,
+    };
+
+    send(&mut socket, &encode(&ask)).await;
+
+    assert_eq!(refused(&mut socket).await, Refusal::AgentOffline);
+}
+
+#[tokio::test]
+async fn a_bad_frame_is_refused_and_the_next_one_served() {
+    let world = world(KeyStatus::Admitted).await;
+    let mut socket = world.person().await;
+
+    for bad in ["{", r#"{"type":"run"}"#, "[]"] {
+        send(&mut socket, bad).await;
+        assert_eq!(refused(&mut socket).await, Refusal::BadFrame, "{bad}");
+    }
+    subscribe(&mut socket, AGENT).await;
+
+    assert!(receive_text(&mut socket).await.contains("subscribed"));
+}
