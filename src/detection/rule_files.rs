@@ -5,7 +5,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hidps_rules::{RuleError, RuleFile, RuleSet, TEST_SUFFIX, TestFailure, TestFile, run_tests};
+use hidps_rules::tests::{TEST_SUFFIX, TestFailure, TestFile, run_tests};
+use hidps_rules::{RuleError, RuleFile, RuleSet};
 
 /// Largest rule file in bytes; the longest community rule has 20 KiB.
 const MAX_FILE: u64 = 256 * 1024;
