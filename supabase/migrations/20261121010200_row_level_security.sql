@@ -177,15 +177,25 @@ with check (org_id in (select private.my_admin_orgs()));
 
 -- Deletes by read-only people -----------------------------------------------------------------
 -- After the statement and over all its rows at once: a row trigger would ask for the caller's
--- agents once per row. row_security_active() is false for owners, cascades and the daemon.
+-- agents once per row. row_security_active() is false for owners and the daemon, which may not even
+-- look into schema private; hence a statement of its own.
+
+-- Agents that are gone took their rows with them: whoever deleted the agent was checked there.
+create function private.may_change_all(agents uuid[]) returns boolean
+language sql stable security definer set search_path = '' as $$
+  select not exists (
+    select from public.agents a
+    where a.id = any (agents) and a.id not in (select private.my_admin_agents())
+  )
+$$;
 
 create function private.refuse_read_only_delete() returns trigger
 language plpgsql set search_path = '' as $$
 begin
-  if row_security_active(tg_relid) and exists (
-    select from deleted
-    where deleted.agent_id not in (select private.my_admin_agents())
-  ) then
+  if not row_security_active(tg_relid) then
+    return null;
+  end if;
+  if not private.may_change_all(array(select distinct agent_id from deleted)) then
     raise exception using errcode = '42501',
       message = format('you may read these rows of %s but not delete them', tg_table_name),
       hint = 'Ask an owner or admin of the organization.';
@@ -206,7 +216,10 @@ create trigger refuse_read_only_delete after delete on public.alerts
 create function private.refuse_read_only_agent_delete() returns trigger
 language plpgsql set search_path = '' as $$
 begin
-  if row_security_active(tg_relid) and exists (
+  if not row_security_active(tg_relid) then
+    return null;
+  end if;
+  if exists (
     select from deleted
     where deleted.owner_id <> (select auth.uid())
       and deleted.org_id not in (select private.my_admin_orgs())
@@ -227,10 +240,11 @@ create trigger refuse_read_only_delete after delete on public.agents
 create function private.refuse_read_only_unsharing() returns trigger
 language plpgsql set search_path = '' as $$
 begin
-  if row_security_active(tg_relid) and exists (
-    select from deleted
-    where deleted.user_id <> (select auth.uid())
-      and deleted.agent_id not in (select private.my_admin_agents())
+  if not row_security_active(tg_relid) then
+    return null;
+  end if;
+  if not private.may_change_all(
+    array(select distinct agent_id from deleted where user_id <> (select auth.uid()))
   ) then
     raise exception using errcode = '42501',
       message = 'you may end your own access to an agent but not that of others',
@@ -245,3 +259,4 @@ create trigger refuse_read_only_delete after delete on public.agent_users
   for each statement execute function private.refuse_read_only_unsharing();
 
 revoke all on all functions in schema private from public;
+grant execute on function private.may_change_all(uuid[]) to authenticated;

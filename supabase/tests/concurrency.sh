@@ -1,0 +1,151 @@
+#!/bin/sh
+# What must hold when several sessions do the same thing at once. A transaction cannot show this, so
+# the effects are committed; run.sh starts it last, on a database of its own.
+# It never checks anything that a single session could show.
+set -eu
+url=$1
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+agent=0190a000-0000-7000-8000-000000000001
+sessions=8
+
+sql() { psql -X -q -At -v ON_ERROR_STOP=1 "$url" "$@"; }
+
+must_equal() {
+  if [ "$2" != "$3" ]; then
+    echo "FAILED $1: expected $3, got $2" >&2
+    exit 1
+  fi
+}
+
+# Runs the statements of function $1 in all sessions at once: each prepares itself, then waits for a
+# lock that is given up when all of them are waiting. An error in one of them is an error here.
+at_once() {
+  statements=$1
+  sql -c "create table if not exists public.gate ()" -c "revoke all on public.gate from public"
+  mkfifo "$out/hold"
+  psql -X -q -At -v ON_ERROR_STOP=1 "$url" <"$out/hold" >/dev/null &
+  holder=$!
+  exec 9>"$out/hold"
+  echo "begin; lock table public.gate;" >&9
+  until_equal "select count(*) from pg_locks where relation = 'public.gate'::regclass and granted" 1
+  pids=
+  n=0
+  while [ $n -lt $sessions ]; do
+    n=$((n + 1))
+    { echo "lock table public.gate in access share mode;"; "$statements" $n; } >"$out/$n.sql"
+    psql -X -q -At -v ON_ERROR_STOP=1 "$url" -1 -f "$out/$n.sql" >"$out/$n.out" 2>&1 &
+    pids="$pids $!"
+  done
+  until_equal "select count(*) from pg_locks where relation = 'public.gate'::regclass and not granted" \
+    $sessions
+  echo "commit;" >&9
+  exec 9>&-
+  wait $holder
+  for pid in $pids; do
+    wait "$pid" || { cat "$out"/*.out >&2; echo "FAILED a session of $statements" >&2; exit 1; }
+  done
+  rm -f "$out/hold"
+  sql -c "drop table public.gate"
+}
+
+until_equal() {
+  deadline=$(($(date +%s) + 30))
+  while [ "$(sql -c "$1")" != "$2" ]; do
+    if [ "$(date +%s)" -ge $deadline ]; then
+      echo "FAILED waiting for $2 from: $1" >&2
+      exit 1
+    fi
+    sleep 0.05
+  done
+}
+
+# different_occurrences_at_once_make_one_alert_that_counts_them_all
+different_occurrences() {
+  cat <<SQL
+    select public.upsert_alert(jsonb_build_object('occurrence_id', gen_random_uuid(), 'agent_id',
+      '$agent', 'fingerprint', 'race', 'title', 'session $1', 'severity', 3)) from generate_series(1, 20);
+SQL
+}
+at_once different_occurrences
+must_equal "alerts" "$(sql -c "select count(*) || ' ' || sum(occurrences) from alerts where fingerprint = 'race'")" \
+  "1 160"
+must_equal "people told twice" "$(sql -c "select count(*) - count(distinct n.recipient)
+  from alert_notifications n join alerts a on a.id = n.alert_id where a.fingerprint = 'race'")" 0
+
+# one_occurrence_sent_by_all_at_once_counts_once
+one_occurrence() {
+  cat <<SQL
+    select public.upsert_alert('{"occurrence_id": "0190a000-0000-7000-8000-00000000face",
+      "agent_id": "$agent", "fingerprint": "once", "title": "T", "severity": 3}');
+SQL
+}
+at_once one_occurrence
+must_equal "occurrences" "$(sql -c "select sum(occurrences) from alerts where fingerprint = 'once'")" 1
+
+# a_token_of_one_use_admits_one_of_many_agents
+token=$(sql -c "with t as (
+    insert into agent_tokens (org_id, name, prefix, expires_at)
+    select org_id, 'race', 'aaaaaaaaaaaa', now() + interval '1 hour' from agents where id = '$agent'
+    returning id
+  )
+  insert into private.agent_token_secrets
+  select id, encode(sha256(convert_to(repeat('b', 64), 'UTF8')), 'hex') from t
+  returning 'hidps_aaaaaaaaaaaa_' || repeat('b', 64)")
+sql -c "insert into agents (id, name, owner_id, org_id)
+  select md5(n::text)::uuid, 'race', owner_id, org_id from agents, generate_series(1, $sessions) n
+  where id = '$agent'"
+one_token() {
+  cat <<SQL
+    do \$\$ begin
+      perform public.enroll_agent(md5('$1')::uuid, '$token',
+        encode(sha256('$1'), 'base64'), 'h', 'o', 'a', '1');
+    exception when sqlstate 'PGRST' then null;
+    end \$\$;
+SQL
+}
+at_once one_token
+must_equal "admitted" "$(sql -c "select count(*) from agent_keys k join agents a on a.id = k.agent_id
+  where a.name = 'race' and k.status = 'admitted'")" 1
+must_equal "uses" "$(sql -c "select uses from agent_tokens where name = 'race'")" 1
+
+# of_many_first_keys_at_once_one_is_trusted
+sql -c "delete from agent_keys where agent_id = '$agent'" \
+  -c "update agents set created_at = now() where id = '$agent'"
+first_use() {
+  cat <<SQL
+    do \$\$ begin
+      perform public.enroll_agent('$agent', null, encode(sha256('$1'), 'base64'), 'h$1', 'o', 'a', '1');
+    exception when sqlstate 'PGRST' then null;
+    end \$\$;
+SQL
+}
+at_once first_use
+must_equal "keys" "$(sql -c "select status || ' ' || (waiting_key is not null) || ' ' || (waiting_key <> public_key)
+  from agent_keys where agent_id = '$agent'")" "admitted true true"
+
+# claims_at_once_share_the_outbox_without_overlap
+sql -c "delete from alert_notifications" \
+  -c "insert into alert_notifications (alert_id, agent_id, recipient)
+      select id, agent_id, n || '@race.test' from alerts, generate_series(1, 200) n
+      where fingerprint = 'race'"
+claims() {
+  echo "select id from public.claim_notifications(40, 60);"
+}
+at_once claims
+must_equal "claimed" "$(sql -c "select count(*) || ' ' || max(attempts) from alert_notifications
+  where status = 'sending'")" "200 1"
+
+# writers_of_the_same_agents_in_different_order_neither_deadlock_nor_lose_a_bump
+before=$(sql -c "select sum(g.generation) from desired_generations g join agents a on a.id = g.agent_id where a.name = 'race'")
+crossing() {
+  order=asc
+  if [ $(($1 % 2)) -eq 0 ]; then order=desc; fi
+  cat <<SQL
+    insert into monitored_files (agent_id, file_path, added_by)
+    select id, '/race/$1', owner_id from agents where name = 'race' order by id $order;
+SQL
+}
+at_once crossing
+must_equal "bumps" "$(sql -c "select sum(g.generation) - $before from desired_generations g join agents a on a.id = g.agent_id where a.name = 'race'")" \
+  $((sessions * sessions))

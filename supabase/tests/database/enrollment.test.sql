@@ -1,0 +1,327 @@
+-- How a key becomes an agent's: by token, by first use, by approval; and every way it does not.
+
+begin;
+\ir ../support.sql
+
+-- A public key that is named by a word.
+create function pg_temp.key(word text) returns text language sql as $$
+  select encode(sha256(convert_to(word, 'UTF8')), 'base64')
+$$;
+
+-- The status, or "SQLSTATE message".
+create function pg_temp.enroll(word text, token text default null, agent text default 'host')
+returns text language plpgsql as $$
+declare
+  statement text := format('select public.enroll_agent(%L, %L, %L, %L, ''linux'', ''x86_64'', ''1'')',
+    pg_temp.id(agent), token, pg_temp.key(word), word || '.example');
+begin
+  return coalesce(nullif(pg_temp.refusal('service', statement), ''), pg_temp.enrolled(agent, word));
+end
+$$;
+
+-- What the table says of a key, so that the answer of the function is not simply believed.
+create function pg_temp.enrolled(agent text, word text) returns text language sql as $$
+  select case when k.public_key = pg_temp.key(word) then k.status
+    when k.waiting_key = pg_temp.key(word) then 'waiting' end
+  from public.agent_keys k where k.agent_id = pg_temp.id(agent)
+$$;
+
+create function pg_temp.make_token(who text, org text, more text default '') returns text
+language sql as $$
+  select pg_temp.ask(who, format('select public.create_agent_token(%L, ''test'' %s)', pg_temp.id(org), more))
+$$;
+
+-- Makes the agent old enough that nobody is trusted on first use.
+create function pg_temp.age(agent text default 'host') returns void language sql as $$
+  update public.agents set created_at = now() - interval '16 minutes' where id = pg_temp.id(agent);
+  delete from public.agent_keys where agent_id = pg_temp.id(agent);
+$$;
+
+-- First use -----------------------------------------------------------------------------------
+
+-- a_fresh_agent_trusts_its_first_key_and_keeps_it
+do $$
+declare
+  a public.agents;
+begin
+  perform pg_temp.must_equal('first key', pg_temp.enroll('one'), 'admitted');
+  perform pg_temp.must_equal('the same key again', pg_temp.enroll('one'), 'admitted');
+  select * into a from public.agents where id = pg_temp.id('host');
+  perform pg_temp.must_equal('facts', concat_ws(' ', a.hostname, a.os, a.arch, a.agent_version),
+    'one.example linux x86_64 1');
+  perform pg_temp.must_equal('credentials', pg_temp.ask('service', format(
+    'select status || '' '' || public_key from public.agent_credentials(%L)', pg_temp.id('host'))),
+    'admitted ' || pg_temp.key('one'));
+end
+$$;
+
+-- another_key_waits_and_the_present_one_goes_on_working
+do $$
+begin
+  perform pg_temp.must_equal('second key', pg_temp.enroll('two'), 'waiting');
+  perform pg_temp.must_equal('answer', pg_temp.ask('service', format(
+    'select public.enroll_agent(%L, null, %L, ''h'', ''o'', ''a'', ''1'')', pg_temp.id('host'),
+    pg_temp.key('two'))), 'pending');
+  perform pg_temp.must_equal('first key', pg_temp.enrolled('host', 'one'), 'admitted');
+  perform pg_temp.must_match('third key', pg_temp.enroll('three'), '^28000 another key is already waiting');
+  perform pg_temp.must_equal('second key still waits', pg_temp.enrolled('host', 'two'), 'waiting');
+  perform pg_temp.must_equal('facts of a key that waits are not taken', (
+    select hostname from public.agents where id = pg_temp.id('host')
+  ), 'one.example');
+end
+$$;
+
+-- an_admin_admits_the_key_that_waits
+do $$
+declare
+  k public.agent_keys;
+begin
+  perform pg_temp.must_equal('a read-only person', pg_temp.rehearse('uma',
+    'update public.agent_keys set status = ''admitted'''), '42501');
+  perform pg_temp.must_equal('admin, another key', pg_temp.attempt('adam', format(
+    'update public.agent_keys set status = ''admitted'' where waiting_key = %L', pg_temp.key('three'))), '0');
+  perform pg_temp.must_equal('admin', pg_temp.attempt('adam', format(
+    'update public.agent_keys set status = ''admitted'' where waiting_key = %L', pg_temp.key('two'))), '1');
+  select * into k from public.agent_keys where agent_id = pg_temp.id('host');
+  perform pg_temp.must_equal('key', concat_ws(' ', k.public_key, k.hostname, k.status, k.waiting_key),
+    pg_temp.key('two') || ' two.example admitted');
+  perform pg_temp.must_equal('by', k.admitted_by::text, pg_temp.id('adam')::text);
+  perform pg_temp.must_be_true('at', k.admitted_at = now());
+end
+$$;
+
+-- an_admin_refuses_the_key_that_waits
+do $$
+begin
+  perform pg_temp.must_equal('queue', pg_temp.enroll('three'), 'waiting');
+  perform pg_temp.must_equal('planting a key', pg_temp.rehearse('adam', format(
+    'update public.agent_keys set waiting_key = %L', pg_temp.key('planted'))), '42501');
+  perform pg_temp.must_equal('refuse', pg_temp.attempt('adam',
+    'update public.agent_keys set waiting_key = null'), '1');
+  perform pg_temp.must_equal('three', pg_temp.enrolled('host', 'three'), null);
+  perform pg_temp.must_equal('two', pg_temp.enrolled('host', 'two'), 'admitted');
+end
+$$;
+
+-- a_revoked_key_stays_out_until_an_admin_lets_it_in
+do $$
+begin
+  perform pg_temp.must_equal('revoke', pg_temp.attempt('adam',
+    'update public.agent_keys set status = ''revoked'''), '1');
+  perform pg_temp.must_match('enroll', pg_temp.enroll('two'), '^28000 this key was revoked');
+  perform pg_temp.must_equal('credentials', pg_temp.ask('service', format(
+    'select status from public.agent_credentials(%L)', pg_temp.id('host'))), 'revoked');
+  perform pg_temp.must_equal('back to pending', pg_temp.rehearse('adam',
+    'update public.agent_keys set status = ''pending'''), '42501');
+  perform pg_temp.must_equal('admit', pg_temp.attempt('adam',
+    'update public.agent_keys set status = ''admitted'''), '1');
+  perform pg_temp.must_equal('enroll', pg_temp.enroll('two'), 'admitted');
+end
+$$;
+
+-- a_stale_agent_lets_its_first_key_wait_for_an_admin
+do $$
+begin
+  perform pg_temp.age();
+  perform pg_temp.must_equal('enroll', pg_temp.enroll('late'), 'pending');
+  perform pg_temp.must_equal('again', pg_temp.enroll('late'), 'pending');
+  perform pg_temp.must_match('another', pg_temp.enroll('later'), '^28000 another key is already waiting');
+  perform pg_temp.attempt('adam', 'update public.agent_keys set status = ''admitted''');
+  perform pg_temp.must_equal('after approval', pg_temp.enroll('late'), 'admitted');
+end
+$$;
+
+-- the_organization_decides_how_long_an_agent_is_fresh
+do $$
+begin
+  perform pg_temp.age();
+  perform pg_temp.must_equal('longer', pg_temp.attempt('adam',
+    'update public.organizations set settings = ''{"first_use_minutes": 20}'' where id = pg_temp.id(''org'')'), '1');
+  perform pg_temp.must_equal('enroll', pg_temp.enroll('fresh'), 'admitted');
+  update public.agents set created_at = now() where id = pg_temp.id('host');
+  delete from public.agent_keys;
+  update public.organizations set settings = '{"first_use_minutes": 0}' where id = pg_temp.id('org');
+  perform pg_temp.must_equal('never', pg_temp.enroll('fresh'), 'pending');
+  perform pg_temp.must_equal('nonsense', pg_temp.rehearse('adam',
+    'update public.organizations set settings = ''{"first_use_minutes": "long"}'' where id = pg_temp.id(''org'')'),
+    '23514');
+  update public.organizations set settings = '{}' where id = pg_temp.id('org');
+end
+$$;
+
+-- Tokens --------------------------------------------------------------------------------------
+
+-- a_token_admits_at_once_and_is_used_up
+do $$
+declare
+  token text := pg_temp.make_token('adam', 'org');
+begin
+  perform pg_temp.age();
+  perform pg_temp.must_match('shape', token, '^hidps_[0-9a-f]{12}_[0-9a-f]{64}$');
+  perform pg_temp.must_equal('enroll', pg_temp.enroll('tok', token), 'admitted');
+  perform pg_temp.must_equal('the same key with the used token', pg_temp.enroll('tok', token), 'admitted');
+  perform pg_temp.must_equal('uses', (
+    select concat_ws(' ', uses, last_used_at = now()) from public.agent_tokens
+    where prefix = split_part(token, '_', 2)
+  ), '1 t');
+  perform pg_temp.must_match('another key', pg_temp.enroll('tok2', token), '^28000 .*is used up; create a new one');
+  perform pg_temp.must_equal('the first key', pg_temp.enrolled('host', 'tok'), 'admitted');
+end
+$$;
+
+-- a_valid_token_replaces_a_key_whatever_waits
+do $$
+begin
+  perform pg_temp.enroll('waits');
+  perform pg_temp.must_equal('enroll', pg_temp.enroll('new', pg_temp.make_token('adam', 'org')), 'admitted');
+  perform pg_temp.must_equal('old', pg_temp.enrolled('host', 'tok'), null);
+  perform pg_temp.must_equal('waiting', pg_temp.enrolled('host', 'waits'), null);
+end
+$$;
+
+-- a_token_of_many_uses_admits_that_many
+do $$
+declare
+  token text := pg_temp.make_token('adam', 'org', ', max_uses => 2');
+begin
+  perform pg_temp.must_equal('first', pg_temp.enroll('m1', token), 'admitted');
+  perform pg_temp.must_equal('second', pg_temp.enroll('m2', token), 'admitted');
+  perform pg_temp.must_match('third', pg_temp.enroll('m3', token), '^28000 .*used up');
+end
+$$;
+
+-- every_bad_token_is_refused_and_a_wrong_secret_learns_nothing
+do $$
+declare
+  good text := pg_temp.make_token('adam', 'org');
+  expired text := pg_temp.make_token('adam', 'org');
+  revoked text := pg_temp.make_token('adam', 'org');
+  foreign_token text := pg_temp.make_token('otto', 'other org');
+  bound text := pg_temp.make_token('adam', 'org', format(', agent => %L', pg_temp.ask('adam',
+    'select public.create_agent(''elsewhere'')')));
+  nothing constant text := '^28000 the enrollment token is not valid for this agent; create a new one';
+  wrong text;
+begin
+  perform pg_temp.age();
+  update public.agent_tokens set expires_at = now() where prefix = split_part(expired, '_', 2);
+  perform pg_temp.must_equal('revoke', pg_temp.attempt('adam', format(
+    'update public.agent_tokens set revoked_at = ''2999-01-01'' where prefix = %L',
+    split_part(revoked, '_', 2))), '1');
+  perform pg_temp.must_match('expired', pg_temp.enroll('x', expired), '^28000 .*has expired; create');
+  perform pg_temp.must_match('revoked', pg_temp.enroll('x', revoked), '^28000 .*was revoked; create');
+  perform pg_temp.must_match('of another organization', pg_temp.enroll('x', foreign_token), nothing);
+  perform pg_temp.must_match('bound to another agent', pg_temp.enroll('x', bound), nothing);
+  foreach wrong in array array[
+    left(good, -1) || case right(good, 1) when '0' then '1' else '0' end,
+    'hidps_000000000000_' || split_part(good, '_', 3),
+    left(expired, -4) || 'beef',
+    split_part(good, '_', 3), 'hidps__', '', ' ', good || ' ', upper(good), repeat('x', 100000)
+  ] loop
+    perform pg_temp.must_match('wrong ' || left(wrong, 30), pg_temp.enroll('x', wrong), nothing);
+  end loop;
+  perform pg_temp.must_equal('no key came of it', pg_temp.enrolled('host', 'x'), null);
+  perform pg_temp.must_equal('the good one is unused and works', pg_temp.enroll('x', good), 'admitted');
+end
+$$;
+
+-- a_token_bound_to_an_agent_admits_that_agent
+select pg_temp.must_equal('enroll', pg_temp.enroll('bound', pg_temp.make_token('adam', 'org',
+  format(', agent => %L', pg_temp.id('host')))), 'admitted');
+
+-- a_revoked_token_cannot_be_revived
+select pg_temp.must_match('revive', pg_temp.refusal('adam',
+  'update public.agent_tokens set revoked_at = null where revoked_at is not null'),
+  '^42501 a revoked token stays revoked');
+
+-- the_raw_token_is_nowhere
+do $$
+declare
+  secret text := split_part(pg_temp.make_token('adam', 'org'), '_', 3);
+begin
+  perform pg_temp.must_be_true('not in the table', not exists (
+    select from public.agent_tokens t where t::text like '%' || secret || '%'
+  ));
+  perform pg_temp.must_equal('its hash is', (
+    select count(*)::text from private.agent_token_secrets
+    where secret_sha256 = encode(sha256(convert_to(secret, 'UTF8')), 'hex')
+  ), '1');
+end
+$$;
+
+-- only_admins_make_tokens_and_only_for_their_own_agents
+do $$
+declare
+  c record;
+begin
+  for c in
+    select * from (values
+      ('uma', '', '^42501 .*owner or admin'),
+      ('otto', '', '^42501 .*owner or admin'),
+      ('anon', '', '^42501'),
+      ('service', '', '^42501'),
+      ('adam', ', agent => pg_temp.id(''other host'')', '^22023 there is no agent'),
+      ('adam', ', expires_in => ''0 seconds''', '^22023 expires_in'),
+      ('adam', ', expires_in => ''-1 hour''', '^22023 expires_in'),
+      ('adam', ', expires_in => ''10 years''', '^22023 expires_in'),
+      ('adam', ', expires_in => null', '^22023 expires_in'),
+      ('adam', ', max_uses => 0', '^23514 .*max_uses_is_1_to_100000')
+    ) v (who, more, reason)
+  loop
+    perform pg_temp.must_match(c.who || c.more, pg_temp.refusal(c.who, format(
+      'select public.create_agent_token(pg_temp.id(''org''), ''t'' %s)', c.more)), c.reason);
+  end loop;
+end
+$$;
+
+-- Bad input -----------------------------------------------------------------------------------
+
+-- an_unknown_agent_is_said_to_be_unknown
+select pg_temp.must_match('refusal', pg_temp.refusal('service', format(
+  'select public.enroll_agent(%L, null, %L, '''', '''', '''', '''')', gen_random_uuid(), pg_temp.key('x'))),
+  '^P0002 there is no agent .*; check the id');
+
+-- a_refusal_carries_the_http_status_for_postgrest
+do $$
+declare
+  status text;
+begin
+  perform public.enroll_agent(gen_random_uuid(), null, pg_temp.key('x'), '', '', '', '');
+  raise exception 'FAILED: enrolled an agent that does not exist';
+exception when sqlstate 'PGRST' then
+  get stacked diagnostics status = pg_exception_detail;
+  perform pg_temp.must_equal('detail', status::jsonb::text, '{"status": 404, "headers": {}}');
+end
+$$;
+
+-- a_malformed_key_is_refused
+do $$
+declare
+  key text;
+begin
+  foreach key in array array[
+    '', 'AAAA', 'not base64!', encode(sha256('x'), 'hex'), left(pg_temp.key('x'), -1),
+    pg_temp.key('x') || 'AAAA', repeat('A', 100000)
+  ] loop
+    perform pg_temp.must_match('key ' || left(key, 30), pg_temp.refusal('service', format(
+      'select public.enroll_agent(%L, null, %L, '''', '''', '''', '''')', pg_temp.id('host'), key)),
+      '^22023 public_key must be an Ed25519 public key');
+  end loop;
+  perform pg_temp.must_match('null', pg_temp.refusal('service', format(
+    'select public.enroll_agent(%L, null, null, '''', '''', '''', '''')', pg_temp.id('host'))), '^22023');
+end
+$$;
+
+-- long_claims_are_cut
+do $$
+begin
+  perform pg_temp.ask('service', format(
+    'select public.enroll_agent(%L, %L, %L, %4$L, %4$L, %4$L, %4$L)', pg_temp.id('host'),
+    pg_temp.make_token('adam', 'org'), pg_temp.key('long'), repeat('x', 10000)));
+  perform pg_temp.must_equal('lengths', (
+    select concat_ws(' ', length(hostname), length(os), length(arch), length(agent_version))
+    from public.agents where id = pg_temp.id('host')
+  ), '255 100 100 100');
+end
+$$;
+
+rollback;

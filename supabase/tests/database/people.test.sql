@@ -1,0 +1,248 @@
+-- What people and existing frontends do, as rows and calls, and what a read-only person, a stranger
+-- and nobody get instead.
+
+begin;
+\ir ../support.sql
+
+-- Existing frontends --------------------------------------------------------------------------
+
+-- a_person_without_an_organization_gets_one_with_the_first_agent
+do $$
+begin
+  perform pg_temp.make_person('newcomer');
+  perform pg_temp.must_equal('insert, returning the row', pg_temp.attempt('newcomer',
+    'insert into public.agents (name, owner_id) values (''first'', auth.uid()) returning *'), '1');
+  perform pg_temp.must_equal('second agent', pg_temp.attempt('newcomer',
+    'insert into public.agents (name, owner_id) values (''second'', auth.uid()) returning *'), '1');
+  perform pg_temp.must_equal('organization', pg_temp.ask('newcomer',
+    'select name || '' '' || (select count(*) from public.agents) from public.organizations'),
+    'newcomer''s organization 2');
+  perform pg_temp.must_equal('role', pg_temp.ask('newcomer',
+    'select role from public.organization_members'), 'owner');
+end
+$$;
+
+-- an_admins_new_agent_joins_the_organization_and_its_members_see_it
+do $$
+begin
+  perform pg_temp.must_equal('insert', pg_temp.attempt('adam',
+    'insert into public.agents (name, owner_id) values (''joined'', auth.uid()) returning *'), '1');
+  perform pg_temp.must_equal('seen by a member', pg_temp.rehearse('uma',
+    'select from public.agents where name = ''joined'''), '1');
+end
+$$;
+
+-- a_read_only_persons_new_agent_is_their_own_affair
+do $$
+begin
+  perform pg_temp.must_equal('insert', pg_temp.attempt('uma',
+    'insert into public.agents (name, owner_id) values (''umas'', auth.uid()) returning *'), '1');
+  perform pg_temp.must_equal('seen by the organization', pg_temp.rehearse('owen',
+    'select from public.agents where name = ''umas'''), '0');
+  perform pg_temp.must_equal('into the organization', pg_temp.rehearse('uma',
+    'insert into public.agents (name, owner_id, org_id) values (''x'', auth.uid(), pg_temp.id(''org''))'),
+    '42501');
+end
+$$;
+
+-- nobody_makes_an_agent_in_the_name_of_another
+do $$
+begin
+  perform pg_temp.make_person('victim');
+  perform pg_temp.must_equal('insert', pg_temp.rehearse('adam',
+    'insert into public.agents (name, owner_id) values (''x'', pg_temp.id(''victim''))'), '42501');
+  perform pg_temp.must_equal('nothing was made', (
+    select count(*)::text from public.organizations where personal_of = pg_temp.id('victim')
+  ), '0');
+  perform pg_temp.must_equal('an owner who does not exist', pg_temp.rehearse('service',
+    'insert into public.agents (name, owner_id) values (''x'', gen_random_uuid())'), '23503');
+end
+$$;
+
+-- inserting_the_stats_row_that_exists_already_is_harmless
+do $$
+begin
+  perform pg_temp.must_equal('admin', pg_temp.attempt('adam',
+    'insert into public.agent_stats (agent_id) values (pg_temp.id(''host'')) returning *'), '0');
+  perform pg_temp.must_equal('read-only', pg_temp.attempt('uma',
+    'insert into public.agent_stats (agent_id) values (pg_temp.id(''host''))'), '42501');
+  perform pg_temp.must_equal('stranger', pg_temp.attempt('otto',
+    'insert into public.agent_stats (agent_id) values (pg_temp.id(''host''))'), '42501');
+  perform pg_temp.must_equal('stranger, no such agent', pg_temp.attempt('otto',
+    'insert into public.agent_stats (agent_id) values (gen_random_uuid())'), '42501');
+end
+$$;
+
+-- files_are_added_and_removed_as_frontends_do
+do $$
+begin
+  perform pg_temp.must_equal('insert', pg_temp.attempt('adam',
+    'insert into public.monitored_files (agent_id, file_path, added_by)
+     values (pg_temp.id(''host''), ''/etc/hosts'', auth.uid()) returning *'), '1');
+  perform pg_temp.must_equal('in the name of another', pg_temp.attempt('adam',
+    'insert into public.monitored_files (agent_id, file_path, added_by)
+     values (pg_temp.id(''host''), ''/etc/group'', pg_temp.id(''uma''))'), '42501');
+  perform pg_temp.must_equal('delete', pg_temp.attempt('adam',
+    'delete from public.monitored_files where file_path = ''/etc/hosts'' and agent_id = pg_temp.id(''host'')
+     returning *'), '1');
+end
+$$;
+
+-- an_agent_is_shared_read_only_by_default
+do $$
+begin
+  perform pg_temp.make_person('guest');
+  perform pg_temp.must_equal('look up', pg_temp.ask('owen',
+    'select public.get_user_id_by_email('' Guest@people.test '')'), pg_temp.id('guest')::text);
+  perform pg_temp.must_equal('share', pg_temp.attempt('owen',
+    'insert into public.agent_users (agent_id, user_id) values (pg_temp.id(''host''), pg_temp.id(''guest''))'), '1');
+  perform pg_temp.must_equal('sees', pg_temp.rehearse('guest', 'select from public.agents'), '1');
+  perform pg_temp.must_equal('writes', pg_temp.rehearse('guest',
+    'update public.agent_stats set firewall_enabled = true'), '42501');
+  perform pg_temp.must_equal('as viewer', pg_temp.attempt('owen',
+    'update public.agent_users set role = ''viewer'' where user_id = pg_temp.id(''guest'')'), '1');
+  perform pg_temp.must_equal('writes as viewer', pg_temp.rehearse('guest',
+    'update public.agent_stats set firewall_enabled = true'), '42501');
+  perform pg_temp.must_equal('promotes themselves', pg_temp.rehearse('guest',
+    'update public.agent_users set role = ''admin'' where user_id = auth.uid()'), '42501');
+  perform pg_temp.attempt('owen',
+    'update public.agent_users set role = ''admin'' where user_id = pg_temp.id(''guest'')');
+  perform pg_temp.must_equal('writes as admin', pg_temp.rehearse('guest',
+    'update public.agent_stats set firewall_enabled = true'), '1');
+  perform pg_temp.must_equal('deletes the agent as shared admin', pg_temp.rehearse('guest',
+    'delete from public.agents where id = pg_temp.id(''host'')'), '42501');
+  perform pg_temp.must_equal('gives up', pg_temp.attempt('guest',
+    'delete from public.agent_users where user_id = auth.uid()'), '1');
+  perform pg_temp.must_equal('sees no more', pg_temp.rehearse('guest', 'select from public.agents'), '0');
+end
+$$;
+
+-- a_reader_who_leaves_in_the_same_statement_takes_nothing_along
+do $$
+begin
+  insert into public.agent_users (agent_id, user_id) values (pg_temp.id('host'), pg_temp.id('guest'));
+  insert into public.monitored_files (agent_id, file_path, added_by)
+  values (pg_temp.id('host'), '/kept', pg_temp.id('owen'));
+  perform pg_temp.must_equal('delete', pg_temp.rehearse('guest',
+    'with gone as (delete from public.agent_users where user_id = auth.uid())
+     delete from public.monitored_files where file_path = ''/kept'''), '42501');
+end
+$$;
+
+-- Read-only people ----------------------------------------------------------------------------
+
+-- a_read_only_person_is_told_so_in_words
+do $$
+declare
+  c record;
+begin
+  insert into public.alerts (agent_id, title) values (pg_temp.id('host'), 'T');
+  for c in
+    select * from (values
+      ('update public.agent_stats set firewall_enabled = true'),
+      ('update public.monitored_files set file_path = ''/x'''),
+      ('update public.agents set name = ''x'' where id = pg_temp.id(''host'')'),
+      ('update public.alerts set resolved = true'),
+      ('insert into public.monitored_files (agent_id, file_path) values (pg_temp.id(''host''), ''/x'')'),
+      ('delete from public.monitored_files'),
+      ('delete from public.alerts'),
+      ('delete from public.agents where id = pg_temp.id(''host'')')
+    ) v (statement)
+  loop
+    perform pg_temp.must_match(c.statement, pg_temp.refusal('uma', c.statement),
+      '^42501 (new row violates row-level security|you may read)');
+  end loop;
+end
+$$;
+
+-- a_stranger_sees_and_touches_nothing
+do $$
+declare
+  c record;
+begin
+  for c in
+    select * from (values
+      ('select from public.agents where id = pg_temp.id(''host'')'),
+      ('select from public.desired_generations where agent_id = pg_temp.id(''host'')'),
+      ('select from public.organizations where id = pg_temp.id(''org'')'),
+      ('select from public.organization_members where org_id = pg_temp.id(''org'')'),
+      ('update public.agent_stats set firewall_enabled = true where agent_id = pg_temp.id(''host'')'),
+      ('delete from public.monitored_files where agent_id = pg_temp.id(''host'')'),
+      ('delete from public.agents where id = pg_temp.id(''host'')')
+    ) v (statement)
+  loop
+    perform pg_temp.must_equal(c.statement, pg_temp.rehearse('otto', c.statement), '0');
+  end loop;
+end
+$$;
+
+-- Calls ---------------------------------------------------------------------------------------
+
+-- access_is_what_the_policies_say
+do $$
+declare
+  c record;
+begin
+  for c in
+    select * from (values
+      ('adam', 'host:true'), ('uma', 'host:false'), ('otto', 'other host:true')
+    ) v (who, expected)
+  loop
+    perform pg_temp.must_equal(c.who, pg_temp.ask(c.who,
+      'select string_agg(w.name || '':'' || a.can_admin, '' '' order by w.name)
+       from public.agent_access(array[pg_temp.id(''host''), pg_temp.id(''other host''), gen_random_uuid()]) a
+       join pg_temp.world w on w.id = a.agent_id'), c.expected);
+  end loop;
+  perform pg_temp.must_equal('anon', pg_temp.rehearse('anon', 'select public.agent_access(''{}'')'), '42501');
+end
+$$;
+
+-- me_says_who_i_am_and_where
+do $$
+declare
+  me jsonb := pg_temp.ask('uma', 'select public.me()');
+begin
+  perform pg_temp.must_equal('id', me ->> 'id', pg_temp.id('uma')::text);
+  perform pg_temp.must_equal('email', me ->> 'email', 'uma@people.test');
+  perform pg_temp.must_equal('organizations', me #>> '{organizations,0,name}'
+    || ' ' || (me #>> '{organizations,0,role}'), 'Test user');
+end
+$$;
+
+-- whoever_registers_an_organization_owns_it
+do $$
+begin
+  perform pg_temp.remember('new org', pg_temp.ask('uma', 'select public.register_organization(''New'')')::uuid);
+  perform pg_temp.must_equal('role', pg_temp.ask('uma',
+    'select role from public.organization_members where org_id = pg_temp.id(''new org'')'), 'owner');
+  perform pg_temp.must_equal('settings', pg_temp.attempt('uma',
+    'update public.organizations set settings = ''{"retention_days": 9}'' where id = pg_temp.id(''new org'')'), '1');
+  perform pg_temp.must_match('empty name', pg_temp.refusal('uma',
+    'select public.register_organization('' '')'), '^23514 .*name_is_1_to_200_characters');
+end
+$$;
+
+-- an_agent_is_created_by_call_where_the_caller_may
+do $$
+begin
+  perform pg_temp.must_match('admin', pg_temp.ask('adam',
+    'select public.create_agent(''by call'', pg_temp.id(''org''))'), '^[0-9a-f-]{36}$');
+  perform pg_temp.must_match('read-only', pg_temp.refusal('uma',
+    'select public.create_agent(''by call'', pg_temp.id(''org''))'), '^42501');
+  perform pg_temp.must_match('stranger', pg_temp.refusal('otto',
+    'select public.create_agent(''by call'', pg_temp.id(''org''))'), '^42501');
+end
+$$;
+
+-- only_people_who_run_something_look_others_up
+do $$
+begin
+  perform pg_temp.make_person('lonely');
+  perform pg_temp.must_match('lonely', pg_temp.refusal('lonely',
+    'select public.get_user_id_by_email(''owen@people.test'')'), '^42501 looking people up');
+  perform pg_temp.must_equal('nobody by that address', pg_temp.ask('adam',
+    'select public.get_user_id_by_email(''nobody@people.test'')'), null);
+end
+$$;
+
+rollback;
