@@ -8,6 +8,7 @@
 
 mod check;
 mod lab;
+mod private_postgres;
 mod program;
 mod report;
 mod setup;

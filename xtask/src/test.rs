@@ -1,10 +1,12 @@
 //! `cargo x test`: the one test command; sets up what is missing and runs every kind of test.
 //! It never passes over a kind silently: what cannot run here is listed with the reason.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
 
+use crate::private_postgres::PrivatePostgres;
 use crate::program::{build_directory, capture, cargo, program, repository_root, succeed};
 use crate::report::Report;
 use crate::setup;
@@ -38,7 +40,27 @@ fn run_sql_tests(report: &mut Report) {
         report.skip("database", "supabase/tests/run.sh is not there");
         return;
     }
-    report.step("database", || succeed(&mut program(script)));
+    for (version, programs) in setup::find_postgres() {
+        report.step(&format!("database, PostgreSQL {version}"), || {
+            test_database(&script, &programs)
+        });
+    }
+}
+
+/// Projects made before 2026 hand out everything in `public` by default; the policies must hold
+/// with and without that.
+fn test_database(script: &Path, programs: &Path) -> Result<()> {
+    let server = PrivatePostgres::start(programs)?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::iter::once(programs.to_owned()).chain(std::env::split_paths(&path));
+    let path = std::env::join_paths(path)?;
+    for (name, old_grants) in [("today", ""), ("before_2026", "1")] {
+        let address = server.create_database(name)?;
+        let mut tests = program(script);
+        tests.arg(address).env("PATH", &path);
+        succeed(tests.env("HIDPS_OLD_DEFAULT_GRANTS", old_grants))?;
+    }
+    Ok(())
 }
 
 fn run_rule_tests(report: &mut Report) {

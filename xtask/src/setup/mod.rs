@@ -5,6 +5,7 @@ mod apt;
 mod requirement;
 mod search;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -58,6 +59,14 @@ pub(crate) fn ensure() -> Result<()> {
         "something is missing on this machine:\n  {}",
         lines.join("\n  ")
     );
+}
+
+/// The versions of PostgreSQL that are good enough, each with the directory of its programs.
+pub(crate) fn find_postgres() -> Vec<(String, PathBuf)> {
+    search::find_postgres(&Host::this())
+        .into_iter()
+        .filter_map(|found| Some((found.version, found.path.parent()?.to_owned())))
+        .collect()
 }
 
 fn install_missing(host: &Host) -> Result<()> {

@@ -110,11 +110,7 @@ impl Search {
             }),
             Self::Version { program, minimum } => at_least(minimum, host.find(program)?),
             Self::Postgres { versions } => {
-                let mut found: Vec<_> = host
-                    .postgres_directories()
-                    .into_iter()
-                    .filter_map(|directory| at_least(OLDEST_POSTGRES, directory.join("postgres")))
-                    .collect();
+                let mut found = find_postgres(host);
                 if found.len() < versions {
                     return None;
                 }
@@ -122,6 +118,14 @@ impl Search {
             }
         }
     }
+}
+
+/// Every version of PostgreSQL's server that is good enough, each by its `postgres`.
+pub(crate) fn find_postgres(host: &Host) -> Vec<Found> {
+    host.postgres_directories()
+        .into_iter()
+        .filter_map(|directory| at_least(OLDEST_POSTGRES, directory.join("postgres")))
+        .collect()
 }
 
 fn at_least(minimum: u32, path: PathBuf) -> Option<Found> {
