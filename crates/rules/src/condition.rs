@@ -35,10 +35,7 @@ pub(crate) fn parse_condition(
     let expression = parser.parse_or()?;
     match parser.peek() {
         None => Ok(expression),
-        Some(token) => Err(parser.refuse(
-            &format!("'{token}' is not expected here"),
-            "join selections with 'and' or 'or' and balance the parentheses",
-        )),
+        Some(word) => Err(parser.refuse_word(word)),
     }
 }
 
@@ -202,24 +199,31 @@ impl<'c> ConditionParser<'c> {
         ))
     }
 
-    /// The refusal of a word that names no selection.
+    /// The refusal of a word that cannot stand here.
     fn refuse_word(&self, word: &str) -> Fault {
         let lower = word.to_ascii_lowercase();
-        match word {
-            "|" => self.refuse(
+        if word == "|" {
+            return self.refuse(
                 "aggregations behind '|' are the old form of correlation",
                 "write a correlation rule of type event_count or value_count",
-            ),
-            _ if lower != word && matches!(lower.as_str(), "and" | "or" | "not" | "of") => self
-                .refuse(
-                    &format!("'{word}' is in capitals"),
-                    &format!("write '{lower}'"),
-                ),
-            _ => self.refuse(
-                &format!("there is no selection '{word}'"),
-                "write one of the selections under 'detection'",
-            ),
+            );
         }
+        if lower != word && matches!(lower.as_str(), "and" | "or" | "not" | "of") {
+            return self.refuse(
+                &format!("'{word}' is in capitals"),
+                &format!("write '{lower}'"),
+            );
+        }
+        if self.names.contains(&word) || matches!(word, ")" | "(" | "and" | "or" | "not" | "of") {
+            return self.refuse(
+                &format!("'{word}' is not expected here"),
+                "join selections with 'and' or 'or' and balance the parentheses",
+            );
+        }
+        self.refuse(
+            &format!("there is no selection '{word}'"),
+            "write one of the selections under 'detection'",
+        )
     }
 
     /// A refusal at the next word.

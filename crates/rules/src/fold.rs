@@ -37,3 +37,49 @@ pub(crate) fn fold(text: &str) -> String {
     fold_into(text, &mut out);
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{any, proptest};
+
+    use super::{fold, fold_char};
+
+    #[test]
+    fn letters_of_one_kind_fold_together_in_every_alphabet() {
+        for (left, right) in [
+            ("ABC", "abc"),
+            ("ÄÖÜ", "äöü"),
+            ("ΣΑΣ", "σας"),
+            ("ДА", "да"),
+            ("K", "k"),
+        ] {
+            assert_eq!(fold(left), fold(right), "{left} and {right}");
+        }
+    }
+
+    #[test]
+    fn letters_that_would_become_several_stay_one() {
+        assert_eq!(fold("İ"), "İ");
+        assert_eq!(fold("ß"), "ß");
+    }
+
+    proptest! {
+        #[test]
+        fn folding_keeps_the_number_of_characters_and_is_done_after_once(text in any::<String>()) {
+            let once = fold(&text);
+
+            assert_eq!(once.chars().count(), text.chars().count());
+            assert_eq!(fold(&once), once);
+        }
+
+        #[test]
+        fn ascii_folds_as_ascii_does(text in "[ -~]*") {
+            assert_eq!(fold(&text), text.to_ascii_lowercase());
+        }
+
+        #[test]
+        fn every_character_folds_alone(character in any::<char>()) {
+            assert_eq!(fold(&character.to_string()), fold_char(character).to_string());
+        }
+    }
+}

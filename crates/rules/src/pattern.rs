@@ -150,3 +150,162 @@ impl Pattern {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
+
+    use super::{Part, Pattern, SigmaString};
+    use crate::fold::fold;
+
+    /// The obvious matcher: tries every length of every `*`.
+    fn naive_matches(parts: &[Part], text: &[char]) -> bool {
+        match parts.split_first() {
+            None => text.is_empty(),
+            Some((Part::AnyRun, rest)) => {
+                (0..=text.len()).any(|length| naive_matches(rest, &text[length..]))
+            }
+            Some((Part::AnyChar, rest)) => !text.is_empty() && naive_matches(rest, &text[1..]),
+            Some((Part::Text(literal), rest)) => {
+                let literal: Vec<char> = literal.chars().collect();
+                text.starts_with(&literal) && naive_matches(rest, &text[literal.len()..])
+            }
+        }
+    }
+
+    /// Texts over few characters, so that patterns often match them.
+    fn small_text(characters: &'static str) -> impl Strategy<Value = String> {
+        let characters: Vec<char> = characters.chars().collect();
+        proptest::collection::vec(proptest::sample::select(characters), 0..12)
+            .prop_map(|chosen| chosen.into_iter().collect())
+    }
+
+    /// Writes a text so that it means itself.
+    fn escape(text: &str) -> String {
+        let write = |character| match character {
+            '*' | '?' | '\\' => format!("\\{character}"),
+            other => other.to_string(),
+        };
+        text.chars().map(write).collect()
+    }
+
+    fn parse(text: &str) -> SigmaString {
+        SigmaString::parse(text)
+    }
+
+    #[test]
+    fn escapes_are_read_as_the_specification_has_them() {
+        let table: [(&str, &[Part]); 12] = [
+            (r"a\*b", &[Part::Text("a*b".into())]),
+            (r"a\?b", &[Part::Text("a?b".into())]),
+            (
+                r"a\\*b",
+                &[
+                    Part::Text(r"a\".into()),
+                    Part::AnyRun,
+                    Part::Text("b".into()),
+                ],
+            ),
+            (r"a\\\*b", &[Part::Text(r"a\*b".into())]),
+            (r"C:\Windows", &[Part::Text(r"C:\Windows".into())]),
+            (r"C:\\Windows", &[Part::Text(r"C:\Windows".into())]),
+            (r"\\\\host", &[Part::Text(r"\\host".into())]),
+            (r"\\\host", &[Part::Text(r"\\host".into())]),
+            (r"end\", &[Part::Text(r"end\".into())]),
+            ("**", &[Part::AnyRun]),
+            ("?*?", &[Part::AnyChar, Part::AnyRun, Part::AnyChar]),
+            ("", &[]),
+        ];
+
+        for (text, parts) in table {
+            assert_eq!(parse(text).0, parts, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_pattern_takes_its_cheapest_form() {
+        let form = |text: &str| match Pattern::compile(&parse(text)) {
+            Pattern::Any => "any",
+            Pattern::Exact(_) => "exact",
+            Pattern::Prefix(_) => "prefix",
+            Pattern::Suffix(_) => "suffix",
+            Pattern::Contains(_) => "contains",
+            Pattern::Glob(_) => "glob",
+        };
+
+        let forms = ["*", "a", "", "a*", "*a", "*a*", "a*a", "?"].map(form);
+
+        assert_eq!(
+            forms,
+            [
+                "any", "exact", "exact", "prefix", "suffix", "contains", "glob", "glob"
+            ]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn patterns_match_what_the_obvious_matcher_matches(
+            pattern in small_text(r"ab*?\ä"),
+            text in small_text(r"ab*?\ä"),
+        ) {
+            let string = parse(&pattern);
+            let characters: Vec<char> = text.chars().collect();
+
+            let matches = Pattern::compile(&string).matches(&text);
+
+            assert_eq!(matches, naive_matches(&string.0, &characters), "{pattern:?} on {text:?}");
+        }
+
+        #[test]
+        fn an_escaped_text_matches_itself_and_nothing_else(
+            text in small_text(r"ab*?\"),
+            other in small_text(r"ab*?\"),
+        ) {
+            let pattern = Pattern::compile(&parse(&escape(&text)));
+
+            assert!(pattern.matches(&text));
+            assert_eq!(pattern.matches(&other), text == other);
+        }
+
+        #[test]
+        fn a_literal_is_what_its_escaped_form_is(text in any::<String>()) {
+            assert_eq!(SigmaString::literal(&text), parse(&escape(&text)));
+        }
+
+        #[test]
+        fn placing_a_pattern_is_writing_stars_round_it(
+            pattern in small_text("ab*?"),
+            text in small_text("ab"),
+            place in prop_oneof![Just((true, false)), Just((false, true)), Just((true, true))],
+        ) {
+            let (before, behind) = place;
+            let mut placed = parse(&pattern);
+            let mut written = pattern.clone();
+            if before {
+                placed = placed.after_anything();
+                written = format!("*{written}");
+            }
+            if behind {
+                placed = placed.before_anything();
+                written.push('*');
+            }
+
+            let matches = Pattern::compile(&placed).matches(&text);
+
+            assert_eq!(matches, Pattern::compile(&parse(&written)).matches(&text));
+        }
+
+        #[test]
+        fn folding_a_pattern_and_a_text_ignores_case_only(
+            pattern in small_text("aAbBäÄσςΣ*?"),
+            text in small_text("aAbBäÄσςΣ"),
+        ) {
+            let folded = Pattern::compile(&parse(&pattern).folded()).matches(&fold(&text));
+
+            let lower = Pattern::compile(&parse(&fold(&pattern))).matches(&fold(&text));
+
+            assert_eq!(folded, lower);
+        }
+    }
+}

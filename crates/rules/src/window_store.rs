@@ -17,7 +17,6 @@ type Groups = LruCache<Box<str>, Group>;
 pub(crate) struct WindowStore {
     scopes: HashMap<Scope, Groups>,
     n_groups: usize,
-    swept_ms: i64,
 }
 
 /// What was lost to a bound.
@@ -40,7 +39,6 @@ impl WindowStore {
         limits: &Limits,
         lost: &mut Evictions,
     ) -> Option<Reading> {
-        self.sweep(arrival.now_ms, sizing.timespan_ms);
         let is_known = self
             .scopes
             .get(&scope)
@@ -68,22 +66,8 @@ impl WindowStore {
         self.n_groups
     }
 
-    /// Once per timespan, drops every window that is over.
-    fn sweep(&mut self, now_ms: i64, timespan_ms: i64) {
-        if now_ms.saturating_sub(self.swept_ms).saturating_abs() < timespan_ms {
-            return;
-        }
-        self.swept_ms = now_ms;
-        let mut n_groups = 0;
-        self.scopes.retain(|_, groups| {
-            drop_over(groups, now_ms, timespan_ms);
-            n_groups += groups.len();
-            !groups.is_empty()
-        });
-        self.n_groups = n_groups;
-    }
-
-    /// Gives up the longest idle window where a bound is reached.
+    /// Gives up the longest idle window where a bound is reached, after dropping those of this
+    /// scope that are over; other scopes may live in another time.
     fn make_room(
         &mut self,
         scope: Scope,
@@ -92,25 +76,44 @@ impl WindowStore {
         limits: &Limits,
         lost: &mut Evictions,
     ) {
-        let own = self.scopes.get(&scope).map_or(0, LruCache::len);
+        let own = match self.scopes.get_mut(&scope) {
+            Some(groups) => {
+                let before = groups.len();
+                drop_over(groups, now_ms, timespan_ms);
+                self.n_groups -= before - groups.len();
+                groups.len()
+            }
+            None => 0,
+        };
         if own < limits.groups_per_scope && self.n_groups < limits.groups_per_rule {
             return;
         }
-        let victim = if own > 0 {
-            Some(scope)
-        } else {
-            self.scopes
-                .iter()
-                .max_by_key(|(_, groups)| groups.len())
-                .map(|(scope, _)| *scope)
-        };
-        let Some(groups) = victim.and_then(|victim| self.scopes.get_mut(&victim)) else {
+        let Some(victim) = self.choose_victim(scope, own) else {
             return;
         };
-        if let Some((_, group)) = groups.pop_lru() {
+        let Some(groups) = self.scopes.get_mut(&victim) else {
+            return;
+        };
+        if groups.pop_lru().is_some() {
             self.n_groups -= 1;
-            lost.groups += u64::from(!group.is_over(now_ms, timespan_ms));
+            lost.groups += 1;
         }
+        if groups.is_empty() {
+            self.scopes.remove(&victim);
+        }
+    }
+
+    /// The scope that must give up a window: this one if it has its share, else the largest, so
+    /// that who floods pays and only who does not makes this search.
+    fn choose_victim(&self, scope: Scope, own: usize) -> Option<Scope> {
+        let has_share = own > 0 && own.saturating_mul(self.scopes.len()) >= self.n_groups;
+        if has_share {
+            return Some(scope);
+        }
+        self.scopes
+            .iter()
+            .max_by_key(|(_, groups)| groups.len())
+            .map(|(scope, _)| *scope)
     }
 }
 
