@@ -1,0 +1,148 @@
+//! The one address of a stack: forwards REST and Auth, upgrades Realtime.
+//! Never looks into a request it forwards.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{Query, Request, State};
+use axum::http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
+use axum::{Json, Router};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::{Value, json};
+
+use crate::faults::{Faults, RestFault};
+use crate::realtime::{Realtime, Version};
+
+/// Largest frame a client may send; Supabase's own limit.
+const MAX_FRAME: usize = 5_000_000;
+
+/// What the routes share.
+#[derive(Clone)]
+struct Gateway {
+    upstream: Authority,
+    client: Client<HttpConnector, Body>,
+    faults: Faults,
+    realtime: Arc<Realtime>,
+}
+
+/// Builds the routes; `upstream` serves REST and Auth.
+pub(crate) fn router(upstream: Authority, faults: Faults, realtime: Arc<Realtime>) -> Router {
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    Router::new()
+        .route("/rest/v1/{*path}", any(rest))
+        .route("/rest/v1/", any(rest))
+        .route("/auth/v1/{*path}", any(forward))
+        .route("/realtime/v1/websocket", get(upgrade))
+        .route("/socket/websocket", get(upgrade))
+        .route(
+            "/realtime/v1/api/broadcast",
+            post(broadcast).options(permit),
+        )
+        .with_state(Gateway {
+            upstream,
+            client,
+            faults,
+            realtime,
+        })
+}
+
+async fn rest(state: State<Gateway>, request: Request) -> Response {
+    let fault = state.faults.rest();
+    match fault {
+        RestFault::None => forward(state, request).await,
+        RestFault::Unavailable => refuse(StatusCode::SERVICE_UNAVAILABLE, "no healthy upstream"),
+        RestFault::Hanging => std::future::pending().await,
+    }
+}
+
+async fn forward(State(gateway): State<Gateway>, mut request: Request) -> Response {
+    let path = request.uri().path_and_query().cloned();
+    *request.uri_mut() = match forwarded(&gateway.upstream, path) {
+        Ok(uri) => uri,
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    match gateway.client.request(request).await {
+        Ok(response) => response.into_response(),
+        Err(error) => refuse(StatusCode::BAD_GATEWAY, &error.to_string()),
+    }
+}
+
+fn forwarded(upstream: &Authority, path: Option<PathAndQuery>) -> Result<Uri, axum::http::Error> {
+    Uri::builder()
+        .scheme(Scheme::HTTP)
+        .authority(upstream.clone())
+        .path_and_query(path.unwrap_or_else(|| PathAndQuery::from_static("/")))
+        .build()
+}
+
+async fn upgrade(
+    State(gateway): State<Gateway>,
+    Query(query): Query<BTreeMap<String, String>>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let header = headers.get("x-api-key").and_then(|key| key.to_str().ok());
+    let key = header
+        .or_else(|| query.get("apikey").map(String::as_str))
+        .map(str::to_owned);
+    if let Some((status, reason)) = gateway.realtime.refuse_connect(key.as_deref()) {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::UNAUTHORIZED);
+        return (status, Json(json!({ "error": reason }))).into_response();
+    }
+    let Some(version) = Version::parse(query.get("vsn").map(String::as_str)) else {
+        return refuse(StatusCode::BAD_REQUEST, "unknown vsn");
+    };
+    let realtime = Arc::clone(&gateway.realtime);
+    let key = key.unwrap_or_default();
+    upgrade
+        .max_message_size(MAX_FRAME)
+        .max_frame_size(MAX_FRAME)
+        .on_upgrade(move |socket| realtime.serve(socket, version, key))
+}
+
+async fn broadcast(
+    State(gateway): State<Gateway>,
+    headers: HeaderMap,
+    body: Result<Json<Value>, JsonRejection>,
+) -> Response {
+    let key = headers.get("apikey").and_then(|key| key.to_str().ok());
+    let known = key.is_some_and(|key| gateway.realtime.identify(key).is_ok());
+    match body {
+        _ if !known => refuse(StatusCode::UNAUTHORIZED, "Unauthorized"),
+        Ok(Json(body)) => {
+            gateway.realtime.broadcast(&body);
+            with_cors(StatusCode::ACCEPTED.into_response())
+        }
+        Err(error) => refuse(StatusCode::UNPROCESSABLE_ENTITY, &error.body_text()),
+    }
+}
+
+async fn permit() -> Response {
+    with_cors(StatusCode::NO_CONTENT.into_response())
+}
+
+fn refuse(status: StatusCode, message: &str) -> Response {
+    with_cors((status, Json(json!({ "message": message }))).into_response())
+}
+
+/// Lets pages of any origin read the answer, as Supabase does.
+fn with_cors(mut response: Response) -> Response {
+    let any = HeaderValue::from_static("*");
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, any.clone());
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, any);
+    let allowed = "authorization, apikey, content-type, x-client-info";
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static(allowed),
+    );
+    response
+}

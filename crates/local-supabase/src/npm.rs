@@ -1,0 +1,104 @@
+//! The pinned npm packages: installed once per lock file, shared by every later start.
+//! Never resolves a version by itself; `npm ci` takes what the lock file says or fails.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use tokio::process::Command;
+
+use crate::error::{StackError, io_failed};
+use crate::owned_process::tail;
+
+/// Everything of the npm folder, so that a built test needs no source tree.
+const FILES: [(&str, &str); 5] = [
+    ("package.json", include_str!("../npm/package.json")),
+    (
+        "package-lock.json",
+        include_str!("../npm/package-lock.json"),
+    ),
+    (".npmrc", include_str!("../npm/.npmrc")),
+    ("lite.mjs", include_str!("../npm/lite.mjs")),
+    ("mail.mjs", include_str!("../npm/mail.mjs")),
+];
+/// Tells that an installation is complete; npm itself leaves no such mark.
+const COMPLETE: &str = ".complete";
+
+/// Gives the directory with the scripts and their packages, after installing them if they are missing.
+pub(crate) async fn ensure_packages(cache: &Path) -> Result<PathBuf, StackError> {
+    std::fs::create_dir_all(cache).map_err(io_failed(format!("create {}", cache.display())))?;
+    let directory = cache.join(format!("npm-{}", fingerprint()));
+    if directory.join(COMPLETE).exists() {
+        return Ok(directory);
+    }
+    let _lock = take_lock(cache.join("npm.lock")).await?;
+    if !directory.join(COMPLETE).exists() {
+        install(&directory).await?;
+    }
+    Ok(directory)
+}
+
+/// Gives the command that runs one of the scripts.
+pub(crate) fn script(directory: &Path, name: &str) -> Command {
+    let mut node = Command::new("node");
+    node.arg(directory.join(name)).current_dir(directory);
+    // The official server counts its starts by network unless told not to.
+    node.env("DO_NOT_TRACK", "1");
+    node
+}
+
+fn fingerprint() -> String {
+    let mut hash = Sha256::new();
+    for (name, text) in FILES {
+        hash.update(name);
+        hash.update(text);
+    }
+    hash.finalize()
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// Waits until no other process installs; the lock ends with the file.
+async fn take_lock(path: PathBuf) -> Result<File, StackError> {
+    let failed = format!("lock {}", path.display());
+    let file = File::create(&path).map_err(io_failed(failed.clone()))?;
+    tokio::task::spawn_blocking(move || file.lock().map(|()| file))
+        .await
+        .map_err(|stopped| io_failed(failed.clone())(std::io::Error::other(stopped)))?
+        .map_err(io_failed(failed))
+}
+
+async fn install(directory: &Path) -> Result<(), StackError> {
+    tracing::info!("installing the pinned npm packages, once");
+    std::fs::create_dir_all(directory)
+        .map_err(io_failed(format!("create {}", directory.display())))?;
+    for (name, text) in FILES {
+        let path = directory.join(name);
+        std::fs::write(&path, text).map_err(io_failed(format!("write {}", path.display())))?;
+    }
+    let mut npm = Command::new("npm");
+    // None of the packages needs its install script, so none is run.
+    npm.args(["ci", "--ignore-scripts", "--no-fund", "--no-audit"])
+        .current_dir(directory);
+    let output = npm.output().await.map_err(missing("npm"))?;
+    if !output.status.success() {
+        let last_words = tail(&[output.stdout, output.stderr].concat());
+        return Err(StackError::Program {
+            program: "npm ci",
+            last_words,
+        });
+    }
+    std::fs::write(directory.join(COMPLETE), "").map_err(io_failed("mark the installation"))
+}
+
+/// Tells a missing program apart from one that cannot be started.
+pub(crate) fn missing(program: &'static str) -> impl FnOnce(std::io::Error) -> StackError {
+    move |error| {
+        if error.kind() == std::io::ErrorKind::NotFound {
+            return StackError::NodeMissing { program };
+        }
+        io_failed(format!("start {program}"))(error)
+    }
+}

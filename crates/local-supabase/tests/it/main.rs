@@ -1,0 +1,6 @@
+//! The stack as a whole, seen from outside.
+//! Never reaches into the crate: whatever is asserted here, a client could see.
+
+mod lifecycle;
+mod shared;
+mod subscription;

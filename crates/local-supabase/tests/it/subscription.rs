@@ -1,0 +1,52 @@
+//! Our own Realtime client on the stack.
+//! Never injects a fault; those tests have a stack of their own.
+
+use std::time::Duration;
+
+use hidps_realtime::{Channel, Config, Event, Subscription};
+
+use crate::shared::{AGENT, SHARED};
+
+/// Far more than anything here takes.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+async fn next(subscription: &mut Subscription) -> Event {
+    tokio::time::timeout(DEADLINE, subscription.next())
+        .await
+        .expect("an event in time")
+}
+
+#[test]
+fn a_new_generation_arrives_by_broadcast_and_by_change() -> anyhow::Result<()> {
+    SHARED.run(async |stack| {
+        let channel =
+            Channel::new("hidps:feed").private().broadcast().changes("public", "desired_generations");
+        let config = Config::new(stack.url(), stack.secret_key(), channel);
+        let mut subscription = Subscription::new(config)?;
+        let Event::Ready = next(&mut subscription).await else { panic!("not ready") };
+
+        let watch = format!(
+            "insert into public.monitored_files (agent_id, file_path, added_by)
+             select id, '/etc/by-broadcast', owner_id from public.agents where id = '{AGENT}'
+             returning (select generation + 1 from public.desired_generations where agent_id = '{AGENT}')
+               as generation"
+        );
+        let rows = stack.sql(&watch).await?;
+        let generation: i64 = rows[0]["generation"].as_deref().unwrap_or_default().parse()?;
+        let (mut by_broadcast, mut by_change) = (None, None);
+        while by_broadcast.is_none() || by_change.is_none() {
+            match next(&mut subscription).await {
+                Event::Broadcast(broadcast) => {
+                    by_broadcast = broadcast.payload.as_json().map(|json| json["generation"].clone());
+                }
+                Event::Change(change) => by_change = change.record.get("generation").cloned(),
+                Event::Ready => {}
+                Event::Lost { error, .. } => panic!("{error}"),
+            }
+        }
+
+        assert_eq!(by_broadcast, Some(generation.into()));
+        assert_eq!(by_change, Some(generation.into()));
+        Ok(())
+    })
+}
