@@ -175,6 +175,67 @@ fn parts_that_are_missing_are_named() {
     }
 }
 
+/// What is replaced in the correlation above, by what, and the refusal it gets.
+const BROKEN_CORRELATIONS: [(&str, &str, &str); 21] = [
+    (
+        "event_count",
+        "event_sum",
+        "'event_sum' is not a correlation type",
+    ),
+    ("event_count", "value_avg", "'value_avg' is not supported"),
+    (
+        "event_count",
+        "value_count",
+        "'field' goes with value_count",
+    ),
+    (
+        "{gte: 2}",
+        "{gte: 2, field: b}",
+        "'field' goes with value_count",
+    ),
+    ("[rule]", "[ghost]", "no rule with the id or name 'ghost'"),
+    ("[rule]", "[]", "joins no rules"),
+    ("[rule]", "[c]", "joins itself"),
+    ("1m", "1 minute", "'1 minute' is not a timespan"),
+    ("1m", "0s", "'0s' is not a timespan"),
+    ("1m", "32d", "'32d' is not a timespan"),
+    ("1m", "ßs", "'ßs' is not a timespan"),
+    ("{gte: 2}", "{atleast: 2}", "a condition has no 'atleast'"),
+    ("{gte: 2}", "{gte: 10001}", "whole number from 0 to 10000"),
+    ("{gte: 2}", "{gte: 2.5}", "whole number from 0 to 10000"),
+    ("{gte: 2}", "{}", "the condition has no bound"),
+    (
+        "{gte: 2}",
+        "rule and rule",
+        "boolean conditions over rules are not supported",
+    ),
+    (
+        "  condition: {gte: 2}\n",
+        "",
+        "the correlation has no condition",
+    ),
+    (
+        "group-by: [a]",
+        "group_by: [a]",
+        "a correlation has no 'group_by'",
+    ),
+    (
+        "group-by: [a]",
+        "aliases: {x: y}",
+        "an alias has the wrong form",
+    ),
+    (
+        "group-by: [a]",
+        "aliases: {x: {ghost: y}}",
+        "no rule with the id or name 'ghost'",
+    ),
+    (
+        "event_count",
+        "temporal_ordered",
+        "with a condition of its own",
+    ),
+];
+
 #[test]
 fn correlations_that_mean_nothing_are_refused() {
     let replaced = |from: &str, to: &str| {
@@ -184,67 +245,8 @@ fn correlations_that_mean_nothing_are_refused() {
             CORRELATION.replace(from, to)
         )
     };
-    let table = [
-        (
-            "event_count",
-            "event_sum",
-            "'event_sum' is not a correlation type",
-        ),
-        ("event_count", "value_avg", "'value_avg' is not supported"),
-        (
-            "event_count",
-            "value_count",
-            "'field' goes with value_count",
-        ),
-        (
-            "{gte: 2}",
-            "{gte: 2, field: b}",
-            "'field' goes with value_count",
-        ),
-        ("[rule]", "[ghost]", "no rule with the id or name 'ghost'"),
-        ("[rule]", "[]", "joins no rules"),
-        ("[rule]", "[c]", "joins itself"),
-        ("1m", "1 minute", "'1 minute' is not a timespan"),
-        ("1m", "0s", "'0s' is not a timespan"),
-        ("1m", "32d", "'32d' is not a timespan"),
-        ("1m", "ßs", "'ßs' is not a timespan"),
-        ("{gte: 2}", "{atleast: 2}", "a condition has no 'atleast'"),
-        ("{gte: 2}", "{gte: 10001}", "whole number from 0 to 10000"),
-        ("{gte: 2}", "{gte: 2.5}", "whole number from 0 to 10000"),
-        ("{gte: 2}", "{}", "the condition has no bound"),
-        (
-            "{gte: 2}",
-            "rule and rule",
-            "boolean conditions over rules are not supported",
-        ),
-        (
-            "  condition: {gte: 2}\n",
-            "",
-            "the correlation has no condition",
-        ),
-        (
-            "group-by: [a]",
-            "group_by: [a]",
-            "a correlation has no 'group_by'",
-        ),
-        (
-            "group-by: [a]",
-            "aliases: {x: y}",
-            "an alias has the wrong form",
-        ),
-        (
-            "group-by: [a]",
-            "aliases: {x: {ghost: y}}",
-            "no rule with the id or name 'ghost'",
-        ),
-        (
-            "event_count",
-            "temporal_ordered",
-            "with a condition of its own",
-        ),
-    ];
 
-    for (from, to, problem) in table {
+    for (from, to, problem) in BROKEN_CORRELATIONS {
         let error = refusal(&replaced(from, to));
 
         assert!(error.problem.contains(problem), "{from} to {to}: {error}");

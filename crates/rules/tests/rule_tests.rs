@@ -21,10 +21,10 @@ fn run(tests: &[(&str, &str)]) -> Vec<String> {
         name: "d/rule.yml",
         text: &text,
     }])
-    .unwrap();
+    .expect("the test is well formed");
     let files: Vec<TestFile> = tests
         .iter()
-        .map(|(name, text)| TestFile::parse(name, text).unwrap())
+        .map(|(name, text)| TestFile::parse(name, text).expect("the test is well formed"))
         .collect();
     run_tests(&rules, &files)
         .iter()
