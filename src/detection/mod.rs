@@ -7,6 +7,7 @@
 
 mod alerting;
 mod event;
+mod pipeline;
 mod rule_files;
 mod worker;
 
@@ -21,6 +22,7 @@ use crate::ports::{AlertQueue, EventIntake, LiveLog, RawBatch};
 use crate::telemetry;
 use worker::Worker;
 
+pub use pipeline::Pipeline;
 pub use rule_files::{LoadedRules, RuleFilesError, load_rules};
 
 /// Batches that may wait per worker: with 32 in flight per agent, 128 agents in full burst.
@@ -39,7 +41,7 @@ pub struct DetectionHandle {
 /// The workers, to be run as tasks.
 #[derive(Debug)]
 pub struct Detection {
-    workers: Vec<(Worker, mpsc::Receiver<RawBatch>)>,
+    workers: Vec<Worker>,
 }
 
 impl Detection {
@@ -52,9 +54,9 @@ impl Detection {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let (senders, workers) = (0..cores.min(MAX_WORKERS))
             .map(|_| {
-                let (sender, receiver) = mpsc::channel(WAITING_PER_WORKER);
-                let worker = Worker::new(rules, Arc::clone(live), Arc::clone(alerts));
-                (sender, (worker, receiver))
+                let (sender, batches) = mpsc::channel(WAITING_PER_WORKER);
+                let pipeline = Pipeline::new(rules, Arc::clone(live), Arc::clone(alerts));
+                (sender, Worker { pipeline, batches })
             })
             .unzip();
         (
@@ -69,9 +71,9 @@ impl Detection {
     /// Runs all workers until told to stop.
     pub async fn run(self, stop: CancellationToken) {
         let mut set = JoinSet::new();
-        for (worker, batches) in self.workers {
+        for worker in self.workers {
             // A task each, so that workers run on several cores.
-            set.spawn(worker.run(batches, stop.clone()));
+            set.spawn(worker.run(stop.clone()));
         }
         // A worker that panics takes the daemon with it: rules must not fall silent.
         set.join_all().await;
@@ -90,3 +92,6 @@ impl EventIntake for DetectionHandle {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,130 +1,39 @@
-//! One worker: parses batches, shows them to viewers, runs the rules, raises alerts.
+//! One worker: takes batches one after the other through its own pipeline.
 //! It never shares state with another worker; an agent always meets the same one.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use hidps_rules::{Engine, Limits, Scope};
-use hidps_wire::{
-    AgentId, DecodeError, EventBatch, LogEvent, MAX_AGENT_FRAME_BYTES, MAX_EVENTS_PER_BATCH, decode,
-};
-use jiff::Timestamp;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::detection::alerting::{Finding, Repeats};
-use crate::detection::event::{rule_event, rule_fields};
-use crate::detection::rule_files::LoadedRules;
-use crate::ports::{AlertQueue, LiveLog, RawBatch};
-use crate::telemetry;
+use crate::detection::pipeline::Pipeline;
+use crate::ports::RawBatch;
 
 /// How often counted repeats are looked at.
 const TICK: Duration = Duration::from_secs(1);
 
 /// One worker.
+#[derive(Debug)]
 pub(super) struct Worker {
-    engine: Engine,
-    rule_set: String,
-    repeats: Repeats,
-    live: Arc<dyn LiveLog>,
-    alerts: Arc<dyn AlertQueue>,
-}
-
-impl std::fmt::Debug for Worker {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Worker")
-            .field("rule_set", &self.rule_set)
-            .finish_non_exhaustive()
-    }
+    pub(super) pipeline: Pipeline,
+    pub(super) batches: mpsc::Receiver<RawBatch>,
 }
 
 impl Worker {
-    pub(super) fn new(
-        rules: &LoadedRules,
-        live: Arc<dyn LiveLog>,
-        alerts: Arc<dyn AlertQueue>,
-    ) -> Self {
-        let engine = Engine::new(rules.set.clone(), Limits::default());
-        Self {
-            engine,
-            rule_set: rules.set.hash().to_owned(),
-            repeats: Repeats::default(),
-            live,
-            alerts,
-        }
-    }
-
-    pub(super) async fn run(
-        mut self,
-        mut batches: mpsc::Receiver<RawBatch>,
-        stop: CancellationToken,
-    ) {
+    pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                batch = batches.recv() => match batch {
-                    Some(batch) => self.on_batch(&batch),
+                batch = self.batches.recv() => match batch {
+                    Some(batch) => self.pipeline.on_batch(&batch),
                     None => break,
                 },
-                _ = tick.tick() => self.raise_due(false),
+                _ = tick.tick() => self.pipeline.raise_due(false),
                 () = stop.cancelled() => break,
             }
         }
-        self.raise_due(true);
+        self.pipeline.raise_due(true);
     }
-
-    fn on_batch(&mut self, batch: &RawBatch) {
-        match parse_batch(&batch.text) {
-            Ok(parsed) => {
-                metrics::counter!(telemetry::EVENTS_RECEIVED).increment(parsed.events.len() as u64);
-                self.live.publish(batch.agent_id, &parsed.events);
-                for event in &parsed.events {
-                    self.observe(batch.agent_id, event);
-                }
-                batch.progress.taken(parsed.seq);
-            }
-            Err(reason) => {
-                metrics::counter!(telemetry::FRAMES_REFUSED, "peer" => "agent").increment(1);
-                batch.progress.refused(reason);
-            }
-        }
-    }
-
-    fn observe(&mut self, agent: AgentId, event: &LogEvent<'_>) {
-        let fields = rule_fields(event);
-        let (now_ms, now) = (Timestamp::now().as_millisecond(), Instant::now());
-        let (repeats, rule_set, alerts) = (&mut self.repeats, &self.rule_set, &self.alerts);
-        let scope = Scope(agent.uuid().as_u128());
-        self.engine
-            .observe(scope, &rule_event(event, &fields), now_ms, &mut |found| {
-                metrics::counter!(telemetry::DETECTIONS, "rule" => found.rule.id.clone())
-                    .increment(1);
-                let finding = Finding::new(agent, &found, &event.message, rule_set);
-                if let Some(alert) = finding.and_then(|finding| repeats.on_finding(finding, now)) {
-                    alerts.raise(alert);
-                }
-            });
-    }
-
-    fn raise_due(&mut self, all: bool) {
-        for alert in self.repeats.poll_due(Instant::now(), all) {
-            self.alerts.raise(alert);
-        }
-    }
-}
-
-fn parse_batch(text: &str) -> Result<EventBatch<'_>, String> {
-    let batch: EventBatch<'_> =
-        decode(text, MAX_AGENT_FRAME_BYTES).map_err(|error: DecodeError| error.to_string())?;
-    if batch.events.len() > MAX_EVENTS_PER_BATCH {
-        return Err(format!(
-            "a batch has more than {MAX_EVENTS_PER_BATCH} events"
-        ));
-    }
-    if !batch.events.iter().all(LogEvent::is_within_limits) {
-        return Err("an event has a text that is too long".to_owned());
-    }
-    Ok(batch)
 }

@@ -17,14 +17,16 @@ pub struct Fanout {
 }
 
 impl Fanout {
-    pub(super) fn subscribe(&self, agent: AgentId, queue: &Arc<ViewerQueue>) {
+    /// Lets a queue receive this agent's events from now on.
+    pub fn subscribe(&self, agent: AgentId, queue: &Arc<ViewerQueue>) {
         let mut viewers = self.viewers.entry(agent).or_default();
         if !viewers.iter().any(|known| Arc::ptr_eq(known, queue)) {
             viewers.push(Arc::clone(queue));
         }
     }
 
-    pub(super) fn unsubscribe(&self, agent: AgentId, queue: &Arc<ViewerQueue>) {
+    /// Ends that; frames already queued stay queued.
+    pub fn unsubscribe(&self, agent: AgentId, queue: &Arc<ViewerQueue>) {
         self.viewers.remove_if_mut(&agent, |_, viewers| {
             viewers.retain(|known| !Arc::ptr_eq(known, queue));
             viewers.is_empty()

@@ -28,3 +28,4 @@ pub use fanout::Fanout;
 pub use listener::{ListenError, Listener};
 pub use registry::Registry;
 pub use routes::{Gateway, router};
+pub use viewer_queue::{Pending, ViewerQueue};

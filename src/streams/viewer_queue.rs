@@ -16,24 +16,24 @@ const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// The queue of one viewer.
 #[derive(Debug, Default)]
-pub(super) struct ViewerQueue {
+pub struct ViewerQueue {
     pending: Mutex<Pending>,
     wake: Notify,
 }
 
 /// What was waiting, and what was dropped before it.
 #[derive(Debug, Default)]
-pub(super) struct Pending {
+pub struct Pending {
     /// Frames, oldest first; the bytes are shared by all viewers of the agent.
-    pub(super) frames: VecDeque<(AgentId, Utf8Bytes)>,
+    pub frames: VecDeque<(AgentId, Utf8Bytes)>,
     /// Frames dropped, by agent.
-    pub(super) dropped: BTreeMap<AgentId, u64>,
+    pub dropped: BTreeMap<AgentId, u64>,
     bytes: usize,
 }
 
 impl ViewerQueue {
     /// Adds a frame; the oldest make room.
-    pub(super) fn push(&self, agent: AgentId, frame: Utf8Bytes) {
+    pub fn push(&self, agent: AgentId, frame: Utf8Bytes) {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         pending.bytes += frame.len();
         pending.frames.push_back((agent, frame));
@@ -49,7 +49,7 @@ impl ViewerQueue {
     }
 
     /// Everything that waits, as soon as something does.
-    pub(super) async fn drain(&self) -> Pending {
+    pub async fn drain(&self) -> Pending {
         loop {
             let pending = {
                 let mut guard = self.pending.lock().unwrap_or_else(PoisonError::into_inner);

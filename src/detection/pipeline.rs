@@ -1,0 +1,104 @@
+//! What happens to a batch: parsed once, shown to viewers, tried by the rules, alerts raised.
+//! It never waits and never keeps an event.
+
+use std::sync::Arc;
+
+use hidps_rules::{Engine, Limits, Scope};
+use hidps_wire::{
+    AgentId, DecodeError, EventBatch, LogEvent, MAX_AGENT_FRAME_BYTES, MAX_EVENTS_PER_BATCH, decode,
+};
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::detection::alerting::{Finding, Repeats};
+use crate::detection::event::{rule_event, rule_fields};
+use crate::detection::rule_files::LoadedRules;
+use crate::ports::{AlertQueue, LiveLog, RawBatch};
+use crate::telemetry;
+
+/// The pipeline of one worker.
+pub struct Pipeline {
+    engine: Engine,
+    rule_set: String,
+    repeats: Repeats,
+    live: Arc<dyn LiveLog>,
+    alerts: Arc<dyn AlertQueue>,
+}
+
+impl std::fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pipeline")
+            .field("rule_set", &self.rule_set)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Pipeline {
+    /// A pipeline over these rules that has seen nothing yet.
+    pub fn new(rules: &LoadedRules, live: Arc<dyn LiveLog>, alerts: Arc<dyn AlertQueue>) -> Self {
+        let engine = Engine::new(rules.set.clone(), Limits::default());
+        let rule_set = rules.set.hash().to_owned();
+        Self {
+            engine,
+            rule_set,
+            repeats: Repeats::default(),
+            live,
+            alerts,
+        }
+    }
+
+    /// Takes a batch in, or refuses it with a reason, and tells its connection which.
+    pub fn on_batch(&mut self, batch: &RawBatch) {
+        match parse_batch(&batch.text) {
+            Ok(parsed) => {
+                metrics::counter!(telemetry::EVENTS_RECEIVED).increment(parsed.events.len() as u64);
+                self.live.publish(batch.agent_id, &parsed.events);
+                for event in &parsed.events {
+                    self.observe(batch.agent_id, event);
+                }
+                batch.progress.taken(parsed.seq);
+            }
+            Err(reason) => {
+                metrics::counter!(telemetry::FRAMES_REFUSED, "peer" => "agent").increment(1);
+                batch.progress.refused(reason);
+            }
+        }
+    }
+
+    fn observe(&mut self, agent: AgentId, event: &LogEvent<'_>) {
+        let fields = rule_fields(event);
+        let (now_ms, now) = (Timestamp::now().as_millisecond(), Instant::now());
+        let (repeats, rule_set, alerts) = (&mut self.repeats, &self.rule_set, &self.alerts);
+        let scope = Scope(agent.uuid().as_u128());
+        self.engine
+            .observe(scope, &rule_event(event, &fields), now_ms, &mut |found| {
+                metrics::counter!(telemetry::DETECTIONS, "rule" => found.rule.id.clone())
+                    .increment(1);
+                let finding = Finding::new(agent, &found, &event.message, rule_set);
+                if let Some(alert) = finding.and_then(|finding| repeats.on_finding(finding, now)) {
+                    alerts.raise(alert);
+                }
+            });
+    }
+
+    /// Raises the repeats whose time has come, or all of them.
+    pub fn raise_due(&mut self, all: bool) {
+        for alert in self.repeats.poll_due(Instant::now(), all) {
+            self.alerts.raise(alert);
+        }
+    }
+}
+
+fn parse_batch(text: &str) -> Result<EventBatch<'_>, String> {
+    let batch: EventBatch<'_> =
+        decode(text, MAX_AGENT_FRAME_BYTES).map_err(|error: DecodeError| error.to_string())?;
+    if batch.events.len() > MAX_EVENTS_PER_BATCH {
+        return Err(format!(
+            "a batch has more than {MAX_EVENTS_PER_BATCH} events"
+        ));
+    }
+    if !batch.events.iter().all(LogEvent::is_within_limits) {
+        return Err("an event has a text that is too long".to_owned());
+    }
+    Ok(batch)
+}

@@ -1,0 +1,254 @@
+//! The project's own rules on real event shapes: bursts become one counted alert, hostile batches
+//! are refused, and a rule set that cannot be trusted is not loaded.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use hidps_wire::{AgentId, EventKind, Fields, LogEvent, MAX_EVENTS_PER_BATCH, encode};
+use uuid::Uuid;
+
+use super::*;
+use crate::model::Alert;
+use crate::ports::BatchProgress;
+
+const AGENT: AgentId = AgentId::new(Uuid::from_u128(1));
+
+/// Remembers alerts, shown events and what was said of batches.
+#[derive(Debug, Default)]
+struct Recorder {
+    alerts: Mutex<Vec<Alert>>,
+    shown: Mutex<usize>,
+    taken: Mutex<Vec<u64>>,
+    refused: Mutex<Vec<String>>,
+}
+
+impl AlertQueue for Recorder {
+    fn raise(&self, alert: Alert) {
+        self.alerts.lock().expect("unpoisoned").push(alert);
+    }
+}
+
+impl LiveLog for Recorder {
+    fn publish(&self, _: AgentId, events: &[LogEvent<'_>]) {
+        *self.shown.lock().expect("unpoisoned") += events.len();
+    }
+}
+
+impl BatchProgress for Recorder {
+    fn taken(&self, seq: u64) {
+        self.taken.lock().expect("unpoisoned").push(seq);
+    }
+
+    fn refused(&self, reason: String) {
+        self.refused.lock().expect("unpoisoned").push(reason);
+    }
+}
+
+fn our_rules() -> LoadedRules {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("detection-rules");
+    load_rules(&directory).expect("our own rules compile and their tests pass")
+}
+
+/// A pipeline over our rules that has taken these frames in.
+fn pipeline_after(frames: &[String]) -> (Pipeline, Arc<Recorder>) {
+    let recorder = Arc::new(Recorder::default());
+    let mut pipeline = Pipeline::new(
+        &our_rules(),
+        Arc::clone(&recorder) as _,
+        Arc::clone(&recorder) as _,
+    );
+    for frame in frames {
+        let progress = Arc::clone(&recorder) as _;
+        pipeline.on_batch(&RawBatch {
+            agent_id: AGENT,
+            text: frame.as_str().into(),
+            progress,
+        });
+    }
+    (pipeline, recorder)
+}
+
+fn batch(events: Vec<LogEvent<'_>>) -> String {
+    encode(&hidps_wire::EventBatch::new(1, 0, events))
+}
+
+fn failed_login() -> LogEvent<'static> {
+    let mut fields = Fields::default();
+    for (name, value) in [
+        ("outcome", "failure"),
+        ("method", "password"),
+        ("user", "root"),
+        ("src_ip", "192.0.2.7"),
+    ] {
+        assert!(fields.push(name, value), "four fields fit");
+    }
+    event(
+        EventKind::Login,
+        "sshd",
+        "Failed password for root from 192.0.2.7 port 4 ssh2",
+        fields,
+    )
+}
+
+fn file_change(path: &'static str) -> LogEvent<'static> {
+    let mut fields = Fields::default();
+    for (name, value) in [
+        ("TargetFilename", path),
+        ("action", "modified"),
+        ("watched", path),
+    ] {
+        assert!(fields.push(name, value), "three fields fit");
+    }
+    event(
+        EventKind::FileMonitoring,
+        "inotify",
+        "a watched file was modified",
+        fields,
+    )
+}
+
+fn event<'a>(
+    kind: EventKind,
+    service: &'a str,
+    message: &'a str,
+    fields: Fields<'a>,
+) -> LogEvent<'a> {
+    let timestamp = "2026-11-21T00:00:00Z".into();
+    LogEvent {
+        timestamp,
+        kind,
+        service: service.into(),
+        message: message.into(),
+        fields,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_of_failed_logins_is_one_alert_that_is_counted_up() {
+    let burst = batch((0..12).map(|_| failed_login()).collect());
+
+    let (mut pipeline, recorder) = pipeline_after(&[burst]);
+    let first = recorder.alerts.lock().expect("unpoisoned").clone();
+    tokio::time::advance(Duration::from_secs(6)).await;
+    pipeline.raise_due(false);
+
+    let alerts = recorder.alerts.lock().expect("unpoisoned");
+    assert_eq!(first.len(), 1, "{first:#?}");
+    assert_eq!(alerts.len(), 2, "{alerts:#?}");
+    assert_eq!(alerts[1].fingerprint, first[0].fingerprint);
+    assert_eq!(
+        first[0].count + alerts[1].count,
+        8,
+        "the fifth to the twelfth failure"
+    );
+    assert_eq!(first[0].severity, 3);
+    assert_eq!(
+        first[0].explanation["window"]["group"]["src_ip"],
+        "192.0.2.7"
+    );
+}
+
+#[tokio::test]
+async fn a_change_of_a_critical_file_is_an_alert_that_explains_itself() {
+    let (_, recorder) = pipeline_after(&[batch(vec![file_change("/etc/shadow")])]);
+
+    let alerts = recorder.alerts.lock().expect("unpoisoned");
+    let critical = alerts
+        .iter()
+        .find(|alert| alert.severity >= 3)
+        .expect("an alert is raised");
+    assert!(
+        critical.message.contains("/etc/shadow"),
+        "{}",
+        critical.message
+    );
+    assert_eq!(critical.explanation["rule_set"], our_rules().set.hash());
+    assert!(critical.explanation["advice"].is_string());
+}
+
+#[tokio::test]
+async fn events_are_shown_whether_or_not_a_rule_matches() {
+    let quiet = event(EventKind::AgentInfo, "agent", "started", Fields::default());
+
+    let (_, recorder) = pipeline_after(&[batch(vec![quiet])]);
+
+    assert_eq!(*recorder.shown.lock().expect("unpoisoned"), 1);
+    assert_eq!(*recorder.taken.lock().expect("unpoisoned"), [1]);
+    assert!(recorder.alerts.lock().expect("unpoisoned").is_empty());
+}
+
+#[tokio::test]
+async fn hostile_batches_are_refused_with_a_reason_and_the_next_is_served() {
+    let long = "x".repeat(hidps_wire::MAX_EVENT_TEXT_BYTES + 1);
+    let too_long = batch(vec![event(
+        EventKind::Login,
+        "sshd",
+        &long,
+        Fields::default(),
+    )]);
+    let too_many = batch((0..=MAX_EVENTS_PER_BATCH).map(|_| failed_login()).collect());
+    let deep = format!(
+        r#"{{"type":"events","seq":1,"events":{}"#,
+        "[".repeat(100_000)
+    );
+    let frames = [
+        too_long,
+        too_many,
+        deep,
+        "{}".to_owned(),
+        batch(vec![failed_login()]),
+    ];
+
+    let (_, recorder) = pipeline_after(&frames);
+
+    assert_eq!(recorder.refused.lock().expect("unpoisoned").len(), 4);
+    assert_eq!(*recorder.taken.lock().expect("unpoisoned"), [1]);
+}
+
+/// Writes a directory of rules and expects it to be refused with this text.
+fn check_refused(files: &[(&str, &str)], expected: &str) {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    for (name, text) in files {
+        std::fs::write(folder.path().join(name), text).expect("the file can be written");
+    }
+
+    let error = load_rules(folder.path())
+        .expect_err("the set is refused")
+        .to_string();
+
+    assert!(error.contains(expected), "{error:?} lacks {expected:?}");
+}
+
+const RULE: &str = "title: Any login\nid: 5d5280b1-aa92-4ad7-a69a-55251886647f\nstatus: test\n\
+    logsource: {product: linux, service: sshd}\ndetection:\n  s: {user: root}\n  condition: s\n\
+    level: high\n";
+
+#[test]
+fn a_rule_set_whose_tests_fail_is_refused() {
+    let test = "logsource: {product: linux, service: sshd}\ncases:\n  - name: root\n    events:\n      \
+                - {fields: {user: root}}\n    match: none\n";
+    check_refused(
+        &[("r.yml", RULE), ("r.test.yml", test)],
+        "matched 1 times, expected",
+    );
+}
+
+#[test]
+fn a_rule_that_does_not_compile_is_refused_with_its_place() {
+    check_refused(&[("r.yml", "title: x\ndetection: [")], "r.yml");
+}
+
+#[test]
+fn an_empty_directory_is_refused() {
+    check_refused(&[], "holds no rule");
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_named() {
+    let missing = PathBuf::from("/nonexistent/rules");
+
+    let error = load_rules(&missing).expect_err("there is nothing to load");
+
+    assert!(error.to_string().contains("/nonexistent/rules"), "{error}");
+}
