@@ -18,7 +18,10 @@ begin
     return person;
   end if;
   -- pgcrypto makes the hash on Supabase; where it is absent, nobody can sign in as this person.
-  if to_regprocedure('extensions.crypt(text,text)') is not null then
+  if exists (
+    select from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+    where n.nspname = 'extensions' and p.proname = 'crypt'
+  ) then
     execute 'select extensions.crypt($1, extensions.gen_salt(''bf''))'
       into crypted using 'hidps-demo-password';
   end if;

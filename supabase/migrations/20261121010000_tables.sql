@@ -171,6 +171,8 @@ create table public.alerts (
 create unique index alerts_one_open_per_fingerprint
   on public.alerts (agent_id, fingerprint) where not resolved;
 create index alerts_agent_id_created_at on public.alerts (agent_id, created_at desc);
+-- The newest of a fleet, which every console shows first.
+create index alerts_created_at on public.alerts (created_at desc);
 create index alerts_resolved_by on public.alerts (resolved_by) where resolved_by is not null;
 create index alerts_acknowledged_by on public.alerts (acknowledged_by)
   where acknowledged_by is not null;

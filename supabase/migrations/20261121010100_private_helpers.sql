@@ -76,7 +76,7 @@ $$;
 -- Refuses with a code of our choice and an HTTP status that fits it. PostgREST answers 500 to a
 -- plain P0002, which a caller would rightly retry.
 create function private.refuse(code text, status integer, message text) returns void
-language plpgsql immutable set search_path = '' as $$
+language plpgsql volatile set search_path = '' as $$
 begin
   raise sqlstate 'PGRST' using
     message = json_build_object('code', code, 'message', message)::text,
