@@ -71,16 +71,20 @@ impl std::fmt::Debug for AgentLinks {
 impl AgentLinks {
     /// Serves one authenticated connection until it ends.
     pub async fn serve(&self, agent: AgentId, mut socket: WebSocket) {
-        let hello = match timeout(PATIENCE, receive_hello(&mut socket)).await {
+        // Each phase is boxed, so that the long steady one does not carry the space of the others.
+        let hello = match Box::pin(timeout(PATIENCE, receive_hello(&mut socket))).await {
             Ok(Ok(hello)) => hello,
-            Ok(Err(reason)) => return part(socket, &reason, RETURN_WITHIN_MS).await,
-            Err(_) => return part(socket, "no hello within 10 s", RETURN_WITHIN_MS).await,
+            Ok(Err(reason)) => return Box::pin(part(socket, &reason, RETURN_WITHIN_MS)).await,
+            Err(_) => {
+                return Box::pin(part(socket, "no hello within 10 s", RETURN_WITHIN_MS)).await;
+            }
         };
         let (connection, mailbox) = self.registry.enter(agent);
         self.record_connected(agent, &hello);
         let mut link = Box::new(Link::open(self, agent, mailbox, socket, &hello));
-        let reason = link.run().await;
-        part(link.socket, &reason, stagger()).await;
+        drop(hello);
+        let reason = Box::pin(link.run()).await;
+        Box::pin(part(link.socket, &reason, stagger())).await;
         self.record_left(agent, connection, &reason);
     }
 

@@ -27,20 +27,31 @@ struct Arguments {
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let report = tell().await;
-    let text = if arguments.json { report.json() } else { report.table() };
+    let text = if arguments.json {
+        report.json()
+    } else {
+        report.table()
+    };
     // A closed standard output leaves the exit code.
     writeln!(std::io::stdout(), "{text}").ok();
-    if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if report.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 async fn tell() -> Report {
     let mut report = Report::default();
     let world = report
-        .step("the stack, the daemon and an agent on a host of its own start", async {
-            let world = World::start(WorldOptions::default()).await?;
-            let observed = story::observe_start(&world);
-            Ok((observed, world))
-        })
+        .step(
+            "the stack, the daemon and an agent on a host of its own start",
+            async {
+                let world = World::start(WorldOptions::default()).await?;
+                let observed = story::observe_start(&world);
+                Ok((observed, world))
+            },
+        )
         .await;
     let Some(world) = world else {
         return report;

@@ -75,7 +75,11 @@ impl Report {
     }
 
     fn note(&mut self, title: &'static str, outcome: Outcome, whole: Duration) {
-        let step = Step { title, outcome, whole };
+        let step = Step {
+            title,
+            outcome,
+            whole,
+        };
         // Progress is for whoever watches; the report is printed at the end.
         writeln!(std::io::stderr(), "{}", step.line(self.steps.len())).ok();
         self.steps.push(step);
@@ -83,7 +87,10 @@ impl Report {
 
     /// Whether no step failed.
     pub(crate) fn is_ok(&self) -> bool {
-        !self.steps.iter().any(|step| matches!(step.outcome, Outcome::Failed(_)))
+        !self
+            .steps
+            .iter()
+            .any(|step| matches!(step.outcome, Outcome::Failed(_)))
     }
 
     /// The report for people.
@@ -96,7 +103,11 @@ impl Report {
                 writeln!(text, "        {line}").expect("a string takes any text");
             }
         }
-        text.push_str(if self.is_ok() { "every step held" } else { "NOT every step held" });
+        text.push_str(if self.is_ok() {
+            "every step held"
+        } else {
+            "NOT every step held"
+        });
         text
     }
 
@@ -117,7 +128,8 @@ impl Step {
             Outcome::Failed(_) => ("FAIL", None),
             Outcome::Skipped(_) => ("skip", None),
         };
-        let latency = latency.map_or_else(String::new, |latency| format!("{:.0} ms", millis(latency)));
+        let latency =
+            latency.map_or_else(String::new, |latency| format!("{:.0} ms", millis(latency)));
         format!("{number:>2}  {mark} {latency:>9}  {}", self.title)
     }
 
@@ -131,7 +143,9 @@ impl Step {
                     None => format!("{name}: {value}"),
                 })
                 .collect(),
-            Outcome::Failed(why) | Outcome::Skipped(why) => why.lines().map(str::to_owned).collect(),
+            Outcome::Failed(why) | Outcome::Skipped(why) => {
+                why.lines().map(str::to_owned).collect()
+            }
         }
     }
 

@@ -35,7 +35,12 @@ impl Story {
     /// Begins.
     pub(crate) fn new(world: World) -> Self {
         let marker = format!("marked{}", Uuid::new_v4().simple());
-        Self { world, watcher: None, marker, applied: None }
+        Self {
+            world,
+            watcher: None,
+            marker,
+            applied: None,
+        }
     }
 
     /// Ends the people and gives the world back.
@@ -59,8 +64,15 @@ impl Story {
     /// Writes the desired state of the firewall as the admin.
     pub(crate) async fn want_firewall(&mut self, enabled: bool) -> Result<()> {
         let wanted = json!({"firewall_enabled": enabled});
-        let rows = self.world.admin.update("agent_stats", wanted, json!({"agent_id": AGENT})).await?;
-        ensure!(rows.as_array().map(Vec::len) == Some(1), "the update wrote {rows}");
+        let rows = self
+            .world
+            .admin
+            .update("agent_stats", wanted, json!({"agent_id": AGENT}))
+            .await?;
+        ensure!(
+            rows.as_array().map(Vec::len) == Some(1),
+            "the update wrote {rows}"
+        );
         Ok(())
     }
 
@@ -77,10 +89,18 @@ impl Story {
         let wanted = format!("{kind} = true for the desired generation");
         let outside = &self.world.outside;
         let held = wait_until(&wanted, SOON, async || {
-            let generation = outside.read_generation(AGENT).await.map_err(|e| e.to_string())?;
-            let row = outside.read_condition(AGENT, kind).await.map_err(|e| e.to_string())?;
+            let generation = outside
+                .read_generation(AGENT)
+                .await
+                .map_err(|e| e.to_string())?;
+            let row = outside
+                .read_condition(AGENT, kind)
+                .await
+                .map_err(|e| e.to_string())?;
             match row {
-                Some(row) if row.status == "true" && row.observed_generation == Some(generation) => {
+                Some(row)
+                    if row.status == "true" && row.observed_generation == Some(generation) =>
+                {
                     Ok(row)
                 }
                 other => Err(format!("{other:?} at generation {generation}")),
@@ -92,14 +112,27 @@ impl Story {
 
     /// Waits until our table is, or is no longer, in the host's packet filter.
     pub(crate) async fn wait_table(&self, loaded: bool) -> Result<Duration> {
-        let wanted = if loaded { "the table in the packet filter" } else { "its removal" };
+        let wanted = if loaded {
+            "the table in the packet filter"
+        } else {
+            "its removal"
+        };
         let seen = wait_until(wanted, SOON, async || {
-            let rules = self.world.host.list_firewall().map_err(|error| error.to_string())?;
+            let rules = self
+                .world
+                .host
+                .list_firewall()
+                .map_err(|error| error.to_string())?;
             let there = rules.contains("table inet hidps");
-            if there == loaded { Ok(()) } else { Err(format!("loaded: {there}")) }
+            if there == loaded {
+                Ok(())
+            } else {
+                Err(format!("loaded: {there}"))
+            }
         })
         .await;
-        seen.map(|(_, took)| took).map_err(|error| self.with_logs(error))
+        seen.map(|(_, took)| took)
+            .map_err(|error| self.with_logs(error))
     }
 
     /// The namespace's parts, or why the step cannot be told here.
@@ -109,9 +142,19 @@ impl Story {
 
     fn with_logs(&self, error: impl std::error::Error) -> anyhow::Error {
         let (agent, daemon) = (self.world.agent.log(), self.world.daemon.log());
-        let last = |log: &str| log.lines().rev().take(15).map(str::to_owned).collect::<Vec<_>>();
+        let last = |log: &str| {
+            log.lines()
+                .rev()
+                .take(15)
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
         let lines = |log: &str| last(log).into_iter().rev().collect::<Vec<_>>().join("\n");
-        anyhow::anyhow!("{error}\nagent:\n{}\ndaemon:\n{}", lines(&agent), lines(&daemon))
+        anyhow::anyhow!(
+            "{error}\nagent:\n{}\ndaemon:\n{}",
+            lines(&agent),
+            lines(&daemon)
+        )
     }
 }
 
@@ -123,7 +166,12 @@ pub(crate) fn agent_id() -> Result<AgentId> {
 /// What there is after the start.
 pub(crate) fn observe_start(world: &World) -> Observed {
     let host = world.host.namespace().map_or_else(
-        || format!("this machine: {}", world.host.why_degraded().unwrap_or_default()),
+        || {
+            format!(
+                "this machine: {}",
+                world.host.why_degraded().unwrap_or_default()
+            )
+        },
         |place| format!("namespace {place}"),
     );
     Observed::default()
@@ -134,9 +182,16 @@ pub(crate) fn observe_start(world: &World) -> Observed {
 
 /// What there is after the end.
 pub(crate) fn observe_end(directory: &Path) -> Result<Observed> {
-    ensure!(!directory.exists(), "{} is still there", directory.display());
+    ensure!(
+        !directory.exists(),
+        "{} is still there",
+        directory.display()
+    );
     let ours = format!("hidps-lab-{}-", std::process::id());
-    let namespaces = std::fs::read_dir("/run/netns").into_iter().flatten().flatten();
+    let namespaces = std::fs::read_dir("/run/netns")
+        .into_iter()
+        .flatten()
+        .flatten();
     for namespace in namespaces {
         let name = namespace.file_name().to_string_lossy().into_owned();
         if name.starts_with(&ours) {

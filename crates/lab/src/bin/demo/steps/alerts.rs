@@ -30,30 +30,63 @@ pub(crate) async fn raise(story: &mut Story) -> Result<(Observed, ())> {
     story.wait_condition("FilesWatched").await?;
 
     let begun = Instant::now();
-    fs::write(&keys, "ssh-ed25519 AAAA deploy\nssh-ed25519 AAAA intruder\n")?;
-    let file_alert = wait_alerts(story, FILE_ALERT, |rows| rows.len() == 1).await?.remove(0);
+    fs::write(
+        &keys,
+        "ssh-ed25519 AAAA deploy\nssh-ed25519 AAAA intruder\n",
+    )?;
+    let file_alert = wait_alerts(story, FILE_ALERT, |rows| rows.len() == 1)
+        .await?
+        .remove(0);
     let file_took = begun.elapsed();
     let burst_took = burst(story, story.world.host.stranger()).await?;
-    let first = wait_alerts(story, BURST_ALERT, |rows| rows.len() == 1).await?.remove(0);
+    let first = wait_alerts(story, BURST_ALERT, |rows| rows.len() == 1)
+        .await?
+        .remove(0);
     burst(story, story.world.host.stranger()).await?;
     let more = |rows: &[AlertRow]| rows.iter().any(|row| row.occurrences > first.occurrences);
     let rows = wait_alerts(story, BURST_ALERT, more).await?;
 
-    ensure!(rows.len() == 1 && rows[0].id == first.id, "the repeat made {} rows", rows.len());
+    ensure!(
+        rows.len() == 1 && rows[0].id == first.id,
+        "the repeat made {} rows",
+        rows.len()
+    );
     for alert in [&file_alert, &rows[0]] {
-        ensure!((1..=4).contains(&alert.severity), "severity {}", alert.severity);
-        ensure!(!alert.message.is_empty() && !alert.fingerprint.is_empty(), "{alert:?}");
-        ensure!(alert.explanation.as_object().is_some_and(|why| !why.is_empty()), "{alert:?}");
+        ensure!(
+            (1..=4).contains(&alert.severity),
+            "severity {}",
+            alert.severity
+        );
+        ensure!(
+            !alert.message.is_empty() && !alert.fingerprint.is_empty(),
+            "{alert:?}"
+        );
+        ensure!(
+            alert
+                .explanation
+                .as_object()
+                .is_some_and(|why| !why.is_empty()),
+            "{alert:?}"
+        );
     }
     let line = |alert: &AlertRow| {
-        format!("{} (severity {}, {}): {}", alert.title, alert.severity, alert.alert_type, alert.message)
+        format!(
+            "{} (severity {}, {}): {}",
+            alert.title, alert.severity, alert.alert_type, alert.message
+        )
     };
     let observed = Observed::default()
         .took(burst_took)
         .timed("file changed to alert", file_took)
         .fact("file", line(&file_alert))
         .fact("burst", line(&rows[0]))
-        .fact("occurrences", format!("{} then {}, one row", first.occurrences, rows[0].occurrences))
+        .fact(
+            "occurrences",
+            format!(
+                "{} then {}, one row",
+                first.occurrences, rows[0].occurrences
+            ),
+        )
         .fact("explanation", rows[0].explanation.clone());
     Ok((observed, ()))
 }
@@ -65,26 +98,60 @@ pub(crate) async fn mail(story: &mut Story) -> Result<(Observed, ())> {
     let stack = &story.world.stack;
     let mails = wait_until(wanted, SOON, async || {
         let mails = stack.mails().await.map_err(|error| error.to_string())?;
-        let about: Vec<_> =
-            mails.into_iter().filter(|mail| mail.subject.contains(BURST_ALERT)).collect();
-        let to: BTreeSet<_> = about.iter().flat_map(|mail| mail.to.iter().cloned()).collect();
+        let about: Vec<_> = mails
+            .into_iter()
+            .filter(|mail| mail.subject.contains(BURST_ALERT))
+            .collect();
+        let to: BTreeSet<_> = about
+            .iter()
+            .flat_map(|mail| mail.to.iter().cloned())
+            .collect();
         let members = [ADMIN, VIEWER].map(str::to_owned).into();
-        if to == members { Ok(about) } else { Err(format!("mail went to {to:?}")) }
+        if to == members {
+            Ok(about)
+        } else {
+            Err(format!("mail went to {to:?}"))
+        }
     })
     .await;
     let took = begun.elapsed();
 
     let (mails, _) = mails?;
     let mail = mails.first().context("there is a mail")?;
-    ensure!(mail.text.contains("web-01"), "the text does not name the host:\n{}", mail.text);
-    let ids: BTreeSet<_> = mails.iter().filter_map(|mail| mail.header("message-id")).collect();
-    ensure!(ids.len() == mails.len(), "{} mails have {} ids", mails.len(), ids.len());
-    ensure!(mails.len() == 2, "{} mails about one alert to two people", mails.len());
+    ensure!(
+        mail.text.contains("web-01"),
+        "the text does not name the host:\n{}",
+        mail.text
+    );
+    let ids: BTreeSet<_> = mails
+        .iter()
+        .filter_map(|mail| mail.header("message-id"))
+        .collect();
+    ensure!(
+        ids.len() == mails.len(),
+        "{} mails have {} ids",
+        mails.len(),
+        ids.len()
+    );
+    ensure!(
+        mails.len() == 2,
+        "{} mails about one alert to two people",
+        mails.len()
+    );
     let observed = Observed::default()
         .took(took)
-        .fact("to", mails.iter().flat_map(|mail| mail.to.clone()).collect::<Vec<_>>())
+        .fact(
+            "to",
+            mails
+                .iter()
+                .flat_map(|mail| mail.to.clone())
+                .collect::<Vec<_>>(),
+        )
         .fact("subject", mail.subject.as_str())
-        .fact("text begins", mail.text.lines().take(4).collect::<Vec<_>>().join(" / "));
+        .fact(
+            "text begins",
+            mail.text.lines().take(4).collect::<Vec<_>>().join(" / "),
+        );
     Ok((observed, ()))
 }
 
@@ -105,8 +172,15 @@ pub(crate) async fn wait_alerts(
 ) -> Result<Vec<AlertRow>> {
     let outside = &story.world.outside;
     let found = wait_until(&format!("the alert {title:?}"), SOON, async || {
-        let rows = outside.list_alerts(AGENT, title).await.map_err(|error| error.to_string())?;
-        if wanted(&rows) { Ok(rows) } else { Err(format!("{rows:?}")) }
+        let rows = outside
+            .list_alerts(AGENT, title)
+            .await
+            .map_err(|error| error.to_string())?;
+        if wanted(&rows) {
+            Ok(rows)
+        } else {
+            Err(format!("{rows:?}"))
+        }
     })
     .await?;
     Ok(found.0)

@@ -42,8 +42,14 @@ pub(crate) async fn watch(story: &mut Story) -> Result<(Observed, ())> {
     let observed = Observed::default()
         .took(slowest)
         .timed("row to watched", watched)
-        .fact("condition", format!("{}: {}", condition.reason, condition.message))
-        .fact("events", "modified, moved_to, moved_from, moved_to, deleted: one each, with the file's name");
+        .fact(
+            "condition",
+            format!("{}: {}", condition.reason, condition.message),
+        )
+        .fact(
+            "events",
+            "modified, moved_to, moved_from, moved_to, deleted: one each, with the file's name",
+        );
     Ok((observed, ()))
 }
 
@@ -58,8 +64,14 @@ async fn expect_one(
     let begun = Instant::now();
     act().with_context(|| format!("{action} of the file"))?;
     let wanted = format!("the event {action}");
-    let event = viewer.next_event(&wanted, SOON, |event| is_about(event, file, action)).await?;
-    ensure!(event.kind == EventKind::FileMonitoring, "its kind is {:?}", event.kind);
+    let event = viewer
+        .next_event(&wanted, SOON, |event| is_about(event, file, action))
+        .await?;
+    ensure!(
+        event.kind == EventKind::FileMonitoring,
+        "its kind is {:?}",
+        event.kind
+    );
     Ok(begun.elapsed())
 }
 
@@ -67,7 +79,13 @@ async fn expect_one(
 /// viewer saw would have come after any straggler. Here the deletion is last.
 async fn ensure_no_repeats(story: &mut Story, file: &Path) -> Result<()> {
     let viewer = story.viewer().await?;
-    let count = |action: &str| viewer.events().iter().filter(|e| is_about(e, file, action)).count();
+    let count = |action: &str| {
+        viewer
+            .events()
+            .iter()
+            .filter(|e| is_about(e, file, action))
+            .count()
+    };
     let counts = ["created", "modified", "moved_to", "moved_from", "deleted"].map(count);
     ensure!(counts == [0, 1, 2, 1, 1], "events came {counts:?} times");
     Ok(())
@@ -82,5 +100,8 @@ fn is_about(event: &LogEvent<'_>, file: &Path, action: &str) -> bool {
 }
 
 fn append(file: &Path) -> std::io::Result<()> {
-    fs::OpenOptions::new().append(true).open(file)?.write_all(b"more\n")
+    fs::OpenOptions::new()
+        .append(true)
+        .open(file)?
+        .write_all(b"more\n")
 }

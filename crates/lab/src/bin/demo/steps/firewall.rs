@@ -47,27 +47,51 @@ pub(crate) async fn turn_on(story: &mut Story) -> Result<(Observed, ())> {
     let heard = begun.elapsed();
 
     let world = &story.world;
-    if world.host.connect_as_stranger(CLOSED_PORT, REACH_DEADLINE).is_ok() {
+    if world
+        .host
+        .connect_as_stranger(CLOSED_PORT, REACH_DEADLINE)
+        .is_ok()
+    {
         bail!("port {CLOSED_PORT} is still reachable");
     }
-    let ssh = world.host.ssh().context("the host has an sshd")?.address().port();
-    world.host.connect_as_stranger(ssh, SOON).context("the port to keep open is reachable")?;
+    let ssh = world
+        .host
+        .ssh()
+        .context("the host has an sshd")?
+        .address()
+        .port();
+    world
+        .host
+        .connect_as_stranger(ssh, SOON)
+        .context("the port to keep open is reachable")?;
     exchange(&mut outer, &mut inner).context("the older connection goes on")?;
-    ensure!(world.outside.is_online(AGENT).await?, "the agent lost its own link");
+    ensure!(
+        world.outside.is_online(AGENT).await?,
+        "the agent lost its own link"
+    );
     let generation = world.outside.read_generation(AGENT).await?;
     let applied_count = world.daemon.metric(APPLIED).await;
 
     story.want_firewall(true).await?;
     let after = story.world.outside.read_generation(AGENT).await?;
-    ensure!(after == generation, "setting it again made generation {after} of {generation}");
+    ensure!(
+        after == generation,
+        "setting it again made generation {after} of {generation}"
+    );
     story.applied = applied_count;
     let observed = Observed::default()
         .took(applied)
         .timed("condition", reported)
         .timed("heard by Realtime", heard)
         .fact("before", format!("{CLOSED_PORT} and {ssh} reachable"))
-        .fact("after", format!("{CLOSED_PORT} dropped, {ssh} reachable, older connection alive, agent online"))
-        .fact("condition", format!("{}: {}", condition.reason, condition.message))
+        .fact(
+            "after",
+            format!("{CLOSED_PORT} dropped, {ssh} reachable, older connection alive, agent online"),
+        )
+        .fact(
+            "condition",
+            format!("{}: {}", condition.reason, condition.message),
+        )
         .fact("generation desired and observed", generation)
         .fact("the same value again", "no new generation");
     Ok((observed, ()))
@@ -76,8 +100,15 @@ pub(crate) async fn turn_on(story: &mut Story) -> Result<(Observed, ())> {
 /// That nothing was sent to the agent between the last count and one further document.
 pub(crate) async fn ensure_one_more_applied(world: &World, before: Option<f64>) -> Result<()> {
     let before = before.context("documents were counted before")?;
-    let after = world.daemon.metric(APPLIED).await.context("documents are counted")?;
-    ensure!((after - before - 1.0).abs() < 0.5, "{before} documents became {after}, not one more");
+    let after = world
+        .daemon
+        .metric(APPLIED)
+        .await
+        .context("documents are counted")?;
+    ensure!(
+        (after - before - 1.0).abs() < 0.5,
+        "{before} documents became {after}, not one more"
+    );
     Ok(())
 }
 
@@ -93,7 +124,10 @@ pub(crate) async fn ask(story: &mut Story) -> Result<(Observed, ())> {
     let Answer::FirewallRules { rules, truncated } = answer else {
         bail!("the host answered {answer:?}");
     };
-    let managed = rules.iter().filter(|rule| rule.managed && rule.table == "hidps").count();
+    let managed = rules
+        .iter()
+        .filter(|rule| rule.managed && rule.table == "hidps")
+        .count();
     ensure!(managed > 0, "none of {} rules is ours", rules.len());
     let observed = Observed::default()
         .took(took)

@@ -23,16 +23,29 @@ const BURST: usize = 6;
 
 /// Step 8.
 pub(crate) async fn survive(story: &mut Story) -> Result<(Observed, ())> {
-    let daemon = survive_daemon_kill(story).await.context("the daemon was killed")?;
-    let agent = survive_agent_kill(story).await.context("the agent was killed")?;
+    let daemon = survive_daemon_kill(story)
+        .await
+        .context("the daemon was killed")?;
+    let agent = survive_agent_kill(story)
+        .await
+        .context("the agent was killed")?;
     let (alert, occurrences) = survive_outage(story).await.context("REST was away")?;
     let observed = Observed::default()
         .took(daemon)
         .timed("agent's restart to converged", agent)
         .timed("REST back to alert row", alert)
-        .fact("after the daemon's kill", "firewall off as the row said meanwhile")
-        .fact("after the agent's kill", "firewall on as the row said meanwhile")
-        .fact("after the outage", format!("one row, {occurrences} occurrences"));
+        .fact(
+            "after the daemon's kill",
+            "firewall off as the row said meanwhile",
+        )
+        .fact(
+            "after the agent's kill",
+            "firewall on as the row said meanwhile",
+        )
+        .fact(
+            "after the outage",
+            format!("one row, {occurrences} occurrences"),
+        );
     Ok((observed, ()))
 }
 
@@ -66,13 +79,22 @@ async fn survive_outage(story: &mut Story) -> Result<(Duration, i32)> {
     story.world.stack.faults().set_rest(RestFault::Unavailable);
     let gone = Instant::now();
     let host = &story.world.host;
-    host.ssh().context("the host has an sshd")?.fail_login(host.namespace(), "root", BURST)?;
-    let waiting = wait_until("an alert waiting to become a row", SOON, async || {
-        match story.world.daemon.metric("hidps_outbox_alerts_waiting").await {
+    host.ssh()
+        .context("the host has an sshd")?
+        .fail_login(host.namespace(), "root", BURST)?;
+    let waiting = wait_until(
+        "an alert waiting to become a row",
+        SOON,
+        async || match story
+            .world
+            .daemon
+            .metric("hidps_outbox_alerts_waiting")
+            .await
+        {
             Some(waiting) if waiting >= 1.0 => Ok(()),
             other => Err(format!("{other:?}")),
-        }
-    })
+        },
+    )
     .await;
     // The outage lasts as long as the story says, however soon the alert waits.
     sleep(OUTAGE.saturating_sub(gone.elapsed())).await;
@@ -80,10 +102,18 @@ async fn survive_outage(story: &mut Story) -> Result<(Duration, i32)> {
     story.world.stack.faults().set_rest(RestFault::None);
     let begun = Instant::now();
     waiting?;
-    ensure!(during? == before, "an alert became a row although REST was away");
+    ensure!(
+        during? == before,
+        "an alert became a row although REST was away"
+    );
 
     let settled = wait_until("the end of waiting", RECOVERY, async || {
-        match story.world.daemon.metric("hidps_outbox_alerts_waiting").await {
+        match story
+            .world
+            .daemon
+            .metric("hidps_outbox_alerts_waiting")
+            .await
+        {
             Some(waiting) if waiting < 1.0 => Ok(()),
             other => Err(format!("{other:?}")),
         }
@@ -91,7 +121,14 @@ async fn survive_outage(story: &mut Story) -> Result<(Duration, i32)> {
     settled.await?;
     let took = begun.elapsed();
     let rows = wait_alerts(story, BURST_ALERT, |rows| rows.len() > before.len()).await?;
-    ensure!(rows.len() == before.len() + 1, "{} rows became {}", before.len(), rows.len());
-    let new = rows.iter().find(|row| before.iter().all(|old| old.id != row.id));
+    ensure!(
+        rows.len() == before.len() + 1,
+        "{} rows became {}",
+        before.len(),
+        rows.len()
+    );
+    let new = rows
+        .iter()
+        .find(|row| before.iter().all(|old| old.id != row.id));
     Ok((took, new.context("the new row is found")?.occurrences))
 }
