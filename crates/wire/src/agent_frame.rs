@@ -111,6 +111,28 @@ impl<'a> EventBatch<'a> {
             events,
         }
     }
+
+    /// The text of a batch whose events are already text, each made by [`crate::encode`]; an
+    /// agent encodes an event once and may have to send it twice.
+    #[must_use]
+    pub fn encode_parts<'e>(
+        seq: u64,
+        dropped: u64,
+        events: impl IntoIterator<Item = &'e str>,
+    ) -> String {
+        let mut text = format!(
+            r#"{{"type":"{}","seq":{seq},"dropped":{dropped},"events":["#,
+            Self::TYPE
+        );
+        for (index, event) in events.into_iter().enumerate() {
+            if index > 0 {
+                text.push(',');
+            }
+            text.push_str(event);
+        }
+        text.push_str("]}");
+        text
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]

@@ -40,6 +40,15 @@ fn event_batches_keep_their_text() {
 }
 
 #[test]
+fn a_batch_made_of_encoded_events_has_the_same_text() {
+    check("events.jsonl", |line| {
+        let batch: EventBatch<'_> = decode(line, MAX_AGENT_FRAME_BYTES).expect("a batch is read");
+        let parts: Vec<String> = batch.events.iter().map(encode).collect();
+        EventBatch::encode_parts(batch.seq, batch.dropped, parts.iter().map(String::as_str))
+    });
+}
+
+#[test]
 fn daemon_frames_keep_their_text() {
     check("daemon.jsonl", |line| again::<DaemonFrame>(line));
 }
