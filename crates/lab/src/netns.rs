@@ -3,13 +3,17 @@
 //! machine's end of a cable it lays itself.
 
 use std::fmt;
+use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::address_block::claim_pair;
 use crate::command::{CommandError, find_program, run, wait_for};
@@ -35,6 +39,15 @@ pub enum NetnsError {
     /// No private network is free.
     #[error("could not claim a private network")]
     Addresses(#[source] std::io::Error),
+    /// The calling thread may not enter.
+    #[error("could not enter {name}")]
+    Enter {
+        /// The namespace.
+        name: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// `ip` failed.
     #[error("could not {action}")]
     Ip {
@@ -66,7 +79,10 @@ pub fn check() -> Result<(), NetnsError> {
              CAP_NET_ADMIN ({})",
             source.to_string().trim_end()
         )),
-        NetnsError::Missing(_) | NetnsError::Label(_) | NetnsError::Addresses(_) => error,
+        NetnsError::Missing(_)
+        | NetnsError::Label(_)
+        | NetnsError::Addresses(_)
+        | NetnsError::Enter { .. } => error,
     })?;
     drop(probe);
     Ok(())
@@ -158,6 +174,29 @@ impl Namespace {
         set_up(Some(self), &near_name, near)?;
         set_up(other, &far_name, far)?;
         Ok(Link { near, far })
+    }
+
+    /// Runs a closure inside, on a thread of its own; sockets it makes stay inside wherever they
+    /// are used.
+    ///
+    /// # Errors
+    /// Fails when the thread may not enter.
+    pub fn run_inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
+        let enter = || {
+            let file = File::open(Path::new("/run/netns").join(&self.name))?;
+            let kind = Some(LinkNameSpaceType::Network);
+            move_into_link_name_space(file.as_fd(), kind).map_err(std::io::Error::from)
+        };
+        let run = move || enter().map(|()| work());
+        // The thread ends with its namespace; the calling thread never enters.
+        let ended = thread::scope(|scope| scope.spawn(run).join());
+        match ended {
+            Ok(result) => result.map_err(|source| NetnsError::Enter {
+                name: self.name.clone(),
+                source,
+            }),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
     }
 
     /// The ids of the processes inside.
@@ -269,6 +308,7 @@ fn sweep_orphans() {
 mod tests {
     use super::*;
     use crate::say_skipped;
+    use std::net::{TcpListener, TcpStream};
     use std::time::Instant;
 
     #[test]
@@ -290,18 +330,23 @@ mod tests {
             Namespace::new("right").unwrap(),
         );
         let link = left.link_to(&right).unwrap();
-        let mut ping = Command::new("ip");
-        ping.args(["route", "get", &link.far.to_string()]);
+        let listener = right
+            .run_inside(|| TcpListener::bind((link.far_ip(), 0)).unwrap())
+            .unwrap();
+        let target = listener.local_addr().unwrap();
         let mut sleep = Command::new("sleep");
         sleep.arg("600");
         let mut sleeper = left.exec(&sleep).spawn().unwrap();
 
-        let route = run(left.exec(&ping), Duration::from_secs(10)).unwrap();
+        let from = left.run_inside(|| {
+            let stream = TcpStream::connect_timeout(&target, Duration::from_secs(10)).unwrap();
+            stream.local_addr().unwrap().ip()
+        });
         let name = left.name().to_owned();
         let started = Instant::now();
         drop(left);
 
-        assert!(String::from_utf8_lossy(&route.stdout).contains(&link.near.to_string()));
+        assert_eq!(from.unwrap(), link.near_ip());
         assert!(!sleeper.wait().unwrap().success(), "it was killed");
         assert!(!Path::new("/run/netns").join(name).exists());
         assert!(started.elapsed() < Duration::from_secs(20));
@@ -317,7 +362,7 @@ mod tests {
         let link = host.link_to_machine().unwrap();
 
         // Binding proves that the address is the machine's.
-        std::net::TcpListener::bind((link.far_ip(), 0)).unwrap();
-        std::net::TcpListener::bind((link.near_ip(), 0)).unwrap_err();
+        TcpListener::bind((link.far_ip(), 0)).unwrap();
+        TcpListener::bind((link.near_ip(), 0)).unwrap_err();
     }
 }
