@@ -1,1 +1,34 @@
 //! The HIDPS agent: streams a host's log events and applies its desired state.
+//! It knows the protocol of `hidps-wire` and the host it runs on, and nothing of Supabase.
+//!
+//! ```text
+//! daemon ─ link ─ documents ─▶ converge ─▶ ledger, firewall, file_watch
+//!             ◀─── status ────────┘               │
+//!             ◀─── event_queue ◀── file_watch, converge
+//!             ◀─── usage ◀──────── collect
+//! ```
+
+pub mod agent;
+pub mod backend;
+pub mod backoff;
+pub mod cli;
+pub mod clock;
+pub mod collect;
+pub mod conditions;
+pub mod config;
+pub mod converge;
+pub mod dial;
+pub mod doctor;
+pub mod enroll;
+pub mod error_chain;
+pub mod event_queue;
+pub mod file_watch;
+pub mod firewall;
+pub mod host_facts;
+pub mod identity;
+pub mod ledger;
+pub mod link;
+pub mod report;
+pub mod shutdown;
+pub mod state_dir;
+pub mod telemetry;

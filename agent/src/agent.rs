@@ -1,0 +1,178 @@
+//! The only file that knows all parts: builds them, joins them by channels, ends them in order.
+//! It makes no decision about a host.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hidps_wire::AgentId;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::collect::usage::report_usage;
+use crate::config::Config;
+use crate::converge::Converge;
+use crate::dial::{DialError, Dialer};
+use crate::error_chain::chain;
+use crate::event_queue::EventQueue;
+use crate::file_watch::file_watch;
+use crate::firewall::HostFirewall;
+use crate::host_facts::{AGENT_VERSION, HostFacts};
+use crate::identity::{Identity, IdentityError};
+use crate::ledger::Ledger;
+use crate::link::{Link, LinkState};
+use crate::report::keep_status_file;
+use crate::shutdown::shutdown;
+use crate::state_dir::{StateDir, StateError};
+
+/// Documents that wait for the loop; the daemon has one in flight, so more is its mistake.
+const APPLY_QUEUE: usize = 4;
+
+/// How long the parts may take to end.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Why the agent does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The state directory is of no use.
+    #[error("could not use the state directory")]
+    State(#[source] StateError),
+    /// There is no key.
+    #[error("could not know who this agent is")]
+    Identity(#[source] IdentityError),
+    /// Connections cannot be prepared.
+    #[error("could not prepare connections to the daemon")]
+    Dialer(#[source] DialError),
+    /// Signals cannot be listened to.
+    #[error("could not listen to signals")]
+    Signals(#[source] io::Error),
+    /// A part ended on its own.
+    #[error("the part {0:?} ended unexpectedly")]
+    PartEnded(&'static str),
+    /// A part broke an invariant.
+    #[error("a part of the agent failed")]
+    PartFailed(#[source] tokio::task::JoinError),
+}
+
+/// Runs the agent until it is told to end by SIGTERM or SIGINT. What it applied stays: desired
+/// state outlives the process.
+///
+/// # Errors
+/// Fails when a part cannot be built, or ends on its own.
+pub async fn run(config: Config) -> Result<(), AgentError> {
+    let state = StateDir::open(&config.state_dir).map_err(AgentError::State)?;
+    let _lock = state.lock().map_err(AgentError::State)?;
+    let mut terminated = signal(SignalKind::terminate()).map_err(AgentError::Signals)?;
+    let mut interrupted = signal(SignalKind::interrupt()).map_err(AgentError::Signals)?;
+    let (switch, shutdown) = shutdown();
+    tracing::info!(
+        version = AGENT_VERSION,
+        agent = %config.agent_id,
+        backend = %config.backend,
+        "starting"
+    );
+    let mut parts = start_parts(config, state, shutdown)?;
+
+    let unexpected = tokio::select! {
+        _ = terminated.recv() => None,
+        _ = interrupted.recv() => None,
+        Some(ended) = parts.join_next() => Some(ended),
+    };
+    switch.request();
+    if let Some(ended) = unexpected {
+        return Err(match ended {
+            Ok(part) => AgentError::PartEnded(part),
+            Err(error) => AgentError::PartFailed(error),
+        });
+    }
+    tracing::info!("ending; what was applied stays");
+    drain(parts).await;
+    Ok(())
+}
+
+fn start_parts(
+    config: Config,
+    state: StateDir,
+    shutdown: crate::shutdown::Shutdown,
+) -> Result<JoinSet<&'static str>, AgentError> {
+    let identity = Identity::load_or_create(&state).map_err(AgentError::Identity)?;
+    let dialer = Dialer::new(config.backend, config.ca_file.as_deref());
+    let ledger = open_ledger(&state, config.agent_id);
+    let events = Arc::new(EventQueue::default());
+    let firewall = Arc::new(HostFirewall::new(config.firewall, config.keep_open.clone()));
+    let (applies_tx, applies) = mpsc::channel(APPLY_QUEUE);
+    let (status_tx, status) = watch::channel(None);
+    let (usage_tx, usage) = watch::channel(None);
+    let (applied_tx, applied) = watch::channel(ledger.applied());
+    let (link_tx, link_state) = watch::channel(LinkState::default());
+    let (files, files_task) = file_watch(Arc::clone(&events));
+
+    let converge = Converge {
+        ledger,
+        firewall: Arc::clone(&firewall),
+        files,
+        applies,
+        drift: Arc::new(Notify::new()),
+        status: status_tx,
+        applied: applied_tx,
+        events: Arc::clone(&events),
+    };
+    let link = Link {
+        agent_id: config.agent_id,
+        dialer: dialer.map_err(AgentError::Dialer)?,
+        identity,
+        facts: HostFacts::read(),
+        token: config.token,
+        firewall,
+        events: Arc::clone(&events),
+        applies: applies_tx,
+        status: status.clone(),
+        usage,
+        applied,
+        state: link_tx,
+        shutdown,
+    };
+    let mut parts = JoinSet::new();
+    parts.spawn(named("files", files_task.run()));
+    parts.spawn(named("converge", converge.run()));
+    parts.spawn(named(
+        "usage",
+        report_usage(config.usage_interval, usage_tx),
+    ));
+    parts.spawn(named(
+        "status file",
+        keep_status_file(state, status, link_state),
+    ));
+    parts.spawn(named("link", link.run()));
+    events.push_about_agent(&format!("hidps-agent {AGENT_VERSION} started"));
+    Ok(parts)
+}
+
+fn open_ledger(state: &StateDir, agent_id: AgentId) -> Ledger {
+    let (ledger, fault) = Ledger::open(state.clone(), agent_id);
+    if let Some(fault) = fault {
+        let error = chain(&fault);
+        tracing::error!(
+            error,
+            "starting without a ledger until the daemon sends a document"
+        );
+    }
+    ledger
+}
+
+async fn named(name: &'static str, part: impl Future<Output = ()>) -> &'static str {
+    part.await;
+    name
+}
+
+/// The link says goodbye; as it goes, the parts that serve it end by themselves.
+async fn drain(mut parts: JoinSet<&'static str>) {
+    let all_ended = async { while parts.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN_DEADLINE, all_ended)
+        .await
+        .is_err()
+    {
+        tracing::warn!("some parts did not end in time and are cut off");
+    }
+}

@@ -1,0 +1,258 @@
+//! Every setting, its default and the reason for it; all faults are reported at once.
+//! It never prints a secret: the enrollment token has no readable form.
+
+mod port;
+mod table;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hidps_wire::AgentId;
+use zeroize::Zeroizing;
+
+use crate::backend::Backend;
+use table::SettingsTable;
+
+pub use port::{Port, Transport};
+
+/// Where the configuration is unless said otherwise.
+pub const DEFAULT_FILE: &str = "/etc/hidps/agent.toml";
+
+/// Where the state is unless said otherwise.
+const DEFAULT_STATE_DIR: &str = "/var/lib/hidps-agent";
+
+/// How often usage is reported: fresh enough for a page, rare enough for the database.
+const DEFAULT_USAGE_SECS: u64 = 30;
+
+/// The ways usage may be spaced: below a second the agent measures itself, above an hour nothing.
+const USAGE_SECS: std::ops::RangeInclusive<i64> = 1..=3600;
+
+/// Everything the agent is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The agent's address: the primary key of its row.
+    pub agent_id: AgentId,
+    /// The daemon.
+    pub backend: Backend,
+    /// A certificate authority to trust beside those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// Where the key, the ledger and the last status are.
+    pub state_dir: PathBuf,
+    /// Where the enrollment token comes from.
+    pub token: TokenSource,
+    /// What the agent may do to the firewall.
+    pub firewall: FirewallMode,
+    /// Ports that stay reachable when the firewall is on.
+    pub keep_open: BTreeSet<Port>,
+    /// Log files to follow.
+    pub log_files: Vec<LogFileSource>,
+    /// How often usage is reported.
+    pub usage_interval: Duration,
+    /// The form of the agent's own log.
+    pub log_format: LogFormat,
+}
+
+/// What the agent may do to the firewall.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FirewallMode {
+    /// Load and remove its own nftables table.
+    Nftables,
+    /// Look, and never touch.
+    Observe,
+}
+
+/// The form of the agent's own log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// A log file to follow.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct LogFileSource {
+    /// The file.
+    pub path: PathBuf,
+    /// The program its lines are from when they do not say.
+    pub program: Option<String>,
+}
+
+/// Where the enrollment token comes from; never an argument, which every user of the host can read.
+#[derive(Clone, Debug, Default)]
+pub struct TokenSource {
+    /// A file with the token.
+    pub file: Option<PathBuf>,
+    /// The token from the environment; it goes before the file.
+    pub value: Option<Token>,
+}
+
+/// An enrollment token.
+#[derive(Clone)]
+pub struct Token(Zeroizing<String>);
+
+impl Token {
+    /// Wraps a token; surrounding white space is not part of it.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(Zeroizing::new(text.trim().to_owned()))
+    }
+
+    /// The secret, for the one header that carries it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// All that is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("the configuration has {} fault(s):{}", .0.len(), list(.0))]
+pub struct ConfigFaults(pub Vec<String>);
+
+fn list(faults: &[String]) -> String {
+    faults
+        .iter()
+        .map(|fault| format!("\n  - {fault}"))
+        .collect()
+}
+
+impl Config {
+    /// Reads the file, if there is one, and the environment, which goes before it.
+    ///
+    /// # Errors
+    /// Lists every fault, each with the setting's name and what to write instead.
+    pub fn load(file: &Path, env: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigFaults> {
+        match std::fs::read_to_string(file) {
+            Ok(text) => Self::parse(&text, env),
+            // Everything that is needed may be in the environment.
+            Err(error)
+                if error.kind() == std::io::ErrorKind::NotFound
+                    && file == Path::new(DEFAULT_FILE) =>
+            {
+                Self::parse("", env)
+            }
+            Err(error) => {
+                let fault = format!("{} cannot be read: {error}", file.display());
+                Err(ConfigFaults(vec![fault]))
+            }
+        }
+    }
+
+    /// Reads the text of a file and the environment, which goes before it.
+    ///
+    /// # Errors
+    /// Lists every fault, each with the setting's name and what to write instead.
+    pub fn parse(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigFaults> {
+        let mut settings = SettingsTable::parse(text, env).map_err(|f| ConfigFaults(vec![f]))?;
+        let agent_id = read_agent_id(&mut settings);
+        let backend = read_backend(&mut settings);
+        let token = TokenSource {
+            file: settings.path("token_file", "HIDPS_TOKEN_FILE"),
+            value: settings.secret("HIDPS_TOKEN").as_deref().map(Token::new),
+        };
+        let state_dir = settings
+            .path("state_dir", "HIDPS_STATE_DIR")
+            .unwrap_or_else(|| PathBuf::from(DEFAULT_STATE_DIR));
+        let ca_file = settings.path("ca_file", "");
+        let firewall = settings.choice(
+            "firewall",
+            &[
+                ("nftables", FirewallMode::Nftables),
+                ("observe", FirewallMode::Observe),
+            ],
+        );
+        let keep_open = read_keep_open(&mut settings);
+        let log_files = read_log_files(&mut settings);
+        let usage_secs = settings.integer("usage_interval_secs", USAGE_SECS);
+        let log_format = settings.choice(
+            "log_format",
+            &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+        );
+
+        let faults = settings.into_faults();
+        match (agent_id, backend) {
+            (Some(agent_id), Some(backend)) if faults.is_empty() => Ok(Self {
+                agent_id,
+                backend,
+                ca_file,
+                state_dir,
+                token,
+                firewall,
+                keep_open,
+                log_files,
+                usage_interval: Duration::from_secs(usage_secs.unwrap_or(DEFAULT_USAGE_SECS)),
+                log_format,
+            }),
+            _ => Err(ConfigFaults(faults)),
+        }
+    }
+}
+
+fn read_agent_id(settings: &mut SettingsTable<'_>) -> Option<AgentId> {
+    let text = settings.required("agent_id", "HIDPS_AGENT_ID")?;
+    let id = text.parse();
+    if id.is_err() {
+        settings.fault(format!(
+            "agent_id is {text:?}; it must be the id of the agent's row, a UUID"
+        ));
+    }
+    id.ok()
+}
+
+fn read_backend(settings: &mut SettingsTable<'_>) -> Option<Backend> {
+    let allow_plaintext = settings.boolean("allow_plaintext").unwrap_or(false);
+    let text = settings.required("backend_url", "HIDPS_BACKEND_URL")?;
+    let backend = Backend::parse(&text, allow_plaintext);
+    if let Err(error) = &backend {
+        settings.fault(format!("backend_url {error}"));
+    }
+    backend.ok()
+}
+
+fn read_keep_open(settings: &mut SettingsTable<'_>) -> BTreeSet<Port> {
+    let Some(entries) = settings.texts("keep_open") else {
+        return BTreeSet::from([Port::SSH]);
+    };
+    let mut ports = BTreeSet::new();
+    for entry in entries {
+        match entry.parse() {
+            Ok(port) => {
+                ports.insert(port);
+            }
+            Err(error) => settings.fault(format!("keep_open has {entry:?}, which {error}")),
+        }
+    }
+    ports
+}
+
+fn read_log_files(settings: &mut SettingsTable<'_>) -> Vec<LogFileSource> {
+    let mut sources = Vec::new();
+    for (index, mut entry) in settings.tables("log_file").into_iter().enumerate() {
+        let path = entry.path("path", "");
+        let program = entry.text("program", "");
+        match path {
+            None => entry.fault("path is missing; name the file to follow".to_owned()),
+            Some(path) if !path.is_absolute() => {
+                entry.fault(format!("path {} must begin with /", path.display()));
+            }
+            Some(path) => sources.push(LogFileSource { path, program }),
+        }
+        for fault in entry.into_faults() {
+            settings.fault(format!("log_file number {}: {fault}", index + 1));
+        }
+    }
+    sources
+}
+
+#[cfg(test)]
+mod tests;

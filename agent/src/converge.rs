@@ -1,0 +1,153 @@
+//! The loop of the host: wait for a reason, observe, plan, apply facet by facet, read back, report.
+//! It never asks how a state was reached, and works the same with and without a connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hidps_wire::{Applied, Apply, Desired, EventKind, Fields, LogEvent, RefusedPath, Status};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use crate::clock;
+use crate::conditions::{files_condition, firewall_condition};
+use crate::error_chain::chain;
+use crate::event_queue::EventQueue;
+use crate::file_watch::FileWatch;
+use crate::firewall::{Firewall, FirewallChange, FirewallOutcome, TABLE_FAMILY, TABLE_NAME};
+use crate::ledger::{Acceptance, Ledger};
+
+/// How often the host is compared with what is desired though nothing told of a change.
+const AUDIT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What the loop is made of.
+pub struct Converge<F, W> {
+    /// The last accepted document.
+    pub ledger: Ledger,
+    /// The firewall.
+    pub firewall: Arc<F>,
+    /// The watcher of files.
+    pub files: W,
+    /// Documents from the daemon.
+    pub applies: mpsc::Receiver<Apply>,
+    /// Somebody changed the firewall.
+    pub drift: Arc<Notify>,
+    /// What is so now, for the daemon.
+    pub status: watch::Sender<Option<Status>>,
+    /// What the ledger holds, for hello.
+    pub applied: watch::Sender<Option<Applied>>,
+    /// Where repairs are told.
+    pub events: Arc<EventQueue>,
+}
+
+/// Why the loop goes round; only for the log and for whether the daemon wants an answer.
+#[derive(Debug)]
+enum Reason {
+    Started,
+    Document(Apply),
+    FirewallChanged,
+    FilesChanged,
+    Audit,
+}
+
+impl<F: Firewall, W: FileWatch> Converge<F, W> {
+    /// Runs until the daemon's link is gone.
+    pub async fn run(mut self) {
+        let mut audit = interval(AUDIT_INTERVAL);
+        audit.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first tick of an interval is at once; the start is a round of its own.
+        audit.tick().await;
+        self.on_reason(Reason::Started).await;
+        while let Some(reason) = self.wait(&mut audit).await {
+            self.on_reason(reason).await;
+        }
+    }
+
+    async fn wait(&mut self, audit: &mut Interval) -> Option<Reason> {
+        tokio::select! {
+            document = self.applies.recv() => document.map(Reason::Document),
+            () = self.drift.notified() => Some(Reason::FirewallChanged),
+            () = self.files.changed() => Some(Reason::FilesChanged),
+            _ = audit.tick() => Some(Reason::Audit),
+        }
+    }
+
+    async fn on_reason(&mut self, reason: Reason) {
+        tracing::debug!(?reason, "comparing the host with what is desired");
+        let is_document = matches!(reason, Reason::Document(_));
+        if let Reason::Document(document) = reason {
+            self.accept(document);
+        }
+        let (desired, refused) = self.desired();
+        let status = self.converge(desired, &refused).await;
+        // A document is answered even when nothing changed: the daemon waits for it.
+        self.status.send_if_modified(|known| {
+            let is_new = is_document || known.as_ref() != Some(&status);
+            *known = Some(status);
+            is_new
+        });
+    }
+
+    /// Writes a document down before anything of it is applied. The write waits for the disk, and
+    /// with it the whole agent: a host whose disk hangs is not one that works.
+    fn accept(&mut self, document: Apply) {
+        let generation = document.generation;
+        match self.ledger.accept(document) {
+            Ok(Acceptance::New) => tracing::info!(%generation, "accepted a desired document"),
+            Ok(Acceptance::Known) => tracing::debug!(%generation, "the document is known"),
+            Err(error) => {
+                let text = chain(&error);
+                tracing::error!(%generation, error = %text, "a desired document was not accepted");
+                self.events
+                    .push_about_agent(&format!("a desired document was not accepted: {text}"));
+            }
+        }
+        self.applied.send_replace(self.ledger.applied());
+    }
+
+    fn desired(&self) -> (Desired, Vec<RefusedPath>) {
+        let accepted = self.ledger.accepted();
+        accepted.map_or_else(Default::default, |accepted| {
+            Desired::from_document(&accepted.document)
+        })
+    }
+
+    /// Each facet is applied whatever became of the others.
+    async fn converge(&mut self, desired: Desired, refused: &[RefusedPath]) -> Status {
+        let outcome = self.firewall.ensure(desired.firewall).await;
+        let files = self.files.ensure(desired.watched).await;
+        self.tell_change(&outcome);
+        Status {
+            applied: self.ledger.applied(),
+            conditions: vec![
+                firewall_condition(&outcome),
+                files_condition(files.as_ref(), refused),
+            ],
+            firewall_active: outcome.active,
+        }
+    }
+
+    fn tell_change(&self, outcome: &FirewallOutcome) {
+        let Some(change) = outcome.change else {
+            return;
+        };
+        let (action, message) = match change {
+            FirewallChange::Loaded => ("loaded", "the firewall table was loaded"),
+            FirewallChange::Repaired => (
+                "repaired",
+                "somebody changed the firewall table, and the agent put it back",
+            ),
+            FirewallChange::Removed => ("removed", "the firewall table was removed, as desired"),
+        };
+        tracing::info!(action, "the firewall table changed");
+        let mut fields = Fields::default();
+        fields.push("action", action);
+        fields.push("table", format!("{TABLE_FAMILY} {TABLE_NAME}"));
+        self.events.push(LogEvent {
+            timestamp: clock::now().into(),
+            kind: EventKind::Firewall,
+            service: "nftables".into(),
+            message: message.into(),
+            fields,
+        });
+    }
+}

@@ -1,0 +1,221 @@
+//! Enrollment: hands the public key to the daemon and learns whether it may connect.
+//! The token travels in one header and is never logged or stored.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hidps_wire::{AgentId, EnrollRequest, EnrollResponse, Enrollment};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER};
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::task::JoinSet;
+
+use crate::config::{Token, TokenSource};
+use crate::dial::{DialError, Dialer};
+use crate::event_queue::cut;
+use crate::host_facts::{AGENT_VERSION, HostFacts};
+use crate::identity::Identity;
+
+/// The answer is a few words; the daemon may ask the database first.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Longest answer that is read.
+const MAX_BODY_BYTES: usize = 16 * 1024;
+
+/// Longest part of an answer that is quoted.
+const MAX_QUOTE_BYTES: usize = 300;
+
+/// Why the daemon did not enroll this agent.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrollError {
+    /// The token's file cannot be read.
+    #[error("could not read the token file {path}")]
+    TokenFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The token cannot be part of a header.
+    #[error(
+        "the enrollment token has characters that no token has; check HIDPS_TOKEN or the token file"
+    )]
+    TokenText,
+    /// There is no connection.
+    #[error("could not reach the daemon")]
+    Dial(#[source] DialError),
+    /// The request could not be sent or its answer not be read.
+    #[error("could not exchange the enrollment")]
+    Http(#[source] hyper::Error),
+    /// The answer could not be read.
+    #[error("could not read the daemon's answer: {0}")]
+    Body(String),
+    /// It took too long.
+    #[error("the daemon did not answer within {} s", DEADLINE.as_secs())]
+    Deadline,
+    /// The daemon refused.
+    #[error("{}: {text}", advice(*status))]
+    Refused {
+        /// The HTTP status.
+        status: StatusCode,
+        /// What it said.
+        text: String,
+        /// When to come back, if it said so.
+        retry_after: Option<Duration>,
+    },
+    /// The answer is not one of the protocol.
+    #[error("the daemon answered something else than an enrollment: {0}")]
+    Answer(String),
+}
+
+impl EnrollError {
+    /// When the daemon wants to be asked again.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after, .. } => *retry_after,
+            Self::TokenFile { .. }
+            | Self::TokenText
+            | Self::Dial(_)
+            | Self::Http(_)
+            | Self::Body(_)
+            | Self::Deadline
+            | Self::Answer(_) => None,
+        }
+    }
+}
+
+fn advice(status: StatusCode) -> String {
+    match status.as_u16() {
+        401 | 403 => "the daemon refused the enrollment; use a valid token, or let an admin \
+                      approve or create this agent anew"
+            .to_owned(),
+        404 => "the daemon knows no such agent, or its address is wrong; check agent_id and \
+                backend_url"
+            .to_owned(),
+        429 => "the daemon has had too many enrollments and is asked again later".to_owned(),
+        other => format!("the daemon answered with HTTP status {other}"),
+    }
+}
+
+/// Asks the daemon to take this agent's key.
+///
+/// # Errors
+/// Says what failed and, for a refusal, what to do.
+pub async fn enroll(
+    dialer: &Dialer,
+    agent_id: AgentId,
+    identity: &Identity,
+    facts: &HostFacts,
+    token: &TokenSource,
+) -> Result<Enrollment, EnrollError> {
+    let body = EnrollRequest {
+        public_key: identity.public_key(),
+        hostname: facts.hostname.clone(),
+        os: facts.os.clone(),
+        arch: facts.arch.clone(),
+        agent_version: AGENT_VERSION.to_owned(),
+    };
+    let path = format!("/v1/agents/{agent_id}/enroll");
+    let token = read_token(token)?;
+    let request = build_request(dialer, &path, &body, token.as_ref())?;
+    tokio::time::timeout(DEADLINE, exchange(dialer, request))
+        .await
+        .map_err(|_| EnrollError::Deadline)?
+}
+
+fn read_token(source: &TokenSource) -> Result<Option<Token>, EnrollError> {
+    if source.value.is_some() {
+        return Ok(source.value.clone());
+    }
+    let Some(path) = &source.file else {
+        return Ok(None);
+    };
+    warn_of_readable_token(path);
+    let text = fs::read_to_string(path).map_err(|source| EnrollError::TokenFile {
+        path: path.clone(),
+        source,
+    })?;
+    let text = zeroize::Zeroizing::new(text);
+    Ok(Some(Token::new(&text)))
+}
+
+fn warn_of_readable_token(path: &Path) {
+    let mode = fs::metadata(path).map(|metadata| metadata.permissions().mode());
+    if mode.is_ok_and(|mode| mode & 0o044 != 0) {
+        tracing::warn!(path = %path.display(), "others can read the token file; run chmod 600");
+    }
+}
+
+fn build_request(
+    dialer: &Dialer,
+    path: &str,
+    body: &EnrollRequest,
+    token: Option<&Token>,
+) -> Result<Request<Full<Bytes>>, EnrollError> {
+    let backend = dialer.backend();
+    let mut request = Request::post(backend.target(path))
+        .header(HOST, backend.host_header())
+        .header(CONTENT_TYPE, "application/json");
+    if let Some(token) = token {
+        let mut value =
+            HeaderValue::from_str(token.expose()).map_err(|_| EnrollError::TokenText)?;
+        value.set_sensitive(true);
+        request = request.header("x-api-key", value);
+    }
+    let body = Full::new(Bytes::from(hidps_wire::encode(body)));
+    Ok(request
+        .body(body)
+        .expect("a parsed address and a UUID make a request"))
+}
+
+async fn exchange(
+    dialer: &Dialer,
+    request: Request<Full<Bytes>>,
+) -> Result<Enrollment, EnrollError> {
+    let stream = dialer.dial().await.map_err(EnrollError::Dial)?;
+    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(EnrollError::Http)?;
+    // The answer comes only while the connection is driven; dropping the set ends it.
+    let mut driver = JoinSet::new();
+    driver.spawn(connection);
+    let response = sender.send_request(request).await;
+    parse_response(response.map_err(EnrollError::Http)?).await
+}
+
+async fn parse_response(response: Response<Incoming>) -> Result<Enrollment, EnrollError> {
+    let status = response.status();
+    let retry_after = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(parse_retry_after);
+    let body = Limited::new(response.into_body(), MAX_BODY_BYTES)
+        .collect()
+        .await;
+    let body = body
+        .map_err(|error| EnrollError::Body(error.to_string()))?
+        .to_bytes();
+    let text = String::from_utf8_lossy(&body);
+    if status != StatusCode::OK {
+        return Err(EnrollError::Refused {
+            status,
+            text: cut(text.trim(), MAX_QUOTE_BYTES).to_owned(),
+            retry_after,
+        });
+    }
+    let answer: EnrollResponse = hidps_wire::decode(&text, MAX_BODY_BYTES)
+        .map_err(|error| EnrollError::Answer(error.to_string()))?;
+    Ok(answer.enrollment)
+}
+
+fn parse_retry_after(value: &HeaderValue) -> Option<Duration> {
+    let seconds = value.to_str().ok()?.parse().ok()?;
+    // A daemon that asks for more than an hour made a mistake.
+    Some(Duration::from_secs(std::cmp::min(seconds, 3_600)))
+}

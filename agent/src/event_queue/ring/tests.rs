@@ -1,0 +1,185 @@
+//! The laws of the ring: nothing is lost uncounted, nothing is reordered, nothing grows without end.
+
+use super::*;
+use proptest::prelude::*;
+
+const LIMITS: RingLimits = RingLimits {
+    events: 200,
+    bytes: 4_000,
+};
+
+fn ring() -> EventRing {
+    EventRing::new(LIMITS, Duration::ZERO)
+}
+
+/// The numbers of the events of a batch; events of these tests are numbers.
+fn numbers(batch: &Batch) -> Vec<u64> {
+    let value: serde_json::Value = serde_json::from_str(&batch.text).unwrap();
+    value["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|number| number.as_u64().unwrap())
+        .collect()
+}
+
+fn take(ring: &mut EventRing) -> Option<Batch> {
+    match ring.poll_batch(Instant::now()) {
+        Poll::Ready(batch) => Some(batch),
+        Poll::At(_) | Poll::Idle => None,
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Push(u8),
+    Connect(u8),
+    Cut,
+    Send,
+    Acknowledge { back: u8, credit: u8 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (1_u8..120).prop_map(Step::Push),
+        1 => (0_u8..6).prop_map(Step::Connect),
+        1 => Just(Step::Cut),
+        4 => Just(Step::Send),
+        3 => (0_u8..4, 0_u8..6).prop_map(|(back, credit)| Step::Acknowledge { back, credit }),
+    ]
+}
+
+/// What a daemon that trusts the protocol knows.
+#[derive(Default)]
+struct Daemon {
+    /// Numbers of the events taken in; acknowledged ones never come back.
+    acknowledged: Vec<u64>,
+    /// Batches of this connection without an acknowledgement.
+    open: VecDeque<(u64, Vec<u64>)>,
+    last_seq: u64,
+}
+
+impl Daemon {
+    fn on_batch(&mut self, batch: &Batch) {
+        assert_eq!(batch.seq, self.last_seq + 1, "numbers have no gaps");
+        assert!(batch.text.len() <= MAX_AGENT_FRAME_BYTES);
+        self.last_seq = batch.seq;
+        self.open.push_back((batch.seq, numbers(batch)));
+    }
+
+    fn acknowledge(&mut self, seq: u64) {
+        while self.open.front().is_some_and(|(open, _)| *open <= seq) {
+            let (_, events) = self.open.pop_front().unwrap();
+            self.acknowledged.extend(events);
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_event_is_acknowledged_held_or_counted_as_lost(
+        steps in prop::collection::vec(step(), 1..80)
+    ) {
+        let (mut ring, mut daemon) = (ring(), Daemon::default());
+        let mut n_pushed = 0_u64;
+
+        for step in steps {
+            match step {
+                Step::Push(count) => for _ in 0..count {
+                    ring.push(n_pushed.to_string().into());
+                    n_pushed += 1;
+                },
+                Step::Connect(credit) => {
+                    ring.on_connected(u32::from(credit));
+                    daemon.open.clear();
+                    daemon.last_seq = 0;
+                }
+                Step::Cut => {
+                    ring.on_disconnected();
+                    daemon.open.clear();
+                    daemon.last_seq = 0;
+                }
+                Step::Send => if let Some(batch) = take(&mut ring) {
+                    daemon.on_batch(&batch);
+                },
+                Step::Acknowledge { back, credit } => {
+                    let seq = daemon.last_seq.saturating_sub(u64::from(back));
+                    prop_assert!(ring.on_acknowledged(seq, u32::from(credit)));
+                    daemon.acknowledge(seq);
+                }
+            }
+            let held = ring.waiting.len() + ring.n_in_flight;
+            prop_assert!(held <= LIMITS.events && ring.bytes <= LIMITS.bytes);
+            prop_assert_eq!(
+                n_pushed,
+                daemon.acknowledged.len() as u64 + held as u64 + ring.dropped()
+            );
+            prop_assert!(daemon.acknowledged.is_sorted(), "the order is kept");
+        }
+    }
+}
+
+#[test]
+fn what_was_not_acknowledged_is_sent_again_first() {
+    let mut ring = ring();
+    ring.on_connected(8);
+    for number in 0..130 {
+        ring.push(number.to_string().into());
+    }
+    let sent: Vec<_> = std::iter::from_fn(|| take(&mut ring)).collect();
+    ring.on_acknowledged(1, 8);
+
+    ring.on_disconnected();
+    ring.on_connected(8);
+    let again: Vec<_> = std::iter::from_fn(|| take(&mut ring)).collect();
+
+    assert_eq!(sent.len(), 3);
+    assert_eq!(again.first().map(|batch| batch.seq), Some(1));
+    let resent: Vec<_> = again.iter().flat_map(numbers).collect();
+    assert_eq!(resent, (64..130).collect::<Vec<_>>());
+}
+
+#[test]
+fn no_more_batches_than_granted_are_in_flight() {
+    let mut ring = ring();
+    ring.on_connected(2);
+    let mut sent = 0;
+
+    for number in 0..5 {
+        ring.push(number.to_string().into());
+        sent += u32::from(take(&mut ring).is_some());
+    }
+
+    assert_eq!(sent, 2);
+}
+
+#[test]
+fn an_acknowledgement_of_what_was_never_sent_is_refused() {
+    let mut ring = ring();
+    ring.on_connected(2);
+    ring.push("1".into());
+    take(&mut ring).unwrap();
+
+    assert!(!ring.on_acknowledged(2, u32::MAX));
+    assert!(!ring.on_acknowledged(u64::MAX, u32::MAX));
+    assert!(ring.on_acknowledged(1, u32::MAX));
+}
+
+#[test]
+fn a_batch_of_long_events_fits_a_frame() {
+    let mut ring = EventRing::new(RingLimits::default(), Duration::ZERO);
+    ring.on_connected(8);
+    let long = format!("\"{}\"", "x".repeat(MAX_AGENT_FRAME_BYTES / 2 - 2));
+    for _ in 0..4 {
+        ring.push(long.clone().into());
+    }
+
+    let batches: Vec<_> = std::iter::from_fn(|| take(&mut ring)).collect();
+
+    assert!(
+        batches
+            .iter()
+            .all(|batch| batch.text.len() <= MAX_AGENT_FRAME_BYTES)
+    );
+    assert_eq!(batches.len(), 4);
+}

@@ -1,0 +1,275 @@
+//! Real files on a real file system, watched by the real kernel.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use hidps_wire::{EventBatch, FieldValue, MAX_AGENT_FRAME_BYTES, decode};
+use tokio::task::JoinSet;
+
+use super::*;
+
+/// Longer than the kernel and the coalescing take, on any machine.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+struct Watcher {
+    handle: FileWatchHandle,
+    events: Arc<EventQueue>,
+    directory: tempfile::TempDir,
+    _tasks: JoinSet<()>,
+}
+
+impl Watcher {
+    fn start() -> Self {
+        let events = Arc::new(EventQueue::default());
+        events.on_connected(u32::MAX);
+        let (handle, task) = file_watch(Arc::clone(&events));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(task.run());
+        Self {
+            handle,
+            events,
+            directory: tempfile::tempdir().unwrap(),
+            _tasks: tasks,
+        }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
+    }
+
+    async fn watch(&mut self, names: &[&str]) -> Vec<PathState> {
+        let paths: Vec<_> = names
+            .iter()
+            .map(|name| WatchPath::parse(self.path(name).to_str().unwrap()).unwrap())
+            .collect();
+        let report = self
+            .handle
+            .ensure(paths.iter().cloned().collect())
+            .await
+            .unwrap();
+        paths.iter().map(|path| report[path].clone()).collect()
+    }
+
+    /// The next events as "action name", until the last one wanted has come.
+    async fn told_until(&self, last: &str) -> Vec<String> {
+        let mut told = Vec::new();
+        while told.last().map(String::as_str) != Some(last) {
+            let next = tokio::time::timeout(DEADLINE, self.events.next_batch()).await;
+            let Ok(batch) = next else {
+                panic!("{last:?} was not told, only {told:?}");
+            };
+            let batch: EventBatch<'_> = decode(&batch.text, MAX_AGENT_FRAME_BYTES).unwrap();
+            for event in &batch.events {
+                let text = |name: &str| match event.fields.get(name) {
+                    Some(FieldValue::Text(text)) => text.to_string(),
+                    other => panic!("{name} is {other:?}"),
+                };
+                let target = text("TargetFilename");
+                let name = Path::new(&target)
+                    .strip_prefix(self.directory.path())
+                    .unwrap();
+                told.push(format!("{} {}", text("action"), name.display()));
+            }
+            self.events.on_acknowledged(batch.seq, u32::MAX);
+        }
+        told
+    }
+
+    async fn state_becomes(&mut self, name: &str, wanted: PathState) {
+        let path = WatchPath::parse(self.path(name).to_str().unwrap()).unwrap();
+        let mut report = self.handle.report.clone();
+        tokio::time::timeout(DEADLINE, report.wait_for(|report| report[&path] == wanted))
+            .await
+            .unwrap_or_else(|_| panic!("{name} never became {wanted:?}"))
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_written_file_is_one_modification() {
+    let mut watcher = Watcher::start();
+    fs::write(watcher.path("file"), "one").unwrap();
+    let states = watcher.watch(&["file"]).await;
+
+    for text in ["two", "three", "four"] {
+        fs::write(watcher.path("file"), text).unwrap();
+    }
+    fs::remove_file(watcher.path("file")).unwrap();
+
+    assert_eq!(states, [PathState::Watched(FileKind::File)]);
+    assert_eq!(
+        watcher.told_until("deleted file").await,
+        ["modified file", "deleted file"]
+    );
+}
+
+#[tokio::test]
+async fn a_file_replaced_by_rename_is_told_and_watched_on() {
+    let mut watcher = Watcher::start();
+    fs::write(watcher.path("file"), "one").unwrap();
+    watcher.watch(&["file"]).await;
+
+    fs::write(watcher.path("draft"), "two").unwrap();
+    fs::rename(watcher.path("draft"), watcher.path("file")).unwrap();
+    let replaced = watcher.told_until("moved_to file").await;
+    fs::write(watcher.path("file"), "three").unwrap();
+    let written = watcher.told_until("modified file").await;
+
+    assert_eq!(replaced, ["moved_to file"]);
+    assert_eq!(written, ["modified file"]);
+}
+
+#[tokio::test]
+async fn a_file_moved_away_is_missing_and_no_longer_watched() {
+    let mut watcher = Watcher::start();
+    fs::write(watcher.path("file"), "one").unwrap();
+    watcher.watch(&["file"]).await;
+
+    fs::rename(watcher.path("file"), watcher.path("elsewhere")).unwrap();
+    let moved = watcher.told_until("moved_from file").await;
+    watcher.state_becomes("file", PathState::Missing).await;
+    fs::write(watcher.path("elsewhere"), "two").unwrap();
+    fs::write(watcher.path("file"), "new").unwrap();
+    let created = watcher.told_until("modified file").await;
+
+    assert_eq!(moved, ["moved_from file"]);
+    assert_eq!(created, ["created file", "modified file"]);
+    let watched = PathState::Watched(FileKind::File);
+    watcher.state_becomes("file", watched).await;
+}
+
+#[tokio::test]
+async fn a_deleted_file_heals_when_it_comes_back() {
+    let mut watcher = Watcher::start();
+    fs::write(watcher.path("file"), "one").unwrap();
+    watcher.watch(&["file"]).await;
+
+    fs::remove_file(watcher.path("file")).unwrap();
+    let deleted = watcher.told_until("deleted file").await;
+    fs::write(watcher.path("file"), "two").unwrap();
+    let created = watcher.told_until("modified file").await;
+
+    assert_eq!(deleted, ["deleted file"]);
+    assert_eq!(created, ["created file", "modified file"]);
+}
+
+#[tokio::test]
+async fn a_path_whose_directories_are_missing_heals_when_they_appear() {
+    let mut watcher = Watcher::start();
+    let states = watcher.watch(&["a/b/file"]).await;
+
+    fs::create_dir_all(watcher.path("a/b")).unwrap();
+    fs::write(watcher.path("a/b/file"), "one").unwrap();
+    let told = watcher.told_until("created a/b/file").await;
+
+    assert_eq!(states, [PathState::Missing]);
+    assert_eq!(told, ["created a/b/file"]);
+}
+
+#[tokio::test]
+async fn a_file_whose_directory_is_moved_away_is_told() {
+    let mut watcher = Watcher::start();
+    fs::create_dir_all(watcher.path("a/b")).unwrap();
+    fs::write(watcher.path("a/b/file"), "one").unwrap();
+    watcher.watch(&["a/b/file"]).await;
+
+    fs::rename(watcher.path("a"), watcher.path("z")).unwrap();
+    let gone = watcher.told_until("moved_from a/b/file").await;
+    fs::write(watcher.path("z/b/file"), "unseen").unwrap();
+    fs::rename(watcher.path("z"), watcher.path("a")).unwrap();
+    let back = watcher.told_until("moved_to a/b/file").await;
+
+    assert_eq!(gone, ["moved_from a/b/file"]);
+    assert_eq!(back, ["moved_to a/b/file"]);
+}
+
+#[tokio::test]
+async fn a_directory_tells_of_its_entries_by_name() {
+    let mut watcher = Watcher::start();
+    fs::create_dir(watcher.path("dir")).unwrap();
+    let states = watcher.watch(&["dir"]).await;
+
+    fs::write(watcher.path("dir/one"), "1").unwrap();
+    let created = watcher.told_until("modified dir/one").await;
+    fs::rename(watcher.path("dir/one"), watcher.path("dir/two")).unwrap();
+    fs::remove_file(watcher.path("dir/two")).unwrap();
+    let renamed = watcher.told_until("deleted dir/two").await;
+
+    assert_eq!(states, [PathState::Watched(FileKind::Directory)]);
+    assert_eq!(created, ["created dir/one", "modified dir/one"]);
+    assert_eq!(
+        renamed,
+        ["moved_from dir/one", "moved_to dir/two", "deleted dir/two"]
+    );
+}
+
+#[tokio::test]
+async fn a_changed_mode_is_told_as_such() {
+    let mut watcher = Watcher::start();
+    fs::write(watcher.path("file"), "one").unwrap();
+    watcher.watch(&["file"]).await;
+
+    fs::set_permissions(watcher.path("file"), fs::Permissions::from_mode(0o4755)).unwrap();
+    let told = watcher.told_until("attributes file").await;
+
+    assert_eq!(told, ["attributes file"]);
+}
+
+#[tokio::test]
+async fn neighbours_of_a_watched_file_are_nobodys_business() {
+    let mut watcher = Watcher::start();
+    fs::write(watcher.path("file"), "one").unwrap();
+    watcher.watch(&["file"]).await;
+
+    fs::write(watcher.path("neighbour"), "x").unwrap();
+    fs::remove_file(watcher.path("neighbour")).unwrap();
+    fs::write(watcher.path("file"), "two").unwrap();
+    let told = watcher.told_until("modified file").await;
+
+    assert_eq!(told, ["modified file"]);
+}
+
+#[tokio::test]
+async fn a_symbolic_link_is_watched_itself_and_not_followed() {
+    let mut watcher = Watcher::start();
+    fs::write(watcher.path("target"), "one").unwrap();
+    std::os::unix::fs::symlink(watcher.path("target"), watcher.path("link")).unwrap();
+    let states = watcher.watch(&["link"]).await;
+
+    fs::write(watcher.path("target"), "two").unwrap();
+    fs::remove_file(watcher.path("link")).unwrap();
+    let told = watcher.told_until("deleted link").await;
+
+    assert_eq!(states, [PathState::Watched(FileKind::SymbolicLink)]);
+    assert_eq!(told, ["deleted link"]);
+}
+
+#[tokio::test]
+async fn a_path_that_is_no_longer_desired_is_no_longer_told() {
+    let mut watcher = Watcher::start();
+    fs::write(watcher.path("one"), "1").unwrap();
+    fs::write(watcher.path("two"), "2").unwrap();
+    watcher.watch(&["one", "two"]).await;
+
+    watcher.watch(&["two"]).await;
+    fs::write(watcher.path("one"), "x").unwrap();
+    fs::write(watcher.path("two"), "x").unwrap();
+    let told = watcher.told_until("modified two").await;
+
+    assert_eq!(told, ["modified two"]);
+}
+
+#[tokio::test]
+async fn a_file_and_its_directory_are_told_once() {
+    let mut watcher = Watcher::start();
+    fs::create_dir(watcher.path("dir")).unwrap();
+    fs::write(watcher.path("dir/file"), "1").unwrap();
+    watcher.watch(&["dir", "dir/file"]).await;
+
+    fs::write(watcher.path("dir/file"), "2").unwrap();
+    fs::remove_file(watcher.path("dir/file")).unwrap();
+    let told = watcher.told_until("deleted dir/file").await;
+
+    assert_eq!(told, ["modified dir/file", "deleted dir/file"]);
+}

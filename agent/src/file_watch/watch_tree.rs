@@ -1,0 +1,331 @@
+//! The desired paths, their states, and what an inotify event means for them.
+//! It has no queue and no clock: changes go to the caller's list.
+//!
+//! Each path is watched itself, and every directory above it for names that come and go; so a
+//! file that is replaced, moved away, deleted or not there yet is noticed wherever on the way it
+//! happens.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use hidps_wire::WatchPath;
+use inotify::{EventMask, EventOwned, Watches};
+
+use super::WatchReport;
+use super::change::{FileAction, FileChange};
+use super::kernel::{ENTRIES, ITSELF, KernelWatches, NAMES};
+use super::path_state::{FileKind, PathState, Stamp, WatchProblem, is_absence};
+
+/// How often a path may change while it is looked at before the look is given up for now.
+const MAX_LOOKS: usize = 3;
+
+/// The desired paths on one inotify instance.
+pub(super) struct WatchTree {
+    kernel: KernelWatches,
+    desired: BTreeMap<PathBuf, Desired>,
+    ancestors: BTreeSet<PathBuf>,
+    changes: Vec<FileChange>,
+}
+
+struct Desired {
+    name: WatchPath,
+    state: PathState,
+    stamp: Option<Stamp>,
+}
+
+/// Why a path is looked at again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Cause {
+    /// It became desired.
+    Desired,
+    /// An event that was told already.
+    Told,
+    /// An event of a directory above it.
+    Above(FileAction),
+    /// Events may have been lost.
+    Lost,
+}
+
+impl WatchTree {
+    pub(super) fn new(watches: Watches) -> Self {
+        Self {
+            kernel: KernelWatches::new(watches),
+            desired: BTreeMap::new(),
+            ancestors: BTreeSet::new(),
+            changes: Vec::new(),
+        }
+    }
+
+    /// Watches exactly these paths; known ones are looked at again.
+    pub(super) fn set(&mut self, paths: &BTreeSet<WatchPath>) {
+        let wanted: BTreeMap<PathBuf, &WatchPath> = paths
+            .iter()
+            .map(|path| (PathBuf::from(path.as_str()), path))
+            .collect();
+        self.desired.retain(|path, _| wanted.contains_key(path));
+        self.ancestors = wanted
+            .keys()
+            .flat_map(|path| path.ancestors().skip(1))
+            .map(Path::to_owned)
+            .collect();
+        self.kernel
+            .retain(|path| self.ancestors.contains(path) || wanted.contains_key(path));
+        for (path, name) in wanted {
+            let cause = if self.desired.contains_key(&path) {
+                Cause::Lost
+            } else {
+                self.desired.insert(
+                    path.clone(),
+                    Desired {
+                        name: name.clone(),
+                        state: PathState::Missing,
+                        stamp: None,
+                    },
+                );
+                Cause::Desired
+            };
+            self.look(&path, cause);
+        }
+    }
+
+    /// The state of every desired path.
+    pub(super) fn report(&self) -> WatchReport {
+        self.desired
+            .values()
+            .map(|desired| (desired.name.clone(), desired.state.clone()))
+            .collect()
+    }
+
+    /// The changes found since the last call.
+    pub(super) fn take_changes(&mut self) -> Vec<FileChange> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// Looks at every path again, because the kernel dropped events.
+    pub(super) fn on_overflow(&mut self) {
+        let paths: Vec<_> = self.desired.keys().cloned().collect();
+        for path in paths {
+            self.look(&path, Cause::Lost);
+            self.compare_content(&path);
+        }
+    }
+
+    /// Notes the content as told, so that a later overflow does not tell it again.
+    pub(super) fn on_told(&mut self, change: &FileChange) {
+        if let Some(desired) = self.desired.get_mut(&change.path)
+            && let Ok(Some(stamp)) = Stamp::read(&change.path)
+        {
+            desired.stamp = Some(stamp);
+        }
+    }
+
+    /// Takes in an event.
+    pub(super) fn on_event(&mut self, event: &EventOwned) {
+        for path in self.kernel.paths_of(&event.wd) {
+            match &event.name {
+                Some(name) => self.on_name(&path, name, event.mask),
+                None => self.on_itself(&path, event.mask),
+            }
+        }
+    }
+
+    fn on_name(&mut self, directory: &Path, name: &OsStr, mask: EventMask) {
+        let Some(action) = parse_action(mask) else {
+            return;
+        };
+        let path = directory.join(name);
+        let is_about_name = !matches!(action, FileAction::Modified | FileAction::Attributes);
+        if is_about_name && self.ancestors.contains(&path) {
+            self.look_below(&path, action);
+        }
+        if self.desired.contains_key(&path) {
+            self.tell(&path, path.clone(), action);
+            if is_about_name {
+                self.kernel.remove_below(&path);
+                self.look(&path, Cause::Told);
+            }
+            if action == FileAction::Created && self.was_written(&path) {
+                self.tell(&path, path.clone(), FileAction::Modified);
+            }
+        } else if self.is_watched_directory(directory) {
+            self.tell(directory, path, action);
+        }
+    }
+
+    fn on_itself(&mut self, path: &Path, mask: EventMask) {
+        let ended = EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::IGNORED;
+        if mask.intersects(ended | EventMask::UNMOUNT) {
+            self.look_below(path, FileAction::Deleted);
+        } else if mask.contains(EventMask::MODIFY) && self.desired.contains_key(path) {
+            self.tell(path, path.to_owned(), FileAction::Modified);
+        } else if mask.contains(EventMask::ATTRIB) && self.is_still_named(path) {
+            self.tell(path, path.to_owned(), FileAction::Attributes);
+        }
+    }
+
+    /// Losing its name changes a file's link count, which the kernel tells as an attribute of a
+    /// file that is no longer at this path.
+    fn is_still_named(&self, path: &Path) -> bool {
+        let Some(known) = self.desired.get(path).and_then(|desired| desired.stamp) else {
+            return false;
+        };
+        let now = Stamp::read(path).ok().flatten();
+        now.is_some_and(|now| now.is_linked() && now.is_same_file(&known))
+    }
+
+    /// Whether a file just created has content already: it was then written before its own watch
+    /// could see it. A further link to an old file has content of its own.
+    fn was_written(&self, path: &Path) -> bool {
+        let stamp = self.desired.get(path).and_then(|desired| desired.stamp);
+        stamp.is_some_and(|stamp| stamp.is_new_with_content())
+    }
+
+    fn is_watched_directory(&self, path: &Path) -> bool {
+        let state = self.desired.get(path).map(|desired| &desired.state);
+        state == Some(&PathState::Watched(FileKind::Directory))
+    }
+
+    fn look_below(&mut self, path: &Path, action: FileAction) {
+        self.kernel.remove_below(path);
+        let below: Vec<_> = self
+            .desired
+            .range(path.to_owned()..)
+            .map(|(below, _)| below.clone())
+            .take_while(|below| below.starts_with(path))
+            .collect();
+        for below in below {
+            self.look(&below, Cause::Above(action));
+        }
+    }
+
+    /// Reads a path, watches what it is now and tells what changed without an event of its own.
+    fn look(&mut self, path: &Path, cause: Cause) {
+        let (state, stamp) = self.ensure_watched(path);
+        let Some(desired) = self.desired.get_mut(path) else {
+            return;
+        };
+        let before = desired.stamp;
+        // A failed look knows nothing new.
+        if !matches!(state, PathState::Failed(_)) {
+            desired.stamp = stamp;
+        }
+        desired.state = state;
+        let known = (before, desired.stamp);
+        if let Some(action) = plan_telling(cause, known) {
+            self.tell(path, path.to_owned(), action);
+        } else if let (Some(before), Some(desired)) = (before, self.desired.get_mut(path))
+            && cause == Cause::Lost
+        {
+            // The same file: what its content did is compared against what was told.
+            desired.stamp = Some(before);
+        }
+    }
+
+    fn compare_content(&mut self, path: &Path) {
+        let Some(before) = self.desired.get(path).and_then(|desired| desired.stamp) else {
+            return;
+        };
+        if let Ok(Some(now)) = Stamp::read(path)
+            && now != before
+        {
+            self.tell(path, path.to_owned(), FileAction::Modified);
+        }
+    }
+
+    fn ensure_watched(&mut self, path: &Path) -> (PathState, Option<Stamp>) {
+        // From the top, so that what appears meanwhile is seen by the directory above.
+        let above: Vec<_> = path.ancestors().skip(1).map(Path::to_owned).collect();
+        let mut parent_failure = None;
+        for directory in above.iter().rev() {
+            match self.kernel.ensure(directory, NAMES) {
+                Ok(()) => parent_failure = None,
+                Err(error) if is_absence(&error) => return (PathState::Missing, None),
+                Err(error) => parent_failure = Some(error),
+            }
+        }
+        let looked = parent_failure.map_or_else(|| self.ensure_itself(path), Err);
+        match looked {
+            Ok(Some(stamp)) => (PathState::Watched(stamp.kind), Some(stamp)),
+            Ok(None) => (PathState::Missing, None),
+            Err(error) => (PathState::Failed(WatchProblem::from(&error)), None),
+        }
+    }
+
+    fn ensure_itself(&mut self, path: &Path) -> io::Result<Option<Stamp>> {
+        for _ in 0..MAX_LOOKS {
+            let Some(before) = Stamp::read(path)? else {
+                self.kernel.remove(path);
+                return Ok(None);
+            };
+            let mask = if before.kind == FileKind::Directory {
+                ENTRIES
+            } else {
+                ITSELF
+            };
+            match self.kernel.ensure(path, mask) {
+                Ok(()) => {}
+                Err(error) if is_absence(&error) => continue,
+                Err(error) => return Err(error),
+            }
+            // It may have been replaced between the two calls.
+            match Stamp::read(path)? {
+                Some(after) if after.is_same_file(&before) => return Ok(Some(after)),
+                Some(_) | None => {}
+            }
+        }
+        Err(io::Error::other("it changes faster than it can be watched"))
+    }
+
+    fn tell(&mut self, watched: &Path, path: PathBuf, action: FileAction) {
+        if let Some(desired) = self.desired.get(watched) {
+            self.changes.push(FileChange {
+                path,
+                action,
+                watched: desired.name.clone(),
+            });
+        }
+    }
+}
+
+/// What a look has to tell: a change that no event of the path itself told.
+fn plan_telling(
+    cause: Cause,
+    (before, after): (Option<Stamp>, Option<Stamp>),
+) -> Option<FileAction> {
+    let by_cause = match cause {
+        Cause::Desired | Cause::Told => return None,
+        Cause::Above(action) => Some(action),
+        Cause::Lost => None,
+    };
+    match (before, after) {
+        (None, None) => None,
+        (None, Some(_)) => Some(match by_cause {
+            Some(FileAction::MovedTo) => FileAction::MovedTo,
+            _ => FileAction::Created,
+        }),
+        (Some(_), None) => Some(match by_cause {
+            Some(FileAction::MovedFrom) => FileAction::MovedFrom,
+            _ => FileAction::Deleted,
+        }),
+        (Some(before), Some(after)) if before.is_same_file(&after) => None,
+        (Some(_), Some(_)) => Some(match by_cause {
+            Some(FileAction::MovedTo | FileAction::MovedFrom) => FileAction::MovedTo,
+            _ => FileAction::Created,
+        }),
+    }
+}
+
+fn parse_action(mask: EventMask) -> Option<FileAction> {
+    let actions = [
+        (EventMask::CREATE, FileAction::Created),
+        (EventMask::DELETE, FileAction::Deleted),
+        (EventMask::MOVED_FROM, FileAction::MovedFrom),
+        (EventMask::MOVED_TO, FileAction::MovedTo),
+        (EventMask::MODIFY, FileAction::Modified),
+        (EventMask::ATTRIB, FileAction::Attributes),
+    ];
+    let found = actions.into_iter().find(|(bit, _)| mask.contains(*bit));
+    found.map(|(_, action)| action)
+}

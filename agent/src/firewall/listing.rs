@@ -1,0 +1,109 @@
+//! The host's rules as data for people: from nft's JSON, without interpreting it.
+//! A rule of another program is passed on in nft's own vocabulary, however exotic.
+
+use hidps_wire::{FirewallRule, MAX_AGENT_FRAME_BYTES};
+use serde_json::Value;
+
+use super::nft::objects;
+use super::{RuleList, TABLE_FAMILY, TABLE_NAME};
+
+/// Most rules of one answer.
+const MAX_RULES: usize = 5_000;
+
+/// Most bytes of one answer: a frame with room for its envelope.
+const MAX_BYTES: usize = MAX_AGENT_FRAME_BYTES - 1_024;
+
+/// The rules of a listing, as many as fit one answer.
+pub(super) fn parse_rules(listing: &Value) -> RuleList {
+    let mut list = RuleList::default();
+    let mut room = MAX_BYTES;
+    for rule in objects(listing, "rule").map(parse_rule) {
+        let size = hidps_wire::encode(&rule).len() + 1;
+        if list.rules.len() == MAX_RULES || size > room {
+            list.truncated = true;
+            break;
+        }
+        room -= size;
+        list.rules.push(rule);
+    }
+    list
+}
+
+fn parse_rule(rule: &Value) -> FirewallRule {
+    let text = |key: &str| rule[key].as_str().unwrap_or_default().to_owned();
+    let (family, table) = (text("family"), text("table"));
+    FirewallRule {
+        managed: family == TABLE_FAMILY && table == TABLE_NAME,
+        family,
+        table,
+        chain: text("chain"),
+        handle: rule["handle"].as_u64().unwrap_or_default(),
+        expression: rule["expr"].clone(),
+        comment: rule["comment"].as_str().map(str::to_owned),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hidps_wire::{AgentFrame, Answer};
+    use serde_json::json;
+
+    fn rule(table: &str, handle: u64) -> Value {
+        json!({"rule": {
+            "family": "inet", "table": table, "chain": "input", "handle": handle,
+            "comment": "why", "expr": [{"xt": {"type": "match", "name": "owner"}}, {"accept": null}]
+        }})
+    }
+
+    #[test]
+    fn rules_of_all_programs_are_listed_and_ours_are_marked() {
+        let listing = json!({"nftables": [
+            {"metainfo": {"json_schema_version": 1}},
+            {"table": {"family": "inet", "name": "filter"}},
+            rule("filter", 4),
+            rule("hidps", 5),
+        ]});
+
+        let list = parse_rules(&listing);
+
+        assert!(!list.truncated);
+        let seen: Vec<_> = list
+            .rules
+            .iter()
+            .map(|r| (r.table.as_str(), r.handle, r.managed))
+            .collect();
+        assert_eq!(seen, [("filter", 4, false), ("hidps", 5, true)]);
+        assert_eq!(list.rules[0].expression[1], json!({"accept": null}));
+        assert_eq!(list.rules[0].comment.as_deref(), Some("why"));
+    }
+
+    #[test]
+    fn a_long_list_is_cut_to_what_a_frame_holds() {
+        let rules: Vec<_> = (0..6_000).map(|handle| rule("filter", handle)).collect();
+
+        let list = parse_rules(&json!({ "nftables": rules }));
+
+        assert!(list.truncated);
+        let frame = AgentFrame::Answer {
+            id: uuid::Uuid::nil(),
+            answer: Answer::FirewallRules {
+                rules: list.rules,
+                truncated: true,
+            },
+        };
+        assert!(hidps_wire::encode(&frame).len() <= MAX_AGENT_FRAME_BYTES);
+    }
+
+    #[test]
+    fn a_strange_listing_is_no_rule_and_no_crash() {
+        for listing in [
+            json!(null),
+            json!([]),
+            json!({"nftables": 3}),
+            json!({"nftables": [1]}),
+        ] {
+            assert_eq!(parse_rules(&listing), RuleList::default());
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The host's firewall as an actuator: the whole desired value in, the true resulting state out.
+//! It touches nothing but the agent's own table, and in observe mode not even that.
+//!
+//! Incoming traffic alone is filtered: what leaves the host is never stopped here, so the agent's
+//! own link stays. Why an own small module runs `nft` and not the crate `nftables`: that crate
+//! reads listings into closed types and fails on the rules of other programs, which the agent has
+//! to list, and it waits for `nft` without a deadline.
+
+mod listing;
+mod nft;
+mod nftables;
+mod observe;
+mod ruleset;
+
+use std::collections::BTreeSet;
+use std::future::Future;
+
+use hidps_wire::{FirewallIntent, FirewallRule};
+
+use crate::config::{FirewallMode, Port};
+pub use nft::FirewallError;
+use nft::Nft;
+use nftables::Nftables;
+use observe::ObserveOnly;
+
+/// Family of the agent's table: both versions of IP.
+pub const TABLE_FAMILY: &str = "inet";
+
+/// Name of the agent's table.
+pub const TABLE_NAME: &str = "hidps";
+
+/// What the loop and the questions need of a firewall.
+pub trait Firewall: Send + Sync + 'static {
+    /// Makes it so and says what is so now; an equal value again changes nothing.
+    fn ensure(&self, intent: FirewallIntent) -> impl Future<Output = FirewallOutcome> + Send;
+
+    /// Whether the agent's table is loaded.
+    fn is_active(&self) -> impl Future<Output = Result<bool, FirewallError>> + Send;
+
+    /// All rules of the host.
+    fn list_rules(&self) -> impl Future<Output = Result<RuleList, FirewallError>> + Send;
+}
+
+/// The rules of a host.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct RuleList {
+    /// In the order the kernel holds them.
+    pub rules: Vec<FirewallRule>,
+    /// Whether there are more than travel in one answer.
+    pub truncated: bool,
+}
+
+/// What became of an intent.
+#[derive(Debug)]
+pub struct FirewallOutcome {
+    /// Whether the table is loaded; none when that cannot be read.
+    pub active: Option<bool>,
+    /// What was done.
+    pub change: Option<FirewallChange>,
+    /// How what is so now relates to the intent.
+    pub sync: FirewallSync,
+}
+
+/// What an actuator did to the table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FirewallChange {
+    /// It was absent and is loaded.
+    Loaded,
+    /// It differed from what the agent had loaded and is replaced.
+    Repaired,
+    /// It was there and is gone.
+    Removed,
+}
+
+/// How the firewall relates to what is desired.
+#[derive(Debug)]
+pub enum FirewallSync {
+    /// The table is loaded, as desired.
+    Enabled {
+        /// The ports that stay reachable.
+        keep_open: BTreeSet<Port>,
+    },
+    /// The table is absent, as desired.
+    Disabled,
+    /// Nothing is desired, and nothing was done.
+    Unmanaged,
+    /// The agent may only look; this is whether it happens to be as desired.
+    ObserveOnly {
+        /// Whether it is.
+        as_desired: bool,
+    },
+    /// It could not be made so, or not be read.
+    Failed(FirewallError),
+}
+
+/// The firewall of this host.
+#[derive(Debug)]
+pub enum HostFirewall {
+    /// Managed by the agent.
+    Nftables(Nftables),
+    /// Looked at by the agent.
+    Observe(ObserveOnly),
+}
+
+impl HostFirewall {
+    /// The firewall as configured.
+    #[must_use]
+    pub fn new(mode: FirewallMode, keep_open: BTreeSet<Port>) -> Self {
+        let nft = Nft::find();
+        match mode {
+            FirewallMode::Nftables => Self::Nftables(Nftables::new(nft, keep_open)),
+            FirewallMode::Observe => Self::Observe(ObserveOnly::new(nft)),
+        }
+    }
+
+    const fn nft(&self) -> &Nft {
+        match self {
+            Self::Nftables(managed) => managed.nft(),
+            Self::Observe(observed) => observed.nft(),
+        }
+    }
+}
+
+impl Firewall for HostFirewall {
+    async fn ensure(&self, intent: FirewallIntent) -> FirewallOutcome {
+        match self {
+            Self::Nftables(managed) => managed.ensure(intent).await,
+            Self::Observe(observed) => observed.observe(intent).await,
+        }
+    }
+
+    async fn is_active(&self) -> Result<bool, FirewallError> {
+        self.nft().has_table().await
+    }
+
+    async fn list_rules(&self) -> Result<RuleList, FirewallError> {
+        let listing = self.nft().list(&["list", "ruleset"]).await?;
+        Ok(listing::parse_rules(&listing))
+    }
+}

@@ -1,0 +1,165 @@
+//! The agent's Ed25519 key: made on the first run, kept private, used to sign connects.
+//! The private key never leaves this file and the state directory.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use ed25519_dalek::{SECRET_KEY_LENGTH, Signer as _, SigningKey};
+use hidps_wire::ConnectClaim;
+use zeroize::Zeroizing;
+
+use crate::state_dir::{StateDir, StateError};
+
+/// The key's file: 32 bytes in base64.
+const FILE: &str = "agent.key";
+
+/// Who this agent is.
+pub struct Identity {
+    key: SigningKey,
+    is_new: bool,
+}
+
+/// Why there is no identity.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The state directory failed.
+    #[error("could not keep the agent's key")]
+    State(#[source] StateError),
+    /// The key file holds something else.
+    #[error(
+        "{0} is not a key of this agent; restore it from a backup, or remove it and enroll again"
+    )]
+    Malformed(std::path::PathBuf),
+    /// The system has no randomness to give.
+    #[error("could not draw random bytes for a key")]
+    Random(#[source] getrandom::Error),
+}
+
+impl Identity {
+    /// Reads the key, or makes one on the first run.
+    ///
+    /// # Errors
+    /// Fails when the key cannot be read or kept; a malformed key is never replaced silently.
+    pub fn load_or_create(state: &StateDir) -> Result<Self, IdentityError> {
+        let Some(content) = state.read(FILE).map_err(IdentityError::State)? else {
+            return Self::create(state);
+        };
+        let content = Zeroizing::new(content);
+        let mut seed = Zeroizing::new([0; SECRET_KEY_LENGTH]);
+        let read = BASE64.decode_slice(content.trim_ascii(), &mut *seed);
+        if read != Ok(SECRET_KEY_LENGTH) {
+            return Err(IdentityError::Malformed(state.path().join(FILE)));
+        }
+        Ok(Self {
+            key: SigningKey::from_bytes(&seed),
+            is_new: false,
+        })
+    }
+
+    fn create(state: &StateDir) -> Result<Self, IdentityError> {
+        let mut seed = Zeroizing::new([0; SECRET_KEY_LENGTH]);
+        getrandom::fill(&mut *seed).map_err(IdentityError::Random)?;
+        let text = Zeroizing::new(BASE64.encode(*seed));
+        state
+            .write(FILE, text.as_bytes())
+            .map_err(IdentityError::State)?;
+        Ok(Self {
+            key: SigningKey::from_bytes(&seed),
+            is_new: true,
+        })
+    }
+
+    /// Whether the key was made by this run, so that no daemon can know it yet.
+    #[must_use]
+    pub const fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// The public key in base64.
+    #[must_use]
+    pub fn public_key(&self) -> String {
+        BASE64.encode(self.key.verifying_key().as_bytes())
+    }
+
+    /// The signature of a connect in base64.
+    #[must_use]
+    pub fn sign(&self, claim: &ConnectClaim<'_>) -> String {
+        BASE64.encode(self.key.sign(&claim.signing_bytes()).to_bytes())
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({})", self.public_key())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ed25519_dalek::{Signature, Verifier as _, VerifyingKey};
+    use hidps_wire::AgentId;
+
+    fn state() -> (tempfile::TempDir, StateDir) {
+        let parent = tempfile::tempdir().unwrap();
+        let state = StateDir::open(&parent.path().join("state")).unwrap();
+        (parent, state)
+    }
+
+    #[test]
+    fn the_key_of_the_first_run_is_kept() {
+        let (_parent, state) = state();
+
+        let first = Identity::load_or_create(&state).unwrap();
+        let second = Identity::load_or_create(&state).unwrap();
+
+        assert!(first.is_new() && !second.is_new());
+        assert_eq!(first.public_key(), second.public_key());
+    }
+
+    #[test]
+    fn a_connect_is_signed_verifiably() {
+        let (_parent, state) = state();
+        let identity = Identity::load_or_create(&state).unwrap();
+        let claim = ConnectClaim {
+            agent_id: AgentId::new(uuid::Uuid::nil()),
+            host: "hub.example",
+            timestamp: 1,
+            nonce: "00",
+        };
+
+        let signature = BASE64.decode(identity.sign(&claim)).unwrap();
+
+        let key = BASE64.decode(identity.public_key()).unwrap();
+        let key = VerifyingKey::try_from(key.as_slice()).unwrap();
+        let signature = Signature::from_slice(&signature).unwrap();
+        key.verify(&claim.signing_bytes(), &signature).unwrap();
+    }
+
+    #[test]
+    fn a_damaged_key_is_refused_and_left_alone() {
+        let (_parent, state) = state();
+        for content in ["", "not base64!", "c2hvcnQ="] {
+            state.write(FILE, content.as_bytes()).unwrap();
+
+            let refused = Identity::load_or_create(&state);
+
+            assert!(
+                matches!(refused, Err(IdentityError::Malformed(_))),
+                "{content:?}"
+            );
+            assert_eq!(state.read(FILE).unwrap().unwrap(), content.as_bytes());
+        }
+    }
+
+    #[test]
+    fn debug_output_shows_the_public_half_only() {
+        let (_parent, state) = state();
+        let identity = Identity::load_or_create(&state).unwrap();
+
+        let secret = String::from_utf8(state.read(FILE).unwrap().unwrap()).unwrap();
+
+        assert!(!format!("{identity:?}").contains(&secret));
+    }
+}

@@ -1,0 +1,213 @@
+//! The link to the daemon: enroll, connect, talk, and come back with patience.
+//! It applies nothing and decides nothing about the host; it carries frames.
+
+mod answers;
+mod handshake;
+mod reader;
+mod session;
+mod writer;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hidps_wire::{AgentId, Applied, Apply, Enrollment, Status, Usage};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep};
+
+use crate::backoff::{Backoff, draw};
+use crate::clock::ClockOffset;
+use crate::config::TokenSource;
+use crate::dial::Dialer;
+use crate::enroll::enroll;
+use crate::error_chain::chain;
+use crate::event_queue::EventQueue;
+use crate::firewall::Firewall;
+use crate::host_facts::HostFacts;
+use crate::identity::Identity;
+use crate::shutdown::Shutdown;
+use handshake::{ConnectError, connect};
+use session::SessionEnd;
+
+/// How often an agent that waits for its approval asks; a person approves in minutes.
+const PENDING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Applying a document takes milliseconds; `nft` alone may take 10 s before it is given up.
+const FIRST_STATUS_DEADLINE: Duration = Duration::from_secs(15);
+
+/// A daemon that asks for a longer pause made a mistake.
+const MAX_ADVISED_WAIT: Duration = Duration::from_secs(600);
+
+/// What the link is made of.
+pub struct Link<F> {
+    /// The agent's address.
+    pub agent_id: AgentId,
+    /// The way to the daemon.
+    pub dialer: Dialer,
+    /// The key.
+    pub identity: Identity,
+    /// What the host claims to be.
+    pub facts: HostFacts,
+    /// The enrollment token, if any.
+    pub token: TokenSource,
+    /// Who answers questions.
+    pub firewall: Arc<F>,
+    /// Events to send.
+    pub events: Arc<EventQueue>,
+    /// Documents for the loop.
+    pub applies: mpsc::Sender<Apply>,
+    /// The host's state.
+    pub status: watch::Receiver<Option<Status>>,
+    /// The host's load.
+    pub usage: watch::Receiver<Option<Usage>>,
+    /// What the ledger holds.
+    pub applied: watch::Receiver<Option<Applied>>,
+    /// Where the link tells how it is.
+    pub state: watch::Sender<LinkState>,
+    /// When to end.
+    pub shutdown: Shutdown,
+}
+
+/// How the link is.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "snake_case")]
+pub enum LinkState {
+    /// It has not begun.
+    #[default]
+    Starting,
+    /// An admin has to approve this agent.
+    WaitingForApproval,
+    /// It talks.
+    Connected {
+        /// With whom.
+        backend: String,
+    },
+    /// It failed and will try again.
+    Waiting {
+        /// Why it failed.
+        reason: String,
+    },
+}
+
+impl<F: Firewall> Link<F> {
+    /// Keeps the link until the agent ends.
+    pub async fn run(mut self) {
+        let mut course = Course {
+            must_enroll: self.identity.is_new(),
+            offset: ClockOffset::default(),
+            backoff: Backoff::default(),
+        };
+        let mut shutdown = self.shutdown.clone();
+        tokio::select! {
+            () = self.host_is_enforced() => {}
+            () = shutdown.requested() => return,
+        }
+        loop {
+            let wait = self.attempt(&mut course).await;
+            let Some(wait) = wait else { return };
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = shutdown.requested() => return,
+            }
+        }
+    }
+
+    /// The ledger is applied before the first connect, so that hello tells what is so; a host that
+    /// is stuck is no reason to stay silent.
+    async fn host_is_enforced(&self) {
+        let mut status = self.status.clone();
+        let first = status.wait_for(Option::is_some);
+        if tokio::time::timeout(FIRST_STATUS_DEADLINE, first)
+            .await
+            .is_err()
+        {
+            tracing::warn!("the host takes long to be compared with what is desired; connecting");
+        }
+    }
+
+    /// One enrollment or connection; the time to wait after it, or none when the agent ends.
+    async fn attempt(&mut self, course: &mut Course) -> Option<Duration> {
+        let mut shutdown = self.shutdown.clone();
+        if course.must_enroll {
+            return tokio::select! {
+                wait = self.enroll(course) => Some(wait),
+                () = shutdown.requested() => None,
+            };
+        }
+        let connected = tokio::select! {
+            connected = connect(&self.dialer, self.agent_id, &self.identity, &mut course.offset) =>
+                connected,
+            () = shutdown.requested() => return None,
+        };
+        let socket = match connected {
+            Ok(socket) => socket,
+            Err(error) => return Some(self.on_refused(course, &error)),
+        };
+        let started = Instant::now();
+        let end = session::run(socket, self).await;
+        self.events.on_disconnected();
+        course.backoff.on_end(started.elapsed());
+        match end {
+            SessionEnd::Shutdown => None,
+            SessionEnd::Advised(advice) => {
+                let asked = Duration::from_millis(u64::from(advice.retry_ms));
+                tracing::info!(reason = %advice.reason, ?asked, "the daemon said goodbye");
+                self.set_waiting(format!("the daemon said goodbye: {}", advice.reason));
+                // Jitter on top, in case it told all agents the same.
+                Some(asked.min(MAX_ADVISED_WAIT) + Backoff::default().next_wait(draw()))
+            }
+            SessionEnd::Failed(error) => Some(self.wait_after(course, &chain(&error))),
+        }
+    }
+
+    async fn enroll(&self, course: &mut Course) -> Duration {
+        let enrolled = enroll(
+            &self.dialer,
+            self.agent_id,
+            &self.identity,
+            &self.facts,
+            &self.token,
+        );
+        match enrolled.await {
+            Ok(Enrollment::Admitted) => {
+                tracing::info!("the daemon admitted this agent");
+                course.must_enroll = false;
+                course.backoff = Backoff::default();
+                Duration::ZERO
+            }
+            Ok(Enrollment::Pending) => {
+                tracing::info!("an admin has to approve this agent; waiting");
+                self.state.send_replace(LinkState::WaitingForApproval);
+                PENDING_INTERVAL + Backoff::default().next_wait(draw())
+            }
+            Err(error) => {
+                let wait = self.wait_after(course, &chain(&error));
+                error.retry_after().map_or(wait, |asked| asked + wait)
+            }
+        }
+    }
+
+    fn on_refused(&self, course: &mut Course, error: &ConnectError) -> Duration {
+        // Whoever refuses a signed connect does not know the key, or no longer.
+        course.must_enroll = error.is_about_identity();
+        self.wait_after(course, &chain(error))
+    }
+
+    fn wait_after(&self, course: &mut Course, reason: &str) -> Duration {
+        let wait = course.backoff.next_wait(draw());
+        tracing::warn!(reason, ?wait, "the link is down; trying again");
+        self.set_waiting(reason.to_owned());
+        wait
+    }
+
+    fn set_waiting(&self, reason: String) {
+        self.state.send_replace(LinkState::Waiting { reason });
+    }
+}
+
+/// What is remembered between attempts.
+struct Course {
+    must_enroll: bool,
+    offset: ClockOffset,
+    backoff: Backoff,
+}

@@ -1,0 +1,148 @@
+//! Frames to the daemon: answers, states and pings first, log batches when nothing else waits.
+//! It never waits for the daemon without a deadline.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::SinkExt as _;
+use futures_util::stream::SplitSink;
+use hidps_wire::{AgentFrame, Question, Status, Usage, encode};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio_tungstenite::tungstenite::{Bytes, Message};
+use uuid::Uuid;
+
+use super::Link;
+use super::answers::{MAX_OPEN_QUESTIONS, answer, refuse};
+use super::handshake::Socket;
+use super::session::{SessionEnd, SessionError};
+use crate::event_queue::{Batch, EventQueue};
+use crate::firewall::Firewall;
+use crate::shutdown::Shutdown;
+
+/// A frame of 256 KiB crosses the slowest line of today in less.
+const WRITE_DEADLINE: Duration = Duration::from_secs(15);
+
+/// A goodbye is worth no longer wait.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
+
+/// The writing half of a connection.
+pub(super) struct Writer<'l, F> {
+    sink: SplitSink<Socket, Message>,
+    firewall: &'l Arc<F>,
+    events: &'l Arc<EventQueue>,
+    status: watch::Receiver<Option<Status>>,
+    usage: watch::Receiver<Option<Usage>>,
+    questions: mpsc::Receiver<(Uuid, Question)>,
+    /// Answers being found; they end with the connection, for nobody waits for them afterwards.
+    answers: JoinSet<AgentFrame>,
+    ping: Interval,
+    shutdown: Shutdown,
+}
+
+/// What is to be written next.
+enum Wake {
+    Shutdown,
+    Question(Uuid, Question),
+    Answer(AgentFrame),
+    Status,
+    Usage,
+    Ping,
+    Batch(Batch),
+}
+
+impl<'l, F: Firewall> Writer<'l, F> {
+    pub(super) fn new(
+        sink: SplitSink<Socket, Message>,
+        link: &'l Link<F>,
+        questions: mpsc::Receiver<(Uuid, Question)>,
+        heartbeat: Duration,
+    ) -> Self {
+        let mut ping = interval_at(Instant::now() + heartbeat, heartbeat);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            sink,
+            firewall: &link.firewall,
+            events: &link.events,
+            status: link.status.clone(),
+            usage: link.usage.clone(),
+            questions,
+            answers: JoinSet::new(),
+            ping,
+            shutdown: link.shutdown.clone(),
+        }
+    }
+
+    /// Writes until the connection ends.
+    pub(super) async fn run(mut self) -> SessionEnd {
+        loop {
+            let message = match self.wait().await {
+                Wake::Shutdown => {
+                    self.close().await;
+                    return SessionEnd::Shutdown;
+                }
+                Wake::Question(id, question) => self.on_question(id, question),
+                Wake::Answer(frame) => Some(Message::text(encode(&frame))),
+                Wake::Status => self.latest_status(),
+                Wake::Usage => self.latest_usage(),
+                Wake::Ping => Some(Message::Ping(Bytes::new())),
+                Wake::Batch(batch) => Some(Message::text(batch.text)),
+            };
+            if let Some(message) = message
+                && let Err(error) = self.write(message).await
+            {
+                return SessionEnd::Failed(error);
+            }
+        }
+    }
+
+    /// In order of importance: a flood of logs can delay nothing else by more than one batch.
+    async fn wait(&mut self) -> Wake {
+        let is_answering = !self.answers.is_empty();
+        tokio::select! {
+            biased;
+            () = self.shutdown.requested() => Wake::Shutdown,
+            Some((id, question)) = self.questions.recv() => Wake::Question(id, question),
+            Some(Ok(frame)) = self.answers.join_next(), if is_answering => Wake::Answer(frame),
+            Ok(()) = self.status.changed() => Wake::Status,
+            Ok(()) = self.usage.changed() => Wake::Usage,
+            _ = self.ping.tick() => Wake::Ping,
+            batch = self.events.next_batch() => Wake::Batch(batch),
+        }
+    }
+
+    fn on_question(&mut self, id: Uuid, question: Question) -> Option<Message> {
+        if self.answers.len() >= MAX_OPEN_QUESTIONS {
+            return Some(Message::text(encode(&refuse(id))));
+        }
+        let firewall = Arc::clone(self.firewall);
+        self.answers
+            .spawn(async move { answer(&*firewall, id, question).await });
+        None
+    }
+
+    fn latest_status(&mut self) -> Option<Message> {
+        let status = self.status.borrow_and_update().clone()?;
+        Some(Message::text(encode(&AgentFrame::Status(status))))
+    }
+
+    fn latest_usage(&mut self) -> Option<Message> {
+        let usage = (*self.usage.borrow_and_update())?;
+        Some(Message::text(encode(&AgentFrame::Usage(usage))))
+    }
+
+    async fn write(&mut self, message: Message) -> Result<(), SessionError> {
+        match tokio::time::timeout(WRITE_DEADLINE, self.sink.send(message)).await {
+            Ok(sent) => sent.map_err(SessionError::Socket),
+            Err(_) => Err(SessionError::Stalled(WRITE_DEADLINE)),
+        }
+    }
+
+    async fn close(&mut self) {
+        // The daemon notices the end of the connection anyway.
+        tokio::time::timeout(CLOSE_DEADLINE, self.sink.close())
+            .await
+            .ok();
+    }
+}

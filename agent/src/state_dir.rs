@@ -1,0 +1,244 @@
+//! The directory with everything the agent remembers: private, locked, written atomically.
+//! It never holds a log event.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// Larger than any file of ours: a ledger of 1,000 paths of the greatest length is 4 MiB.
+const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// The agent's directory.
+#[derive(Clone, Debug)]
+pub struct StateDir {
+    path: PathBuf,
+}
+
+/// Held as long as the agent runs, so that two of them never share a directory.
+#[derive(Debug)]
+pub struct StateLock {
+    /// Never read: the open file is the lock.
+    _file: File,
+}
+
+/// Why the state cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The directory cannot be made or looked at.
+    #[error("could not open the state directory {path}")]
+    Open {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Others could read or replace what is in it.
+    #[error("the state directory {path} is open to others (mode {mode:o}); run: chmod 700 {path}")]
+    Permissions {
+        /// The directory.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It belongs to somebody else.
+    #[error("the state directory {path} belongs to user {owner}, not to this process")]
+    Owner {
+        /// The directory.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+    },
+    /// Another agent runs with it.
+    #[error("another agent runs with the state directory {path}")]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A file cannot be read.
+    #[error("could not read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file cannot be written.
+    #[error("could not write {path}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl StateDir {
+    /// Opens the directory, making it if it is not there.
+    ///
+    /// # Errors
+    /// Fails when it cannot be made, belongs to another user or is open to others.
+    pub fn open(path: &Path) -> Result<Self, StateError> {
+        let failed = |source| StateError::Open {
+            path: path.to_owned(),
+            source,
+        };
+        if !path.exists() {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(path)
+                .map_err(failed)?;
+        }
+        Self::open_existing(path)
+    }
+
+    /// Opens the directory, which must be there.
+    ///
+    /// # Errors
+    /// Fails when it is not there, belongs to another user or is open to others.
+    pub fn open_existing(path: &Path) -> Result<Self, StateError> {
+        let metadata = fs::metadata(path).map_err(|source| StateError::Open {
+            path: path.to_owned(),
+            source,
+        })?;
+        let path = path.to_owned();
+        let (mode, owner) = (metadata.mode() & 0o777, metadata.uid());
+        if owner != rustix::process::geteuid().as_raw() {
+            return Err(StateError::Owner { path, owner });
+        }
+        if mode & 0o077 != 0 {
+            return Err(StateError::Permissions { path, mode });
+        }
+        Ok(Self { path })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes the directory for this process.
+    ///
+    /// # Errors
+    /// Fails when another agent has it.
+    pub fn lock(&self) -> Result<StateLock, StateError> {
+        let path = self.path.join("lock");
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|source| StateError::Write { path, source })?;
+        file.try_lock().map_err(|_| StateError::InUse {
+            path: self.path.clone(),
+        })?;
+        Ok(StateLock { _file: file })
+    }
+
+    /// The content of a file; none when it is not there.
+    ///
+    /// # Errors
+    /// Fails when it is there and cannot be read, which is never the same as its absence.
+    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StateError> {
+        let path = self.path.join(name);
+        let failed = |source| StateError::Read {
+            path: path.clone(),
+            source,
+        };
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut content = Vec::new();
+        file.take(MAX_FILE_BYTES)
+            .read_to_end(&mut content)
+            .map_err(failed)?;
+        Ok(Some(content))
+    }
+
+    /// Replaces a file: after a crash it is either the old one or the new one, whole.
+    ///
+    /// # Errors
+    /// Fails when the disk does; the old file is then still there.
+    pub fn write(&self, name: &str, content: &[u8]) -> Result<(), StateError> {
+        let path = self.path.join(name);
+        let draft = self.path.join(format!("{name}.new"));
+        let replace = || {
+            let mut file = File::options()
+                .create(true)
+                .write(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&draft)?;
+            file.write_all(content)?;
+            file.sync_all()?;
+            fs::rename(&draft, &path)?;
+            File::open(&self.path)?.sync_all()
+        };
+        replace().map_err(|source| StateError::Write { path, source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn fresh() -> (tempfile::TempDir, StateDir) {
+        let parent = tempfile::tempdir().unwrap();
+        let state = StateDir::open(&parent.path().join("a/state")).unwrap();
+        (parent, state)
+    }
+
+    #[test]
+    fn files_are_private_and_replaced_whole() {
+        let (_parent, state) = fresh();
+
+        state.write("file", b"a longer first content").unwrap();
+        state.write("file", b"second").unwrap();
+
+        assert_eq!(state.read("file").unwrap().unwrap(), b"second");
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        assert_eq!(mode(&state.path().join("file")), 0o600);
+        assert_eq!(mode(state.path()), 0o700);
+        assert_eq!(fs::read_dir(state.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_absent_file_is_not_a_failed_read() {
+        let (_parent, state) = fresh();
+        fs::create_dir(state.path().join("directory")).unwrap();
+
+        assert!(state.read("absent").unwrap().is_none());
+        assert!(state.read("directory").is_err());
+    }
+
+    #[test]
+    fn a_directory_open_to_others_is_refused_with_its_cure() {
+        let (_parent, state) = fresh();
+        fs::set_permissions(state.path(), fs::Permissions::from_mode(0o755)).unwrap();
+
+        let error = StateDir::open(state.path()).unwrap_err().to_string();
+
+        assert!(
+            error.contains("mode 755") && error.contains("chmod 700"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn two_agents_never_share_a_directory() {
+        let (_parent, state) = fresh();
+        let lock = state.lock().unwrap();
+
+        assert!(matches!(state.lock(), Err(StateError::InUse { .. })));
+        drop(lock);
+        state.lock().unwrap();
+    }
+}

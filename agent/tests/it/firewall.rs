@@ -1,0 +1,253 @@
+//! The firewall of a real host: a namespace of its own, with an outsider that tries to get in.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::time::Duration;
+
+use hidps_lab::command::{find_program, run, wait_for};
+use hidps_lab::netns::{self, Link, Namespace};
+use hidps_lab::say_skipped;
+use hidps_wire::{Answer, ConditionStatus, FacetCondition, Question};
+
+use crate::harness::{AgentHome, document};
+use crate::scripted_daemon::{DEADLINE, ScriptedDaemon, condition};
+
+/// A port nobody keeps open.
+const PORT: u16 = 7_777;
+
+/// Long enough for two cores that are busy, as long as a dropped packet makes a test wait.
+const KNOCK: Duration = Duration::from_millis(1_500);
+
+/// A host with an agent's place, an outsider, and the daemon on the machine.
+struct World {
+    host: Namespace,
+    outsider: Namespace,
+    /// Between host (near) and outsider (far).
+    inside: Link,
+    daemon: ScriptedDaemon,
+}
+
+impl World {
+    /// None, and a visible line, where the machine cannot do this.
+    fn make(test: &str) -> Option<Self> {
+        if let Err(missing) = netns::check() {
+            say_skipped(test, &missing);
+            return None;
+        }
+        if find_program("nft").is_none() {
+            say_skipped(test, &"nft is missing: apt-get install nftables");
+            return None;
+        }
+        let host = Namespace::new("host").unwrap();
+        let outsider = Namespace::new("outsider").unwrap();
+        let inside = host.link_to(&outsider).unwrap();
+        let outside = host.link_to_machine().unwrap();
+        Some(Self {
+            host,
+            outsider,
+            inside,
+            daemon: ScriptedDaemon::start(outside.far_ip()),
+        })
+    }
+
+    fn home(&self) -> AgentHome {
+        AgentHome::new(self.daemon.address(), "")
+    }
+
+    fn listen(&self, port: u16) -> TcpListener {
+        let address = SocketAddr::from((self.inside.near, port));
+        self.host
+            .run_inside(|| TcpListener::bind(address).unwrap())
+            .unwrap()
+    }
+
+    fn knock(&self, port: u16) -> std::io::Result<TcpStream> {
+        let address = SocketAddr::from((self.inside.near, port));
+        self.outsider
+            .run_inside(|| TcpStream::connect_timeout(&address, KNOCK))
+            .unwrap()
+    }
+
+    fn nft(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new("nft");
+        command.args(arguments);
+        let output = run(self.host.exec(&command), DEADLINE).unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+/// The other end reads what was written.
+fn carries(from: &mut TcpStream, to: &mut TcpStream) -> bool {
+    to.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut byte = [0];
+    from.write_all(b"x").is_ok() && to.read_exact(&mut byte).is_ok()
+}
+
+#[test]
+fn the_firewall_blocks_what_is_new_and_keeps_what_is_old() {
+    let test = "the_firewall_blocks_what_is_new_and_keeps_what_is_old";
+    let Some(world) = World::make(test) else {
+        return;
+    };
+    world.nft(&["add", "table", "inet", "foreign"]);
+    let foreign = world.nft(&["list", "table", "inet", "foreign"]);
+    let (closed, kept) = (world.listen(PORT), world.listen(22));
+    let home = world.home();
+    let _agent = home.start(Some(&world.host));
+    let (mut daemon, _) = world.daemon.admit();
+    daemon.greet(8, 15);
+    daemon.next_status(|status| status.applied.is_none());
+    let mut outer = world.knock(PORT).expect("the host is open before");
+    let (mut inner, _) = closed.accept().unwrap();
+
+    daemon.apply(1, "on", document(Some(true), &[]));
+    let status = daemon.status_of(1);
+
+    let synced = condition(&status, FacetCondition::FirewallSynced);
+    assert_eq!(synced, (ConditionStatus::True, "Enabled"));
+    assert_eq!(status.firewall_active, Some(true));
+    assert!(world.knock(PORT).is_err(), "a new connection is blocked");
+    assert!(
+        carries(&mut outer, &mut inner),
+        "the old connection lives inwards"
+    );
+    assert!(
+        carries(&mut inner, &mut outer),
+        "the old connection lives outwards"
+    );
+    world.knock(22).expect("the kept port stays reachable");
+    drop(kept);
+    let answer = daemon.ask(Question::FirewallStatus);
+    assert_eq!(
+        answer,
+        Answer::FirewallStatus { active: true },
+        "the own link lives"
+    );
+
+    daemon.apply(2, "off", document(Some(false), &[]));
+    let status = daemon.status_of(2);
+
+    let synced = condition(&status, FacetCondition::FirewallSynced);
+    assert_eq!(synced, (ConditionStatus::True, "Disabled"));
+    assert_eq!(status.firewall_active, Some(false));
+    world.knock(PORT).expect("the host is open again");
+    assert_eq!(
+        world.nft(&["list", "ruleset"]),
+        foreign,
+        "other tables are untouched"
+    );
+}
+
+#[test]
+fn the_same_document_again_changes_nothing() {
+    let Some(world) = World::make("the_same_document_again_changes_nothing") else {
+        return;
+    };
+    let home = world.home();
+    let _agent = home.start(Some(&world.host));
+    let (mut daemon, _) = world.daemon.admit();
+    daemon.greet(8, 15);
+    daemon.apply(1, "on", document(Some(true), &[]));
+    daemon.status_of(1);
+    let before = world.nft(&["-a", "list", "ruleset"]);
+
+    daemon.apply(1, "on", document(Some(true), &[]));
+    daemon.status_of(1);
+    daemon.apply(2, "on-as-well", document(Some(true), &[]));
+    daemon.status_of(2);
+
+    // Handles grow with every table that is made.
+    assert_eq!(world.nft(&["-a", "list", "ruleset"]), before);
+    assert!(before.contains("table inet hidps { # handle"), "{before}");
+}
+
+#[test]
+fn a_restarted_agent_enforces_without_its_daemon() {
+    let Some(world) = World::make("a_restarted_agent_enforces_without_its_daemon") else {
+        return;
+    };
+    let home = world.home();
+    let mut agent = home.start(Some(&world.host));
+    let (mut daemon, _) = world.daemon.admit();
+    daemon.greet(8, 15);
+    daemon.apply(1, "on", document(Some(true), &[]));
+    daemon.status_of(1);
+    let _listener = world.listen(PORT);
+
+    agent.kill().unwrap();
+    daemon.cut();
+    assert!(world.knock(PORT).is_err(), "the state outlives the process");
+    world.nft(&["delete", "table", "inet", "hidps"]);
+    world.knock(PORT).expect("somebody opened the host");
+    // Nobody answers the daemon's port from here on: visits are not taken.
+    let _agent = home.start(Some(&world.host));
+
+    let blocked = || world.knock(PORT).is_err().then_some(());
+    wait_for("the firewall is back", DEADLINE, blocked).unwrap();
+}
+
+#[test]
+fn the_rules_of_the_host_come_back_as_data() {
+    let Some(world) = World::make("the_rules_of_the_host_come_back_as_data") else {
+        return;
+    };
+    world.nft(&["add", "table", "ip", "foreign"]);
+    world.nft(&[
+        "add",
+        "chain",
+        "ip",
+        "foreign",
+        "c",
+        "{ type filter hook input priority 5; }",
+    ]);
+    world.nft(&[
+        "add", "rule", "ip", "foreign", "c", "tcp", "dport", "9", "counter", "drop",
+    ]);
+    let home = world.home();
+    let _agent = home.start(Some(&world.host));
+    let (mut daemon, _) = world.daemon.admit();
+    daemon.greet(8, 15);
+    daemon.apply(1, "on", document(Some(true), &[]));
+    daemon.status_of(1);
+
+    let answer = daemon.ask(Question::FirewallRules);
+
+    let Answer::FirewallRules { rules, truncated } = answer else {
+        panic!("{answer:?}");
+    };
+    assert!(!truncated);
+    let ours: Vec<_> = rules.iter().filter(|rule| rule.managed).collect();
+    let kept = ours
+        .iter()
+        .find(|r| r.comment.as_deref() == Some("kept open: 22/tcp"));
+    assert!(kept.is_some(), "{ours:#?}");
+    let foreign = rules.iter().find(|rule| rule.table == "foreign").unwrap();
+    assert_eq!(
+        (foreign.family.as_str(), foreign.chain.as_str()),
+        ("ip", "c")
+    );
+    assert!(
+        foreign.expression.to_string().contains("\"drop\""),
+        "{foreign:?}"
+    );
+}
+
+#[test]
+fn an_observing_agent_never_touches_the_firewall() {
+    let Some(world) = World::make("an_observing_agent_never_touches_the_firewall") else {
+        return;
+    };
+    let home = AgentHome::observing(world.daemon.address());
+    let _agent = home.start(Some(&world.host));
+    let (mut daemon, _) = world.daemon.admit();
+    daemon.greet(8, 15);
+
+    daemon.apply(1, "on", document(Some(true), &[]));
+    let status = daemon.status_of(1);
+
+    let synced = condition(&status, FacetCondition::FirewallSynced);
+    assert_eq!(synced, (ConditionStatus::False, "ObserveOnly"));
+    assert_eq!(status.firewall_active, Some(false));
+    assert_eq!(world.nft(&["list", "ruleset"]), "");
+}
