@@ -199,7 +199,7 @@ pub trait BatchProgress: Send + Sync + std::fmt::Debug {
 
 /// Takes batches of events for detection; never blocks the caller.
 pub trait EventIntake: Send + Sync + 'static {
-    /// Takes the batch, or counts it as lost when detection is too far behind.
+    /// Takes the batch, or refuses it through its progress when detection is too far behind.
     fn submit(&self, batch: RawBatch);
 }
 

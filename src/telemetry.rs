@@ -17,16 +17,14 @@ pub const AGENTS_CONNECTED: &str = "hidps_agents_connected";
 pub const VIEWERS_CONNECTED: &str = "hidps_viewers_connected";
 /// Events taken in.
 pub const EVENTS_RECEIVED: &str = "hidps_events_received_total";
-/// Events lost, by reason.
-pub const EVENTS_DROPPED: &str = "hidps_events_dropped_total";
+/// Batches sent back because detection was behind; the agents keep and resend them.
+pub const BATCHES_DEFERRED: &str = "hidps_batches_deferred_total";
 /// Frames refused, by peer.
 pub const FRAMES_REFUSED: &str = "hidps_frames_refused_total";
 /// Matches, by rule.
 pub const DETECTIONS: &str = "hidps_detections_total";
 /// Writes to Supabase, by kind and result.
 pub const WRITES: &str = "hidps_writes_total";
-/// Seconds from a desired change in the database to the agent's confirmation.
-pub const APPLY_SECONDS: &str = "hidps_desired_apply_seconds";
 /// Whether the feed is joined, 0 or 1.
 pub const FEED_CONNECTED: &str = "hidps_realtime_connected";
 /// Full comparisons with the database, by cause.

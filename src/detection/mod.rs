@@ -15,6 +15,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -86,10 +87,15 @@ impl EventIntake for DetectionHandle {
         let worker = usize::try_from(shard)
             .ok()
             .and_then(|shard| self.workers.get(shard));
-        if worker.is_none_or(|worker| worker.try_send(batch).is_err()) {
-            metrics::counter!(telemetry::EVENTS_DROPPED, "reason" => "detection_behind")
-                .increment(1);
-        }
+        let refused = match worker.map(|worker| worker.try_send(batch)) {
+            Some(Err(TrySendError::Full(batch) | TrySendError::Closed(batch))) => batch,
+            Some(Ok(())) | None => return,
+        };
+        metrics::counter!(telemetry::BATCHES_DEFERRED).increment(1);
+        // Not acknowledged, so the agent keeps it and sends it again.
+        refused
+            .progress
+            .refused("detection is behind; send these events again later".into());
     }
 }
 

@@ -179,7 +179,9 @@ impl Link {
         let Some(person) = self.person.clone() else {
             return Flow::Continue(vec![explain(Refusal::Unauthenticated, id, agent)]);
         };
-        if self.requests.len() >= MAX_REQUESTS || self.subscribed.len() >= MAX_SUBSCRIPTIONS {
+        let adds = matches!(frame, ViewerFrame::Subscribe { .. });
+        let is_full = adds && self.subscribed.len() >= MAX_SUBSCRIPTIONS;
+        if is_full || self.requests.len() >= MAX_REQUESTS {
             return Flow::Continue(vec![explain(Refusal::TooMany, id, agent)]);
         }
         match frame {
@@ -242,6 +244,8 @@ impl Link {
                     expires_in: person.expires_in(),
                 };
                 self.person = Some(person);
+                // Whoever it was before may have seen other agents.
+                self.recheck_at = Instant::now();
                 frame
             }
             Outcome::Authenticated(Err(reason)) => explain(reason, None, None),
