@@ -15,7 +15,9 @@ use crate::detection::{Detection, LoadedRules, RuleFilesError, load_rules};
 use crate::health::Health;
 use crate::model::Alert;
 use crate::notify::{MailerError, Notifier, SmtpMailer};
-use crate::persistence::{Feed, FeedSettings, HINTS, Mirror, Outbox, Rest, Spool, SpoolError};
+use crate::persistence::{
+    Feed, FeedSettings, HINTS, Mirror, Outbox, Rest, Spool, SpoolError, run_retention,
+};
 use crate::ports::{AlertQueue, LiveLog};
 use crate::reconcile::Sessions;
 use crate::streams::{
@@ -190,6 +192,7 @@ impl Daemon {
         );
         tasks.spawn("feed", self.feed.run(working.clone()));
         tasks.spawn("mirror", self.mirror.run(self.hints, working.clone()));
+        tasks.spawn("retention", run_retention(self.rest, working.clone()));
         tasks.spawn("outbox", self.outbox.run(working.clone()));
         tasks.spawn("detection", self.detection.run(working.clone()));
         if let Some(notifier) = self.notifier {

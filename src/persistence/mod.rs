@@ -9,6 +9,7 @@ mod feed;
 mod mirror;
 mod outbox;
 mod rest;
+mod retention;
 mod rows;
 mod spool;
 
@@ -17,4 +18,5 @@ pub use feed::{Feed, FeedEvent, FeedSettings};
 pub use mirror::{Mirror, MirrorHandle};
 pub use outbox::{Outbox, OutboxHandle};
 pub use rest::Rest;
+pub use retention::run_retention;
 pub use spool::{Spool, SpoolError};

@@ -83,6 +83,14 @@ impl Rest {
             .await?;
         Ok(())
     }
+
+    /// Removes one bounded portion of what is past its retention; gives the rows removed.
+    ///
+    /// # Errors
+    /// When Supabase did not do it.
+    pub async fn purge(&self) -> Result<i64, StoreError> {
+        self.call("purge old rows", "purge", &json!({})).await
+    }
 }
 
 async fn fetch<T: DeserializeOwned>(
