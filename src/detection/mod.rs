@@ -87,9 +87,9 @@ impl EventIntake for DetectionHandle {
         let worker = usize::try_from(shard)
             .ok()
             .and_then(|shard| self.workers.get(shard));
-        let refused = match worker.map(|worker| worker.try_send(batch)) {
-            Some(Err(TrySendError::Full(batch) | TrySendError::Closed(batch))) => batch,
-            Some(Ok(())) | None => return,
+        let taken = worker.map(|worker| worker.try_send(batch));
+        let Some(Err(TrySendError::Full(refused) | TrySendError::Closed(refused))) = taken else {
+            return;
         };
         metrics::counter!(telemetry::BATCHES_DEFERRED).increment(1);
         // Not acknowledged, so the agent keeps it and sends it again.
