@@ -72,13 +72,12 @@ pub enum StackError {
         reason: String,
     },
     /// A request to one of the parts failed.
-    #[error("{operation}")]
+    #[error("{operation}: {reason}")]
     Http {
         /// What was asked.
         operation: String,
         /// Why not.
-        #[source]
-        source: reqwest::Error,
+        reason: String,
     },
     /// The Auth server refused a person.
     #[error("{operation} {email}: status {status}: {message}")]
@@ -106,12 +105,4 @@ pub(crate) fn database_failed(
 ) -> impl FnOnce(tokio_postgres::Error) -> StackError {
     let operation = operation.into();
     move |source| StackError::Database { operation, source }
-}
-
-/// Names the operation that an HTTP error interrupted.
-pub(crate) fn http_failed(
-    operation: impl Into<String>,
-) -> impl FnOnce(reqwest::Error) -> StackError {
-    let operation = operation.into();
-    move |source| StackError::Http { operation, source }
 }

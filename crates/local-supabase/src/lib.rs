@@ -8,6 +8,7 @@ mod database;
 mod error;
 mod faults;
 mod gateway;
+mod http;
 mod keys;
 mod lite;
 mod mail;

@@ -3,11 +3,12 @@
 
 use std::path::Path;
 
-use reqwest::Client;
+use axum::http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::error::{StackError, http_failed};
+use crate::error::StackError;
+use crate::http;
 use crate::keys::Keys;
 use crate::npm;
 use crate::options::Person;
@@ -93,23 +94,17 @@ impl Lite {
         key: &str,
         person: &Person,
     ) -> Result<Value, StackError> {
-        let failed = || http_failed(format!("{operation} {}", person.email));
-        let response = Client::new()
-            .post(format!("http://{}{path}", self.authority()))
-            .header("apikey", key)
-            .json(&json!({ "email": person.email, "password": person.password }))
-            .send()
-            .await
-            .map_err(failed())?;
-        let status = response.status();
-        let answer: Value = response.json().await.map_err(failed())?;
-        if status.is_success() {
+        let address = format!("http://{}{path}", self.authority());
+        let body = json!({ "email": person.email, "password": person.password });
+        let (status, answer) =
+            http::ask(operation, Method::POST, &address, Some(key), Some(&body)).await?;
+        if (200..300).contains(&status) {
             return Ok(answer);
         }
         let message = answer["msg"]
             .as_str()
             .map_or_else(|| answer.to_string(), str::to_owned);
-        Err(refused(operation, person, status.as_u16(), message))
+        Err(refused(operation, person, status, message))
     }
 }
 

@@ -3,9 +3,11 @@
 
 use std::path::Path;
 
+use axum::http::Method;
 use serde::Deserialize;
 
-use crate::error::{StackError, http_failed};
+use crate::error::StackError;
+use crate::http;
 use crate::npm;
 use crate::owned_process::OwnedProcess;
 
@@ -70,13 +72,11 @@ impl MailCatcher {
     /// Gives the mails caught so far, oldest first.
     pub(crate) async fn list_mails(&self) -> Result<Vec<Mail>, StackError> {
         let address = format!("http://127.0.0.1:{}/mails", self.ports.http);
-        let failed = || http_failed("list mails");
-        reqwest::get(address)
-            .await
-            .map_err(failed())?
-            .json()
-            .await
-            .map_err(failed())
+        let (_, mails) = http::ask("list mails", Method::GET, &address, None, None).await?;
+        serde_json::from_value(mails).map_err(|error| StackError::Http {
+            operation: "list mails".to_owned(),
+            reason: error.to_string(),
+        })
     }
 
     /// Ends the catcher.

@@ -2,7 +2,7 @@
 //! Never shares anything with another stack on the same machine.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -29,6 +29,7 @@ pub struct Stack {
     faults: Faults,
     address: SocketAddr,
     sql: Client,
+    packages: PathBuf,
     stopping: watch::Sender<bool>,
     tasks: JoinSet<()>,
     lite: Lite,
@@ -79,6 +80,7 @@ impl Stack {
             faults,
             address,
             sql,
+            packages,
             stopping,
             tasks,
             lite,
@@ -127,6 +129,12 @@ impl Stack {
     #[must_use]
     pub fn data_dir(&self) -> &Path {
         self.postgres.home()
+    }
+
+    /// Gives the directory from which a Node script finds the official client and `ws`.
+    #[must_use]
+    pub fn node_packages(&self) -> &Path {
+        &self.packages
     }
 
     /// Gives the switches for faults.
