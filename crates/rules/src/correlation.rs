@@ -1,11 +1,12 @@
 //! Correlation rules: what they count, over which field values, in which time.
 //! It never holds state; windows do.
 
+use crate::compilation::Compilation;
 use crate::fault::{Fault, Location};
 use crate::metadata::{read_text, read_texts};
 use crate::number::{Comparison, Number};
 use crate::value::{Scalar, read_flag, read_scalar};
-use crate::view::{FieldTable, Slot};
+use crate::view::Slot;
 use crate::yaml::{Entry, Kind, Node};
 
 /// Longest window: memory holds at most this much of an agent's past.
@@ -28,10 +29,10 @@ pub(crate) struct FieldName {
 
 impl FieldName {
     /// Gives a name its number.
-    fn new(name: &str, fields: &mut FieldTable) -> Self {
+    fn new(name: &str, compilation: &mut Compilation) -> Self {
         Self {
             name: name.to_owned(),
-            slot: fields.slot(name),
+            slot: compilation.slot(name),
         }
     }
 }
@@ -104,10 +105,10 @@ pub(crate) struct Alias {
 
 impl CorrelationDraft {
     /// Reads the `correlation` of a document.
-    pub(crate) fn read(node: &Node, fields: &mut FieldTable) -> Result<Self, Fault> {
+    pub(crate) fn read(node: &Node, compilation: &mut Compilation) -> Result<Self, Fault> {
         refuse_unknown_keys(node)?;
         let members = read_members(node)?;
-        let condition = Condition::read(node, members.len(), fields)?;
+        let condition = Condition::read(node, members.len(), compilation)?;
         let measure = read_measure(node, &condition)?;
         let group_by = read_texts(node, "group-by")?;
         let plan = Plan {
@@ -115,14 +116,14 @@ impl CorrelationDraft {
             bounds: condition.bounds,
             group_by: group_by
                 .iter()
-                .map(|name| FieldName::new(name, fields))
+                .map(|name| FieldName::new(name, compilation))
                 .collect(),
             timespan_ms: read_timespan(node)?,
             generate: node.get("generate").map_or(Ok(false), read_flag)?,
         };
         Ok(Self {
             members,
-            aliases: read_aliases(node, fields)?,
+            aliases: read_aliases(node, compilation)?,
             plan,
         })
     }
@@ -183,7 +184,7 @@ struct Condition {
 
 impl Condition {
     /// Reads it; temporal types may leave it out and then ask for every rule.
-    fn read(node: &Node, n_members: usize, fields: &mut FieldTable) -> Result<Self, Fault> {
+    fn read(node: &Node, n_members: usize, compilation: &mut Compilation) -> Result<Self, Fault> {
         let Some(condition) = node.get("condition") else {
             let all = i64::try_from(n_members).unwrap_or(i64::MAX);
             let bounds = vec![(Comparison::Gte, Number::Int(all))];
@@ -210,7 +211,7 @@ impl Condition {
                 let names = read_texts(condition, "field")?;
                 read.fields = names
                     .iter()
-                    .map(|name| FieldName::new(name, fields))
+                    .map(|name| FieldName::new(name, compilation))
                     .collect();
             } else {
                 read.bounds.push(read_bound(entry)?);
@@ -335,7 +336,7 @@ pub(crate) fn parse_timespan(text: &str) -> Option<i64> {
 }
 
 /// Reads the fields that have different names in different rules.
-fn read_aliases(node: &Node, fields: &mut FieldTable) -> Result<Vec<Alias>, Fault> {
+fn read_aliases(node: &Node, compilation: &mut Compilation) -> Result<Vec<Alias>, Fault> {
     let Some(aliases) = node.get("aliases") else {
         return Ok(Vec::new());
     };
@@ -354,7 +355,7 @@ fn read_aliases(node: &Node, fields: &mut FieldTable) -> Result<Vec<Alias>, Faul
                 at: rule.at,
                 name: alias.key.clone(),
                 rule: rule.key.clone(),
-                field: FieldName::new(field, fields),
+                field: FieldName::new(field, compilation),
             });
         }
     }

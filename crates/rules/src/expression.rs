@@ -55,6 +55,18 @@ impl Expression {
         }
     }
 
+    /// The same expression over selections whose numbers begin at `offset`.
+    pub(crate) fn renumbered(&self, offset: usize) -> Self {
+        let all = |parts: &[Self]| parts.iter().map(|part| part.renumbered(offset)).collect();
+        match self {
+            Self::All(parts) => Self::All(all(parts)),
+            Self::Any(parts) => Self::Any(all(parts)),
+            Self::Not(part) => Self::Not(Box::new(part.renumbered(offset))),
+            Self::Selection(index) => Self::Selection(index + offset),
+            Self::Item(item) => Self::Item(item.clone()),
+        }
+    }
+
     /// Whether some part searches the whole event.
     pub(crate) fn has_keywords(&self) -> bool {
         match self {

@@ -6,15 +6,19 @@
 //! Correlation windows are kept apart by [`Scope`] and bounded by [`Limits`]; [`Engine::replace`]
 //! changes the rules under running windows. [`tests::run_tests`] runs the tests that stand beside rules.
 
+mod compilation;
 mod condition;
 mod correlate;
 mod correlation;
 mod counters;
+mod detection;
 mod document;
+mod encoding;
 mod engine;
 mod event;
 mod expression;
 mod fault;
+mod filter;
 mod fold;
 mod found;
 mod glob;

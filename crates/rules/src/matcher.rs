@@ -33,6 +33,8 @@ pub(crate) enum Matcher {
     FieldRef(Slot, Place),
     /// Whether the field is there at all.
     Exists(bool),
+    /// One of several spellings of one value.
+    AnyOf(Vec<Self>),
 }
 
 /// Which part of the text a value must match.
@@ -76,6 +78,7 @@ impl Matcher {
                 .values(*other)
                 .any(|other| place.holds(seen.folded, other.folded)),
             Self::Exists(wanted) => *wanted,
+            Self::AnyOf(spellings) => spellings.iter().any(|one| one.matches(seen, view)),
         }
     }
 }

@@ -41,6 +41,13 @@ pub struct RuleInfo {
     pub file: String,
 }
 
+impl RuleInfo {
+    /// Whether this is its id or its name.
+    pub(crate) fn is_called(&self, name: &str) -> bool {
+        self.id == name || self.name.as_deref() == Some(name)
+    }
+}
+
 /// How bad a match is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Level {

@@ -1,6 +1,7 @@
 //! The chain behind a field name: `Field|contains|all` and its kin.
 //! It never guesses: a modifier that is unknown, misplaced or meaningless is refused.
 
+use crate::encoding::Encoding;
 use crate::fault::{Fault, Location};
 use crate::matcher::Place;
 use crate::number::Comparison;
@@ -12,6 +13,8 @@ pub(crate) struct Modifiers {
     pub(crate) test: Test,
     /// Which part of the text must match.
     pub(crate) place: Place,
+    /// How values are rewritten before they are compared, in this order.
+    pub(crate) encodings: Vec<Encoding>,
     /// Whether all values must match.
     pub(crate) all: bool,
     /// Whether upper and lower case are distinct.
@@ -48,24 +51,12 @@ pub(crate) struct RegexFlags {
     pub(crate) dot_all: bool,
 }
 
-/// Modifiers of the language that this engine does not have yet.
-const UNSUPPORTED: [&str; 15] = [
-    "base64",
-    "base64offset",
-    "wide",
-    "utf16le",
-    "utf16be",
-    "utf16",
-    "windash",
-    "expand",
-    "minute",
-    "hour",
-    "day",
-    "week",
-    "month",
-    "year",
-    "timestamp",
-];
+/// Modifiers of the language that this engine does not have: what placeholders stand for is
+/// known to nobody here, and the parts of a time need a field that is one.
+const UNSUPPORTED: [&str; 7] = ["expand", "minute", "hour", "day", "week", "month", "year"];
+
+/// Longest chain of encodings; `utf16le|base64offset` is the longest that means anything.
+const MAX_ENCODINGS: usize = 3;
 
 impl Modifiers {
     /// Splits a key into its field name and what its modifiers ask for; no name means keywords.
@@ -75,6 +66,7 @@ impl Modifiers {
         let mut modifiers = Self {
             test: Test::Value,
             place: Place::Whole,
+            encodings: Vec::new(),
             all: false,
             cased: false,
             negated: false,
@@ -108,8 +100,31 @@ impl Modifiers {
                 Some(relation) => self.set_test(Test::Compare(relation), at),
                 None => Ok(()),
             },
-            _ => Err(unknown(word, at)),
+            _ => self.add_encoding(word, at),
         }
+    }
+
+    /// Takes a rewriting of values, which must come before what is done with them.
+    fn add_encoding(&mut self, word: &str, at: Location) -> Result<(), Fault> {
+        let Some(encoding) = Encoding::parse(word) else {
+            return Err(unknown(word, at));
+        };
+        if self.place != Place::Whole || self.test != Test::Value {
+            return Err(Fault::new(
+                at,
+                format!("'{word}' comes too late to rewrite the value"),
+                format!("write '{word}' first, as in '{word}|contains'"),
+            ));
+        }
+        if self.encodings.len() >= MAX_ENCODINGS {
+            return Err(Fault::new(
+                at,
+                format!("a value is rewritten more than {MAX_ENCODINGS} times"),
+                "keep the encodings that the searched text has",
+            ));
+        }
+        self.encodings.push(encoding);
+        Ok(())
     }
 
     /// Sets which part of the text must match.
@@ -158,6 +173,12 @@ impl Modifiers {
     /// Refuses chains whose parts contradict each other.
     fn check(&self, field: &str, at: Location) -> Result<(), Fault> {
         let refuse = |problem: &str, instead: &str| Err(Fault::new(at, problem, instead));
+        if !self.encodings.is_empty() && self.test != Test::Value {
+            return refuse(
+                "an encoding does not go with this kind of value",
+                "encode plain text, perhaps with 'contains'",
+            );
+        }
         let placeable = matches!(self.test, Test::Value | Test::FieldRef);
         if self.place != Place::Whole && !placeable {
             return refuse(
@@ -205,13 +226,13 @@ fn unknown(word: &str, at: Location) -> Fault {
         return Fault::new(
             at,
             format!("the modifier '{word}' is not supported by this engine yet"),
-            "write the encoded or expanded values out",
+            "write the values out",
         );
     }
     Fault::new(
         at,
         format!("there is no modifier '{word}'"),
         "use contains, startswith, endswith, all, cased, neq, re, cidr, exists, fieldref, lt, \
-         lte, gt or gte",
+         lte, gt, gte, base64, base64offset, wide, utf16le, utf16be, utf16 or windash",
     )
 }

@@ -77,11 +77,38 @@ impl SigmaString {
 
     /// The same string in caseless form.
     pub(crate) fn folded(self) -> Self {
-        let fold_part = |part| match part {
-            Part::Text(text) => Part::Text(fold(&text)),
+        self.map_texts(fold)
+    }
+
+    /// Its pieces.
+    pub(crate) fn parts(&self) -> &[Part] {
+        &self.0
+    }
+
+    /// The same string with its literal texts rewritten.
+    pub(crate) fn map_texts(self, rewrite: impl Fn(&str) -> String) -> Self {
+        let map = |part| match part {
+            Part::Text(text) => Part::Text(rewrite(&text)),
             Part::AnyRun | Part::AnyChar => part,
         };
-        Self(self.0.into_iter().map(fold_part).collect())
+        Self(self.0.into_iter().map(map).collect())
+    }
+
+    /// The same string with one literal character before it.
+    pub(crate) fn with_prefix(self, character: char) -> Self {
+        let mut prefixed = Self(Vec::new());
+        prefixed.push_char(character);
+        self.0.into_iter().for_each(|part| prefixed.push(part));
+        prefixed
+    }
+
+    /// Adds a piece.
+    pub(crate) fn push(&mut self, part: Part) {
+        match part {
+            Part::Text(text) => text.chars().for_each(|character| self.push_char(character)),
+            Part::AnyRun => self.push_run(),
+            Part::AnyChar => self.0.push(part),
+        }
     }
 
     /// Whether it holds no characters and no wildcards.
@@ -90,7 +117,7 @@ impl SigmaString {
     }
 
     /// Adds a literal character.
-    fn push_char(&mut self, character: char) {
+    pub(crate) fn push_char(&mut self, character: char) {
         match self.0.last_mut() {
             Some(Part::Text(text)) => text.push(character),
             _ => self.0.push(Part::Text(character.into())),

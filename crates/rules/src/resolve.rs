@@ -8,10 +8,16 @@ use sha2::{Digest, Sha256};
 use crate::correlation::{Alias, CorrelationDraft, FieldName, Measure};
 use crate::document::{Body, Document, hex};
 use crate::fault::{Fault, Location, RuleError};
+use crate::filter::{Filter, apply_filters};
 use crate::rule_set::{Correlation, Feed, Logic, Member, Rule};
 
 /// Links documents into rules, correlations behind the rules they join.
-pub(crate) fn resolve(documents: Vec<Document>, errors: &mut Vec<RuleError>) -> Vec<Rule> {
+pub(crate) fn resolve(
+    mut documents: Vec<Document>,
+    filters: &[Filter],
+    errors: &mut Vec<RuleError>,
+) -> Vec<Rule> {
+    apply_filters(filters, &mut documents, errors);
     let names = index_names(&documents, errors);
     let Some(order) = order_documents(&documents, &names, errors) else {
         return Vec::new();
@@ -64,7 +70,7 @@ fn index_names(documents: &[Document], errors: &mut Vec<RuleError>) -> HashMap<S
             let other = documents.get(first).filter(|_| first != index);
             if let Some(other) = other {
                 let fault = Fault::new(
-                    document.node.at,
+                    document.at,
                     format!(
                         "'{name}' is also the id or name of a rule in {}",
                         other.info.file
@@ -117,7 +123,7 @@ fn order_documents(
 /// The refusal of a correlation that waits for itself.
 fn refuse_cycle(document: &Document) -> RuleError {
     let fault = Fault::new(
-        document.node.at,
+        document.at,
         "this correlation joins itself, directly or through others",
         "break the circle",
     );

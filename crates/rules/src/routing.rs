@@ -40,6 +40,14 @@ impl WantedSource {
         }
         Ok(wanted)
     }
+
+    /// Whether every event this admits is also admitted by `wider`.
+    pub(crate) fn is_within(&self, wider: &Self) -> bool {
+        let covers = |wide: &Option<String>, own: &Option<String>| wide.is_none() || wide == own;
+        covers(&wider.category, &self.category)
+            && covers(&wider.product, &self.product)
+            && covers(&wider.service, &self.service)
+    }
 }
 
 /// The rules for one kind of event.

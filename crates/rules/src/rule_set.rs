@@ -3,8 +3,10 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::compilation::Compilation;
 use crate::correlation::{FieldName, Plan};
-use crate::document::{Detection, Document, hex};
+use crate::detection::Detection;
+use crate::document::{Compiled, hex};
 use crate::fault::{Fault, Location, RuleError};
 use crate::metadata::RuleInfo;
 use crate::resolve::resolve;
@@ -90,13 +92,19 @@ impl RuleSet {
     /// # Errors
     /// Every fault of every file, in the order of files and lines; nothing is loaded then.
     pub fn compile(files: &[RuleFile<'_>]) -> Result<Self, Vec<RuleError>> {
-        let mut fields = FieldTable::default();
+        let mut compilation = Compilation::default();
         let mut documents = Vec::new();
+        let mut filters = Vec::new();
         let mut errors = Vec::new();
         for file in files {
-            read_file(file, &mut fields, &mut documents, &mut errors);
+            for compiled in read_file(file, &mut compilation, &mut errors) {
+                match compiled {
+                    Compiled::Rule(document) => documents.push(document),
+                    Compiled::Filter(filter) => filters.push(filter),
+                }
+            }
         }
-        let rules = resolve(documents, &mut errors);
+        let rules = resolve(documents, &filters, &mut errors);
         if !errors.is_empty() {
             errors.sort();
             return Err(errors);
@@ -109,7 +117,7 @@ impl RuleSet {
         }
         Ok(Self {
             rules,
-            fields,
+            fields: compilation.fields,
             router,
             hash: hash_files(files),
         })
@@ -137,24 +145,29 @@ impl RuleSet {
 /// Compiles the documents of one file.
 fn read_file(
     file: &RuleFile<'_>,
-    fields: &mut FieldTable,
-    documents: &mut Vec<Document>,
+    compilation: &mut Compilation,
     errors: &mut Vec<RuleError>,
-) {
-    let nodes = match parse_documents(file.text) {
-        Ok(nodes) => nodes,
-        Err(fault) => return errors.push(fault.in_file(file.name)),
-    };
-    if nodes.is_empty() {
-        let fault = Fault::new(Location::START, "the file holds no rule", "remove it");
+) -> Vec<Compiled> {
+    let nodes = parse_documents(file.text).and_then(|nodes| match nodes.as_slice() {
+        [] => Err(Fault::new(
+            Location::START,
+            "the file holds no rule",
+            "remove it",
+        )),
+        _ => Ok(nodes),
+    });
+    let nodes = nodes.unwrap_or_else(|fault| {
         errors.push(fault.in_file(file.name));
-    }
+        Vec::new()
+    });
+    let mut compiled = Vec::new();
     for node in nodes {
-        match Document::compile(node, file.name, fields) {
-            Ok(document) => documents.push(document),
+        match Compiled::read(&node, file.name, compilation) {
+            Ok(document) => compiled.push(document),
             Err(fault) => errors.push(fault.in_file(file.name)),
         }
     }
+    compiled
 }
 
 /// Hash of all sources.

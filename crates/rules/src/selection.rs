@@ -1,19 +1,22 @@
 //! Selections of a rule: maps, lists of maps and keyword lists to expressions.
 //! It never looks at the condition that joins them.
 
+use crate::compilation::Compilation;
 use crate::expression::{Expression, Item, Target};
 use crate::fault::{Fault, Location};
 use crate::modifier::Modifiers;
 use crate::value::compile_value;
-use crate::view::FieldTable;
 use crate::yaml::{Entry, Kind, Node};
 
 /// Compiles one selection.
-pub(crate) fn compile_selection(node: &Node, fields: &mut FieldTable) -> Result<Expression, Fault> {
+pub(crate) fn compile_selection(
+    node: &Node,
+    compilation: &mut Compilation,
+) -> Result<Expression, Fault> {
     match &node.kind {
-        Kind::Map(entries) => compile_map(node.at, entries, fields),
-        Kind::List(items) => compile_list(node.at, items, fields),
-        Kind::Scalar { .. } => compile_keywords(node, &[node], "", fields),
+        Kind::Map(entries) => compile_map(node.at, entries, compilation),
+        Kind::List(items) => compile_list(node.at, items, compilation),
+        Kind::Scalar { .. } => compile_keywords(node, &[node], "", compilation),
     }
 }
 
@@ -21,14 +24,14 @@ pub(crate) fn compile_selection(node: &Node, fields: &mut FieldTable) -> Result<
 fn compile_map(
     at: Location,
     entries: &[Entry],
-    fields: &mut FieldTable,
+    compilation: &mut Compilation,
 ) -> Result<Expression, Fault> {
     if entries.is_empty() {
         return Err(empty(at));
     }
     let items: Result<Vec<_>, _> = entries
         .iter()
-        .map(|entry| compile_item(entry, fields))
+        .map(|entry| compile_item(entry, compilation))
         .collect();
     Ok(Expression::All(items?))
 }
@@ -37,7 +40,7 @@ fn compile_map(
 fn compile_list(
     at: Location,
     items: &[Node],
-    fields: &mut FieldTable,
+    compilation: &mut Compilation,
 ) -> Result<Expression, Fault> {
     if items.is_empty() {
         return Err(empty(at));
@@ -46,7 +49,7 @@ fn compile_list(
     let mut keywords = Vec::new();
     for item in items {
         match &item.kind {
-            Kind::Map(entries) => parts.push(compile_map(item.at, entries, fields)?),
+            Kind::Map(entries) => parts.push(compile_map(item.at, entries, compilation)?),
             Kind::Scalar { .. } => keywords.push(item),
             Kind::List(_) => {
                 return Err(Fault::new(
@@ -58,13 +61,13 @@ fn compile_list(
         }
     }
     if let Some(first) = keywords.first() {
-        parts.push(compile_keywords(first, &keywords, "", fields)?);
+        parts.push(compile_keywords(first, &keywords, "", compilation)?);
     }
     Ok(Expression::Any(parts))
 }
 
 /// Compiles one line of a map: field, modifiers, values.
-fn compile_item(entry: &Entry, fields: &mut FieldTable) -> Result<Expression, Fault> {
+fn compile_item(entry: &Entry, compilation: &mut Compilation) -> Result<Expression, Fault> {
     let values: Vec<&Node> = match &entry.value.kind {
         Kind::Scalar { .. } => vec![&entry.value],
         Kind::List(items) if items.is_empty() => return Err(empty(entry.value.at)),
@@ -82,15 +85,15 @@ fn compile_item(entry: &Entry, fields: &mut FieldTable) -> Result<Expression, Fa
             at: entry.at,
             kind: entry.value.kind.clone(),
         };
-        return compile_keywords(&at, &values, &entry.key, fields);
+        return compile_keywords(&at, &values, &entry.key, compilation);
     }
     let (field, modifiers) = Modifiers::parse(&entry.key, entry.at)?;
-    let slot = fields.slot(field);
+    let slot = compilation.slot(field);
     compile(
         &values,
         Target::Field(slot, field.to_owned()),
         &modifiers,
-        fields,
+        compilation,
     )
 }
 
@@ -99,10 +102,10 @@ fn compile_keywords(
     node: &Node,
     values: &[&Node],
     key: &str,
-    fields: &mut FieldTable,
+    compilation: &mut Compilation,
 ) -> Result<Expression, Fault> {
     let (_, modifiers) = Modifiers::parse(key, node.at)?;
-    compile(values, Target::Keywords, &modifiers, fields)
+    compile(values, Target::Keywords, &modifiers, compilation)
 }
 
 /// Compiles the values of one item.
@@ -110,12 +113,12 @@ fn compile(
     values: &[&Node],
     target: Target,
     modifiers: &Modifiers,
-    fields: &mut FieldTable,
+    compilation: &mut Compilation,
 ) -> Result<Expression, Fault> {
     let keyword = matches!(target, Target::Keywords);
     let matchers: Result<Vec<_>, _> = values
         .iter()
-        .map(|value| compile_value(value, modifiers, keyword, fields))
+        .map(|value| compile_value(value, modifiers, keyword, compilation))
         .collect();
     Ok(Expression::Item(Item {
         target,

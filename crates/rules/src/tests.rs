@@ -209,7 +209,7 @@ fn find_rule<'r>(rules: &'r RuleSet, file: &TestFile, case: &Case) -> Result<&'r
     let rule_file = file.rule_file();
     let mut own = rules.rules().filter(|info| info.file == rule_file);
     let found = match &case.rule {
-        Some(name) => own.find(|info| info.id == *name || info.name.as_ref() == Some(name)),
+        Some(name) => own.find(|info| info.is_called(name)),
         None => own.next().filter(|_| own.next().is_none()),
     };
     found

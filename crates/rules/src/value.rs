@@ -3,13 +3,14 @@
 
 use regex::RegexBuilder;
 
+use crate::compilation::Compilation;
+use crate::encoding::EncodingFault;
 use crate::fault::Fault;
 use crate::matcher::{Matcher, Place};
 use crate::modifier::{Modifiers, RegexFlags, Test};
 use crate::network::Network;
 use crate::number::Number;
 use crate::pattern::{Pattern, SigmaString};
-use crate::view::FieldTable;
 use crate::yaml::{Kind, Node};
 
 /// Largest compiled regular expression: ordinary ones need a few kilobytes, and this refuses
@@ -85,13 +86,16 @@ pub(crate) fn compile_value(
     node: &Node,
     modifiers: &Modifiers,
     keyword: bool,
-    fields: &mut FieldTable,
+    compilation: &mut Compilation,
 ) -> Result<Matcher, Fault> {
     let scalar = read_scalar(node)?;
     match modifiers.test {
         Test::Value if keyword => compile_keyword(node, &scalar, modifiers),
         Test::Value => compile_plain(node, &scalar, modifiers),
-        Test::Regex(flags) => compile_regex(node, &scalar, flags),
+        Test::Regex(flags) => {
+            compilation.count_regex(node.at)?;
+            compile_regex(node, &scalar, flags)
+        }
         Test::Network => compile_network(node, &scalar),
         Test::Exists => read_flag(node).map(Matcher::Exists),
         Test::Compare(relation) => match scalar {
@@ -103,7 +107,7 @@ pub(crate) fn compile_value(
             )),
         },
         Test::FieldRef => match node.text().filter(|name| !name.is_empty()) {
-            Some(name) => Ok(Matcher::FieldRef(fields.slot(name), modifiers.place)),
+            Some(name) => Ok(Matcher::FieldRef(compilation.slot(name), modifiers.place)),
             None => Err(Fault::new(
                 node.at,
                 "'fieldref' takes a field name",
@@ -134,7 +138,9 @@ fn compile_plain(
     let text = match scalar {
         Scalar::Text(text) => *text,
         Scalar::Null | Scalar::Flag(_) | Scalar::Number(..)
-            if modifiers.place != Place::Whole || modifiers.cased =>
+            if modifiers.place != Place::Whole
+                || modifiers.cased
+                || !modifiers.encodings.is_empty() =>
         {
             return Err(Fault::new(
                 node.at,
@@ -155,11 +161,7 @@ fn compile_plain(
             "write what to look for, or 'exists: true'",
         ));
     }
-    Ok(compile_text(
-        SigmaString::parse(text),
-        modifiers.place,
-        modifiers.cased,
-    ))
+    compile_spellings(node, SigmaString::parse(text), modifiers.place, modifiers)
 }
 
 /// Compiles a keyword, which may stand anywhere in a text.
@@ -186,7 +188,58 @@ fn compile_keyword(
             "write what to look for",
         ));
     }
-    Ok(compile_text(string, Place::Anywhere, modifiers.cased))
+    compile_spellings(node, string, Place::Anywhere, modifiers)
+}
+
+/// Compiles every spelling of a value.
+fn compile_spellings(
+    node: &Node,
+    string: SigmaString,
+    place: Place,
+    modifiers: &Modifiers,
+) -> Result<Matcher, Fault> {
+    let mut spellings = vec![string];
+    for encoding in &modifiers.encodings {
+        let mut encoded = Vec::new();
+        for spelling in spellings {
+            let more = encoding
+                .apply(spelling)
+                .map_err(|fault| refuse_encoding(node, fault))?;
+            encoded.extend(more);
+        }
+        spellings = encoded;
+    }
+    let mut matchers: Vec<Matcher> = spellings
+        .into_iter()
+        .map(|spelling| compile_text(spelling, place, modifiers.cased))
+        .collect();
+    match matchers.pop() {
+        Some(only) if matchers.is_empty() => Ok(only),
+        Some(last) => {
+            matchers.push(last);
+            Ok(Matcher::AnyOf(matchers))
+        }
+        None => Ok(Matcher::AnyOf(matchers)),
+    }
+}
+
+/// The refusal of a value that has no encoded form.
+fn refuse_encoding(node: &Node, fault: EncodingFault) -> Fault {
+    let (problem, instead) = match fault {
+        EncodingFault::Wildcards => (
+            "a value with wildcards has no encoded form",
+            "write '\\*' and '\\?' for the characters",
+        ),
+        EncodingFault::NotAscii => (
+            "only ASCII has a wide form that is text",
+            "write the value in ASCII",
+        ),
+        EncodingFault::Dashes => (
+            "'windash' spells out at most three dashes",
+            "split the value into several",
+        ),
+    };
+    Fault::new(node.at, problem, instead)
 }
 
 /// Puts a string at its place and folds it unless case matters.

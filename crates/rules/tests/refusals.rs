@@ -124,7 +124,6 @@ fn metadata_that_is_wrong_is_refused_at_its_place() {
         ("hidps: {evidence: 1}", 1, 19, "true or false is needed"),
         ("hidps: text", 1, 8, "'hidps' is not a map"),
         ("action: global", 1, 9, "old form of rule collections"),
-        ("filter: {rules: any}", 1, 9, "filters are not supported"),
     ];
 
     for (line, at_line, column, problem) in table {
@@ -152,15 +151,15 @@ fn parts_that_are_missing_are_named() {
         ),
         (
             "title: T\nlogsource: {product: x}\n",
-            "neither 'detection' nor 'correlation'",
+            "none of 'detection', 'correlation' and 'filter'",
         ),
         (
             "title: T\nlogsource: {product: x}\ndetection: {s: {a: b}}\n",
-            "has no condition",
+            "there is no condition",
         ),
         (
             "title: T\nlogsource: {product: x}\ndetection: [a]\n",
-            "'detection' is not a map",
+            "selections and a condition are needed here",
         ),
         (
             "title: T\nlogsource: {product: x}\ndetection: {s: {a: b}, timeframe: 5m, condition: s}\n",

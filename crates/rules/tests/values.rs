@@ -221,6 +221,43 @@ fn networks_hold_addresses_of_their_version() {
 }
 
 #[test]
+fn encoded_values_match_their_encoded_form() {
+    check(
+        "a|base64: foo",
+        &[&[("a", "Zm9v")]],
+        &[&[("a", "foo")], &[("a", "xZm9v")]],
+    );
+    check(
+        "a|base64offset|contains: /bin/bash",
+        &[
+            &[("a", "x L2Jpbi9iYXNo y")],
+            &[("a", "QvYmluL2Jhc2")],
+            &[("a", "vYmluL2Jhc2")],
+        ],
+        &[&[("a", "/bin/bash")]],
+    );
+    check(
+        "a|wide|base64offset|contains: ab",
+        &[&[("a", "xYQBiAx")]],
+        &[&[("a", "YWI=")]],
+    );
+    check(
+        "a|windash|contains: ' -f '",
+        &[
+            &[("a", "x -f y")],
+            &[("a", "x /f y")],
+            &[("a", "x \u{2014}f y")],
+        ],
+        &[&[("a", "x f y")]],
+    );
+    check(
+        "a|windash|contains|all: [' -f', ' -g']",
+        &[&[("a", "x /f -g")]],
+        &[&[("a", "x /f")]],
+    );
+}
+
+#[test]
 fn a_field_reference_compares_two_fields() {
     check(
         "a|fieldref: b",
@@ -294,7 +331,17 @@ fn what_cannot_be_honoured_is_refused_at_its_place() {
         ("a|i: x", 6, "no 're' is before it"),
         ("a|re|contains: x", 4, "do not go with this kind of value"),
         ("a|re|cased: x", 4, "'cased' is for plain text"),
-        ("a|base64: x", 6, "not supported by this engine yet"),
+        ("a|base64: 'x*'", 14, "wildcards has no encoded form"),
+        ("a|wide: ä", 12, "only ASCII has a wide form"),
+        ("a|windash: -a -b -c -d", 15, "at most three dashes"),
+        ("a|contains|wide: x", 15, "'wide' comes too late"),
+        ("a|base64: 5", 14, "a text modifier stands before"),
+        (
+            "a|wide|wide|wide|wide: x",
+            21,
+            "rewritten more than 3 times",
+        ),
+        ("a|wide|re: x", 4, "an encoding does not go with"),
         ("a|expand: '%x%'", 6, "not supported by this engine yet"),
         ("a|hour: 3", 6, "not supported by this engine yet"),
         ("'|endswith': x", 4, "a keyword takes no modifiers but"),

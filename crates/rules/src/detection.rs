@@ -1,0 +1,118 @@
+//! A rule over single events: its log source, its selections and what joins them.
+//! It never looks at what a rule says of itself.
+
+use crate::compilation::Compilation;
+use crate::condition::parse_condition;
+use crate::expression::Expression;
+use crate::fault::Fault;
+use crate::routing::WantedSource;
+use crate::selection::compile_selection;
+use crate::yaml::{Kind, Node};
+
+/// A rule over single events.
+#[derive(Clone, Debug)]
+pub(crate) struct Detection {
+    /// The events it applies to.
+    pub(crate) source: WantedSource,
+    /// Its selections, in the order written.
+    pub(crate) selections: Vec<Expression>,
+    /// What joins them.
+    pub(crate) condition: Expression,
+}
+
+impl Detection {
+    /// Compiles the `logsource` and `detection` of a document.
+    pub(crate) fn compile(document: &Node, compilation: &mut Compilation) -> Result<Self, Fault> {
+        let Some(detection) = document.get("detection") else {
+            return Err(Fault::new(
+                document.at,
+                "the rule has none of 'detection', 'correlation' and 'filter'",
+                "add 'detection:' with a selection and a condition",
+            ));
+        };
+        let source = WantedSource::read(document)?;
+        Self::read(source, detection, &["condition"], compilation)
+    }
+
+    /// Compiles selections and their condition; `others` are the keys that are no selections.
+    pub(crate) fn read(
+        source: WantedSource,
+        detection: &Node,
+        others: &[&str],
+        compilation: &mut Compilation,
+    ) -> Result<Self, Fault> {
+        let (names, selections) = compile_selections(detection, others, compilation)?;
+        let condition = compile_condition(detection, &names)?;
+        Ok(Self {
+            source,
+            selections,
+            condition,
+        })
+    }
+
+    /// Makes it hold only where another one holds too.
+    pub(crate) fn narrow(&mut self, other: &Self) {
+        let offset = self.selections.len();
+        let own = std::mem::replace(&mut self.condition, Expression::All(Vec::new()));
+        self.condition = Expression::All(vec![own, other.condition.renumbered(offset)]);
+        self.selections.extend(other.selections.iter().cloned());
+    }
+
+    /// Whether it searches the whole event.
+    pub(crate) fn has_keywords(&self) -> bool {
+        self.selections.iter().any(Expression::has_keywords)
+    }
+}
+
+/// Compiles everything under `detection` but the condition.
+fn compile_selections<'n>(
+    detection: &'n Node,
+    others: &[&str],
+    compilation: &mut Compilation,
+) -> Result<(Vec<&'n str>, Vec<Expression>), Fault> {
+    let Some(entries) = detection.entries() else {
+        return Err(Fault::new(
+            detection.at,
+            "selections and a condition are needed here, by name",
+            "write selections by name and a condition",
+        ));
+    };
+    let mut names = Vec::new();
+    let mut selections = Vec::new();
+    for entry in entries
+        .iter()
+        .filter(|entry| !others.contains(&entry.key.as_str()))
+    {
+        if entry.key == "timeframe" {
+            return Err(Fault::new(
+                entry.at,
+                "'timeframe' belongs to the old form of correlation",
+                "write a correlation rule with 'timespan'",
+            ));
+        }
+        names.push(entry.key.as_str());
+        selections.push(compile_selection(&entry.value, compilation)?);
+    }
+    Ok((names, selections))
+}
+
+/// Compiles the condition; a list of conditions holds when one of them does.
+fn compile_condition(detection: &Node, names: &[&str]) -> Result<Expression, Fault> {
+    let missing = |at| Fault::new(at, "there is no condition", "add 'condition: selection'");
+    let condition = detection
+        .get("condition")
+        .ok_or_else(|| missing(detection.at))?;
+    let parse = |node: &Node| match node.text() {
+        Some(text) => parse_condition(text, node.at, names),
+        None => Err(missing(node.at)),
+    };
+    match &condition.kind {
+        Kind::Scalar { .. } | Kind::Map(_) => parse(condition),
+        Kind::List(items) if items.is_empty() => Err(missing(condition.at)),
+        Kind::List(items) => items
+            .iter()
+            .map(parse)
+            .collect::<Result<_, _>>()
+            .map(Expression::Any),
+    }
+}
