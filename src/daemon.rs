@@ -172,15 +172,9 @@ impl Daemon {
     /// Runs until `shutdown` ends or a part does; gives whether it ended as asked.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> bool {
         let mut shutdown = std::pin::pin!(shutdown);
-        let reached = tokio::select! {
-            () = forget_presence(&self.rest) => true,
-            () = &mut shutdown => false,
-        };
-        if !reached {
-            return true;
-        }
         let (accepting, working) = (CancellationToken::new(), CancellationToken::new());
         let connections = self.gateway.connections.clone();
+        let health = Arc::clone(&self.gateway.health);
         let mut tasks = TaskSet::default();
         let mut listening = TaskSet::default();
         tracing::info!(addresses = ?self.listener.addresses(), "listening");
@@ -192,6 +186,10 @@ impl Daemon {
         );
         tasks.spawn("feed", self.feed.run(working.clone()));
         tasks.spawn("mirror", self.mirror.run(self.hints, working.clone()));
+        tasks.spawn(
+            "opening",
+            open_for_agents(self.rest.clone(), health, working.clone()),
+        );
         tasks.spawn("retention", run_retention(self.rest, working.clone()));
         tasks.spawn("outbox", self.outbox.run(working.clone()));
         tasks.spawn("detection", self.detection.run(working.clone()));
@@ -241,11 +239,16 @@ fn report_ended(name: &str, panicked: bool) -> bool {
     false
 }
 
-/// Marks every agent offline before any can connect, so that a daemon that died leaves none
-/// online; waits for Supabase as long as it takes.
-async fn forget_presence(rest: &Rest) {
+/// Marks every agent offline before any may connect, so that a daemon that died leaves none
+/// online; tries until Supabase answers, then lets agents in and waits for the end.
+async fn open_for_agents(rest: Rest, health: Arc<Health>, stop: CancellationToken) {
     while let Err(error) = rest.reset_presence().await {
-        tracing::error!(error = %Chain(&error), "Supabase cannot be used yet; check SUPABASE_URL, the key and the migrations");
-        sleep(START_PAUSE).await;
+        tracing::error!(
+            error = %Chain(&error),
+            "Supabase cannot be used yet; check SUPABASE_URL, the key and the migrations"
+        );
+        tokio::select! { () = sleep(START_PAUSE) => {} () = stop.cancelled() => return }
     }
+    health.set_open();
+    stop.cancelled().await;
 }

@@ -89,6 +89,12 @@ async fn connect_agent(
     headers: HeaderMap,
     upgrade: Upgrade,
 ) -> Response {
+    if !gateway.health.is_open() {
+        return refuse(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the daemon is starting; try again",
+        );
+    }
     let agent = match gateway.auth.verify(&headers, Timestamp::now()).await {
         Ok(agent) => agent,
         Err(error) => return refuse_connect(&error),

@@ -111,6 +111,14 @@ async fn strangers_are_refused_during_the_handshake() {
 }
 
 #[tokio::test]
+async fn agents_wait_outside_until_supabase_was_reached() {
+    let world = world_in(KeyStatus::Admitted, Arc::default()).await;
+    let (host, now) = (world.address.to_string(), Timestamp::now().as_second());
+
+    assert_eq!(refusal(&world, sign_connect(AGENT, &host, now)).await, 503);
+}
+
+#[tokio::test]
 async fn a_pending_or_revoked_key_is_refused_with_403() {
     for status in [KeyStatus::Pending, KeyStatus::Revoked] {
         let world = world(status).await;

@@ -20,6 +20,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::health::Health;
 use crate::model::KeyStatus;
 use crate::reconcile::Sessions;
 use crate::streams::fakes::{
@@ -41,6 +42,12 @@ struct World {
 }
 
 async fn world(status: KeyStatus) -> World {
+    let health = Arc::new(Health::default());
+    health.set_open();
+    world_in(status, health).await
+}
+
+async fn world_in(status: KeyStatus, health: Arc<Health>) -> World {
     let (recorder, fanout) = (Arc::new(Recorder::default()), Arc::new(Fanout::default()));
     let desired = Arc::new(FakeDesired {
         slot: watch::Sender::new(None),
@@ -61,7 +68,7 @@ async fn world(status: KeyStatus) -> World {
         directory,
         access: AccessCheck::new(Arc::new(FakeAccess)),
         fanout: Arc::clone(&fanout),
-        health: Arc::default(),
+        health,
         render_metrics: Arc::new(String::new),
         connections: TaskTracker::new(),
     };
