@@ -4,6 +4,7 @@
 mod address_block;
 pub mod command;
 pub mod netns;
+pub mod ports;
 pub mod ssh_server;
 
 use std::io::Write as _;

@@ -269,19 +269,13 @@ fn clone_plain(command: &Command) -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports::free_port;
     use crate::say_skipped;
-
-    /// A port below the range the kernel draws from, different for each test process.
-    fn free_port() -> u16 {
-        let start = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
-        (start..)
-            .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
-            .unwrap()
-    }
 
     #[test]
     fn failed_logins_of_any_user_leave_their_lines() {
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let ip = [127, 0, 0, 1].into();
+        let address = SocketAddr::new(ip, free_port(ip).unwrap());
         let server = match SshServer::start(None, address) {
             Ok(server) => server,
             Err(missing @ SshError::Missing { .. }) => {
