@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::collect::log_file::LogFiles;
 use crate::collect::usage::report_usage;
 use crate::config::Config;
 use crate::converge::Converge;
@@ -108,6 +109,8 @@ fn start_parts(
     let (link_tx, link_state) = watch::channel(LinkState::default());
     let (files, files_task) = file_watch(Arc::clone(&events));
 
+    let log_shutdown = shutdown.clone();
+
     let converge = Converge {
         ledger,
         firewall: Arc::clone(&firewall),
@@ -133,7 +136,9 @@ fn start_parts(
         state: link_tx,
         shutdown,
     };
+    let log_files = LogFiles::start(&config.log_files, Arc::clone(&events));
     let mut parts = JoinSet::new();
+    parts.spawn(named("log files", log_files.run(log_shutdown)));
     parts.spawn(named("files", files_task.run()));
     parts.spawn(named("converge", converge.run()));
     parts.spawn(named(

@@ -4,8 +4,8 @@
 //! ```text
 //! daemon ─ link ─ documents ─▶ converge ─▶ ledger, firewall, file_watch
 //!             ◀─── status ────────┘               │
-//!             ◀─── event_queue ◀── file_watch, converge
-//!             ◀─── usage ◀──────── collect
+//!             ◀─── event_queue ◀── file_watch, converge, normalize ◀─ collect::log_file
+//!             ◀─── usage ◀──────── collect::usage
 //! ```
 
 pub mod agent;
@@ -28,6 +28,7 @@ pub mod host_facts;
 pub mod identity;
 pub mod ledger;
 pub mod link;
+pub mod normalize;
 pub mod report;
 pub mod shutdown;
 pub mod state_dir;

@@ -8,4 +8,6 @@ mod harness;
 #[cfg(test)]
 mod link;
 #[cfg(test)]
+mod logs;
+#[cfg(test)]
 mod scripted_daemon;
