@@ -9,8 +9,28 @@ console.log = console.error;
 process.stdin.resume();
 process.stdin.on("close", () => process.exit(0));
 
+// The server encodes the JSON arguments of a function itself, and the driver, told by Postgres that they are JSON,
+// would encode them again: objects would arrive as strings. What is an encoded object or array already goes out as
+// it is.
+function encodeJson(value) {
+  if (typeof value === "string" && /^\s*[[{]/.test(value)) {
+    try {
+      JSON.parse(value);
+      return value;
+    } catch {
+      // Text that merely begins like JSON.
+    }
+  }
+  return JSON.stringify(value);
+}
+
+const json = (oid) => ({ to: oid, from: [oid], serialize: encodeJson, parse: JSON.parse });
+
 const settings = JSON.parse(process.env.LOCAL_SUPABASE);
-const connection = createPostgresConnection({ url: settings.database });
+const connection = createPostgresConnection({
+  url: settings.database,
+  postgresOptions: { types: { json: json(114), jsonb: json(3802) } },
+});
 const app = new App({
   connection,
   api: { schemas: ["public"] },
