@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::JsonRejection;
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{Query, Request, State};
+use axum::extract::{Path, Query, Request, State};
 use axum::http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -19,7 +19,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
 use crate::faults::{Faults, RestFault};
-use crate::realtime::{Realtime, Version};
+use crate::realtime::{self, Claims, Realtime, RestBroadcast, Version};
 
 /// Largest frame a client may send; Supabase's own limit.
 const MAX_FRAME: usize = 5_000_000;
@@ -33,6 +33,18 @@ struct Gateway {
     realtime: Arc<Realtime>,
 }
 
+impl Gateway {
+    /// Tells who sent a request: the bearer of its token, or else of its key.
+    fn identify(&self, headers: &HeaderMap) -> Option<Claims> {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let bearer = text("authorization").and_then(|value| value.strip_prefix("Bearer "));
+        [bearer, text("apikey")]
+            .into_iter()
+            .flatten()
+            .find_map(|token| self.realtime.identify(token).ok())
+    }
+}
+
 /// Builds the routes; `upstream` serves REST and Auth.
 pub(crate) fn router(upstream: Authority, faults: Faults, realtime: Arc<Realtime>) -> Router {
     let client = Client::builder(TokioExecutor::new()).build_http();
@@ -44,7 +56,11 @@ pub(crate) fn router(upstream: Authority, faults: Faults, realtime: Arc<Realtime
         .route("/socket/websocket", get(upgrade))
         .route(
             "/realtime/v1/api/broadcast",
-            post(broadcast).options(permit),
+            post(broadcast_all).options(permit),
+        )
+        .route(
+            "/realtime/v1/api/broadcast/{topic}/events/{event}",
+            post(broadcast_one).options(permit),
         )
         .with_state(Gateway {
             upstream,
@@ -108,21 +124,78 @@ async fn upgrade(
         .on_upgrade(move |socket| realtime.serve(socket, version, key))
 }
 
-async fn broadcast(
+/// Sends a list of broadcasts, as clients do that have not joined.
+async fn broadcast_all(
     State(gateway): State<Gateway>,
     headers: HeaderMap,
     body: Result<Json<Value>, JsonRejection>,
 ) -> Response {
-    let key = headers.get("apikey").and_then(|key| key.to_str().ok());
-    let known = key.is_some_and(|key| gateway.realtime.identify(key).is_ok());
-    match body {
-        _ if !known => refuse(StatusCode::UNAUTHORIZED, "Unauthorized"),
-        Ok(Json(body)) => {
-            gateway.realtime.broadcast(&body);
-            with_cors(StatusCode::ACCEPTED.into_response())
-        }
-        Err(error) => refuse(StatusCode::UNPROCESSABLE_ENTITY, &error.body_text()),
+    let Some(claims) = gateway.identify(&headers) else {
+        return unauthorized();
+    };
+    let Ok(Json(body)) = body else {
+        return refuse(StatusCode::UNPROCESSABLE_ENTITY, "the body is not json");
+    };
+    for message in body["messages"].as_array().into_iter().flatten() {
+        let text = |name: &str| message[name].as_str().unwrap_or_default().to_owned();
+        let message = RestBroadcast {
+            topic: text("topic"),
+            event: text("event"),
+            body: realtime::Body::Text(message["payload"].clone(), None),
+            private: message["private"].as_bool().unwrap_or(false),
+        };
+        // Of a list, Supabase drops what the sender may not send and takes the rest.
+        gateway.realtime.broadcast(&claims, message).await;
     }
+    with_cors(StatusCode::ACCEPTED.into_response())
+}
+
+/// Sends one broadcast whose content is the whole body, JSON or not.
+async fn broadcast_one(
+    State(gateway): State<Gateway>,
+    Path((topic, event)): Path<(String, String)>,
+    Query(query): Query<BTreeMap<String, String>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let Some(claims) = gateway.identify(&headers) else {
+        return unauthorized();
+    };
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    let body = if kind == Some("application/octet-stream") {
+        realtime::Body::Binary {
+            is_json: false,
+            bytes: body.to_vec(),
+        }
+    } else {
+        match serde_json::from_slice(&body) {
+            Ok(payload) => realtime::Body::Text(payload, None),
+            Err(_) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, "the body is not json"),
+        }
+    };
+    let private = query
+        .get("private")
+        .is_some_and(|private| private == "true");
+    let message = RestBroadcast {
+        topic,
+        event,
+        body,
+        private,
+    };
+    if gateway.realtime.broadcast(&claims, message).await {
+        with_cors(StatusCode::ACCEPTED.into_response())
+    } else {
+        refuse(
+            StatusCode::FORBIDDEN,
+            "Unauthorized: you may not send to this topic",
+        )
+    }
+}
+
+fn unauthorized() -> Response {
+    refuse(StatusCode::UNAUTHORIZED, "Unauthorized")
 }
 
 async fn permit() -> Response {

@@ -18,14 +18,13 @@ mod table;
 use std::sync::Arc;
 
 use axum::extract::ws::WebSocket;
-use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use self::access::Doorkeeper;
 use self::changes::ChangePoller;
-use self::claims::{Claims, TokenRefused};
-use self::frame::{Body, Broadcast};
+use self::claims::TokenRefused;
+use self::frame::Broadcast;
 use self::hub::Hub;
 use self::messages::MessagePoller;
 use self::socket::Socket;
@@ -35,7 +34,8 @@ use crate::faults::Faults;
 use crate::keys::Keys;
 use crate::options::Pace;
 
-pub(crate) use self::frame::Version;
+pub(crate) use self::claims::Claims;
+pub(crate) use self::frame::{Body, Version};
 
 /// What all sockets of a stack share.
 pub(crate) struct Realtime {
@@ -115,21 +115,35 @@ impl Realtime {
         Socket::new(self, socket, version, key).run().await;
     }
 
-    /// Sends the messages of a REST broadcast.
-    pub(crate) fn broadcast(&self, body: &Value) {
-        for message in body["messages"].as_array().into_iter().flatten() {
-            let (Some(topic), Some(event)) = (message["topic"].as_str(), message["event"].as_str())
-            else {
-                continue;
-            };
-            let private = message["private"].as_bool().unwrap_or(false);
-            let payload = message.get("payload").cloned().unwrap_or_else(|| json!({}));
-            let broadcast = Broadcast {
-                event: event.to_owned(),
-                body: Body::Text(payload, None),
-            };
-            self.hub
-                .broadcast(&format!("realtime:{topic}"), private, None, broadcast);
+    /// Sends a broadcast that came by REST; tells whether the sender may.
+    pub(crate) async fn broadcast(&self, claims: &Claims, message: RestBroadcast) -> bool {
+        let RestBroadcast {
+            topic,
+            event,
+            body,
+            private,
+        } = message;
+        if private {
+            let access = self.doorkeeper.ask(claims, &topic).await;
+            if !access.is_ok_and(|access| access.writes) {
+                return false;
+            }
         }
+        let broadcast = Broadcast { event, body };
+        self.hub
+            .broadcast(&format!("realtime:{topic}"), private, None, broadcast);
+        true
     }
+}
+
+/// A broadcast that came by REST.
+pub(crate) struct RestBroadcast {
+    /// Topic without prefix.
+    pub(crate) topic: String,
+    /// Name the sender gave it.
+    pub(crate) event: String,
+    /// Its content.
+    pub(crate) body: Body,
+    /// Whether it is for private channels.
+    pub(crate) private: bool,
 }

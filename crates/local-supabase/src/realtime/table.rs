@@ -262,11 +262,16 @@ pub(crate) async fn become_role(
     transaction: &tokio_postgres::Transaction<'_>,
     claims: &Claims,
 ) -> Result<(), Error> {
+    // The Auth server replaces auth.uid() and its siblings by forms that read one setting per claim; ours read all
+    // claims at once. Which of them a policy meets depends on who started last, so both find what they look for.
+    let statement = "
+        select set_config('request.jwt.claims', $2::text, true),
+               set_config('request.jwt.claim.sub', coalesce($2::text::json ->> 'sub', ''), true),
+               set_config('request.jwt.claim.email', coalesce($2::text::json ->> 'email', ''), true),
+               set_config('request.jwt.claim.role', $1, true),
+               set_config('role', $1, true)";
     transaction
-        .query_one(
-            "select set_config('request.jwt.claims', $2, true), set_config('role', $1, true)",
-            &[&claims.role, &claims.json],
-        )
+        .query_one(statement, &[&claims.role, &claims.json])
         .await
         .map(|_| ())
 }

@@ -2,5 +2,6 @@
 //! Never reaches into the crate: whatever is asserted here, a client could see.
 
 mod lifecycle;
+mod official;
 mod shared;
 mod subscription;

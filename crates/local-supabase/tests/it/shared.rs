@@ -38,8 +38,15 @@ impl Shared {
     }
 }
 
-/// The stack of all tests that break nothing.
-pub(crate) static SHARED: LazyLock<Shared> = LazyLock::new(Shared::start);
+/// The stack of all tests that break nothing, with tables of the tests' own beside the project's.
+pub(crate) static SHARED: LazyLock<Shared> = LazyLock::new(|| {
+    let shared = Shared::start();
+    let tables = include_str!("official/tables.sql");
+    shared
+        .run(async |stack| stack.sql(tables).await)
+        .expect("the tables are made");
+    shared
+});
 
 /// Describes the project with its seed.
 pub(crate) fn seeded() -> Options {

@@ -1,0 +1,92 @@
+//! `@supabase/supabase-js`, as pinned in the npm folder.
+//! Never looks at more than the outcome of each step.
+
+use std::process::Stdio;
+
+use anyhow::Context;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use hidps_local_supabase::Stack;
+
+use crate::shared::{PASSWORD, SHARED};
+
+#[derive(Debug, Deserialize)]
+struct Step {
+    step: String,
+    failure: Option<String>,
+}
+
+/// Runs one area of the script.
+async fn run_area(stack: &Stack, area: &str) -> anyhow::Result<Vec<Step>> {
+    let surroundings = json!({
+        "url": stack.url(),
+        "publishable": stack.publishable_key(),
+        "secret": stack.secret_key(),
+        "password": PASSWORD,
+    });
+    // A module on standard input finds its packages from the working directory.
+    let mut node = Command::new("node")
+        .args(["--input-type=module", "-"])
+        .current_dir(stack.node_packages())
+        .env("STACK", surroundings.to_string())
+        .env("AREA", area)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut script = node.stdin.take().context("standard input is a pipe")?;
+    script.write_all(include_bytes!("client.mjs")).await?;
+    drop(script);
+    let output = node.wait_with_output().await?;
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(
+        output.status.success(),
+        "the script ended early: {complaints}"
+    );
+    let lines = String::from_utf8(output.stdout)?;
+    lines
+        .lines()
+        .map(|line| serde_json::from_str(line).context(line.to_owned()))
+        .collect()
+}
+
+fn check(area: &str, n_steps: usize) -> anyhow::Result<()> {
+    let steps = SHARED.run(async |stack| run_area(stack, area).await)?;
+
+    let failed: Vec<String> = steps
+        .iter()
+        .filter_map(|step| Some(format!("{}: {}", step.step, step.failure.as_ref()?)))
+        .collect();
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+    assert_eq!(steps.len(), n_steps);
+    Ok(())
+}
+
+#[test]
+fn supabase_js_signs_people_up_in_and_out() -> anyhow::Result<()> {
+    check("auth", 6)
+}
+
+#[test]
+fn supabase_js_reads_and_writes_what_row_level_security_allows() -> anyhow::Result<()> {
+    check("rest", 9)
+}
+
+#[test]
+fn supabase_js_hears_the_changes_its_person_may_see() -> anyhow::Result<()> {
+    check("changes", 5)
+}
+
+#[test]
+fn supabase_js_broadcasts_on_public_topics() -> anyhow::Result<()> {
+    check("broadcast", 6)
+}
+
+#[test]
+fn supabase_js_joins_only_the_private_topics_of_its_person() -> anyhow::Result<()> {
+    check("private", 5)
+}
