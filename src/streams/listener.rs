@@ -204,10 +204,14 @@ fn acceptor(tls: &Tls) -> Result<TlsAcceptor, ListenError> {
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(pem(&tls.certificate))?;
     let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(pem(&tls.key))?;
-    let mut config = rustls::ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(ListenError::Identity)?;
+    let mut config = rustls::ServerConfig::builder_with_provider(
+        rustls::crypto::ring::default_provider().into(),
+    )
+    .with_safe_default_protocol_versions()
+    .map_err(ListenError::Identity)?
+    .with_no_client_auth()
+    .with_single_cert(chain, key)
+    .map_err(ListenError::Identity)?;
     // One ticket is enough for a peer that holds one connection.
     config.send_tls13_tickets = 1;
     Ok(TlsAcceptor::from(Arc::new(config)))

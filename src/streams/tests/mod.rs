@@ -1,6 +1,7 @@
 //! The sockets as peers see them: real connections on loopback, stand-ins behind the ports.
 
 mod agents;
+mod tls;
 mod viewers;
 
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::config::Tls;
 use crate::health::Health;
 use crate::model::KeyStatus;
 use crate::reconcile::Sessions;
@@ -48,6 +50,14 @@ async fn world(status: KeyStatus) -> World {
 }
 
 async fn world_in(status: KeyStatus, health: Arc<Health>) -> World {
+    build(status, health, None).await
+}
+
+async fn world_on(tls: Option<&Tls>) -> World {
+    build(KeyStatus::Admitted, Arc::default(), tls).await
+}
+
+async fn build(status: KeyStatus, health: Arc<Health>, tls: Option<&Tls>) -> World {
     let (recorder, fanout) = (Arc::new(Recorder::default()), Arc::new(Fanout::default()));
     let desired = Arc::new(FakeDesired {
         slot: watch::Sender::new(None),
@@ -73,7 +83,7 @@ async fn world_in(status: KeyStatus, health: Arc<Health>) -> World {
         connections: TaskTracker::new(),
     };
     let loopback = "127.0.0.1:0".parse().expect("an address");
-    let listener = Listener::bind(&[loopback], None)
+    let listener = Listener::bind(&[loopback], tls)
         .await
         .expect("loopback can be bound");
     let address = listener.addresses()[0];
