@@ -8,7 +8,8 @@ use crate::counters::{Counters, RuleCounters};
 use crate::event::{Event, Scope};
 use crate::found::{Match, collect_match};
 use crate::limits::Limits;
-use crate::rule_set::{Logic, Rule, RuleSet};
+use crate::prefilter::Candidates;
+use crate::rule_set::{Rule, RuleSet};
 use crate::view::{Scratch, View};
 
 /// Tries rules on events and remembers what correlations need.
@@ -19,6 +20,7 @@ pub struct Engine {
     tallies: Vec<Tally>,
     correlator: Correlator,
     scratch: Scratch,
+    candidates: Candidates,
     /// Rules over single events that matched the event at hand.
     hits: Vec<usize>,
     n_events: u64,
@@ -44,6 +46,7 @@ impl Engine {
             tallies: vec![Tally::default(); n_rules],
             correlator: Correlator::new(n_rules),
             scratch: Scratch::default(),
+            candidates: Candidates::default(),
             hits: Vec::new(),
             n_events: 0,
             n_matches: 0,
@@ -114,20 +117,33 @@ impl Engine {
     /// Finds the rules over single events that match.
     fn match_event(&mut self, event: &Event<'_>) {
         self.hits.clear();
-        let bucket = self.rules.router.route(event.logsource);
+        let RuleSet {
+            rules,
+            fields,
+            router,
+            ..
+        } = &mut self.rules;
+        let bucket = router.route(event.logsource, rules);
         if bucket.rules.is_empty() {
             return;
         }
-        self.scratch
-            .load(event, &self.rules.fields, bucket.has_keywords);
+        self.scratch.load(event, fields, bucket.has_keywords);
         let view = View::new(event, &self.scratch);
-        for number in &bucket.rules {
+        bucket.prefilter.find(view, &mut self.candidates);
+        for number in self
+            .candidates
+            .iter()
+            .filter_map(|index| bucket.rules.get(index))
+        {
             let is_active = self
                 .tallies
                 .get(*number)
                 .is_some_and(|tally| tally.suspended.is_none());
-            let rule = self.rules.rules.get(*number).filter(|_| is_active);
-            if rule.is_some_and(|rule| matches_event(rule, view)) {
+            let detection = rules
+                .get(*number)
+                .filter(|_| is_active)
+                .and_then(Rule::detection);
+            if detection.is_some_and(|rule| rule.condition.holds(&rule.selections, view)) {
                 self.hits.push(*number);
             }
         }
@@ -223,14 +239,6 @@ pub(crate) struct Step {
     pub(crate) now_ms: i64,
     /// The running number of the event, from one.
     pub(crate) event: u64,
-}
-
-/// Whether a rule over single events matches.
-fn matches_event(rule: &Rule, view: View<'_>) -> bool {
-    match &rule.logic {
-        Logic::Detection(detection) => detection.condition.holds(&detection.selections, view),
-        Logic::Correlation(_) => false,
-    }
 }
 
 /// Counts a match of a rule, reported or not.

@@ -52,6 +52,20 @@ impl Glob {
         }
     }
 
+    /// The longest literal that every matching text holds.
+    pub(crate) fn longest_literal(&self) -> Option<&str> {
+        let segments = std::iter::once(&self.head)
+            .chain(&self.middle)
+            .chain(&self.tail);
+        let literals = segments
+            .flat_map(|segment| &segment.units)
+            .filter_map(|unit| match unit {
+                Unit::Text(text) => Some(text.as_str()),
+                Unit::AnyChar => None,
+            });
+        literals.max_by_key(|text| text.len())
+    }
+
     /// Whether the whole of `text` matches.
     pub(crate) fn matches(&self, text: &str) -> bool {
         let Some(mut rest) = self.head.strip(text) else {

@@ -29,6 +29,7 @@ mod modifier;
 mod network;
 mod number;
 mod pattern;
+mod prefilter;
 mod resolve;
 mod routing;
 mod rule_set;
@@ -38,6 +39,7 @@ mod value;
 mod view;
 mod window;
 mod window_store;
+mod witness;
 mod yaml;
 
 pub use counters::{Counters, RuleCounters};

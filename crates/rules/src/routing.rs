@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use crate::event::LogSource;
 use crate::fault::Fault;
 use crate::metadata::read_text;
+use crate::prefilter::Prefilter;
+use crate::rule_set::Rule;
 use crate::yaml::Node;
 
 /// The log source a rule asks for; an absent part means any.
@@ -57,6 +59,8 @@ pub(crate) struct Bucket {
     pub(crate) rules: Vec<usize>,
     /// Whether one of them searches the whole event.
     pub(crate) has_keywords: bool,
+    /// Which of them an event could match.
+    pub(crate) prefilter: Prefilter,
 }
 
 /// Most buckets kept: far more than the kinds of events there are, and a bound on what a daemon
@@ -101,7 +105,7 @@ impl Router {
     }
 
     /// The rules that apply to an event.
-    pub(crate) fn route(&mut self, source: LogSource<'_>) -> &Bucket {
+    pub(crate) fn route(&mut self, source: LogSource<'_>, rules: &[Rule]) -> &Bucket {
         let [categories, products, services] = &self.names;
         let find = |names: &HashMap<String, usize>, name: Option<&str>| {
             name.and_then(|name| names.get(name)).copied().unwrap_or(0)
@@ -117,13 +121,13 @@ impl Router {
         let wanted = &self.wanted;
         self.buckets
             .entry(coordinates)
-            .or_insert_with(|| Bucket::of(wanted, coordinates))
+            .or_insert_with(|| Bucket::of(wanted, coordinates, rules))
     }
 }
 
 impl Bucket {
     /// Gathers the rules whose every wanted part is the event's.
-    fn of(wanted: &[Routed], event: Coordinates) -> Self {
+    fn of(wanted: &[Routed], event: Coordinates, rules: &[Rule]) -> Self {
         let mut bucket = Self::default();
         let admits = |routed: &&Routed| {
             routed
@@ -136,6 +140,11 @@ impl Bucket {
             bucket.rules.push(routed.rule);
             bucket.has_keywords |= routed.has_keywords;
         }
+        let detections = bucket
+            .rules
+            .iter()
+            .filter_map(|number| rules.get(*number)?.detection());
+        bucket.prefilter = Prefilter::new(detections);
         bucket
     }
 }

@@ -50,6 +50,16 @@ pub(crate) struct Rule {
     pub(crate) logic: Logic,
 }
 
+impl Rule {
+    /// What it does with single events, if it looks at them.
+    pub(crate) fn detection(&self) -> Option<&Detection> {
+        match &self.logic {
+            Logic::Detection(detection) => Some(detection),
+            Logic::Correlation(_) => None,
+        }
+    }
+}
+
 /// What a rule does.
 #[derive(Clone, Debug)]
 pub(crate) enum Logic {

@@ -1,8 +1,9 @@
 //! One event laid out for matching: fields by number, text folded once.
 //! It never allocates for an event once its buffers have grown to the usual size.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
+
+use hashbrown::HashMap;
 
 use crate::event::{Event, Value};
 use crate::fold::fold_into;
@@ -16,6 +17,13 @@ pub(crate) struct Slot(usize);
 #[derive(Clone, Default, Debug)]
 pub(crate) struct FieldTable {
     slots: HashMap<Box<str>, usize>,
+}
+
+impl Slot {
+    /// Its number.
+    pub(crate) fn index(self) -> usize {
+        self.0
+    }
 }
 
 impl FieldTable {
@@ -41,6 +49,8 @@ struct Cell {
     rendered: Option<Range>,
     /// In caseless form, when some rule may ask for it.
     folded: Option<Range>,
+    /// The slot of its field, when some rule mentions it.
+    slot: Option<usize>,
     /// The next value of the same field, as an index behind one.
     next: usize,
 }
@@ -83,23 +93,19 @@ impl Scratch {
     /// Adds one value.
     fn add(&mut self, value: Value<'_>, slot: Option<usize>, whole: bool) {
         let wanted = whole || slot.is_some();
-        let cell = match value {
-            Value::Str(text) => {
-                let folded = wanted.then(|| fold_into(text, &mut self.text));
-                Cell {
-                    rendered: None,
-                    folded,
-                    next: 0,
-                }
-            }
-            Value::Int(_) | Value::Float(_) | Value::Bool(_) => {
+        let (rendered, folded) = match value {
+            Value::Str(text) => (None, wanted.then(|| fold_into(text, &mut self.text))),
+            Value::Int(_) | Value::Float(_) | Value::Bool(_) if wanted => {
                 let rendered = Some(self.render(value));
-                Cell {
-                    rendered,
-                    folded: rendered,
-                    next: 0,
-                }
+                (rendered, rendered)
             }
+            Value::Int(_) | Value::Float(_) | Value::Bool(_) => (Some((0, 0)), None),
+        };
+        let cell = Cell {
+            rendered,
+            folded,
+            slot,
+            next: 0,
         };
         self.cells.push(cell);
         if let Some(slot) = slot {
@@ -182,6 +188,12 @@ impl<'v> View<'v> {
             at = cell.next;
             Some(self.seen(index, cell))
         })
+    }
+
+    /// Every value of a field that rules mention, in caseless form.
+    pub(crate) fn folded_fields(self) -> impl Iterator<Item = (Slot, &'v str)> {
+        let cells = self.scratch.cells.iter();
+        cells.filter_map(move |cell| Some((Slot(cell.slot?), self.slice(cell.folded?)?)))
     }
 
     /// The first value of a field.

@@ -87,6 +87,17 @@ fn aliases_cannot_multiply_without_bound() {
 }
 
 #[test]
+fn aliases_cannot_nest_without_bound() {
+    let nest = |inner: &str| format!("{}{inner}{}", "[".repeat(9), "]".repeat(9));
+    let text = format!("a: &a {}\nb: {}\n", nest("x"), nest("*a"));
+
+    let error = refusal(&text);
+
+    assert!(error.problem.contains("nested deeper than 16"), "{error}");
+    assert_eq!((error.line, error.column), (2, 13));
+}
+
+#[test]
 fn aliases_within_bounds_are_read() {
     let text = rule("  s: {a: &list [x, y], b: *list}\n  condition: s\n");
 
