@@ -2,6 +2,7 @@
 //! They behave like the real ones as far as the tests look, and remember what they were told.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::http::HeaderMap;
@@ -12,7 +13,7 @@ use hidps_wire::{
     AgentId, ConnectClaim, EnrollRequest, Enrollment, HEADER_AGENT, HEADER_NONCE, HEADER_SIGNATURE,
     HEADER_TIMESTAMP,
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use crate::model::{
@@ -95,9 +96,13 @@ impl Directory for FakeDirectory {
     }
 }
 
-/// Lets the bearer of a token signed `good` read [`AGENT`] only; says `down` when told to.
+/// Lets the bearer of a token signed `good` read [`AGENT`] only; says `down` when told to. Signed
+/// `late`, it is as good, but the second question about nobody waits for one about somebody.
 #[derive(Debug, Default)]
-pub(super) struct FakeAccess;
+pub(super) struct FakeAccess {
+    pub(super) asked_nobody: AtomicUsize,
+    somebody: Notify,
+}
 
 impl Access for FakeAccess {
     fn readable(&self, token: String, agents: Vec<AgentId>) -> StoreResult<'_, Vec<AgentAccess>> {
@@ -105,7 +110,13 @@ impl Access for FakeAccess {
             if token.ends_with(".down") {
                 return Err(failure(StoreErrorKind::Unavailable));
             }
-            if !token.ends_with(".good") {
+            if token.ends_with(".late") {
+                if !agents.is_empty() {
+                    self.somebody.notify_one();
+                } else if self.asked_nobody.fetch_add(1, Ordering::Relaxed) == 1 {
+                    self.somebody.notified().await;
+                }
+            } else if !token.ends_with(".good") {
                 return Err(failure(StoreErrorKind::Unauthorized));
             }
             let readable = agents.into_iter().filter(|agent| *agent == AGENT);

@@ -71,7 +71,10 @@ enum Outcome {
         agent: AgentId,
         answer: Result<Answer, Refusal>,
     },
-    Rechecked(Result<Vec<AgentId>, Refusal>),
+    Rechecked {
+        asked: Vec<AgentId>,
+        verdict: Result<Vec<AgentId>, Refusal>,
+    },
 }
 
 enum Wake {
@@ -275,7 +278,7 @@ impl Link {
                 agent,
                 answer: Err(reason),
             } => explain(reason, Some(id), Some(agent)),
-            Outcome::Rechecked(verdict) => return self.on_rechecked(verdict),
+            Outcome::Rechecked { asked, verdict } => return self.on_rechecked(&asked, verdict),
         };
         Flow::Continue(vec![frame])
     }
@@ -286,37 +289,39 @@ impl Link {
         let Some(person) = self.person.clone() else {
             return Flow::Break(());
         };
-        let (access, agents) = (
-            self.links.access.clone(),
-            self.subscribed.iter().copied().collect(),
-        );
+        let access = self.links.access.clone();
+        let asked: Vec<AgentId> = self.subscribed.iter().copied().collect();
         self.requests.push(Box::pin(async move {
-            Outcome::Rechecked(access.readable(&person, agents).await)
+            let verdict = access.readable(&person, asked.clone()).await;
+            Outcome::Rechecked { asked, verdict }
         }));
         Flow::Continue(Vec::new())
     }
 
-    fn on_rechecked(&mut self, verdict: Result<Vec<AgentId>, Refusal>) -> Flow {
-        let (readable, reason) = match verdict {
-            Ok(readable) => (readable, Refusal::Forbidden),
+    /// Ends what may no longer be seen; an agent that was not asked about, because it was subscribed
+    /// to since, is no loss.
+    fn on_rechecked(&mut self, asked: &[AgentId], verdict: Result<Vec<AgentId>, Refusal>) -> Flow {
+        let (lost, reason): (Vec<AgentId>, _) = match verdict {
+            Ok(readable) => {
+                let is_lost = |agent: &&AgentId| !readable.contains(agent);
+                (
+                    asked.iter().filter(is_lost).copied().collect(),
+                    Refusal::Forbidden,
+                )
+            }
             // An outage proves nothing; the streams go on until an answer says otherwise.
             Err(Refusal::Unavailable) => return Flow::Continue(Vec::new()),
             Err(reason) => {
                 self.person = None;
-                (Vec::new(), reason)
+                (self.subscribed.iter().copied().collect(), reason)
             }
         };
-        let lost: Vec<AgentId> = self
-            .subscribed
-            .iter()
-            .copied()
-            .filter(|agent| !readable.contains(agent))
-            .collect();
-        Flow::Continue(
-            lost.into_iter()
-                .map(|agent| self.unsubscribe(agent, reason))
-                .collect(),
-        )
+        let lost = lost
+            .into_iter()
+            .filter(|agent| self.subscribed.contains(agent));
+        let lost: Vec<AgentId> = lost.collect();
+        let end = |agent| self.unsubscribe(agent, reason);
+        Flow::Continue(lost.into_iter().map(end).collect())
     }
 
     /// Writes all that waits and flushes once, so that a burst costs one system call.

@@ -40,6 +40,7 @@ struct World {
     recorder: Arc<Recorder>,
     desired: Arc<FakeDesired>,
     fanout: Arc<Fanout>,
+    access: Arc<FakeAccess>,
     _tasks: JoinSet<()>,
 }
 
@@ -62,6 +63,7 @@ async fn build(status: KeyStatus, health: Arc<Health>, tls: Option<&Tls>) -> Wor
     let desired = Arc::new(FakeDesired {
         slot: watch::Sender::new(None),
     });
+    let access = Arc::new(FakeAccess::default());
     let directory = Arc::new(FakeDirectory::with_status(status));
     let stop = CancellationToken::new();
     let links = AgentLinks {
@@ -76,7 +78,7 @@ async fn build(status: KeyStatus, health: Arc<Health>, tls: Option<&Tls>) -> Wor
         auth: Arc::new(AgentAuth::new(Arc::clone(&directory) as _)),
         links: Arc::new(links),
         directory,
-        access: AccessCheck::new(Arc::new(FakeAccess)),
+        access: AccessCheck::new(Arc::clone(&access) as _),
         fanout: Arc::clone(&fanout),
         health,
         render_metrics: Arc::new(String::new),
@@ -94,6 +96,7 @@ async fn build(status: KeyStatus, health: Arc<Health>, tls: Option<&Tls>) -> Wor
         recorder,
         desired,
         fanout,
+        access,
         _tasks: tasks,
     }
 }

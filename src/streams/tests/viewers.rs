@@ -1,5 +1,7 @@
 //! What viewers may see, and that one tenant's viewer never sees another's agent.
 
+use std::sync::atomic::Ordering;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hidps_wire::{
@@ -128,6 +130,24 @@ async fn a_subscribed_viewer_sees_that_agents_events_and_no_others() {
         text.contains("of ours") && text.contains(&AGENT.to_string()),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn a_check_that_began_before_a_subscription_does_not_end_it() {
+    let world = world(KeyStatus::Admitted).await;
+    let late = token("authenticated", 60, "late");
+    let mut socket = world.viewer(Some(&late)).await;
+    assert!(receive_text(&mut socket).await.contains("ready"));
+    let checks = || world.access.asked_nobody.load(Ordering::Relaxed);
+    until("the check has begun", || checks() == 2).await;
+
+    subscribe(&mut socket, AGENT).await;
+    let subscribed = receive_text(&mut socket).await;
+    subscribe(&mut socket, OTHER).await;
+
+    assert!(subscribed.contains("subscribed"), "{subscribed}");
+    // By now the check has ended as well.
+    assert_eq!(refused(&mut socket).await, Refusal::Forbidden);
 }
 
 #[tokio::test]
