@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hidps_wire::AgentId;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::collect::log_file::LogFiles;
@@ -18,7 +18,7 @@ use crate::dial::{DialError, Dialer};
 use crate::error_chain::chain;
 use crate::event_queue::EventQueue;
 use crate::file_watch::file_watch;
-use crate::firewall::HostFirewall;
+use crate::firewall::{Drift, HostFirewall, watch_drift};
 use crate::host_facts::{AGENT_VERSION, HostFacts};
 use crate::identity::{Identity, IdentityError};
 use crate::ledger::Ledger;
@@ -107,16 +107,15 @@ fn start_parts(
     let (usage_tx, usage) = watch::channel(None);
     let (applied_tx, applied) = watch::channel(ledger.applied());
     let (link_tx, link_state) = watch::channel(LinkState::default());
+    let (drift_tx, drift) = watch::channel(Drift::default());
     let (files, files_task) = file_watch(Arc::clone(&events));
-
-    let log_shutdown = shutdown.clone();
 
     let converge = Converge {
         ledger,
         firewall: Arc::clone(&firewall),
         files,
         applies,
-        drift: Arc::new(Notify::new()),
+        drift,
         status: status_tx,
         applied: applied_tx,
         events: Arc::clone(&events),
@@ -134,11 +133,12 @@ fn start_parts(
         usage,
         applied,
         state: link_tx,
-        shutdown,
+        shutdown: shutdown.clone(),
     };
     let log_files = LogFiles::start(&config.log_files, Arc::clone(&events));
     let mut parts = JoinSet::new();
-    parts.spawn(named("log files", log_files.run(log_shutdown)));
+    parts.spawn(named("log files", log_files.run(shutdown.clone())));
+    parts.spawn(named("drift", watch_drift(drift_tx, shutdown)));
     parts.spawn(named("files", files_task.run()));
     parts.spawn(named("converge", converge.run()));
     parts.spawn(named(

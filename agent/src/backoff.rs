@@ -40,6 +40,14 @@ impl Backoff {
     }
 }
 
+/// The wait that a `Retry-After` header asks for; a daemon that asks for more than an hour made a
+/// mistake.
+#[must_use]
+pub fn parse_retry_after(text: &str) -> Option<Duration> {
+    let seconds: u64 = text.parse().ok()?;
+    Some(Duration::from_secs(seconds.min(3_600)))
+}
+
 /// A random number for [`Backoff::next_wait`]; a system without randomness waits in full.
 #[must_use]
 pub fn draw() -> u32 {
@@ -76,6 +84,16 @@ mod tests {
 
         assert_eq!(after_short, Duration::from_secs(32));
         assert_eq!(after_long, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_wait_that_is_asked_for_is_read_and_bounded() {
+        assert_eq!(parse_retry_after("7"), Some(Duration::from_secs(7)));
+        assert_eq!(
+            parse_retry_after("99999999"),
+            Some(Duration::from_secs(3_600))
+        );
+        assert_eq!(parse_retry_after("Sat, 21 Nov 2026 01:00:00 GMT"), None);
     }
 
     proptest! {

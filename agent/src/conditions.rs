@@ -3,9 +3,9 @@
 
 use hidps_wire::{AgentCondition, ConditionStatus, FacetCondition, RefusedPath};
 
-use crate::event_queue::cut;
 use crate::file_watch::{FileKind, PathState, WatchReport};
 use crate::firewall::{FirewallOutcome, FirewallSync};
+use crate::text::{cut, printable};
 
 /// How many paths a message names; the others are a number.
 const MAX_NAMED_PATHS: usize = 3;
@@ -79,7 +79,13 @@ pub fn files_condition(report: Option<&WatchReport>, refused: &[RefusedPath]) ->
     };
     let refused: Vec<_> = refused
         .iter()
-        .map(|refused| format!("{} {}", shown(&refused.path), refused.error))
+        .map(|refused| {
+            format!(
+                "{} {}",
+                printable(&refused.path, MAX_PATH_BYTES),
+                refused.error
+            )
+        })
         .collect();
     let failed: Vec<_> = report
         .iter()
@@ -90,7 +96,12 @@ pub fn files_condition(report: Option<&WatchReport>, refused: &[RefusedPath]) ->
         .collect();
     let failures: Vec<_> = failed
         .iter()
-        .map(|(path, problem)| format!("{} cannot be watched: {problem}", shown(path.as_str())))
+        .map(|(path, problem)| {
+            format!(
+                "{} cannot be watched: {problem}",
+                printable(path.as_str(), MAX_PATH_BYTES)
+            )
+        })
         .collect();
     let missing: Vec<_> = in_state(report, &PathState::Missing)
         .map(|path| format!("{path} does not exist; it will be watched when it appears"))
@@ -126,7 +137,7 @@ fn in_state<'r>(report: &'r WatchReport, wanted: &'r PathState) -> impl Iterator
     report
         .iter()
         .filter(move |(_, state)| *state == wanted)
-        .map(|(path, _)| shown(path.as_str()))
+        .map(|(path, _)| printable(path.as_str(), MAX_PATH_BYTES))
 }
 
 fn name_some<'t>(texts: impl Iterator<Item = &'t String>) -> String {
@@ -139,18 +150,6 @@ fn name_some<'t>(texts: impl Iterator<Item = &'t String>) -> String {
     } else {
         format!("{named}; and {more} more")
     }
-}
-
-/// A path on one line of bounded length.
-fn shown(path: &str) -> String {
-    let plain = |c: char| {
-        if c.is_control() {
-            char::REPLACEMENT_CHARACTER
-        } else {
-            c
-        }
-    };
-    cut(path, MAX_PATH_BYTES).chars().map(plain).collect()
 }
 
 fn condition(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hidps_wire::{Applied, Apply, Desired, EventKind, Fields, LogEvent, RefusedPath, Status};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::clock;
@@ -13,7 +13,9 @@ use crate::conditions::{files_condition, firewall_condition};
 use crate::error_chain::chain;
 use crate::event_queue::EventQueue;
 use crate::file_watch::FileWatch;
-use crate::firewall::{Firewall, FirewallChange, FirewallOutcome, TABLE_FAMILY, TABLE_NAME};
+use crate::firewall::{
+    Actor, Drift, Firewall, FirewallChange, FirewallOutcome, TABLE_FAMILY, TABLE_NAME,
+};
 use crate::ledger::{Acceptance, Ledger};
 
 /// How often the host is compared with what is desired though nothing told of a change.
@@ -30,7 +32,7 @@ pub struct Converge<F, W> {
     /// Documents from the daemon.
     pub applies: mpsc::Receiver<Apply>,
     /// Somebody changed the firewall.
-    pub drift: Arc<Notify>,
+    pub drift: watch::Receiver<Drift>,
     /// What is so now, for the daemon.
     pub status: watch::Sender<Option<Status>>,
     /// What the ledger holds, for hello.
@@ -44,7 +46,7 @@ pub struct Converge<F, W> {
 enum Reason {
     Started,
     Document(Apply),
-    FirewallChanged,
+    FirewallChanged(Drift),
     FilesChanged,
     Audit,
 }
@@ -65,7 +67,9 @@ impl<F: Firewall, W: FileWatch> Converge<F, W> {
     async fn wait(&mut self, audit: &mut Interval) -> Option<Reason> {
         tokio::select! {
             document = self.applies.recv() => document.map(Reason::Document),
-            () = self.drift.notified() => Some(Reason::FirewallChanged),
+            Ok(()) = self.drift.changed() => {
+                Some(Reason::FirewallChanged(self.drift.borrow_and_update().clone()))
+            }
             () = self.files.changed() => Some(Reason::FilesChanged),
             _ = audit.tick() => Some(Reason::Audit),
         }
@@ -74,11 +78,25 @@ impl<F: Firewall, W: FileWatch> Converge<F, W> {
     async fn on_reason(&mut self, reason: Reason) {
         tracing::debug!(?reason, "comparing the host with what is desired");
         let is_document = matches!(reason, Reason::Document(_));
-        if let Reason::Document(document) = reason {
-            self.accept(document);
+        let mut actor = None;
+        match reason {
+            Reason::Document(document) => self.accept(document),
+            Reason::FirewallChanged(drift) => actor = drift.actor,
+            Reason::Started | Reason::FilesChanged | Reason::Audit => {}
         }
         let (desired, refused) = self.desired();
-        let status = self.converge(desired, &refused).await;
+        let outcome = self.firewall.ensure(desired.firewall).await;
+        self.tell_change(&outcome, actor.as_ref());
+        // Each facet is applied whatever became of the others.
+        let files = self.files.ensure(desired.watched).await;
+        let status = Status {
+            applied: self.ledger.applied(),
+            conditions: vec![
+                firewall_condition(&outcome),
+                files_condition(files.as_ref(), &refused),
+            ],
+            firewall_active: outcome.active,
+        };
         // A document is answered even when nothing changed: the daemon waits for it.
         self.status.send_if_modified(|known| {
             let is_new = is_document || known.as_ref() != Some(&status);
@@ -111,36 +129,29 @@ impl<F: Firewall, W: FileWatch> Converge<F, W> {
         })
     }
 
-    /// Each facet is applied whatever became of the others.
-    async fn converge(&mut self, desired: Desired, refused: &[RefusedPath]) -> Status {
-        let outcome = self.firewall.ensure(desired.firewall).await;
-        let files = self.files.ensure(desired.watched).await;
-        self.tell_change(&outcome);
-        Status {
-            applied: self.ledger.applied(),
-            conditions: vec![
-                firewall_condition(&outcome),
-                files_condition(files.as_ref(), refused),
-            ],
-            firewall_active: outcome.active,
-        }
-    }
-
-    fn tell_change(&self, outcome: &FirewallOutcome) {
+    fn tell_change(&self, outcome: &FirewallOutcome, actor: Option<&Actor>) {
         let Some(change) = outcome.change else {
             return;
         };
+        let who = actor.map_or_else(
+            || "somebody".to_owned(),
+            |actor| format!("{} (process {})", actor.name, actor.process),
+        );
         let (action, message) = match change {
-            FirewallChange::Loaded => ("loaded", "the firewall table was loaded"),
+            FirewallChange::Loaded => ("loaded", "the firewall table was loaded".to_owned()),
             FirewallChange::Repaired => (
                 "repaired",
-                "somebody changed the firewall table, and the agent put it back",
+                format!("{who} changed the firewall table, and the agent put it back"),
             ),
-            FirewallChange::Removed => ("removed", "the firewall table was removed, as desired"),
+            FirewallChange::Removed => ("removed", "the firewall table was removed".to_owned()),
         };
-        tracing::info!(action, "the firewall table changed");
+        tracing::info!(action, message, "the firewall table changed");
         let mut fields = Fields::default();
         fields.push("action", action);
+        if let Some(actor) = actor.filter(|_| change == FirewallChange::Repaired) {
+            fields.push("actor", actor.name.clone());
+            fields.push("actor_pid", i64::from(actor.process));
+        }
         fields.push("table", format!("{TABLE_FAMILY} {TABLE_NAME}"));
         self.events.push(LogEvent {
             timestamp: clock::now().into(),
@@ -151,3 +162,6 @@ impl<F: Firewall, W: FileWatch> Converge<F, W> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -197,3 +197,113 @@ fn trust_file(roots: &mut RootCertStore, path: &Path) -> Result<(), DialError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use rustls::ServerConfig;
+    use rustls::pki_types::PrivateKeyDer;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
+    use tokio_rustls::TlsAcceptor;
+
+    /// A TLS server on loopback that says one word, and the authority that vouches for it.
+    struct TlsServer {
+        port: u16,
+        ca_file: PathBuf,
+        _directory: tempfile::TempDir,
+        _tasks: JoinSet<()>,
+    }
+
+    impl TlsServer {
+        async fn start(name: &str) -> Self {
+            let mut params = CertificateParams::new(Vec::new()).unwrap();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap());
+            let authority = authority.unwrap();
+            let key = KeyPair::generate().unwrap();
+            let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+            let certificate = params.signed_by(&key, &authority).unwrap();
+            let directory = tempfile::tempdir().unwrap();
+            let ca_file = directory.path().join("ca.pem");
+            std::fs::write(&ca_file, authority.pem()).unwrap();
+
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let config = ServerConfig::builder_with_provider(provider)
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(
+                    vec![certificate.der().clone()],
+                    PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+                );
+            let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let mut tasks = JoinSet::new();
+            tasks.spawn(async move {
+                while let Ok((tcp, _)) = listener.accept().await {
+                    // A client that refuses the certificate fails the handshake.
+                    if let Ok(mut stream) = acceptor.accept(tcp).await {
+                        stream.write_all(b"word").await.unwrap();
+                        stream.shutdown().await.unwrap();
+                    }
+                }
+            });
+            Self {
+                port,
+                ca_file,
+                _directory: directory,
+                _tasks: tasks,
+            }
+        }
+
+        fn dialer(&self, ca_file: Option<&Path>) -> Result<Dialer, DialError> {
+            let url = format!("https://localhost:{}", self.port);
+            Dialer::new(Backend::parse(&url, false).unwrap(), ca_file)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_daemon_with_a_trusted_certificate_is_talked_to() {
+        let server = TlsServer::start("localhost").await;
+
+        let dialer = server.dialer(Some(&server.ca_file)).unwrap();
+        let mut stream = dialer.dial().await.unwrap();
+        let mut word = String::new();
+        stream.read_to_string(&mut word).await.unwrap();
+
+        assert_eq!(word, "word");
+    }
+
+    #[tokio::test]
+    async fn a_certificate_for_another_name_is_refused() {
+        let server = TlsServer::start("other.example").await;
+
+        let refused = server.dialer(Some(&server.ca_file)).unwrap().dial().await;
+
+        assert!(matches!(refused.err(), Some(DialError::Tls { .. })));
+    }
+
+    #[tokio::test]
+    async fn an_unknown_authority_is_refused() {
+        let server = TlsServer::start("localhost").await;
+        let other = TlsServer::start("localhost").await;
+
+        let refused = server.dialer(Some(&other.ca_file)).unwrap().dial().await;
+
+        assert!(matches!(refused.err(), Some(DialError::Tls { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_file_without_certificates_is_told() {
+        let server = TlsServer::start("localhost").await;
+        std::fs::write(&server.ca_file, "no certificate").unwrap();
+
+        let refused = server.dialer(Some(&server.ca_file)).err();
+
+        assert!(matches!(refused, Some(DialError::AuthorityFile { .. })));
+    }
+}

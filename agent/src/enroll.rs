@@ -15,11 +15,12 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::task::JoinSet;
 
+use crate::backoff::parse_retry_after;
 use crate::config::{Token, TokenSource};
 use crate::dial::{DialError, Dialer};
-use crate::event_queue::cut;
 use crate::host_facts::{AGENT_VERSION, HostFacts};
 use crate::identity::Identity;
+use crate::text::printable;
 
 /// The answer is a few words; the daemon may ask the database first.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -194,7 +195,7 @@ async fn parse_response(response: Response<Incoming>) -> Result<Enrollment, Enro
     let retry_after = response
         .headers()
         .get(RETRY_AFTER)
-        .and_then(parse_retry_after);
+        .and_then(|value| parse_retry_after(value.to_str().ok()?));
     let body = Limited::new(response.into_body(), MAX_BODY_BYTES)
         .collect()
         .await;
@@ -205,17 +206,11 @@ async fn parse_response(response: Response<Incoming>) -> Result<Enrollment, Enro
     if status != StatusCode::OK {
         return Err(EnrollError::Refused {
             status,
-            text: cut(text.trim(), MAX_QUOTE_BYTES).to_owned(),
+            text: printable(&text, MAX_QUOTE_BYTES),
             retry_after,
         });
     }
     let answer: EnrollResponse = hidps_wire::decode(&text, MAX_BODY_BYTES)
         .map_err(|error| EnrollError::Answer(error.to_string()))?;
     Ok(answer.enrollment)
-}
-
-fn parse_retry_after(value: &HeaderValue) -> Option<Duration> {
-    let seconds = value.to_str().ok()?.parse().ok()?;
-    // A daemon that asks for more than an hour made a mistake.
-    Some(Duration::from_secs(std::cmp::min(seconds, 3_600)))
 }

@@ -33,3 +33,4 @@ pub mod report;
 pub mod shutdown;
 pub mod state_dir;
 pub mod telemetry;
+pub mod text;

@@ -1,6 +1,7 @@
 //! The text form of an event, cut so that the daemon always accepts it.
 //! It never drops an event: what is too long is shortened and marked.
 
+use crate::text::cut;
 use hidps_wire::{FieldValue, Fields, LogEvent, MAX_AGENT_FRAME_BYTES, MAX_EVENT_TEXT_BYTES, Text};
 
 /// Longest encoded event, half a frame: escapes can make a text six times as long, and the
@@ -57,11 +58,6 @@ fn shorten(event: LogEvent<'_>, max: usize) -> LogEvent<'_> {
         message: cut_text(&event.message),
         fields,
     }
-}
-
-/// The longest beginning of at most `max` bytes that ends between characters.
-pub(crate) fn cut(text: &str, max: usize) -> &str {
-    text.get(..text.floor_char_boundary(max)).unwrap_or(text)
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::clock;
-pub(crate) use encoding::cut;
 use encoding::encode_within_limits;
 pub use ring::{Batch, EventRing, Poll, RingLimits};
 
@@ -62,8 +61,17 @@ impl EventQueue {
 
     /// Begins a connection: numbers start at 1 and `credit` batches may be sent.
     pub fn on_connected(&self, credit: u32) {
-        self.lock().on_connected(credit);
+        let n_lost = {
+            let mut ring = self.lock();
+            ring.on_connected(credit);
+            ring.take_untold_losses()
+        };
         self.changed.notify_one();
+        if n_lost > 0 {
+            self.push_about_agent(&format!(
+                "{n_lost} event(s) were lost: the queue was full while the daemon took none"
+            ));
+        }
     }
 
     /// Forgets what was taken in and grants more; false when the number was never sent.
@@ -132,6 +140,28 @@ mod tests {
         };
         assert_eq!(messages(&first), ["one"]);
         assert_eq!(messages(&second), ["two", "three"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn losses_are_told_once_the_daemon_listens_again() {
+        let queue = EventQueue::new(RingLimits {
+            events: 2,
+            bytes: 4_096,
+        });
+        for message in ["lost", "also lost", "kept"] {
+            queue.push_about_agent(message);
+        }
+        queue.push_about_agent("kept too");
+
+        queue.on_connected(8);
+        let text = queue.next_batch().await.text;
+        queue.on_connected(8);
+        let again = queue.next_batch().await.text;
+
+        assert!(text.contains("2 event(s) were lost"), "{text}");
+        // Telling it takes the place of one more.
+        assert!(text.contains(r#""dropped":3"#), "{text}");
+        assert!(again.contains("1 event(s) were lost"), "{again}");
     }
 
     #[tokio::test(start_paused = true)]

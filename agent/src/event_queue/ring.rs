@@ -39,6 +39,7 @@ pub struct EventRing {
     n_in_flight: usize,
     bytes: usize,
     dropped: u64,
+    told_losses: u64,
     last_seq: u64,
     last_granted: u64,
     last_sent: Option<Instant>,
@@ -82,6 +83,7 @@ impl EventRing {
             n_in_flight: 0,
             bytes: 0,
             dropped: 0,
+            told_losses: 0,
             last_seq: 0,
             last_granted: 0,
             last_sent: None,
@@ -92,6 +94,13 @@ impl EventRing {
     #[must_use]
     pub const fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// Events lost since the last call.
+    pub const fn take_untold_losses(&mut self) -> u64 {
+        let untold = self.dropped - self.told_losses;
+        self.told_losses = self.dropped;
+        untold
     }
 
     /// Adds an event and drops the oldest waiting ones beyond the limits.

@@ -6,6 +6,7 @@
 //! reads listings into closed types and fails on the rules of other programs, which the agent has
 //! to list, and it waits for `nft` without a deadline.
 
+mod drift;
 mod listing;
 mod nft;
 mod nftables;
@@ -18,6 +19,7 @@ use std::future::Future;
 use hidps_wire::{FirewallIntent, FirewallRule};
 
 use crate::config::{FirewallMode, Port};
+pub use drift::{Actor, Drift, watch_drift};
 pub use nft::FirewallError;
 use nft::Nft;
 use nftables::Nftables;

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
 use super::{TABLE_FAMILY, TABLE_NAME};
-use crate::event_queue::cut;
+use crate::text::printable;
 
 /// Where distributions put the program; an inherited `PATH` decides nothing that root runs.
 const PLACES: [&str; 5] = [
@@ -149,7 +149,7 @@ impl Nft {
         if text.contains("Operation not permitted") {
             return Err(FirewallError::Privilege);
         }
-        Err(FirewallError::Refused(cut(text.trim(), 300).to_owned()))
+        Err(FirewallError::Refused(printable(&text, 300)))
     }
 }
 

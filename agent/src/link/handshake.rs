@@ -10,22 +10,23 @@ use hidps_wire::{
 use jiff::Timestamp;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
-use tokio_tungstenite::tungstenite::http::header::{DATE, HOST, InvalidHeaderValue};
+use tokio_tungstenite::tungstenite::http::header::{
+    DATE, HOST, HeaderName, InvalidHeaderValue, RETRY_AFTER,
+};
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Error as WebSocketError};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
+use super::MAX_QUOTE_BYTES;
+use crate::backoff::parse_retry_after;
 use crate::clock::{ClockOffset, parse_http_date};
 use crate::dial::{DialError, Dialer, Stream};
-use crate::event_queue::cut;
 use crate::identity::Identity;
+use crate::text::printable;
 
 /// A daemon under a storm of agents may take its time, but not for ever.
 const DEADLINE: Duration = Duration::from_secs(20);
-
-/// Longest part of a refusal that is quoted.
-const MAX_QUOTE_BYTES: usize = 300;
 
 /// A frame of the daemon is mostly a few hundred bytes.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
@@ -57,6 +58,8 @@ pub(super) enum ConnectError {
         text: String,
         /// Its time.
         date: Option<Timestamp>,
+        /// When to come back, if it said so.
+        retry_after: Option<Duration>,
     },
     /// The answer is not one of a WebSocket server.
     #[error("the daemon does not speak WebSocket here")]
@@ -67,6 +70,19 @@ pub(super) enum ConnectError {
 }
 
 impl ConnectError {
+    /// When the daemon wants to be asked again.
+    pub(super) const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after, .. } => *retry_after,
+            Self::Dial(_)
+            | Self::Random(_)
+            | Self::Request(_)
+            | Self::Header(_)
+            | Self::Handshake(_)
+            | Self::Deadline => None,
+        }
+    }
+
     /// Whether the daemon refused who the agent is.
     pub(super) fn is_about_identity(&self) -> bool {
         let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
@@ -167,14 +183,12 @@ fn sign_request(
 }
 
 fn read_refusal(response: &tungstenite::http::Response<Option<Vec<u8>>>) -> ConnectError {
-    let date = response.headers().get(DATE);
+    let header = |name: HeaderName| response.headers().get(name)?.to_str().ok();
     let body = response.body().as_deref().unwrap_or_default();
-    let text = String::from_utf8_lossy(body);
     ConnectError::Refused {
         status: response.status(),
-        text: cut(text.trim(), MAX_QUOTE_BYTES).to_owned(),
-        date: date
-            .and_then(|date| date.to_str().ok())
-            .and_then(parse_http_date),
+        text: printable(&String::from_utf8_lossy(body), MAX_QUOTE_BYTES),
+        date: header(DATE).and_then(parse_http_date),
+        retry_after: header(RETRY_AFTER).and_then(parse_retry_after),
     }
 }

@@ -26,6 +26,7 @@ use crate::firewall::Firewall;
 use crate::host_facts::HostFacts;
 use crate::identity::Identity;
 use crate::shutdown::Shutdown;
+use crate::text::printable;
 use handshake::{ConnectError, connect};
 use session::SessionEnd;
 
@@ -37,6 +38,9 @@ const FIRST_STATUS_DEADLINE: Duration = Duration::from_secs(15);
 
 /// A daemon that asks for a longer pause made a mistake.
 const MAX_ADVISED_WAIT: Duration = Duration::from_secs(600);
+
+/// Longest text of the daemon that is quoted.
+const MAX_QUOTE_BYTES: usize = 300;
 
 /// What the link is made of.
 pub struct Link<F> {
@@ -151,8 +155,9 @@ impl<F: Firewall> Link<F> {
             SessionEnd::Shutdown => None,
             SessionEnd::Advised(advice) => {
                 let asked = Duration::from_millis(u64::from(advice.retry_ms));
-                tracing::info!(reason = %advice.reason, ?asked, "the daemon said goodbye");
-                self.set_waiting(format!("the daemon said goodbye: {}", advice.reason));
+                let reason = printable(&advice.reason, MAX_QUOTE_BYTES);
+                tracing::info!(reason, ?asked, "the daemon said goodbye");
+                self.set_waiting(format!("the daemon said goodbye: {reason}"));
                 // Jitter on top, in case it told all agents the same.
                 Some(asked.min(MAX_ADVISED_WAIT) + Backoff::default().next_wait(draw()))
             }
@@ -190,7 +195,8 @@ impl<F: Firewall> Link<F> {
     fn on_refused(&self, course: &mut Course, error: &ConnectError) -> Duration {
         // Whoever refuses a signed connect does not know the key, or no longer.
         course.must_enroll = error.is_about_identity();
-        self.wait_after(course, &chain(error))
+        let wait = self.wait_after(course, &chain(error));
+        error.retry_after().map_or(wait, |asked| asked + wait)
     }
 
     fn wait_after(&self, course: &mut Course, reason: &str) -> Duration {

@@ -11,9 +11,11 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
 
+use super::MAX_QUOTE_BYTES;
 use super::handshake::Socket;
 use super::session::{SessionEnd, SessionError, close_reason};
 use crate::event_queue::EventQueue;
+use crate::text::printable;
 
 /// A daemon that sent so many wrong frames will not get better.
 const MAX_REFUSED_FRAMES: u32 = 16;
@@ -61,7 +63,7 @@ impl Reader<'_> {
     fn on_text(&mut self, text: &str) -> Option<SessionEnd> {
         let frame = match decode(text, MAX_DAEMON_FRAME_BYTES) {
             Ok(frame) => frame,
-            Err(error) => return self.refuse(&error.to_string()),
+            Err(error) => return self.refuse(&printable(&error.to_string(), MAX_QUOTE_BYTES)),
         };
         match frame {
             DaemonFrame::Welcome(_) => self.refuse("a second welcome"),

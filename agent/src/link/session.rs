@@ -14,9 +14,10 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use super::handshake::Socket;
 use super::reader::Reader;
 use super::writer::Writer;
-use super::{Link, LinkState};
+use super::{Link, LinkState, MAX_QUOTE_BYTES};
 use crate::firewall::Firewall;
 use crate::host_facts::AGENT_VERSION;
+use crate::text::printable;
 
 /// The daemon answers hello from what it holds in memory.
 const WELCOME_DEADLINE: Duration = Duration::from_secs(15);
@@ -163,7 +164,7 @@ async fn read_welcome(socket: &mut Socket) -> Result<DaemonFrame, SessionError> 
 /// What a close frame says, to be put after a sentence.
 pub(super) fn close_reason(close: Option<&tungstenite::protocol::CloseFrame>) -> String {
     close.map_or_else(String::new, |close| {
-        let reason: String = close.reason.chars().filter(|c| !c.is_control()).collect();
+        let reason = printable(&close.reason, MAX_QUOTE_BYTES);
         format!(" ({}: {reason})", close.code)
     })
 }

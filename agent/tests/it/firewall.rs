@@ -1,14 +1,15 @@
 //! The firewall of a real host: a namespace of its own, with an outsider that tries to get in.
 
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
-use hidps_lab::command::{find_program, run, wait_for};
+use hidps_lab::command::{Running, find_program, run, wait_for};
 use hidps_lab::netns::{self, Link, Namespace};
 use hidps_lab::say_skipped;
-use hidps_wire::{Answer, ConditionStatus, FacetCondition, Question};
+use hidps_wire::{Answer, ConditionStatus, EventKind, FacetCondition, Question};
 
 use crate::harness::{AgentHome, document};
 use crate::scripted_daemon::{DEADLINE, ScriptedDaemon, condition};
@@ -250,4 +251,70 @@ fn an_observing_agent_never_touches_the_firewall() {
     assert_eq!(synced, (ConditionStatus::False, "ObserveOnly"));
     assert_eq!(status.firewall_active, Some(false));
     assert_eq!(world.nft(&["list", "ruleset"]), "");
+}
+
+#[test]
+fn tampering_is_put_back_at_once_and_told_with_its_author() {
+    let Some(world) = World::make("tampering_is_put_back_at_once_and_told_with_its_author") else {
+        return;
+    };
+    let home = world.home();
+    let _agent = home.start(Some(&world.host));
+    let (mut daemon, _) = world.daemon.admit();
+    daemon.greet(64, 15);
+    daemon.apply(1, "on", document(Some(true), &[]));
+    daemon.status_of(1);
+    let whole = world.nft(&["list", "ruleset"]);
+
+    for tampering in [
+        &["add", "rule", "inet", "hidps", "input", "accept"][..],
+        &["flush", "chain", "inet", "hidps", "input"],
+        &["delete", "table", "inet", "hidps"],
+        &["flush", "ruleset"],
+    ] {
+        world.nft(tampering);
+
+        let event = daemon.next_event(|event| event.kind == EventKind::Firewall);
+        // The first one may still be the load of the table itself.
+        let event = if event.message.contains("was loaded") {
+            daemon.next_event(|event| event.kind == EventKind::Firewall)
+        } else {
+            event
+        };
+        assert!(
+            event.message.starts_with("nft (process "),
+            "{tampering:?}: {}",
+            event.message
+        );
+        let is_whole = || (world.nft(&["list", "ruleset"]) == whole).then_some(());
+        wait_for("the table is whole", DEADLINE, is_whole).unwrap();
+    }
+}
+
+#[test]
+fn an_ordinary_user_is_told_what_is_missing() {
+    use std::os::unix::fs::chown;
+    use std::os::unix::process::CommandExt as _;
+    let Some(world) = World::make("an_ordinary_user_is_told_what_is_missing") else {
+        return;
+    };
+    let home = world.home();
+    let nobody = 65_534;
+    chown(home.path(), Some(nobody), Some(nobody)).unwrap();
+    // The build directory may be closed to others.
+    let program = home.path().join("hidps-agent");
+    fs::copy(env!("CARGO_BIN_EXE_hidps-agent"), &program).unwrap();
+    let mut command = Command::new(program);
+    command.args(home.command("run").get_args());
+    command.uid(nobody).gid(nobody);
+    let _agent = Running::start("hidps-agent", command).unwrap();
+    let (mut daemon, _) = world.daemon.admit();
+    daemon.greet(8, 15);
+
+    daemon.apply(1, "on", document(Some(true), &[]));
+    let status = daemon.status_of(1);
+
+    let synced = condition(&status, FacetCondition::FirewallSynced);
+    assert_eq!(synced, (ConditionStatus::False, "MissingPrivilege"));
+    assert_eq!(status.firewall_active, None);
 }

@@ -1,0 +1,300 @@
+//! The loop with a firewall and a watcher that behave, fail or are stuck on demand.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use hidps_wire::{
+    AgentId, ConditionStatus, ContentHash, DesiredDocument, FacetCondition, FirewallIntent,
+    Generation, WatchPath,
+};
+use tokio::task::JoinSet;
+
+use super::*;
+use crate::file_watch::{FileKind, PathState, WatchReport};
+use crate::firewall::{FirewallError, FirewallSync, RuleList};
+use crate::state_dir::StateDir;
+
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// A firewall that is a flag.
+#[derive(Debug, Default)]
+struct FakeFirewall {
+    state: Mutex<FakeState>,
+}
+
+#[derive(Debug, Default)]
+struct FakeState {
+    loaded: bool,
+    is_denied: bool,
+    n_changes: usize,
+}
+
+impl FakeFirewall {
+    fn set(&self, change: impl FnOnce(&mut FakeState)) {
+        change(&mut self.state.lock().unwrap());
+    }
+
+    fn n_changes(&self) -> usize {
+        self.state.lock().unwrap().n_changes
+    }
+}
+
+impl Firewall for FakeFirewall {
+    async fn ensure(&self, intent: FirewallIntent) -> FirewallOutcome {
+        let mut state = self.state.lock().unwrap();
+        if state.is_denied {
+            return FirewallOutcome {
+                active: None,
+                change: None,
+                sync: FirewallSync::Failed(FirewallError::Privilege),
+            };
+        }
+        let wanted = intent == FirewallIntent::On;
+        let change = (state.loaded != wanted).then_some(FirewallChange::Loaded);
+        state.n_changes += usize::from(change.is_some());
+        state.loaded = wanted;
+        let sync = match intent {
+            FirewallIntent::Unmanaged => FirewallSync::Unmanaged,
+            FirewallIntent::Off => FirewallSync::Disabled,
+            FirewallIntent::On => FirewallSync::Enabled {
+                keep_open: BTreeSet::new(),
+            },
+        };
+        FirewallOutcome {
+            active: Some(wanted),
+            change,
+            sync,
+        }
+    }
+
+    async fn is_active(&self) -> Result<bool, FirewallError> {
+        Ok(self.state.lock().unwrap().loaded)
+    }
+
+    async fn list_rules(&self) -> Result<RuleList, FirewallError> {
+        Ok(RuleList::default())
+    }
+}
+
+/// A watcher that watches everything, and can be stuck.
+struct FakeWatch {
+    is_stuck: bool,
+}
+
+impl FileWatch for FakeWatch {
+    async fn ensure(&mut self, paths: BTreeSet<WatchPath>) -> Option<WatchReport> {
+        let watched = PathState::Watched(FileKind::File);
+        (!self.is_stuck).then(|| paths.into_iter().map(|p| (p, watched.clone())).collect())
+    }
+
+    async fn changed(&mut self) {
+        std::future::pending::<()>().await;
+    }
+}
+
+struct Host {
+    directory: tempfile::TempDir,
+    state: StateDir,
+    firewall: Arc<FakeFirewall>,
+    applies: mpsc::Sender<Apply>,
+    drift: watch::Sender<Drift>,
+    status: watch::Receiver<Option<Status>>,
+    tasks: JoinSet<()>,
+}
+
+impl Host {
+    fn start(is_watcher_stuck: bool) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::open(&directory.path().join("state")).unwrap();
+        Self::start_again(directory, state, is_watcher_stuck)
+    }
+
+    fn start_again(directory: tempfile::TempDir, state: StateDir, is_stuck: bool) -> Self {
+        let (ledger, _) = Ledger::open(state.clone(), AgentId::new(uuid::Uuid::nil()));
+        let firewall = Arc::new(FakeFirewall::default());
+        let (applies, applies_rx) = mpsc::channel(4);
+        let (drift, drift_rx) = watch::channel(Drift::default());
+        let (status_tx, status) = watch::channel(None);
+        let converge = Converge {
+            ledger,
+            firewall: Arc::clone(&firewall),
+            files: FakeWatch { is_stuck },
+            applies: applies_rx,
+            drift: drift_rx,
+            status: status_tx,
+            applied: watch::channel(None).0,
+            events: Arc::new(EventQueue::default()),
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(converge.run());
+        Self {
+            directory,
+            state,
+            firewall,
+            applies,
+            drift,
+            status,
+            tasks,
+        }
+    }
+
+    async fn next_status(&mut self) -> Status {
+        let changed = tokio::time::timeout(DEADLINE, self.status.changed()).await;
+        changed.expect("a status comes").unwrap();
+        self.status.borrow_and_update().clone().unwrap()
+    }
+
+    async fn apply(&self, generation: u64, firewall: Option<bool>) {
+        let apply = Apply {
+            generation: Generation(generation),
+            hash: ContentHash(format!("{firewall:?}")),
+            document: DesiredDocument {
+                firewall_enabled: firewall,
+                monitored_files: vec!["/etc/passwd".to_owned()],
+            },
+        };
+        self.applies.send(apply).await.unwrap();
+    }
+}
+
+fn reasons(status: &Status) -> Vec<(FacetCondition, ConditionStatus, &str)> {
+    status
+        .conditions
+        .iter()
+        .map(|c| (c.facet, c.status, c.reason.as_str()))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_document_is_applied_read_back_and_answered_even_when_known() {
+    let mut host = Host::start(false);
+    host.next_status().await;
+
+    host.apply(1, Some(true)).await;
+    let first = host.next_status().await;
+    host.apply(1, Some(true)).await;
+    let second = host.next_status().await;
+
+    let expected = [
+        (
+            FacetCondition::FirewallSynced,
+            ConditionStatus::True,
+            "Enabled",
+        ),
+        (
+            FacetCondition::FilesWatched,
+            ConditionStatus::True,
+            "AllWatched",
+        ),
+    ];
+    assert_eq!(reasons(&first), expected);
+    assert_eq!(first, second);
+    assert_eq!(host.firewall.n_changes(), 1);
+}
+
+#[tokio::test]
+async fn one_facet_that_fails_does_not_keep_the_other_from_being_applied() {
+    let mut host = Host::start(false);
+    host.next_status().await;
+    host.firewall.set(|state| state.is_denied = true);
+
+    host.apply(1, Some(true)).await;
+    let status = host.next_status().await;
+
+    let expected = [
+        (
+            FacetCondition::FirewallSynced,
+            ConditionStatus::False,
+            "MissingPrivilege",
+        ),
+        (
+            FacetCondition::FilesWatched,
+            ConditionStatus::True,
+            "AllWatched",
+        ),
+    ];
+    assert_eq!(reasons(&status), expected);
+    assert_eq!(status.firewall_active, None);
+}
+
+#[tokio::test]
+async fn a_stuck_watcher_is_unknown_and_the_firewall_is_applied() {
+    let mut host = Host::start(true);
+    host.next_status().await;
+
+    host.apply(1, Some(true)).await;
+    let status = host.next_status().await;
+
+    assert_eq!(reasons(&status)[0].2, "Enabled");
+    assert_eq!(reasons(&status)[1].1, ConditionStatus::Unknown);
+}
+
+#[tokio::test]
+async fn drift_is_repaired_when_it_is_told() {
+    let mut host = Host::start(false);
+    host.next_status().await;
+    host.apply(1, Some(true)).await;
+    host.next_status().await;
+
+    host.firewall.set(|state| state.loaded = false);
+    host.drift.send_replace(Drift::default());
+
+    let repaired = async {
+        while host.firewall.n_changes() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, repaired)
+        .await
+        .expect("it is repaired");
+}
+
+#[tokio::test(start_paused = true)]
+async fn drift_that_nobody_tells_is_found_by_the_audit() {
+    let mut host = Host::start(false);
+    host.next_status().await;
+    host.apply(1, Some(true)).await;
+    host.next_status().await;
+
+    host.firewall.set(|state| state.loaded = false);
+    tokio::time::sleep(AUDIT_INTERVAL + Duration::from_secs(1)).await;
+
+    assert_eq!(host.firewall.n_changes(), 2);
+}
+
+#[tokio::test]
+async fn the_ledger_is_applied_at_the_start_without_a_daemon() {
+    let mut host = Host::start(false);
+    host.apply(7, Some(true)).await;
+    host.status
+        .wait_for(|s| s.as_ref().is_some_and(|s| s.applied.is_some()))
+        .await
+        .unwrap();
+    let Host {
+        directory,
+        state,
+        tasks,
+        ..
+    } = host;
+    drop(tasks);
+
+    let mut again = Host::start_again(directory, state, false);
+    let status = again.next_status().await;
+
+    assert_eq!(status.applied.map(|a| a.generation), Some(Generation(7)));
+    assert_eq!(again.firewall.n_changes(), 1);
+}
+
+#[tokio::test]
+async fn an_older_document_is_answered_with_what_is_held() {
+    let mut host = Host::start(false);
+    host.next_status().await;
+    host.apply(5, Some(true)).await;
+    host.next_status().await;
+
+    host.apply(4, Some(false)).await;
+    let status = host.next_status().await;
+
+    assert_eq!(status.applied.map(|a| a.generation), Some(Generation(5)));
+    assert_eq!(status.firewall_active, Some(true));
+}
