@@ -11,6 +11,9 @@ pub struct Limits {
     pub groups_per_rule: usize,
     /// Most entries of one window; a window whose condition asks for more keeps as many as that.
     pub entries_per_group: usize,
+    /// Most entries of all windows of one rule together; 8 bytes each for times, some 100 with
+    /// the value where values are counted.
+    pub entries_per_rule: usize,
     /// Longest excerpt of a value in a match, in characters.
     pub excerpt_chars: usize,
     /// Most values quoted in a match.
@@ -23,6 +26,7 @@ impl Default for Limits {
             groups_per_scope: 2_048,
             groups_per_rule: 65_536,
             entries_per_group: 1_024,
+            entries_per_rule: 1_000_000,
             excerpt_chars: 256,
             excerpts: 16,
         }

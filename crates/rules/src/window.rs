@@ -83,6 +83,15 @@ impl Group {
         }
     }
 
+    /// How many entries it holds.
+    pub(crate) fn len(&self) -> usize {
+        match &self.summary {
+            Summary::Times(times) => times.len(),
+            Summary::Values(values) => values.len(),
+            Summary::Seen(times) | Summary::Chain(times) => times.len(),
+        }
+    }
+
     /// Whether nothing in it can matter any more at `now_ms`.
     pub(crate) fn is_over(&self, now_ms: i64, timespan_ms: i64) -> bool {
         self.newest_ms < now_ms.saturating_sub(timespan_ms)

@@ -17,6 +17,7 @@ type Groups = LruCache<Box<str>, Group>;
 pub(crate) struct WindowStore {
     scopes: HashMap<Scope, Groups>,
     n_groups: usize,
+    n_entries: usize,
 }
 
 /// What was lost to a bound.
@@ -44,20 +45,28 @@ impl WindowStore {
             .get(&scope)
             .is_some_and(|groups| groups.contains(key));
         if !is_known {
-            self.make_room(scope, arrival.now_ms, sizing.timespan_ms, limits, lost);
-            let groups = self.scopes.entry(scope).or_insert_with(LruCache::unbounded);
+            self.drop_over(scope, arrival.now_ms, sizing.timespan_ms);
+        }
+        if self.is_full(scope, is_known, limits) {
+            self.evict(scope, lost);
+        }
+        let groups = self.scopes.entry(scope).or_insert_with(LruCache::unbounded);
+        if !groups.contains(key) {
             groups.push(key.into(), Group::new(sizing, arrival.now_ms));
             self.n_groups += 1;
         }
-        let group = self.scopes.get_mut(&scope)?.get_mut(key)?;
+        let group = groups.get_mut(key)?;
+        let before = group.len();
         lost.entries += group.add(arrival, sizing);
+        self.n_entries = (self.n_entries + group.len()).saturating_sub(before);
         group.poll_fired(sizing)
     }
 
     /// Forgets everything about a scope.
     pub(crate) fn forget(&mut self, scope: Scope) {
-        if let Some(groups) = self.scopes.remove(&scope) {
-            self.n_groups -= groups.len();
+        for (_, group) in self.scopes.remove(&scope).into_iter().flatten() {
+            self.n_groups -= 1;
+            self.n_entries = self.n_entries.saturating_sub(group.len());
         }
     }
 
@@ -66,36 +75,40 @@ impl WindowStore {
         self.n_groups
     }
 
-    /// Gives up the longest idle window where a bound is reached, after dropping those of this
-    /// scope that are over; other scopes may live in another time.
-    fn make_room(
-        &mut self,
-        scope: Scope,
-        now_ms: i64,
-        timespan_ms: i64,
-        limits: &Limits,
-        lost: &mut Evictions,
-    ) {
-        let own = match self.scopes.get_mut(&scope) {
-            Some(groups) => {
-                let before = groups.len();
-                drop_over(groups, now_ms, timespan_ms);
-                self.n_groups -= before - groups.len();
-                groups.len()
-            }
-            None => 0,
-        };
-        if own < limits.groups_per_scope && self.n_groups < limits.groups_per_rule {
+    /// Drops the windows of a scope that are over; other scopes may live in another time.
+    fn drop_over(&mut self, scope: Scope, now_ms: i64, timespan_ms: i64) {
+        let Some(groups) = self.scopes.get_mut(&scope) else {
             return;
+        };
+        while groups
+            .peek_lru()
+            .is_some_and(|(_, group)| group.is_over(now_ms, timespan_ms))
+        {
+            if let Some((_, group)) = groups.pop_lru() {
+                self.n_groups -= 1;
+                self.n_entries = self.n_entries.saturating_sub(group.len());
+            }
         }
-        let Some(victim) = self.choose_victim(scope, own) else {
+    }
+
+    /// Whether a window must go before the next match is taken in.
+    fn is_full(&self, scope: Scope, is_known: bool, limits: &Limits) -> bool {
+        let own = self.scopes.get(&scope).map_or(0, LruCache::len);
+        let is_crowded = own >= limits.groups_per_scope || self.n_groups >= limits.groups_per_rule;
+        (!is_known && is_crowded) || self.n_entries >= limits.entries_per_rule
+    }
+
+    /// Gives up the longest idle window of the scope that must pay.
+    fn evict(&mut self, scope: Scope, lost: &mut Evictions) {
+        let Some(victim) = self.choose_victim(scope) else {
             return;
         };
         let Some(groups) = self.scopes.get_mut(&victim) else {
             return;
         };
-        if groups.pop_lru().is_some() {
+        if let Some((_, group)) = groups.pop_lru() {
             self.n_groups -= 1;
+            self.n_entries = self.n_entries.saturating_sub(group.len());
             lost.groups += 1;
         }
         if groups.is_empty() {
@@ -105,7 +118,8 @@ impl WindowStore {
 
     /// The scope that must give up a window: this one if it has its share, else the largest, so
     /// that who floods pays and only who does not makes this search.
-    fn choose_victim(&self, scope: Scope, own: usize) -> Option<Scope> {
+    fn choose_victim(&self, scope: Scope) -> Option<Scope> {
+        let own = self.scopes.get(&scope).map_or(0, LruCache::len);
         let has_share = own > 0 && own.saturating_mul(self.scopes.len()) >= self.n_groups;
         if has_share {
             return Some(scope);
@@ -114,15 +128,5 @@ impl WindowStore {
             .iter()
             .max_by_key(|(_, groups)| groups.len())
             .map(|(scope, _)| *scope)
-    }
-}
-
-/// Drops windows that are over, the longest idle first.
-fn drop_over(groups: &mut Groups, now_ms: i64, timespan_ms: i64) {
-    while groups
-        .peek_lru()
-        .is_some_and(|(_, group)| group.is_over(now_ms, timespan_ms))
-    {
-        groups.pop_lru();
     }
 }

@@ -462,6 +462,31 @@ fn entries_past_the_bound_are_counted_as_lost_and_the_threshold_is_still_reached
 }
 
 #[test]
+fn entries_of_all_windows_together_are_bounded() {
+    let limits = Limits {
+        entries_per_rule: 3,
+        ..Limits::default()
+    };
+    let mut engine = counting_values(limits);
+
+    let first = [(1, 0), (1, 1), (2, 0)].map(|(scope, value)| fires(&mut engine, scope, 0, value));
+    let fourth = fires(&mut engine, 1, 1, 1);
+
+    assert_eq!((first, fourth), ([false; 3], true));
+    assert_eq!(engine.counters().evictions.groups, 1);
+    assert!(!fires(&mut engine, 1, 2, 0), "the longest idle window went");
+    engine.forget(Scope(1));
+    engine.forget(Scope(2));
+    assert_eq!(engine.counters().windows, 0);
+    let again = [(1, 0), (1, 1), (1, 0)].map(|(scope, value)| fires(&mut engine, scope, 3, value));
+    assert_eq!(
+        again,
+        [false, false, true],
+        "what was forgotten is not counted any more"
+    );
+}
+
+#[test]
 fn an_event_without_a_group_field_is_in_no_window_and_is_counted() {
     let mut engine = correlation("event_count", "  condition: {gte: 1}\n");
     let mut n_matches = 0;
