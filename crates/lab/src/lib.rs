@@ -6,8 +6,21 @@ pub mod command;
 pub mod netns;
 pub mod ports;
 pub mod ssh_server;
+pub mod world;
 
 use std::io::Write as _;
+
+/// Prints what the stack has to say of itself on standard error: warnings, or more when
+/// `RUST_LOG` asks for it.
+pub fn show_warnings() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env();
+    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    let shown = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    // Somebody else in this process may already listen.
+    shown.try_init().ok();
+}
 
 /// Says on the real standard error, past the capture of the test runner, that a test cannot run
 /// here and what is missing.

@@ -1,0 +1,191 @@
+//! The daemon as a process: started, killed, started again with the same settings.
+//! It never talks to the daemon but over its sockets.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use crate::command::{CommandError, Running};
+use crate::world::probe::{NotSeen, http_get, wait_until};
+
+/// From start to ready takes a second; a machine busy with builds needs longer.
+const READY_DEADLINE: Duration = Duration::from_secs(60);
+
+/// The daemon's own drain has a deadline below this.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
+
+/// What the daemon is started with.
+#[derive(Clone, Debug)]
+pub struct DaemonSettings {
+    /// The program.
+    pub program: PathBuf,
+    /// Port on loopback and on `also_listen`.
+    pub port: u16,
+    /// The machine's end of the cable to a host, if there is one.
+    pub also_listen: Option<Ipv4Addr>,
+    /// Everything else, as environment.
+    pub environment: Vec<(&'static str, String)>,
+}
+
+/// A daemon, running or killed.
+#[derive(Debug)]
+pub struct Daemon {
+    settings: DaemonSettings,
+    process: Running,
+}
+
+impl Daemon {
+    /// Starts it and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not start or does not become ready; the error quotes its log.
+    pub async fn start(settings: DaemonSettings) -> Result<Self, DaemonError> {
+        let process = spawn(&settings)?;
+        let mut daemon = Self { settings, process };
+        daemon.wait_ready().await?;
+        Ok(daemon)
+    }
+
+    /// Where viewers and this machine's agents reach it.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.settings.port).into()
+    }
+
+    /// The process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// What it logged since its last start.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Ends it at once, as a crash would.
+    ///
+    /// # Errors
+    /// When it cannot be signalled.
+    pub fn kill(&mut self) -> Result<ExitStatus, DaemonError> {
+        self.process.kill().map_err(|source| DaemonError::Process {
+            action: "kill",
+            source,
+        })
+    }
+
+    /// Starts it again, with the same settings, and waits until it is ready.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn restart(&mut self) -> Result<(), DaemonError> {
+        self.process = spawn(&self.settings)?;
+        self.wait_ready().await
+    }
+
+    /// Lets it drain and end.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub fn stop(&mut self) -> Result<ExitStatus, DaemonError> {
+        let stopped = self.process.terminate(DRAIN_DEADLINE);
+        stopped.map_err(|source| DaemonError::Process {
+            action: "stop",
+            source,
+        })
+    }
+
+    /// The value of a metric, all labels added up; none when it was never counted.
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        let (_, body) = http_get(self.address(), "/metrics").await.ok()?;
+        let values = body.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            let counts = rest.starts_with([' ', '{']);
+            counts
+                .then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())
+                .flatten()
+        });
+        values.reduce(|sum, value| sum + value)
+    }
+
+    async fn wait_ready(&mut self) -> Result<(), DaemonError> {
+        let address = self.address();
+        let ready = wait_until("the daemon's readiness", READY_DEADLINE, async || {
+            if let Ok(Some(status)) = self.process.exit_status() {
+                return Ok(Err(status));
+            }
+            match http_get(address, "/readyz").await {
+                Ok((200, _)) => Ok(Ok(())),
+                Ok((status, body)) => Err(format!("{status} {}", body.trim())),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+        .await;
+        match ready {
+            Ok((Ok(()), _)) => Ok(()),
+            Ok((Err(status), _)) => Err(DaemonError::Ended {
+                status,
+                log: self.log(),
+            }),
+            Err(source) => Err(DaemonError::NotReady {
+                log: self.log(),
+                source,
+            }),
+        }
+    }
+}
+
+fn spawn(settings: &DaemonSettings) -> Result<Running, DaemonError> {
+    let loopback = format!("127.0.0.1:{}", settings.port);
+    let listen = settings.also_listen.map_or_else(
+        || loopback.clone(),
+        |address| format!("{loopback},{address}:{}", settings.port),
+    );
+    let mut command = Command::new(&settings.program);
+    command.arg("serve").env_clear().env("HIDPS_LISTEN", listen);
+    // Programs of the system are found as everywhere; nothing else of this process is inherited.
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.envs(
+        settings
+            .environment
+            .iter()
+            .map(|(name, value)| (name, value)),
+    );
+    Running::start("hidpsd", command).map_err(|source| DaemonError::Process {
+        action: "start",
+        source,
+    })
+}
+
+/// What went wrong with the daemon's process.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The process did not do as told.
+    #[error("could not {action} the daemon")]
+    Process {
+        /// What was tried.
+        action: &'static str,
+        /// How it failed.
+        #[source]
+        source: CommandError,
+    },
+    /// It ended by itself.
+    #[error("the daemon ended with {status}; it logged:\n{log}")]
+    Ended {
+        /// How it ended.
+        status: ExitStatus,
+        /// What it logged.
+        log: String,
+    },
+    /// It runs, but something it needs is missing.
+    #[error("the daemon did not become ready; it logged:\n{log}")]
+    NotReady {
+        /// What it logged.
+        log: String,
+        /// What its health route said last.
+        #[source]
+        source: NotSeen,
+    },
+}

@@ -1,0 +1,251 @@
+//! The database as it is, behind everybody's back: rows without policies, and a search for a text in
+//! every table, in the write-ahead log and in every file. It never writes a row.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use hidps_local_supabase::{Row, Stack, StackError};
+use serde_json::Value;
+
+use crate::command::{CommandError, run};
+
+/// The files of a small database are some hundred megabytes.
+const GREP_DEADLINE: Duration = Duration::from_secs(60);
+
+/// A superuser's look at the database of a stack.
+#[derive(Clone, Copy, Debug)]
+pub struct Outside<'a>(pub &'a Stack);
+
+/// A row of `agent_conditions`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConditionRow {
+    /// `true`, `false` or `unknown`.
+    pub status: String,
+    /// One word.
+    pub reason: String,
+    /// One sentence.
+    pub message: String,
+    /// For which generation.
+    pub observed_generation: Option<i64>,
+}
+
+/// What matters of a row of `alerts`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AlertRow {
+    /// Its id.
+    pub id: String,
+    /// What was seen.
+    pub title: String,
+    /// A sentence.
+    pub message: String,
+    /// The class.
+    pub alert_type: String,
+    /// 1 to 4.
+    pub severity: i16,
+    /// How often.
+    pub occurrences: i32,
+    /// What makes a repeat the same.
+    pub fingerprint: String,
+    /// Why the rule matched.
+    pub explanation: Value,
+}
+
+impl Outside<'_> {
+    /// A condition of an agent.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn read_condition(
+        &self,
+        agent: &str,
+        kind: &str,
+    ) -> Result<Option<ConditionRow>, OutsideError> {
+        let (agent, kind) = (quote(agent), quote(kind));
+        let query = format!(
+            "select status, reason, message, observed_generation from agent_conditions \
+             where agent_id = {agent} and type = {kind}"
+        );
+        let rows = self.query("read a condition", &query).await?;
+        Ok(rows.first().map(|row| ConditionRow {
+            status: text(row, "status"),
+            reason: text(row, "reason"),
+            message: text(row, "message"),
+            observed_generation: text(row, "observed_generation").parse().ok(),
+        }))
+    }
+
+    /// The generation of what is desired of an agent.
+    ///
+    /// # Errors
+    /// When the query fails or the agent has none.
+    pub async fn read_generation(&self, agent: &str) -> Result<i64, OutsideError> {
+        let agent = quote(agent);
+        let query =
+            format!("select generation as value from desired_generations where agent_id = {agent}");
+        self.read_one("read a generation", &query).await
+    }
+
+    /// Whether the agent is online, as people see it.
+    ///
+    /// # Errors
+    /// When the query fails or there is no such agent.
+    pub async fn is_online(&self, agent: &str) -> Result<bool, OutsideError> {
+        let agent = quote(agent);
+        let query = format!("select is_online::text as value from agents where id = {agent}");
+        self.read_one("read whether an agent is online", &query)
+            .await
+    }
+
+    /// Unresolved alerts of an agent with this title, oldest first.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn list_alerts(
+        &self,
+        agent: &str,
+        title: &str,
+    ) -> Result<Vec<AlertRow>, OutsideError> {
+        let (agent, title) = (quote(agent), quote(title));
+        let query = format!(
+            "select id, title, message, alert_type, severity, occurrences, fingerprint, \
+             explanation from alerts \
+             where agent_id = {agent} and title = {title} and not resolved order by created_at"
+        );
+        Ok(self
+            .query("list alerts", &query)
+            .await?
+            .iter()
+            .map(alert_of)
+            .collect())
+    }
+
+    /// The tables, of every schema but Postgres's own, that hold a text anywhere.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn find_in_tables(&self, wanted: &str) -> Result<Vec<String>, OutsideError> {
+        let tables = "select format('%I.%I', n.nspname, c.relname) as value from pg_class c \
+                      join pg_namespace n on n.oid = c.relnamespace \
+                      where c.relkind in ('r', 'm') \
+                      and n.nspname not in ('pg_catalog', 'information_schema') order by 1";
+        let wanted = quote(wanted);
+        let mut found = Vec::new();
+        for table in self.query("list tables", tables).await? {
+            let table = text(&table, "value");
+            let holds = format!(
+                "select exists (select from {table} t where strpos(t::text, {wanted}) > 0)::text \
+                 as value"
+            );
+            if self.read_one("search a table", &holds).await? {
+                found.push(table);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Writes everything in memory to the database's files.
+    ///
+    /// # Errors
+    /// When Postgres refuses.
+    pub async fn flush(&self) -> Result<(), OutsideError> {
+        self.query("write a checkpoint", "checkpoint")
+            .await
+            .map(drop)
+    }
+
+    async fn read_one<T: std::str::FromStr>(
+        &self,
+        action: &'static str,
+        query: &str,
+    ) -> Result<T, OutsideError> {
+        let rows = self.query(action, query).await?;
+        let value = rows.first().and_then(|row| text(row, "value").parse().ok());
+        value.ok_or(OutsideError::NoValue { action })
+    }
+
+    async fn query(&self, action: &'static str, query: &str) -> Result<Vec<Row>, OutsideError> {
+        let rows = self.0.sql(query).await;
+        rows.map_err(|source| OutsideError::Query { action, source })
+    }
+}
+
+/// The files below a directory that hold a text, by `grep`.
+///
+/// # Errors
+/// When `grep` cannot read them.
+pub fn find_in_files(directory: &Path, text: &str) -> Result<Vec<String>, OutsideError> {
+    let mut grep = Command::new("grep");
+    grep.args([
+        "--recursive",
+        "--files-with-matches",
+        "--text",
+        "--fixed-strings",
+        "-e",
+        text,
+    ]);
+    grep.arg(directory);
+    match run(grep, GREP_DEADLINE) {
+        Ok(output) => {
+            let files = String::from_utf8_lossy(&output.stdout);
+            Ok(files.lines().map(str::to_owned).collect())
+        }
+        Err(CommandError::Failed { status, .. }) if status.code() == Some(1) => Ok(Vec::new()),
+        Err(source) => Err(OutsideError::Search {
+            directory: directory.to_owned(),
+            source,
+        }),
+    }
+}
+
+fn alert_of(row: &Row) -> AlertRow {
+    AlertRow {
+        id: text(row, "id"),
+        title: text(row, "title"),
+        message: text(row, "message"),
+        alert_type: text(row, "alert_type"),
+        severity: text(row, "severity").parse().unwrap_or_default(),
+        occurrences: text(row, "occurrences").parse().unwrap_or_default(),
+        fingerprint: text(row, "fingerprint"),
+        explanation: serde_json::from_str(&text(row, "explanation")).unwrap_or_default(),
+    }
+}
+
+/// A column as text; null and a missing column are the empty text.
+fn text(row: &Row, column: &str) -> String {
+    row.get(column).cloned().flatten().unwrap_or_default()
+}
+
+/// A text as a literal of SQL.
+fn quote(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// Why something could not be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum OutsideError {
+    /// Postgres did not answer as expected.
+    #[error("could not {action}")]
+    Query {
+        /// What was tried.
+        action: &'static str,
+        /// What the stack said.
+        #[source]
+        source: StackError,
+    },
+    /// There was no row, or its value was of another kind.
+    #[error("could not {action}: there is no such value")]
+    NoValue {
+        /// What was tried.
+        action: &'static str,
+    },
+    /// Files could not be searched.
+    #[error("could not search {directory}")]
+    Search {
+        /// Where.
+        directory: PathBuf,
+        /// How it failed.
+        #[source]
+        source: CommandError,
+    },
+}
