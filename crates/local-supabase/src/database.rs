@@ -85,6 +85,17 @@ pub(crate) async fn apply_file(client: &Client, path: &Path) -> Result<(), Stack
         })
 }
 
+/// Finds some table of schema public with row level security.
+pub(crate) async fn find_guarded_table(client: &Client) -> Result<Option<String>, StackError> {
+    let find = "select relname::text from pg_class
+        where relrowsecurity and relkind = 'r' and relnamespace = 'public'::regnamespace limit 1";
+    let row = client
+        .query_opt(find, &[])
+        .await
+        .map_err(database_failed("look for a table"))?;
+    Ok(row.map(|row| row.get(0)))
+}
+
 /// Runs statements and gives the rows of all of them.
 pub(crate) async fn run(client: &Client, statements: &str) -> Result<Vec<Row>, StackError> {
     let messages = client

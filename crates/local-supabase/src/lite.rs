@@ -56,7 +56,7 @@ impl Lite {
         });
         let mut command = npm::script(around.packages, "lite.mjs");
         command.env("LOCAL_SUPABASE", settings.to_string());
-        let mut process = OwnedProcess::start("lite", "node", command, around.logs)?;
+        let mut process = OwnedProcess::start("lite", command, around.logs)?;
         let Greeting { http } = process.read_greeting().await?;
         Ok(Self {
             process,
@@ -67,6 +67,22 @@ impl Lite {
     /// Gives the address the gateway forwards to.
     pub(crate) fn authority(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Makes the request at which the server reads the schema and grants on it what it thinks is missing.
+    ///
+    /// It does so at its first request that meets row level security, and two such requests at once collide in
+    /// Postgres' catalog: one of them would be answered with 409.
+    pub(crate) async fn settle(&self, secret_key: &str, table: &str) -> Result<(), StackError> {
+        let operation = "let REST read the schema";
+        let address = format!("http://{}/rest/v1/{table}?limit=1", self.authority());
+        match http::ask(operation, Method::GET, &address, Some(secret_key), None).await? {
+            (200, _) => Ok(()),
+            (status, answer) => Err(StackError::Http {
+                operation: operation.to_owned(),
+                reason: format!("{table}: status {status}: {answer}"),
+            }),
+        }
     }
 
     /// Signs somebody up and gives the new user's id.

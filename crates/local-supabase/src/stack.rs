@@ -10,7 +10,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_postgres::Client;
 
-use crate::database::{self, Row, apply_file, apply_migrations, bootstrap, connect};
+use crate::database::{
+    self, Row, apply_file, apply_migrations, bootstrap, connect, find_guarded_table,
+};
 use crate::error::{StackError, io_failed};
 use crate::faults::Faults;
 use crate::gateway;
@@ -217,6 +219,9 @@ async fn prepare_project(
     }
     if let Some(seed) = &options.seed {
         apply_file(sql, seed).await?;
+    }
+    if let Some(table) = find_guarded_table(sql).await? {
+        lite.settle(&keys.secret, &table).await?;
     }
     Ok(())
 }

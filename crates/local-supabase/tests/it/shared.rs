@@ -2,6 +2,7 @@
 //! Never stopped by hand: its processes end with the test binary.
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::LazyLock;
 
 use hidps_local_supabase::{Options, Person, Stack};
@@ -26,8 +27,10 @@ impl Shared {
     /// Starts a stack of its own.
     pub(crate) fn start() -> Self {
         let runtime = Runtime::new().expect("a runtime starts");
+        let migrations = tempfile::tempdir().expect("a directory is made");
+        let options = seeded(migrations.path());
         let stack = runtime
-            .block_on(Stack::start(seeded()))
+            .block_on(Stack::start(options))
             .expect("the stack starts");
         Self { runtime, stack }
     }
@@ -38,26 +41,26 @@ impl Shared {
     }
 }
 
-/// The stack of all tests that break nothing, with tables of the tests' own beside the project's.
-pub(crate) static SHARED: LazyLock<Shared> = LazyLock::new(|| {
-    let shared = Shared::start();
-    let tables = include_str!("official/tables.sql");
-    shared
-        .run(async |stack| stack.sql(tables).await)
-        .expect("the tables are made");
-    shared
-});
+/// The stack of all tests that break nothing.
+pub(crate) static SHARED: LazyLock<Shared> = LazyLock::new(Shared::start);
 
-/// Describes the project with its seed.
-pub(crate) fn seeded() -> Options {
-    let project = concat!(env!("CARGO_MANIFEST_DIR"), "/../../supabase");
+/// Describes the project with its seed, and with tables of the tests' own beside the project's.
+fn seeded(migrations: &Path) -> Options {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../supabase");
+    let listed = std::fs::read_dir(project.join("migrations")).expect("the project has migrations");
+    for entry in listed.filter_map(Result::ok) {
+        std::fs::copy(entry.path(), migrations.join(entry.file_name())).expect("a copy is made");
+    }
+    let tables = include_str!("official/tables.sql");
+    std::fs::write(migrations.join("99999999999999_tables.sql"), tables).expect("a file is made");
     let person = |email: &str| Person {
         email: email.to_owned(),
         password: PASSWORD.to_owned(),
     };
     Options {
-        seed: Some(format!("{project}/seed.sql").into()),
+        migrations: Some(migrations.to_owned()),
+        seed: Some(project.join("seed.sql")),
         people: [ADMIN, "viewer@acme.test", STRANGER].map(person).to_vec(),
-        ..Options::of_project(project)
+        ..Options::default()
     }
 }
