@@ -11,8 +11,8 @@ use thiserror::Error;
 pub enum StackError {
     /// No Postgres was found.
     #[error(
-        "find postgres: no initdb and postgres of version 15 or newer on PATH or in /usr/lib/postgresql; \
-         install it (Debian: apt-get install postgresql) or set HIDPS_POSTGRES_BIN to its bin directory"
+        "find postgres: no initdb and postgres of version 15 or newer in HIDPS_POSTGRES_BIN or, if that is \
+         not set, on PATH or in /usr/lib/postgresql; install it (Debian: apt-get install postgresql)"
     )]
     PostgresMissing,
     /// Node or npm was not found.

@@ -59,7 +59,7 @@ impl MailCatcher {
     ) -> Result<Self, StackError> {
         let mut command = npm::script(packages, "mail.mjs");
         command.env("LOCAL_SUPABASE_SMTP_PORT", smtp_port.to_string());
-        let mut process = OwnedProcess::start("mail", "node", command, logs)?;
+        let mut process = OwnedProcess::start("mail", command, logs)?;
         let ports = process.read_greeting().await?;
         Ok(Self { process, ports })
     }

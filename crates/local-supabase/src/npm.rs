@@ -26,6 +26,7 @@ const COMPLETE: &str = ".complete";
 
 /// Gives the directory with the scripts and their packages, after installing them if they are missing.
 pub(crate) async fn ensure_packages(cache: &Path) -> Result<PathBuf, StackError> {
+    find_on_path("node")?;
     std::fs::create_dir_all(cache).map_err(io_failed(format!("create {}", cache.display())))?;
     let directory = cache.join(format!("npm-{}", fingerprint()));
     if directory.join(COMPLETE).exists() {
@@ -45,6 +46,17 @@ pub(crate) fn script(directory: &Path, name: &str) -> Command {
     // The official server counts its starts by network unless told not to.
     node.env("DO_NOT_TRACK", "1");
     node
+}
+
+/// Fails before anything is started if a program cannot be.
+fn find_on_path(program: &'static str) -> Result<(), StackError> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|directory| directory.join(program).is_file());
+    if found {
+        Ok(())
+    } else {
+        Err(StackError::NodeMissing { program })
+    }
 }
 
 fn fingerprint() -> String {
@@ -71,6 +83,7 @@ async fn take_lock(path: PathBuf) -> Result<File, StackError> {
 }
 
 async fn install(directory: &Path) -> Result<(), StackError> {
+    find_on_path("npm")?;
     tracing::info!("installing the pinned npm packages, once");
     std::fs::create_dir_all(directory)
         .map_err(io_failed(format!("create {}", directory.display())))?;
@@ -82,7 +95,7 @@ async fn install(directory: &Path) -> Result<(), StackError> {
     // None of the packages needs its install script, so none is run.
     npm.args(["ci", "--ignore-scripts", "--no-fund", "--no-audit"])
         .current_dir(directory);
-    let output = npm.output().await.map_err(missing("npm"))?;
+    let output = npm.output().await.map_err(io_failed("start npm"))?;
     if !output.status.success() {
         let last_words = tail(&[output.stdout, output.stderr].concat());
         return Err(StackError::Program {
@@ -91,14 +104,4 @@ async fn install(directory: &Path) -> Result<(), StackError> {
         });
     }
     std::fs::write(directory.join(COMPLETE), "").map_err(io_failed("mark the installation"))
-}
-
-/// Tells a missing program apart from one that cannot be started.
-pub(crate) fn missing(program: &'static str) -> impl FnOnce(std::io::Error) -> StackError {
-    move |error| {
-        if error.kind() == std::io::ErrorKind::NotFound {
-            return StackError::NodeMissing { program };
-        }
-        io_failed(format!("start {program}"))(error)
-    }
 }

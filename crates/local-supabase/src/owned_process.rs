@@ -15,7 +15,6 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::error::{StackError, io_failed};
-use crate::npm::missing;
 
 /// Longest wait for a program to say that it is ready; a cold disk and a busy machine included.
 const READY_DEADLINE: Duration = Duration::from_secs(30);
@@ -36,7 +35,6 @@ impl OwnedProcess {
     /// Starts `command`, whose standard error goes to `<logs>/<name>.log`.
     pub(crate) fn start(
         name: &'static str,
-        program: &'static str,
         mut command: Command,
         logs: &Path,
     ) -> Result<Self, StackError> {
@@ -49,7 +47,7 @@ impl OwnedProcess {
             // Ctrl-C in a terminal reaches the whole group; these end with their owner, in its order.
             .process_group(0)
             .spawn()
-            .map_err(missing(program))?;
+            .map_err(io_failed(format!("start {name}")))?;
         Ok(Self { name, child, log })
     }
 

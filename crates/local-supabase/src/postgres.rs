@@ -25,15 +25,24 @@ const READY_DEADLINE: Duration = Duration::from_secs(30);
 const READY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Runs Postgres until the pipe from us closes, then ends it at once (the data are disposable) and removes them.
+///
+/// The signal is repeated, because a server that is still being started inherits the shell's ignoring of it.
 const SUPERVISOR: &str = r#"
+PATH=/usr/bin:/bin:$PATH
 home=$1
 shift
 exec 3<&0
 "$@" </dev/null 3<&- &
 server=$!
-( cat <&3 >/dev/null; kill -QUIT "$server" ) 2>/dev/null &
+(
+  read -r _ <&3
+  while kill -QUIT "$server"; do sleep 0.2; done
+) >/dev/null 2>&1 &
+watcher=$!
 exec 3<&- </dev/null
 wait "$server"
+kill "$watcher" 2>/dev/null
+wait "$watcher"
 rm -rf "$home"
 "#;
 
@@ -120,11 +129,13 @@ impl Owner {
     }
 }
 
+/// Lists where Postgres may be; whoever names a directory means that one and no other.
 fn candidate_directories() -> Vec<PathBuf> {
-    let mut directories: Vec<PathBuf> = Vec::new();
-    directories.extend(std::env::var_os("HIDPS_POSTGRES_BIN").map(PathBuf::from));
+    if let Some(named) = std::env::var_os("HIDPS_POSTGRES_BIN") {
+        return vec![PathBuf::from(named)];
+    }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    directories.extend(std::env::split_paths(&path));
+    let mut directories: Vec<PathBuf> = std::env::split_paths(&path).collect();
     // Debian keeps the server's programs off PATH, one directory per version: the newest first.
     let mut versions: Vec<(u32, PathBuf)> = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()
@@ -263,7 +274,7 @@ fn launch(
     }
     command.current_dir(home);
     Owner::apply(owner, &mut command);
-    OwnedProcess::start("postgres", "/bin/sh", command, &home.join("logs"))
+    OwnedProcess::start("postgres", command, &home.join("logs"))
 }
 
 fn find_free_port() -> Result<u16, StackError> {

@@ -3,5 +3,6 @@
 
 mod lifecycle;
 mod official;
+mod project;
 mod shared;
 mod subscription;

@@ -4,20 +4,14 @@
 use std::process::Stdio;
 
 use anyhow::Context;
-use serde::Deserialize;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use hidps_local_supabase::Stack;
 
+use super::{Step, check_steps, parse_steps};
 use crate::shared::{PASSWORD, SHARED};
-
-#[derive(Debug, Deserialize)]
-struct Step {
-    step: String,
-    failure: Option<String>,
-}
 
 /// Runs one area of the script.
 async fn run_area(stack: &Stack, area: &str) -> anyhow::Result<Vec<Step>> {
@@ -47,22 +41,13 @@ async fn run_area(stack: &Stack, area: &str) -> anyhow::Result<Vec<Step>> {
         output.status.success(),
         "the script ended early: {complaints}"
     );
-    let lines = String::from_utf8(output.stdout)?;
-    lines
-        .lines()
-        .map(|line| serde_json::from_str(line).context(line.to_owned()))
-        .collect()
+    parse_steps(&String::from_utf8(output.stdout)?)
 }
 
 fn check(area: &str, n_steps: usize) -> anyhow::Result<()> {
     let steps = SHARED.run(async |stack| run_area(stack, area).await)?;
 
-    let failed: Vec<String> = steps
-        .iter()
-        .filter_map(|step| Some(format!("{}: {}", step.step, step.failure.as_ref()?)))
-        .collect();
-    assert!(failed.is_empty(), "{}", failed.join("\n"));
-    assert_eq!(steps.len(), n_steps);
+    check_steps(&steps, n_steps);
     Ok(())
 }
 
