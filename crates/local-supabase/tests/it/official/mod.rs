@@ -1,6 +1,7 @@
 //! The official clients on the stack: whatever they rely on has to be there.
 //! Never imitates a client; each runs as its makers publish it.
 
+mod python_realtime;
 mod supabase_js;
 
 use anyhow::Context;
