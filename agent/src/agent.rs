@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::agent_note::AgentNote;
 use crate::collect::log_file::LogFiles;
 use crate::collect::usage::report_usage;
 use crate::config::Config;
@@ -150,7 +151,7 @@ fn start_parts(
         keep_status_file(state, status, link_state),
     ));
     parts.spawn(named("link", link.run()));
-    events.push_about_agent(&format!("hidps-agent {AGENT_VERSION} started"));
+    events.push(AgentNote::Started.into_event());
     Ok(parts)
 }
 

@@ -8,6 +8,7 @@ use hidps_wire::{Applied, Apply, Desired, EventKind, Fields, LogEvent, RefusedPa
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use crate::agent_note::AgentNote;
 use crate::clock;
 use crate::conditions::{files_condition, firewall_condition};
 use crate::error_chain::chain;
@@ -17,9 +18,13 @@ use crate::firewall::{
     Actor, Drift, Firewall, FirewallChange, FirewallOutcome, TABLE_FAMILY, TABLE_NAME,
 };
 use crate::ledger::{Acceptance, Ledger};
+use crate::text::printable;
 
 /// How often the host is compared with what is desired though nothing told of a change.
 const AUDIT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Longest reason that is told of a document that was not accepted.
+const MAX_REASON_BYTES: usize = 300;
 
 /// What the loop is made of.
 pub struct Converge<F, W> {
@@ -113,10 +118,11 @@ impl<F: Firewall, W: FileWatch> Converge<F, W> {
             Ok(Acceptance::New) => tracing::info!(%generation, "accepted a desired document"),
             Ok(Acceptance::Known) => tracing::debug!(%generation, "the document is known"),
             Err(error) => {
-                let text = chain(&error);
+                // A hash is the daemon's text.
+                let text = printable(&chain(&error), MAX_REASON_BYTES);
                 tracing::error!(%generation, error = %text, "a desired document was not accepted");
                 self.events
-                    .push_about_agent(&format!("a desired document was not accepted: {text}"));
+                    .push(AgentNote::DocumentRefused { reason: text }.into_event());
             }
         }
         self.applied.send_replace(self.ledger.applied());

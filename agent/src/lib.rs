@@ -9,6 +9,7 @@
 //! ```
 
 pub mod agent;
+pub mod agent_note;
 pub mod backend;
 pub mod backoff;
 pub mod cli;

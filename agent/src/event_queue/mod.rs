@@ -7,11 +7,11 @@ mod ring;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hidps_wire::{EventKind, Fields, LogEvent};
+use hidps_wire::LogEvent;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::clock;
+use crate::agent_note::AgentNote;
 use encoding::encode_within_limits;
 pub use ring::{Batch, EventRing, Poll, RingLimits};
 
@@ -48,17 +48,6 @@ impl EventQueue {
         self.changed.notify_one();
     }
 
-    /// Puts an event at the end in which the agent speaks of itself.
-    pub fn push_about_agent(&self, message: &str) {
-        self.push(LogEvent {
-            timestamp: clock::now().into(),
-            kind: EventKind::AgentInfo,
-            service: "hidps-agent".into(),
-            message: message.into(),
-            fields: Fields::default(),
-        });
-    }
-
     /// Begins a connection: numbers start at 1 and `credit` batches may be sent.
     pub fn on_connected(&self, credit: u32) {
         let n_lost = {
@@ -68,9 +57,7 @@ impl EventQueue {
         };
         self.changed.notify_one();
         if n_lost > 0 {
-            self.push_about_agent(&format!(
-                "{n_lost} event(s) were lost: the queue was full while the daemon took none"
-            ));
+            self.push(AgentNote::EventsLost { lost: n_lost }.into_event());
         }
     }
 
@@ -117,7 +104,17 @@ impl EventQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hidps_wire::{EventBatch, MAX_AGENT_FRAME_BYTES, decode};
+    use hidps_wire::{EventBatch, EventKind, Fields, MAX_AGENT_FRAME_BYTES, decode};
+
+    fn event(message: &str) -> LogEvent<'_> {
+        LogEvent {
+            timestamp: "2026-11-21T01:02:03Z".into(),
+            kind: EventKind::Process,
+            service: "test".into(),
+            message: message.into(),
+            fields: Fields::default(),
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_first_event_travels_at_once_and_the_next_ones_together() {
@@ -125,11 +122,11 @@ mod tests {
         queue.on_connected(8);
         let started = Instant::now();
 
-        queue.push_about_agent("one");
+        queue.push(event("one"));
         let first = queue.next_batch().await;
         let after_first = started.elapsed();
-        queue.push_about_agent("two");
-        queue.push_about_agent("three");
+        queue.push(event("two"));
+        queue.push(event("three"));
         let second = queue.next_batch().await;
 
         assert_eq!(after_first, Duration::ZERO);
@@ -149,9 +146,9 @@ mod tests {
             bytes: 4_096,
         });
         for message in ["lost", "also lost", "kept"] {
-            queue.push_about_agent(message);
+            queue.push(event(message));
         }
-        queue.push_about_agent("kept too");
+        queue.push(event("kept too"));
 
         queue.on_connected(8);
         let text = queue.next_batch().await.text;
@@ -168,7 +165,7 @@ mod tests {
     async fn without_credit_nothing_is_sent() {
         let queue = EventQueue::default();
         queue.on_connected(0);
-        queue.push_about_agent("one");
+        queue.push(event("one"));
 
         let early = tokio::time::timeout(Duration::from_secs(5), queue.next_batch()).await;
         assert!(early.is_err());

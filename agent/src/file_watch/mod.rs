@@ -22,6 +22,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
+use crate::agent_note::AgentNote;
 use crate::event_queue::EventQueue;
 use coalesce::Coalescer;
 pub use path_state::{FileKind, PathState, WatchProblem};
@@ -191,10 +192,7 @@ impl FileWatchTask {
         };
         if event.mask.contains(EventMask::Q_OVERFLOW) {
             tracing::warn!("the kernel dropped file events; every watched path is compared");
-            self.events.push_about_agent(
-                "the kernel dropped file events; changes of watched files may be missing, and \
-                 every watched path was compared again",
-            );
+            self.events.push(AgentNote::FileEventsLost.into_event());
             tree.on_overflow();
         } else {
             tree.on_event(event);

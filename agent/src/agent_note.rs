@@ -1,0 +1,91 @@
+//! What the agent says of itself in the stream of events.
+//! Each note has a name that rules know; none carries a text of the daemon or of a log.
+
+use hidps_wire::{EventKind, Fields, LogEvent};
+
+use crate::clock;
+use crate::host_facts::AGENT_VERSION;
+
+/// The service of these events.
+const SERVICE: &str = "agent";
+
+/// Something the agent says of itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum AgentNote {
+    /// It began.
+    Started,
+    /// Its queue was full while nobody took events.
+    EventsLost {
+        /// How many are gone.
+        lost: u64,
+    },
+    /// The kernel's queue of file events was full; how many are gone is not known.
+    FileEventsLost,
+    /// A desired document was not accepted.
+    DocumentRefused {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl AgentNote {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::EventsLost { .. } => "events_lost",
+            Self::FileEventsLost => "file_events_lost",
+            Self::DocumentRefused { .. } => "document_refused",
+        }
+    }
+
+    fn sentence(&self) -> String {
+        match self {
+            Self::Started => format!("hidps-agent {AGENT_VERSION} started"),
+            Self::EventsLost { lost } => {
+                format!("{lost} event(s) were lost: the queue was full while the daemon took none")
+            }
+            Self::FileEventsLost => "the kernel dropped file events; changes below watched \
+                                     directories may be missing, and every watched path was \
+                                     compared again"
+                .to_owned(),
+            Self::DocumentRefused { reason } => {
+                format!("a desired document was not accepted: {reason}")
+            }
+        }
+    }
+
+    /// The event.
+    #[must_use]
+    pub fn into_event(self) -> LogEvent<'static> {
+        let mut fields = Fields::default();
+        fields.push("event", self.name());
+        if let Self::EventsLost { lost } = self {
+            fields.push("lost", i64::try_from(lost).unwrap_or(i64::MAX));
+        }
+        LogEvent {
+            timestamp: clock::now().into(),
+            kind: EventKind::AgentInfo,
+            service: SERVICE.into(),
+            message: self.sentence().into(),
+            fields,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hidps_wire::FieldValue;
+
+    #[test]
+    fn a_loss_is_a_number_that_rules_can_read() {
+        let event = AgentNote::EventsLost { lost: 7 }.into_event();
+
+        assert_eq!(&*event.service, "agent");
+        assert_eq!(
+            event.fields.get("event"),
+            Some(&FieldValue::from("events_lost"))
+        );
+        assert_eq!(event.fields.get("lost"), Some(&FieldValue::Integer(7)));
+    }
+}
