@@ -21,6 +21,10 @@ impl Slot {
         name: &'static str,
         publication: &'static str,
     ) -> Result<Self, Error> {
+        // Postgres logs six lines at every look into a slot; several looks a second would bury the rest.
+        client
+            .batch_execute("set log_min_messages to 'fatal'")
+            .await?;
         let create = "select pg_create_logical_replication_slot($1, 'pgoutput', true)";
         client.query_one(create, &[&name]).await?;
         Ok(Self { name, publication })
