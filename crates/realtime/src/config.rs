@@ -30,6 +30,8 @@ pub struct Config {
     pub connect_deadline: Duration,
     /// How long to wait before connecting again.
     pub backoff: Backoff,
+    /// Certificate authorities trusted beside the machine's own, in DER: for a self-hosted project.
+    pub extra_roots: Vec<Vec<u8>>,
 }
 
 impl Config {
@@ -46,6 +48,7 @@ impl Config {
             system_ok_deadline: Duration::from_secs(30),
             connect_deadline: Duration::from_secs(15),
             backoff: Backoff::default(),
+            extra_roots: Vec::new(),
         }
     }
 }

@@ -39,7 +39,11 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     /// Checks address and key and prepares TLS, so that a typing error shows before the first connection.
-    pub(crate) fn parse(url: &str, key: &Secret) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(
+        url: &str,
+        key: &Secret,
+        extra_roots: &[Vec<u8>],
+    ) -> Result<Self, ConfigError> {
         let refuse = |reason| ConfigError::Url { reason };
         let uri: Uri = url.parse().map_err(|_| refuse("it is not a url"))?;
         let (scheme, default_port) = match uri.scheme_str() {
@@ -63,7 +67,7 @@ impl Endpoint {
             uri: format!("{scheme}://{authority}{path}?apikey={key_text}&vsn=2.0.0"),
             key: key.clone(),
             tls: if scheme == "wss" {
-                Some(Tls::prepare()?)
+                Some(Tls::prepare(extra_roots)?)
             } else {
                 None
             },
@@ -147,7 +151,7 @@ mod tests {
     use super::*;
 
     fn endpoint(url: &str) -> Result<(String, u16, String), ConfigError> {
-        Endpoint::parse(url, &Secret::from("sb_secret_x"))
+        Endpoint::parse(url, &Secret::from("sb_secret_x"), &[])
             .map(|endpoint| (endpoint.host, endpoint.port, endpoint.uri))
     }
 
@@ -189,7 +193,7 @@ mod tests {
     #[test]
     fn a_key_with_foreign_characters_is_refused() {
         for key in ["", "a b", "a&vsn=1", "ä", "a\n"] {
-            let parsed = Endpoint::parse("http://host", &Secret::from(key));
+            let parsed = Endpoint::parse("http://host", &Secret::from(key), &[]);
 
             assert_eq!(parsed.err(), Some(ConfigError::ApiKey), "{key}");
         }

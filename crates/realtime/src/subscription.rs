@@ -65,7 +65,7 @@ impl Subscription {
         if config.channel.topic.is_empty() {
             return Err(ConfigError::Topic);
         }
-        let endpoint = Endpoint::parse(&config.url, &config.api_key)?;
+        let endpoint = Endpoint::parse(&config.url, &config.api_key, &config.extra_roots)?;
         let token_change = match &config.access_token {
             AccessToken::ApiKey => None,
             AccessToken::Watched(tokens) => Some(wait_for_token(tokens.clone())),

@@ -17,12 +17,19 @@ pub(crate) struct Tls {
 
 #[cfg(feature = "rustls")]
 impl Tls {
-    /// Loads the machine's trust store.
-    pub(crate) fn prepare() -> Result<Self, ConfigError> {
+    /// Loads the machine's trust store and adds `extra_roots` (DER) to it.
+    pub(crate) fn prepare(extra_roots: &[Vec<u8>]) -> Result<Self, ConfigError> {
         use std::sync::Arc;
 
         let mut roots = rustls::RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        for der in extra_roots {
+            roots
+                .add(der.clone().into())
+                .map_err(|error| ConfigError::Tls {
+                    reason: error.to_string(),
+                })?;
+        }
         if roots.is_empty() {
             let reason = "no certificate authorities found; install ca-certificates".to_owned();
             return Err(ConfigError::Tls { reason });
@@ -59,7 +66,7 @@ impl Tls {
 #[cfg(not(feature = "rustls"))]
 impl Tls {
     /// Refuses: this build has no TLS.
-    pub(crate) fn prepare() -> Result<Self, ConfigError> {
+    pub(crate) fn prepare(_extra_roots: &[Vec<u8>]) -> Result<Self, ConfigError> {
         Err(ConfigError::Tls {
             reason: "this build lacks the feature `rustls`".to_owned(),
         })
