@@ -23,8 +23,11 @@ const MAX_UNSPOOLED: usize = 10_000;
 /// First pause after a failed write.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
-/// Longest pause between attempts: an outage's end is then noticed within half a minute.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Longest pause during an outage: its end is noticed within seconds, for one small request each.
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+
+/// Pause when somebody has to act first: a refused key, a limit, an unexpected schema.
+const SLOW_PAUSE: Duration = Duration::from_secs(30);
 
 /// Where the other parts put what must be written.
 #[derive(Debug, Clone)]
@@ -182,7 +185,7 @@ fn pause(retry: Retry, attempts: u32) -> Duration {
         Retry::Soon => FIRST_PAUSE
             .saturating_mul(1 << attempts.min(10))
             .min(LONGEST_PAUSE),
-        Retry::Slowly | Retry::Never => LONGEST_PAUSE,
+        Retry::Slowly | Retry::Never => SLOW_PAUSE,
     }
 }
 
