@@ -18,11 +18,20 @@ pub enum StackError {
     /// Node or npm was not found.
     #[error(
         "find {program}: it is not on PATH; install Node.js 20 or newer with npm \
-         (Debian: apt-get install nodejs npm)"
+         (from nodejs.org, or Debian 13: apt-get install nodejs npm)"
     )]
     NodeMissing {
         /// The missing program.
         program: &'static str,
+    },
+    /// Node is older than the packages allow.
+    #[error(
+        "check node: version {version} is older than 20; install a newer one \
+         (from nodejs.org, or Debian 13: apt-get install nodejs npm)"
+    )]
+    NodeTooOld {
+        /// What it said its version is.
+        version: String,
     },
     /// Postgres refuses to run as root, and there is no other user to run it as.
     #[error(

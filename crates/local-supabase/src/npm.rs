@@ -21,12 +21,14 @@ const FILES: [(&str, &str); 5] = [
     ("lite.mjs", include_str!("../npm/lite.mjs")),
     ("mail.mjs", include_str!("../npm/mail.mjs")),
 ];
+/// Oldest Node the packages run on; the one of Debian 12 is older, the one of Debian 13 is not.
+const OLDEST_NODE: u32 = 20;
 /// Tells that an installation is complete; npm itself leaves no such mark.
 const COMPLETE: &str = ".complete";
 
 /// Gives the directory with the scripts and their packages, after installing them if they are missing.
 pub(crate) async fn ensure_packages(cache: &Path) -> Result<PathBuf, StackError> {
-    find_on_path("node")?;
+    check_node().await?;
     std::fs::create_dir_all(cache).map_err(io_failed(format!("create {}", cache.display())))?;
     let directory = cache.join(format!("npm-{}", fingerprint()));
     if directory.join(COMPLETE).exists() {
@@ -48,7 +50,23 @@ pub(crate) fn script(directory: &Path, name: &str) -> Command {
     node
 }
 
-/// Fails before anything is started if a program cannot be.
+/// Fails before anything is started if Node is missing or too old.
+async fn check_node() -> Result<(), StackError> {
+    find_on_path("node")?;
+    let output = Command::new("node").arg("--version").output().await;
+    let output = output.map_err(io_failed("ask node for its version"))?;
+    let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    match parse_major(&version) {
+        Some(major) if major >= OLDEST_NODE => Ok(()),
+        _ => Err(StackError::NodeTooOld { version }),
+    }
+}
+
+/// Reads the major version out of `v20.20.2`.
+fn parse_major(version: &str) -> Option<u32> {
+    version.strip_prefix('v')?.split('.').next()?.parse().ok()
+}
+
 fn find_on_path(program: &'static str) -> Result<(), StackError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).any(|directory| directory.join(program).is_file());
@@ -104,4 +122,16 @@ async fn install(directory: &Path) -> Result<(), StackError> {
         });
     }
     std::fs::write(directory.join(COMPLETE), "").map_err(io_failed("mark the installation"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_major_version_of_node_is_read() {
+        assert_eq!(parse_major("v20.20.2"), Some(20));
+        assert_eq!(parse_major("v8.0.0-pre"), Some(8));
+        assert_eq!(parse_major("nonsense"), None);
+    }
 }

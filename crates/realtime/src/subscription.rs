@@ -1,6 +1,7 @@
 //! Keeps one channel subscribed: connects, drives the session, waits, connects again.
 //! Never decides what a frame means, never spawns a task, never buffers more than one frame's worth of output.
 
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -29,6 +30,15 @@ pub struct Subscription {
     token_change: Option<TokenChange>,
     failures: u32,
     phase: Phase,
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("topic", &self.config.channel.topic)
+            .field("failures", &self.failures)
+            .finish_non_exhaustive()
+    }
 }
 
 type TokenChange = Pin<Box<dyn Future<Output = Option<watch::Receiver<Secret>>> + Send>>;
