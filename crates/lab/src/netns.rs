@@ -4,9 +4,9 @@
 
 use std::fmt;
 use std::fs::File;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -126,7 +126,7 @@ impl Namespace {
     /// command.
     #[must_use]
     pub fn exec(&self, command: &Command) -> Command {
-        let mut inside = Command::new("ip");
+        let mut inside = Command::new(ip_program());
         inside
             .args(["netns", "exec", &self.name])
             .arg(command.get_program())
@@ -265,6 +265,18 @@ impl Link {
     pub const fn far_ip(&self) -> IpAddr {
         IpAddr::V4(self.far)
     }
+
+    /// The near end by IPv6, where [`has_ipv6`] says so.
+    #[must_use]
+    pub const fn near_ipv6(&self) -> IpAddr {
+        IpAddr::V6(ipv6_of(self.near))
+    }
+
+    /// The far end by IPv6, where [`has_ipv6`] says so.
+    #[must_use]
+    pub const fn far_ipv6(&self) -> IpAddr {
+        IpAddr::V6(ipv6_of(self.far))
+    }
 }
 
 fn set_up(place: Option<&Namespace>, device: &str, address: Ipv4Addr) -> Result<(), NetnsError> {
@@ -272,12 +284,35 @@ fn set_up(place: Option<&Namespace>, device: &str, address: Ipv4Addr) -> Result<
     let network = format!("{address}/30");
     let call = |rest: &[&str]| ip("set up a cable", &[inside.as_slice(), rest].concat());
     call(&["addr", "add", &network, "dev", device])?;
+    if has_ipv6() {
+        let network = format!("{}/126", ipv6_of(address));
+        // Without the second of silence in which a kernel looks for a double.
+        call(&["addr", "add", &network, "dev", device, "nodad"])?;
+    }
     call(&["link", "set", device, "up"])?;
     Ok(())
 }
 
+/// `ip` is often outside of an ordinary user's `PATH`.
+fn ip_program() -> PathBuf {
+    find_program("ip").unwrap_or_else(|| PathBuf::from("ip"))
+}
+
+/// Whether the kernel has IPv6 at all.
+#[must_use]
+pub fn has_ipv6() -> bool {
+    Path::new("/proc/net/if_inet6").exists()
+}
+
+/// The private IPv6 address that goes with an address of a cable.
+const fn ipv6_of(address: Ipv4Addr) -> Ipv6Addr {
+    let [a, b, c, d] = address.octets();
+    let (high, low) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+    Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, high, low)
+}
+
 fn ip(action: &str, arguments: &[&str]) -> Result<String, NetnsError> {
-    let mut command = Command::new("ip");
+    let mut command = Command::new(ip_program());
     command.args(arguments);
     run(command, IP_DEADLINE)
         .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
