@@ -86,7 +86,7 @@ pub fn show_status(config: &Config) -> Result<String, ReportError> {
 fn print_status(config: &Config, report: &StatusReport, is_running: bool) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
-        writeln!(text, "{name:<10} {value}").expect("a string takes any text");
+        writeln!(text, "{name:<14} {value}").expect("a string takes any text");
     };
     line("agent", &config.agent_id.to_string());
     let running = if is_running {

@@ -119,3 +119,18 @@ fn a_file_that_was_asked_for_must_be_there() {
             .contains("/nonexistent/agent.toml cannot be read")
     );
 }
+
+#[test]
+fn the_example_shows_the_defaults() {
+    let example = Config::parse(include_str!("../../agent.example.toml"), no_env).unwrap();
+
+    let id = example.agent_id;
+    let text = format!("agent_id = \"{id}\"\nbackend_url = \"{}\"", example.backend);
+    let default = Config::parse(&text, no_env).unwrap();
+    assert_eq!(example.log_files.len(), 2);
+    let shown = Config {
+        log_files: Vec::new(),
+        ..example
+    };
+    assert_eq!(format!("{shown:?}"), format!("{default:?}"));
+}

@@ -57,14 +57,20 @@ impl World {
     }
 
     fn listen(&self, port: u16) -> TcpListener {
-        let address = SocketAddr::from((self.inside.near, port));
+        self.listen_at(SocketAddr::from((self.inside.near, port)))
+    }
+
+    fn listen_at(&self, address: SocketAddr) -> TcpListener {
         self.host
             .run_inside(|| TcpListener::bind(address).unwrap())
             .unwrap()
     }
 
     fn knock(&self, port: u16) -> std::io::Result<TcpStream> {
-        let address = SocketAddr::from((self.inside.near, port));
+        self.knock_at(SocketAddr::from((self.inside.near, port)))
+    }
+
+    fn knock_at(&self, address: SocketAddr) -> std::io::Result<TcpStream> {
         self.outsider
             .run_inside(|| TcpStream::connect_timeout(&address, KNOCK))
             .unwrap()
@@ -138,6 +144,33 @@ fn the_firewall_blocks_what_is_new_and_keeps_what_is_old() {
         foreign,
         "other tables are untouched"
     );
+}
+
+#[test]
+fn the_firewall_blocks_ipv6_and_lets_it_find_its_neighbours() {
+    let test = "the_firewall_blocks_ipv6_and_lets_it_find_its_neighbours";
+    let Some(world) = World::make(test) else {
+        return;
+    };
+    if !netns::has_ipv6() {
+        return say_skipped(test, &"this kernel has no IPv6");
+    }
+    let at = |port| SocketAddr::new(world.inside.near_ipv6(), port);
+    let (_closed, _kept) = (world.listen_at(at(PORT)), world.listen_at(at(22)));
+    let home = world.home();
+    let _agent = home.start(Some(&world.host));
+    let (mut daemon, _) = world.daemon.admit();
+    daemon.greet(8, 15);
+
+    // Nobody has spoken IPv6 here yet: the first connection has to find its neighbour.
+    daemon.apply(1, "on", document(Some(true), &[]));
+    daemon.status_of(1);
+
+    world.knock_at(at(22)).expect("the kept port is reachable");
+    assert!(world.knock_at(at(PORT)).is_err(), "another one is not");
+    daemon.apply(2, "off", document(Some(false), &[]));
+    daemon.status_of(2);
+    world.knock_at(at(PORT)).expect("the host is open again");
 }
 
 #[test]
