@@ -235,6 +235,15 @@ create table public.agent_keys (
 
 create index agent_keys_admitted_by on public.agent_keys (admitted_by);
 
+-- Keys that were revoked. The row of agent_keys forgets a key once another takes its place, and no
+-- token may bring a revoked one back.
+create table private.revoked_keys (
+  agent_id uuid not null references public.agents (id) on delete cascade,
+  public_key text not null,
+  revoked_at timestamptz not null default now(),
+  primary key (agent_id, public_key)
+);
+
 create table public.agent_tokens (
   id uuid primary key default gen_random_uuid(),
   org_id uuid not null references public.organizations (id) on delete cascade,

@@ -43,6 +43,27 @@ $$;
 create trigger stamp_key_decisions before update of status, waiting_key on public.agent_keys
   for each row execute function private.stamp_key_decisions();
 
+-- Only an admin's word on the very key takes its revocation back. Another key that is admitted in its
+-- place does not.
+create function private.remember_revocations() returns trigger
+language plpgsql security definer set search_path = '' as $$
+begin
+  if new.status = 'revoked' then
+    insert into private.revoked_keys (agent_id, public_key)
+    values (new.agent_id, new.public_key)
+    on conflict do nothing;
+  elsif new.status = 'admitted' and new.public_key = old.public_key then
+    delete from private.revoked_keys r
+    where r.agent_id = new.agent_id and r.public_key = new.public_key;
+  end if;
+  return null;
+end
+$$;
+
+create trigger remember_revocations after update of status on public.agent_keys
+  for each row when (new.status <> old.status)
+  execute function private.remember_revocations();
+
 create function private.stamp_token_revocation() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
@@ -182,7 +203,14 @@ begin
       'there is no agent %s; check the id, or create the agent first', p_agent_id
     ));
   end if;
-  select k.* into held from public.agent_keys k where k.agent_id = p_agent_id;
+  -- Locked, so that a revocation is either seen here or waits for what is decided here.
+  select k.* into held from public.agent_keys k where k.agent_id = p_agent_id for update;
+  if exists (
+    select from private.revoked_keys r where r.agent_id = p_agent_id and r.public_key = key
+  ) then
+    perform private.refuse('28000', 403,
+      'this key was revoked; make a new key and enroll that one with a token');
+  end if;
   if held.public_key = key and held.status = 'admitted' then
     return 'admitted';
   end if;
@@ -192,9 +220,6 @@ begin
     perform private.admit_key(p_agent_id, key, host);
   elsif held.public_key = key and held.status = 'pending' then
     return 'pending';
-  elsif held.public_key = key then
-    perform private.refuse('28000', 403,
-      'this key was revoked; enroll with a token, or ask an admin to admit it again');
   elsif held.agent_id is null and private.is_in_first_use(agent) then
     perform private.admit_key(p_agent_id, key, host);
   else

@@ -119,6 +119,45 @@ begin
 end
 $$;
 
+-- a_revoked_key_is_refused_even_with_a_valid_token_and_a_new_key_is_not
+do $$
+declare
+  token text := pg_temp.make_token('adam', 'org');
+begin
+  perform pg_temp.attempt('adam', 'update public.agent_keys set status = ''revoked''');
+  perform pg_temp.must_match('the revoked key', pg_temp.enroll('two', token), '^28000 this key was revoked');
+  perform pg_temp.must_equal('still revoked', pg_temp.enrolled('host', 'two'), 'revoked');
+  perform pg_temp.must_equal('the token is not used', (
+    select uses::text from public.agent_tokens where prefix = split_part(token, '_', 2)
+  ), '0');
+  perform pg_temp.must_equal('a new key', pg_temp.enroll('after', token), 'admitted');
+end
+$$;
+
+-- a_revoked_key_stays_revoked_after_another_took_its_place
+do $$
+begin
+  perform pg_temp.must_match('with a token', pg_temp.enroll('two', pg_temp.make_token('adam', 'org')),
+    '^28000 this key was revoked');
+  perform pg_temp.must_match('without one', pg_temp.enroll('two'), '^28000 this key was revoked');
+  perform pg_temp.must_equal('the present key', pg_temp.enrolled('host', 'after'), 'admitted');
+  perform pg_temp.must_equal('nothing waits', pg_temp.enrolled('host', 'two'), null);
+end
+$$;
+
+-- a_revocation_counts_whoever_wrote_it_and_whatever_waits
+do $$
+begin
+  perform pg_temp.must_equal('another waits', pg_temp.enroll('queued'), 'waiting');
+  update public.agent_keys set status = 'revoked' where agent_id = pg_temp.id('host');
+  perform pg_temp.must_equal('an admin admits the one that waits', pg_temp.attempt('adam',
+    'update public.agent_keys set status = ''admitted'''), '1');
+  perform pg_temp.must_equal('it is in', pg_temp.enrolled('host', 'queued'), 'admitted');
+  perform pg_temp.must_match('the revoked one', pg_temp.enroll('after',
+    pg_temp.make_token('adam', 'org')), '^28000 this key was revoked');
+end
+$$;
+
 -- a_stale_agent_lets_its_first_key_wait_for_an_admin
 do $$
 begin
