@@ -35,11 +35,10 @@ language sql stable security definer set search_path = '' as $$
   select agent_id from public.agent_users where user_id = (select auth.uid())
 $$;
 
--- Agents the caller may see.
+-- Agents the caller may see. Owning an agent gives no sight of it by itself: an agent belongs to its
+-- organization, and whoever left that has left its agents.
 create function private.my_agents() returns setof uuid
 language sql stable security definer set search_path = '' as $$
-  select id from public.agents where owner_id = (select auth.uid())
-  union
   select agent_id from public.agent_users where user_id = (select auth.uid())
   union
   select a.id from public.agents a
@@ -50,14 +49,13 @@ $$;
 -- Agents the caller may change.
 create function private.my_admin_agents() returns setof uuid
 language sql stable security definer set search_path = '' as $$
-  select id from public.agents where owner_id = (select auth.uid())
-  union
   select agent_id from public.agent_users
   where user_id = (select auth.uid()) and role = 'admin'
   union
   select a.id from public.agents a
   join public.organization_members m on m.org_id = a.org_id
-  where m.user_id = (select auth.uid()) and m.role in ('owner', 'admin')
+  where m.user_id = (select auth.uid())
+    and (m.role in ('owner', 'admin') or a.owner_id = m.user_id)
 $$;
 
 -- A number from an organization's settings; the table's checks have made sure that it is one.

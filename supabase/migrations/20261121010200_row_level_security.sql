@@ -28,7 +28,8 @@ to authenticated, service_role;
 
 grant update (name, settings) on public.organizations to authenticated;
 
-grant insert (id, name, owner_id, org_id), update (name), delete on public.agents to authenticated;
+grant insert (id, name, owner_id, org_id), update (name, owner_id), delete
+on public.agents to authenticated;
 
 grant insert (agent_id, user_id, role), update (role), delete on public.agent_users
 to authenticated;
@@ -71,13 +72,13 @@ using (org_id in (select private.my_orgs()));
 
 -- Agents --------------------------------------------------------------------------------------
 -- By the row's own columns, not by my_agents(): a row just inserted is not in any set yet, and
--- "insert … returning" has to show it.
+-- "insert … returning" has to show it, even if its organization was made in the same statement.
 
 create policy readers_read on public.agents for select to authenticated
 using (
-  owner_id = (select auth.uid())
-  or org_id in (select private.my_orgs())
+  org_id in (select private.my_orgs())
   or id in (select private.my_shared_agents())
+  or (owner_id = (select auth.uid()) and org_id in (select private.my_admin_orgs_now()))
 );
 
 create policy admins_insert on public.agents for insert to authenticated
@@ -175,6 +176,33 @@ create policy admins_update on public.agent_tokens for update to authenticated
 using (org_id in (select private.my_orgs()))
 with check (org_id in (select private.my_admin_orgs()));
 
+-- Handing an agent over ------------------------------------------------------------------------
+-- The policy above lets in everybody who may change the agent; naming its owner takes more.
+
+create function private.check_new_owner() returns trigger
+language plpgsql security definer set search_path = '' as $$
+begin
+  if new.owner_id is not distinct from old.owner_id then
+    return new;
+  end if;
+  if auth.uid() is not null and new.org_id not in (select private.my_admin_orgs()) then
+    raise exception using errcode = '42501',
+      message = 'naming another owner of an agent takes the role owner or admin in its organization';
+  end if;
+  if not exists (
+    select from public.organization_members m
+    where m.org_id = new.org_id and m.user_id = new.owner_id
+  ) then
+    raise exception using errcode = '22023',
+      message = 'the owner of an agent must be a member of its organization';
+  end if;
+  return new;
+end
+$$;
+
+create trigger check_new_owner before update of owner_id on public.agents
+  for each row execute function private.check_new_owner();
+
 -- Deletes by read-only people -----------------------------------------------------------------
 -- After the statement and over all its rows at once: a row trigger would ask for the caller's
 -- agents once per row. row_security_active() is false for owners and the daemon, which may not even
@@ -221,8 +249,11 @@ begin
   end if;
   if exists (
     select from deleted
-    where deleted.owner_id <> (select auth.uid())
-      and deleted.org_id not in (select private.my_admin_orgs())
+    where deleted.org_id not in (select private.my_admin_orgs())
+      and not (
+        deleted.owner_id = (select auth.uid())
+        and deleted.org_id in (select private.my_orgs())
+      )
   ) then
     raise exception using errcode = '42501',
       message = 'you may read these agents but not delete them',

@@ -133,14 +133,13 @@ $$;
 
 -- Notifications -------------------------------------------------------------------------------
 
--- Everybody who should hear of an agent's alerts, once per address.
+-- Everybody who should hear of an agent's alerts, once per address. Its owner hears as a member of its
+-- organization, and no longer than that.
 create function private.alert_recipients(agent uuid)
 returns table (recipient_id uuid, recipient text)
 language sql stable security definer set search_path = '' as $$
   select distinct on (lower(u.email)) u.id, u.email::text
   from (
-    select a.owner_id as user_id from public.agents a where a.id = agent
-    union
     select s.user_id from public.agent_users s where s.agent_id = agent
     union
     select m.user_id from public.organization_members m

@@ -176,6 +176,104 @@ begin
 end
 $$;
 
+-- Owners --------------------------------------------------------------------------------------
+
+-- an_owner_with_a_read_only_role_may_change_their_agent_while_they_are_a_member
+do $$
+begin
+  insert into public.agents (id, name, owner_id, org_id) values
+    (pg_temp.remember('umas host', gen_random_uuid()), 'umas host', pg_temp.id('uma'), pg_temp.id('org'));
+  insert into public.monitored_files (agent_id, file_path, added_by)
+  values (pg_temp.id('umas host'), '/etc/owned', pg_temp.id('uma'));
+  perform pg_temp.must_equal('writes', pg_temp.rehearse('uma',
+    'update public.agents set name = ''mine'' where id = pg_temp.id(''umas host'')'), '1');
+  perform pg_temp.must_equal('deletes a path', pg_temp.rehearse('uma',
+    'delete from public.monitored_files where file_path = ''/etc/owned'''), '1');
+  perform pg_temp.must_equal('deletes', pg_temp.rehearse('uma',
+    'delete from public.agents where id = pg_temp.id(''umas host'')'), '1');
+end
+$$;
+
+-- an_owner_who_left_the_organization_sees_and_touches_nothing
+do $$
+declare
+  statement text;
+begin
+  delete from public.organization_members
+  where user_id = pg_temp.id('uma') and org_id = pg_temp.id('org');
+  foreach statement in array array[
+    'select from public.agents where id = pg_temp.id(''umas host'')',
+    'select from public.agent_stats where agent_id = pg_temp.id(''umas host'')',
+    'select from public.monitored_files where agent_id = pg_temp.id(''umas host'')',
+    'select from public.agent_access(array[pg_temp.id(''umas host'')])',
+    'update public.agents set name = ''x'' where id = pg_temp.id(''umas host'')',
+    'update public.agent_stats set firewall_enabled = true where agent_id = pg_temp.id(''umas host'')',
+    'delete from public.monitored_files where agent_id = pg_temp.id(''umas host'')',
+    'delete from public.agents where id = pg_temp.id(''umas host'')'
+  ] loop
+    perform pg_temp.must_equal(statement, pg_temp.rehearse('uma', statement), '0');
+  end loop;
+  perform pg_temp.must_equal('shares it', pg_temp.rehearse('uma',
+    'insert into public.agent_users (agent_id, user_id) values (pg_temp.id(''umas host''), auth.uid())'),
+    '42501');
+  perform pg_temp.must_equal('adds a path', pg_temp.rehearse('uma',
+    'insert into public.monitored_files (agent_id, file_path) values (pg_temp.id(''umas host''), ''/x'')'),
+    '42501');
+end
+$$;
+
+-- an_owner_who_left_keeps_what_was_shared_with_them_and_no_more
+do $$
+begin
+  insert into public.agent_users (agent_id, user_id) values (pg_temp.id('umas host'), pg_temp.id('uma'));
+  perform pg_temp.must_equal('sees', pg_temp.rehearse('uma',
+    'select from public.agents where id = pg_temp.id(''umas host'')'), '1');
+  perform pg_temp.must_equal('renames', pg_temp.rehearse('uma',
+    'update public.agents set name = ''x'' where id = pg_temp.id(''umas host'')'), '42501');
+  perform pg_temp.must_equal('deletes', pg_temp.rehearse('uma',
+    'delete from public.agents where id = pg_temp.id(''umas host'')'), '42501');
+end
+$$;
+
+-- an_admin_hands_an_agent_to_another_member
+do $$
+declare
+  hand_over constant text := 'update public.agents set owner_id = pg_temp.id(%L) where id = pg_temp.id(''umas host'')';
+begin
+  perform pg_temp.must_match('to a stranger', pg_temp.refusal('adam', format(hand_over, 'otto')),
+    '^22023 the owner of an agent must be a member');
+  perform pg_temp.must_match('to somebody who left', pg_temp.refusal('service',
+    'update public.agents set owner_id = pg_temp.id(''uma'') where id = pg_temp.id(''host'')'),
+    '^22023 the owner of an agent must be a member');
+  perform pg_temp.must_equal('admin', pg_temp.attempt('adam', format(hand_over, 'owen')), '1');
+  perform pg_temp.must_equal('owner', (
+    select owner_id::text from public.agents where id = pg_temp.id('umas host')
+  ), pg_temp.id('owen')::text);
+  perform pg_temp.must_equal('by a stranger', pg_temp.rehearse('otto', format(hand_over, 'otto')), '0');
+end
+$$;
+
+-- only_owners_and_admins_of_the_organization_hand_agents_over
+do $$
+begin
+  insert into public.organization_members (org_id, user_id, role)
+  values (pg_temp.id('org'), pg_temp.id('uma'), 'user');
+  perform pg_temp.must_match('a read-only member takes an agent', pg_temp.refusal('uma',
+    'update public.agents set owner_id = auth.uid() where id = pg_temp.id(''host'')'),
+    '^42501 naming another owner');
+  update public.agents set owner_id = pg_temp.id('uma') where id = pg_temp.id('umas host');
+  perform pg_temp.must_match('a read-only owner gives one away', pg_temp.refusal('uma',
+    'update public.agents set owner_id = pg_temp.id(''adam'') where id = pg_temp.id(''umas host'')'),
+    '^42501 naming another owner');
+  insert into public.agent_users (agent_id, user_id, role)
+  values (pg_temp.id('host'), pg_temp.id('guest'), 'admin')
+  on conflict (agent_id, user_id) do update set role = 'admin';
+  perform pg_temp.must_match('a shared admin takes an agent', pg_temp.refusal('guest',
+    'update public.agents set owner_id = auth.uid() where id = pg_temp.id(''host'')'),
+    '^42501 naming another owner');
+end
+$$;
+
 -- Calls ---------------------------------------------------------------------------------------
 
 -- access_is_what_the_policies_say

@@ -135,7 +135,7 @@ begin
     ('authenticated', 'agent_users', 'INSERT', 'agent_id, role, user_id'),
     ('authenticated', 'agent_users', 'UPDATE', 'role'),
     ('authenticated', 'agents', 'INSERT', 'id, name, org_id, owner_id'),
-    ('authenticated', 'agents', 'UPDATE', 'name'),
+    ('authenticated', 'agents', 'UPDATE', 'name, owner_id'),
     ('authenticated', 'alerts', 'UPDATE',
       'acknowledged_at, acknowledged_by, resolved, resolved_at, resolved_by'),
     ('authenticated', 'monitored_files', 'INSERT', 'added_by, agent_id, file_path, id'),
