@@ -372,6 +372,8 @@ mod tests {
         let mut sleep = Command::new("sleep");
         sleep.arg("600");
         let mut sleeper = left.exec(&sleep).spawn().unwrap();
+        let entered = || left.processes().ok().filter(|ids| !ids.is_empty());
+        wait_for("the sleeper inside", Duration::from_secs(20), entered).unwrap();
 
         let from = left.run_inside(|| {
             let stream = TcpStream::connect_timeout(&target, Duration::from_secs(10)).unwrap();
