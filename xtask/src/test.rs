@@ -21,7 +21,7 @@ pub(crate) fn run(args: &[String]) -> ExitCode {
         return report.finish();
     }
     report.step("workspace", || {
-        succeed(cargo().args(["test", "--quiet", "--workspace"]))
+        succeed(cargo().args(["test", "--quiet", "--workspace", "--no-fail-fast"]))
     });
     run_sql_tests(&mut report);
     run_rule_tests(&mut report);
