@@ -22,11 +22,14 @@ pub enum DecodeError {
         /// Column, from 1.
         column: usize,
     },
-    /// The text is JSON, but not a frame this peer may send.
-    #[error("the frame is not one of the protocol: {detail}")]
+    /// The text is JSON, but not a frame this peer may send. What stands there is not quoted: it
+    /// may be a piece of a log line, and this error is logged and stored.
+    #[error("the frame is not one of the protocol (line {line}, column {column})")]
     Unknown {
-        /// What the parser missed; it may quote names, never values.
-        detail: String,
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
     },
 }
 
@@ -42,15 +45,11 @@ pub fn decode<'a, T: Deserialize<'a>>(text: &'a str, limit: usize) -> Result<T, 
         });
     }
     serde_json::from_str(text).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
         if error.is_data() {
-            DecodeError::Unknown {
-                detail: error.to_string().chars().take(200).collect(),
-            }
+            DecodeError::Unknown { line, column }
         } else {
-            DecodeError::NotJson {
-                line: error.line(),
-                column: error.column(),
-            }
+            DecodeError::NotJson { line, column }
         }
     })
 }
@@ -64,7 +63,8 @@ pub fn encode<T: Serialize>(frame: &T) -> String {
     serde_json::to_string(frame).expect("a frame always has a JSON form")
 }
 
-/// The `type` of a frame without reading the rest, so that a batch of events is parsed only once.
+/// The `type` of a frame; the rest is skipped over without being built, so that a batch of events
+/// is turned into events only once.
 #[must_use]
 pub fn frame_type(text: &str) -> Option<crate::Text<'_>> {
     #[derive(Deserialize)]

@@ -7,6 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{MAX_PATH_BYTES, MAX_WATCHED_PATHS};
+use crate::text::printable;
 
 /// The desired state of one agent as the database composes it.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -157,16 +158,7 @@ pub struct RefusedPath {
 
 impl RefusedPath {
     fn new(path: &str, error: PathError) -> Self {
-        let printable = |c: char| {
-            if c.is_control() {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                c
-            }
-        };
-        Self {
-            path: path.chars().take(128).map(printable).collect(),
-            error,
-        }
+        let path = printable(path, 128);
+        Self { path, error }
     }
 }

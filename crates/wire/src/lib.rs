@@ -36,5 +36,5 @@ pub use limits::{
 };
 pub use log_event::{EventKind, FieldValue, Fields, LogEvent};
 pub use question::{Answer, FirewallRule, Question};
-pub use text::Text;
+pub use text::{Text, printable};
 pub use viewer_frame::{Refusal, StreamFrame, ViewerFrame};

@@ -53,6 +53,19 @@ impl fmt::Display for Text<'_> {
     }
 }
 
+/// Text from outside that may be shown: at most `max_chars`, control characters replaced.
+#[must_use]
+pub fn printable(text: &str, max_chars: usize) -> String {
+    let tame = |c: char| {
+        if c.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
+    };
+    text.chars().take(max_chars).map(tame).collect()
+}
+
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct TextVisitor;
