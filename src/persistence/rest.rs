@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use hidps_wire::{AgentId, EnrollRequest, Enrollment, Generation};
 use postgrest::{Builder, Postgrest};
-use reqwest::StatusCode;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -107,28 +106,35 @@ fn store_error(operation: &'static str, source: postgrest::Error) -> StoreError 
     let code = source
         .postgrest_body()
         .map(|body| body.code.as_str().to_owned());
-    let kind = match (
-        source.server_response().map(|(status, _)| status),
-        code.as_deref(),
-    ) {
-        (_, Some("P0002")) => StoreErrorKind::NotFound,
-        (_, Some("28000")) => StoreErrorKind::Unauthorized,
-        (Some(StatusCode::TOO_MANY_REQUESTS), _) => StoreErrorKind::RateLimited,
-        (Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN), _) => StoreErrorKind::Unauthorized,
-        (Some(status), Some(code)) if status.is_client_error() && code != "PGRST205" => {
-            StoreErrorKind::Rejected
-        }
-        (Some(_), _) => StoreErrorKind::Unavailable,
-        (None, _) if matches!(source, postgrest::Error::Request(_)) => StoreErrorKind::Unavailable,
-        (None, _) if matches!(source, postgrest::Error::ResponseBody { .. }) => {
-            StoreErrorKind::Unavailable
-        }
-        (None, _) => StoreErrorKind::Malformed,
+    let status = source.server_response().map(|(status, _)| status.as_u16());
+    let unanswered = matches!(
+        source,
+        postgrest::Error::Request(_) | postgrest::Error::ResponseBody { .. }
+    );
+    let kind = match status {
+        Some(status) => failure_kind(status, code.as_deref().unwrap_or_default()),
+        None if unanswered => StoreErrorKind::Unavailable,
+        None => StoreErrorKind::Malformed,
     };
     StoreError {
         operation,
         kind,
         source: Box::new(source),
+    }
+}
+
+/// Sorts an HTTP status and PostgREST's or Postgres' code. Only what speaks of the row or value
+/// itself (SQLSTATE classes 22 and 23, PostgREST's request errors) is final: a schema that is not
+/// migrated yet, a read-only database or a failing function pass, and what waits must survive them.
+fn failure_kind(status: u16, code: &str) -> StoreErrorKind {
+    match (status, code) {
+        (_, "P0002") => StoreErrorKind::NotFound,
+        (_, "28000" | "42501") | (401 | 403, _) => StoreErrorKind::Unauthorized,
+        (429, _) => StoreErrorKind::RateLimited,
+        (_, code) if code.starts_with("22") || code.starts_with("23") => StoreErrorKind::Rejected,
+        (_, code) if code.starts_with("PGRST1") => StoreErrorKind::Rejected,
+        (500.., _) => StoreErrorKind::Unavailable,
+        (_, _) => StoreErrorKind::Malformed,
     }
 }
 
@@ -278,5 +284,48 @@ impl NotificationQueue for Rest {
                 .map_err(|e| store_error("finish notification", e))?;
             Ok(())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::Retry;
+
+    fn check(status: u16, code: &str, expected: Retry) {
+        let kind = failure_kind(status, code);
+
+        let error = StoreError {
+            operation: "test",
+            kind,
+            source: "scripted".into(),
+        };
+        assert_eq!(error.retry(), expected, "{status} {code}");
+    }
+
+    #[test]
+    fn only_a_refused_row_or_value_is_final() {
+        check(400, "22023", Retry::Never);
+        check(409, "23503", Retry::Never);
+        check(400, "PGRST102", Retry::Never);
+        check(404, "P0002", Retry::Never);
+    }
+
+    #[test]
+    fn what_passes_when_somebody_acts_is_tried_again() {
+        check(404, "PGRST202", Retry::Slowly);
+        check(405, "25006", Retry::Slowly);
+        check(404, "42883", Retry::Slowly);
+        check(400, "42703", Retry::Slowly);
+        check(401, "PGRST301", Retry::Slowly);
+        check(403, "42501", Retry::Slowly);
+        check(429, "", Retry::Slowly);
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_tried_again_soon() {
+        check(500, "XX000", Retry::Soon);
+        check(503, "", Retry::Soon);
+        check(504, "PGRST003", Retry::Soon);
     }
 }
