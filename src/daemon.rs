@@ -172,11 +172,11 @@ impl Daemon {
     /// Runs until `shutdown` ends or a part does; gives whether it ended as asked.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> bool {
         let mut shutdown = std::pin::pin!(shutdown);
-        let (accepting, working) = (CancellationToken::new(), CancellationToken::new());
+        let [accepting, detecting, working] = [(); 3].map(|()| CancellationToken::new());
         let connections = self.gateway.connections.clone();
         let health = Arc::clone(&self.gateway.health);
         let mut tasks = TaskSet::default();
-        let mut listening = TaskSet::default();
+        let (mut listening, mut detection) = (TaskSet::default(), TaskSet::default());
         tracing::info!(addresses = ?self.listener.addresses(), "listening");
         let router = router(self.gateway);
         listening.spawn(
@@ -192,7 +192,7 @@ impl Daemon {
         );
         tasks.spawn("retention", run_retention(self.rest, working.clone()));
         tasks.spawn("outbox", self.outbox.run(working.clone()));
-        tasks.spawn("detection", self.detection.run(working.clone()));
+        detection.spawn("detection", self.detection.run(detecting.clone()));
         if let Some(notifier) = self.notifier {
             tasks.spawn("notifier", notifier.run(working.clone()));
         }
@@ -200,6 +200,7 @@ impl Daemon {
         let graceful = tokio::select! {
             () = &mut shutdown => true,
             (name, panicked) = tasks.first_ended() => report_ended(name, panicked),
+            (name, panicked) = detection.first_ended() => report_ended(name, panicked),
             (name, panicked) = listening.first_ended() => report_ended(name, panicked),
         };
         tracing::info!("draining");
@@ -212,6 +213,8 @@ impl Daemon {
         {
             left.push("connections");
         }
+        // Detection raises what it has counted, then the outbox takes it to disk or to its row.
+        left.extend(detection.drain(&detecting, DRAIN_WITHIN).await);
         left.extend(tasks.drain(&working, DRAIN_WITHIN).await);
         if left.is_empty() {
             tracing::info!("stopped");

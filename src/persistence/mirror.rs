@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hidps_wire::{AgentId, Generation};
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::health::Health;
@@ -19,7 +19,7 @@ use crate::telemetry::{self, Chain};
 /// Agents per page of the comparison; hosted PostgREST gives at most 1,000 rows.
 const PAGE: usize = 1_000;
 
-/// Documents per read: enough to converge many hosts at once, few enough for a short answer.
+/// Most documents per read: enough to converge many hosts at once, few enough for a short answer.
 const READ_AT_ONCE: usize = 100;
 
 /// Pause after a failed read.
@@ -43,6 +43,8 @@ struct Shared {
 struct State {
     followed: BTreeMap<AgentId, Slot>,
     dirty: BTreeSet<AgentId>,
+    /// Agents whose read failed; they wait for the next attempt and hold up nobody.
+    failed: BTreeSet<AgentId>,
 }
 
 impl State {
@@ -80,7 +82,6 @@ impl Shared {
 impl DesiredSource for MirrorHandle {
     fn follow(&self, agent: AgentId) -> watch::Receiver<Option<Arc<DesiredState>>> {
         let receiver = self.shared.with(|state| {
-            state.followed.retain(|_, slot| slot.receiver_count() > 0);
             state.dirty.insert(agent);
             let slot = state
                 .followed
@@ -90,6 +91,23 @@ impl DesiredSource for MirrorHandle {
         });
         self.shared.wake.notify_one();
         receiver
+    }
+}
+
+/// How the next read is tried after one failed.
+struct Attempt {
+    batch: usize,
+    at: Instant,
+    is_due: bool,
+}
+
+impl Default for Attempt {
+    fn default() -> Self {
+        Self {
+            batch: READ_AT_ONCE,
+            at: Instant::now(),
+            is_due: false,
+        }
     }
 }
 
@@ -120,12 +138,13 @@ impl<R: DesiredReader> Mirror<R> {
     /// Reads whenever there is a reason, until it is told to stop.
     pub async fn run(self, mut hints: mpsc::Receiver<FeedEvent>, stop: CancellationToken) {
         let mut resync_at = Instant::now();
+        let mut retry = Attempt::default();
         let mut hints_open = true;
         loop {
-            let deadline = resync_at;
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = sleep_until(deadline) => resync_at = self.compare("timer").await,
+                () = sleep_until(resync_at) => resync_at = self.compare("timer").await,
+                () = sleep_until(retry.at), if retry.is_due => retry.is_due = false,
                 hint = hints.recv(), if hints_open => match hint {
                     Some(FeedEvent::Hint { agent, generation }) => {
                         self.shared.with(|state| state.hint(agent, generation));
@@ -135,13 +154,19 @@ impl<R: DesiredReader> Mirror<R> {
                 },
                 () = self.shared.wake.notified() => {}
             }
-            self.read_dirty(&stop).await;
+            if !retry.is_due {
+                self.shared
+                    .with(|state| state.dirty.append(&mut state.failed));
+            }
+            self.read_dirty(&mut retry).await;
         }
     }
 
     /// Compares every generation with what is held and marks what differs; gives the next time.
     async fn compare(&self, cause: &'static str) -> Instant {
         metrics::counter!(telemetry::RESYNCS, "cause" => cause).increment(1);
+        self.shared
+            .with(|state| state.followed.retain(|_, slot| slot.receiver_count() > 0));
         let compared = self.mark_differences().await;
         self.health.set_compared(compared.is_ok());
         let wait = match compared {
@@ -170,23 +195,32 @@ impl<R: DesiredReader> Mirror<R> {
         }
     }
 
-    /// Reads what is marked until nothing is; an agent stays marked until a read succeeded.
-    async fn read_dirty(&self, stop: &CancellationToken) {
+    /// Reads everything marked once. What fails waits for the next attempt, which asks for half as
+    /// many: one document that cannot be read then holds up no other.
+    async fn read_dirty(&self, retry: &mut Attempt) {
         loop {
-            let agents: Vec<AgentId> = self
-                .shared
-                .with(|state| state.dirty.iter().copied().take(READ_AT_ONCE).collect());
+            let agents: Vec<AgentId> = self.shared.with(|state| {
+                std::iter::from_fn(|| state.dirty.pop_first())
+                    .take(retry.batch)
+                    .collect()
+            });
             if agents.is_empty() {
                 return;
             }
-            self.shared
-                .with(|state| state.dirty.retain(|agent| !agents.contains(agent)));
             match self.reader.read_desired(agents.clone()).await {
-                Ok(found) => self.publish(&agents, found),
+                Ok(found) => {
+                    retry.batch = (retry.batch * 2).min(READ_AT_ONCE);
+                    self.publish(&agents, found);
+                }
                 Err(error) => {
                     tracing::warn!(error = %Chain(&error), agents = agents.len(), "desired state was not read");
-                    self.shared.with(|state| state.dirty.extend(agents));
-                    tokio::select! { () = sleep(PAUSE) => {} () = stop.cancelled() => return }
+                    self.health.set_compared(false);
+                    self.shared.with(|state| state.failed.extend(agents));
+                    *retry = Attempt {
+                        batch: (retry.batch / 2).max(1),
+                        at: Instant::now() + PAUSE,
+                        is_due: true,
+                    };
                 }
             }
         }

@@ -1,12 +1,14 @@
 //! Alerts on disk until they are rows: one file, one checksummed line per alert.
 //! It never holds a log event; an alert's bounded evidence is all that a host said.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::model::Alert;
 use crate::persistence::rows::AlertRow;
+use crate::telemetry;
 
 /// Largest spool in bytes: at half a kilobyte an alert, two hundred thousand of them, far beyond
 /// what a storm of the worst kind leaves after grouping.
@@ -50,19 +52,26 @@ impl Spool {
             let path = path.clone();
             move |source| SpoolError::Io { path, act, source }
         };
-        fs::create_dir_all(directory).map_err(fault("created"))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(fault("created"))?;
         let text = match fs::read(&path) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(fault("read")(error)),
         };
-        let waiting: Vec<Alert> = text.lines().filter_map(parse_line).collect();
-        let mut options = OpenOptions::new();
-        let file = options
-            .create(true)
-            .append(true)
-            .open(&path)
-            .map_err(fault("opened"))?;
+        let mut waiting = Vec::new();
+        let mut damaged = String::new();
+        for line in text.lines() {
+            match parse_line(line) {
+                Some(alert) => waiting.push(alert),
+                None => damaged = damaged + line + "\n",
+            }
+        }
+        set_aside(&path, &damaged).map_err(fault("set aside"))?;
+        let file = open_private(&path).map_err(fault("opened"))?;
         let mut spool = Self {
             path,
             file,
@@ -72,21 +81,21 @@ impl Spool {
         Ok((spool, waiting))
     }
 
-    /// Adds an alert and waits until it is on disk.
+    /// Adds alerts and waits, once, until they are on disk.
     ///
     /// # Errors
     /// When the disk refuses or the bound is reached; the alert is then only in memory.
-    pub fn append(&mut self, alert: &Alert) -> Result<(), SpoolError> {
+    pub fn append(&mut self, alerts: &[Alert]) -> Result<(), SpoolError> {
         if self.bytes >= MAX_BYTES {
             return Err(SpoolError::Full);
         }
-        let line = format_line(alert);
+        let lines: String = alerts.iter().map(format_line).collect();
         let written = self
             .file
-            .write_all(line.as_bytes())
+            .write_all(lines.as_bytes())
             .and_then(|()| self.file.sync_data());
         written.map_err(|source| self.fault("written", source))?;
-        self.bytes += line.len() as u64;
+        self.bytes += lines.len() as u64;
         Ok(())
     }
 
@@ -101,11 +110,16 @@ impl Spool {
         let text: String = waiting.map(format_line).collect();
         let next = self.path.with_extension("next");
         let replaced = (|| {
-            let mut file = File::create(&next)?;
+            let mut file = OpenOptions::new()
+                .create(true)
+                .write(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&next)?;
             file.write_all(text.as_bytes())?;
             file.sync_data()?;
             fs::rename(&next, &self.path)?;
-            OpenOptions::new().append(true).open(&self.path)
+            open_private(&self.path)
         })();
         self.file = replaced.map_err(|source| self.fault("rewritten", source))?;
         self.bytes = text.len() as u64;
@@ -133,18 +147,37 @@ fn format_line(alert: &Alert) -> String {
     format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()))
 }
 
-/// An alert from a line whose checksum holds; a torn or damaged line is left out.
+/// Opens a file for adding to it; only its owner may read what hosts said.
+fn open_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+}
+
+/// Keeps lines that cannot be read, for a person or an older program, and counts them.
+fn set_aside(spool: &Path, damaged: &str) -> io::Result<()> {
+    if damaged.is_empty() {
+        return Ok(());
+    }
+    let (path, lines) = (spool.with_extension("damaged"), damaged.lines().count());
+    tracing::error!(
+        lines,
+        ?path,
+        "damaged lines of the alert spool were set aside"
+    );
+    metrics::counter!(telemetry::WRITES, "kind" => "alert", "result" => "damaged")
+        .increment(lines as u64);
+    open_private(&path)?.write_all(damaged.as_bytes())
+}
+
+/// An alert from a line whose checksum holds.
 fn parse_line(line: &str) -> Option<Alert> {
     let (checksum, json) = line.split_once(' ')?;
     let expected = u32::from_str_radix(checksum, 16).ok()?;
     let row: Option<AlertRow> = serde_json::from_str(json).ok();
     let intact = crc32fast::hash(json.as_bytes()) == expected;
-    if !intact || row.is_none() {
-        tracing::warn!(
-            bytes = line.len(),
-            "a damaged line of the alert spool was left out"
-        );
-    }
     row.filter(|_| intact).map(Alert::from)
 }
 
@@ -163,9 +196,7 @@ mod tests {
             sample_alert(Uuid::from_u128(1)),
             sample_alert(Uuid::from_u128(2)),
         ];
-        for alert in &alerts {
-            spool.append(alert).expect("the disk takes it");
-        }
+        spool.append(&alerts).expect("the disk takes it");
         let path = folder.path().join("alerts.spool");
         let bytes = fs::read(&path).expect("the file is there");
         fs::write(&path, &bytes[..bytes.len() - 7]).expect("the file can be cut");
@@ -173,6 +204,8 @@ mod tests {
         let (_, waiting) = Spool::open(folder.path()).expect("the spool opens again");
 
         assert_eq!(waiting, alerts[..1]);
+        let kept = fs::read_to_string(folder.path().join("alerts.damaged"));
+        assert_eq!(kept.expect("the torn line is set aside").lines().count(), 1);
     }
 
     #[test]
@@ -180,7 +213,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let (mut spool, _) = Spool::open(folder.path()).expect("the spool opens");
         spool
-            .append(&sample_alert(Uuid::from_u128(1)))
+            .append(&[sample_alert(Uuid::from_u128(1))])
             .expect("the disk takes it");
 
         spool

@@ -13,6 +13,7 @@ use crate::ports::{StoreErrorKind, StoreResult};
 struct FakeDatabase {
     rows: Mutex<BTreeMap<AgentId, u64>>,
     failures: AtomicUsize,
+    poisoned: Mutex<Option<AgentId>>,
     reads: AtomicUsize,
 }
 
@@ -69,6 +70,15 @@ impl DesiredReader for Arc<FakeDatabase> {
         Box::pin(async move {
             self.reads.fetch_add(1, Ordering::SeqCst);
             self.verdict()?;
+            if self
+                .poisoned
+                .lock()
+                .expect("unpoisoned")
+                .is_some_and(|bad| agents.contains(&bad))
+            {
+                self.failures.store(1, Ordering::SeqCst);
+                self.verdict()?;
+            }
             let rows = self.rows.lock().expect("unpoisoned");
             Ok(agents
                 .iter()
@@ -204,4 +214,21 @@ async fn a_deleted_row_leaves_the_last_value() {
     tokio::time::sleep(Duration::from_secs(90)).await;
 
     assert!(follower.borrow().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_whose_document_cannot_be_read_holds_up_no_other() {
+    let world = world();
+    let bad = AgentId::new(Uuid::from_u128(1));
+    *world.database.poisoned.lock().expect("unpoisoned") = Some(bad);
+    for agent in [bad, AGENT] {
+        world.database.set(agent, 1);
+    }
+
+    let _unread = world.handle.follow(bad);
+    let mut follower = world.handle.follow(AGENT);
+
+    tokio::time::timeout(Duration::from_secs(30), sees(&mut follower, 1))
+        .await
+        .expect("the other agent is read");
 }

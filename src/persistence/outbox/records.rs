@@ -76,7 +76,8 @@ impl<W: RecordWriter> Lane<'_, W> {
         Ok(())
     }
 
-    /// Writes one kind in chunks; a chunk that may pass later goes back unless newer came.
+    /// Writes one kind in chunks. A refused chunk is halved until only the bad row is dropped,
+    /// because others' rows share it; one that may pass later goes back unless newer came.
     async fn drain<K: Ord + Clone, V: Clone, F>(
         &self,
         kind: &'static str,
@@ -86,31 +87,44 @@ impl<W: RecordWriter> Lane<'_, W> {
     where
         F: Future<Output = Result<(), StoreError>>,
     {
-        loop {
-            let chunk = self
-                .shared
-                .with(|pending| take_chunk(part(&mut pending.records)));
+        let take = || {
+            self.shared
+                .with(|pending| take_chunk(part(&mut pending.records)))
+        };
+        let mut chunks = vec![take()];
+        while let Some(mut chunk) = chunks.pop() {
             if chunk.is_empty() {
-                return Ok(());
-            }
-            let Err(error) = write(chunk.iter().map(|(_, row)| row.clone()).collect()).await else {
-                count_write(kind, "ok");
-                continue;
-            };
-            if error.retry() == Retry::Never {
-                count_write(kind, "refused");
-                tracing::error!(error = %Chain(&error), kind, rows = chunk.len(), "records were refused");
                 continue;
             }
-            count_write(kind, "retry");
-            self.shared.with(|pending| {
-                let part = part(&mut pending.records);
-                for (key, row) in chunk {
-                    part.entry(key).or_insert(row);
+            match write(chunk.iter().map(|(_, row)| row.clone()).collect()).await {
+                Ok(()) => count_write(kind, "ok"),
+                Err(error) if error.retry() != Retry::Never => {
+                    count_write(kind, "retry");
+                    let back = chunks.into_iter().flatten().chain(chunk);
+                    self.shared
+                        .with(|pending| put_back(part(&mut pending.records), back));
+                    return Err(error);
                 }
-            });
-            return Err(error);
+                Err(error) if chunk.len() == 1 => {
+                    count_write(kind, "refused");
+                    tracing::error!(error = %Chain(&error), kind, "a record was refused");
+                }
+                Err(_) => {
+                    let second = chunk.split_off(chunk.len() / 2);
+                    chunks.extend([second, chunk]);
+                }
+            }
+            if chunks.is_empty() {
+                chunks.push(take());
+            }
         }
+        Ok(())
+    }
+}
+
+fn put_back<K: Ord, V>(part: &mut BTreeMap<K, V>, rows: impl Iterator<Item = (K, V)>) {
+    for (key, row) in rows {
+        part.entry(key).or_insert(row);
     }
 }
 

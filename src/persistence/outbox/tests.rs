@@ -30,6 +30,7 @@ pub(in crate::persistence) fn sample_alert(occurrence_id: Uuid) -> Alert {
 #[derive(Debug, Default)]
 struct ScriptedWriter {
     failures: Mutex<VecDeque<StoreErrorKind>>,
+    hangs: bool,
     alerts: Mutex<Vec<Uuid>>,
     conditions: Mutex<Vec<ConditionReport>>,
     presence: Mutex<Vec<PresenceReport>>,
@@ -64,6 +65,9 @@ impl ScriptedWriter {
 impl RecordWriter for Arc<ScriptedWriter> {
     fn write_alert(&self, alert: Alert) -> StoreResult<'_, ()> {
         Box::pin(async move {
+            if self.hangs {
+                std::future::pending::<()>().await;
+            }
             self.verdict()?;
             self.alerts
                 .lock()
@@ -141,6 +145,49 @@ async fn a_poisonous_alert_does_not_block_the_next() {
     settle(&writer, |outbox| raise_all(outbox, &ids)).await;
 
     assert_eq!(*writer.alerts.lock().expect("unpoisoned"), ids[1..]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_record_costs_its_neighbours_nothing() {
+    // The whole chunk of four, then its first half, then the first row alone.
+    let writer = ScriptedWriter::failing(&[StoreErrorKind::Rejected; 3]);
+    let report = |agent: u128| PresenceReport {
+        agent_id: AgentId::new(Uuid::from_u128(agent)),
+        online: true,
+        at: Timestamp::UNIX_EPOCH,
+        host: None,
+    };
+
+    settle(&writer, |outbox| {
+        (0..4).for_each(|agent| outbox.presence(report(agent)))
+    })
+    .await;
+
+    let written = writer.presence.lock().expect("unpoisoned");
+    let mut agents: Vec<u128> = written
+        .iter()
+        .map(|report| report.agent_id.uuid().as_u128())
+        .collect();
+    agents.sort_unstable();
+    assert_eq!(agents, [1, 2, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn alerts_raised_while_a_write_hangs_are_on_disk_when_the_daemon_stops() {
+    let writer = Arc::new(ScriptedWriter {
+        hangs: true,
+        ..ScriptedWriter::default()
+    });
+    let ids = [Uuid::from_u128(1), Uuid::from_u128(2)];
+
+    let left = settle(&writer, |outbox| raise_all(outbox, &ids)).await;
+
+    assert_eq!(
+        left.iter()
+            .map(|alert| alert.occurrence_id)
+            .collect::<Vec<_>>(),
+        ids
+    );
 }
 
 #[tokio::test(start_paused = true)]
