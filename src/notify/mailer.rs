@@ -1,7 +1,6 @@
 //! Alert mail over SMTP, at least once with a stable Message-ID.
 //! It never builds a header from text that was not sanitized, and never logs an address.
 
-use std::error::Error as _;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -27,6 +26,12 @@ const LONGEST_PAUSE_SECS: u32 = 15 * 60;
 
 /// Deliveries after which a row is given up: two days of an unreachable server.
 const MAX_ATTEMPTS: i32 = 200;
+
+/// Answers of a mail server that speak of the recipient: unknown, moved, not allowed.
+const RECIPIENT_REFUSED: [u16; 3] = [550, 551, 553];
+
+/// Refusals after which the recipient is given up; one may be a server's bad moment.
+const CERTAIN_AFTER: i32 = 3;
 
 /// Why mail cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -105,14 +110,13 @@ impl Mailer for SmtpMailer {
     }
 }
 
-/// A permanent refusal ends the row; everything else is tried again, ever more slowly.
+/// A recipient refused several times ends the row. Everything else is tried again, ever more
+/// slowly: a wrong password or a refused sender is the operator's to mend, and no alert's fault.
 fn judge(error: &smtp::Error, attempts: i32) -> DeliveryOutcome {
-    let cause = error
-        .source()
-        .map(|cause| format!(": {cause}"))
-        .unwrap_or_default();
-    let text = format!("{error}{cause}");
-    if error.is_permanent() || attempts >= MAX_ATTEMPTS {
+    let text = error.to_string();
+    let code = error.status().map(u16::from);
+    let is_refused = code.is_some_and(|code| RECIPIENT_REFUSED.contains(&code));
+    if (is_refused && attempts >= CERTAIN_AFTER) || attempts >= MAX_ATTEMPTS {
         return DeliveryOutcome::Failed { error: text };
     }
     let doublings = u32::try_from(attempts.clamp(1, 10) - 1).unwrap_or(0);

@@ -67,9 +67,12 @@ impl<Q: NotificationQueue, M: Mailer> Notifier<Q, M> {
                 .into_iter()
                 .map(|notification| self.deliver(notification));
             let mut deliveries = futures_util::stream::iter(deliveries).buffer_unordered(AT_ONCE);
+            // What is under way is brought to its end: a dropped delivery may have been accepted.
+            let mut outcome = Ok(());
             while let Some(finished) = deliveries.next().await {
-                finished?;
+                outcome = outcome.and(finished);
             }
+            outcome?;
         }
         Ok(())
     }
@@ -80,11 +83,13 @@ impl<Q: NotificationQueue, M: Mailer> Notifier<Q, M> {
         let result = match &outcome {
             DeliveryOutcome::Sent => "sent",
             DeliveryOutcome::Retry { error, after_secs } => {
-                tracing::warn!(%id, %alert, error, after_secs, "a mail will be tried again");
+                tracing::warn!(%id, %alert, after_secs, "a mail will be tried again");
+                tracing::debug!(%id, error, "the mail server's answer");
                 "retry"
             }
             DeliveryOutcome::Failed { error } => {
-                tracing::error!(%id, %alert, error, "a mail could not be delivered");
+                tracing::error!(%id, %alert, "a mail could not be delivered; its row says why");
+                tracing::debug!(%id, error, "the mail server's answer");
                 "failed"
             }
         };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use hidps_wire::{
     AgentCondition, AgentId, Applied, Apply, ConditionStatus, DaemonFrame, FacetCondition, Hello,
-    Status,
+    Status, printable,
 };
 
 use crate::model::{ConditionKind, ConditionReport, DesiredState};
@@ -17,6 +17,10 @@ use crate::reconcile::plan::{HoldReason, Step, plan_step};
 /// Time an agent has to apply and read back: an nft transaction takes milliseconds and a thousand
 /// watches well under a second, so this much silence means that something is stuck.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// Longest reason and message of a condition, in characters, as the database takes them.
+const MAX_REASON: usize = 100;
+const MAX_MESSAGE: usize = 1_000;
 
 /// Longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
@@ -29,7 +33,9 @@ pub struct Session {
     desired: Option<Arc<DesiredState>>,
     applied: Option<Applied>,
     in_flight: Option<InFlight>,
-    held: Option<HoldReason>,
+    /// What was last said of holding; nothing before the first decision, so that a condition an
+    /// earlier connection left behind is corrected.
+    held: Option<Option<HoldReason>>,
     frames: VecDeque<DaemonFrame>,
     conditions: Vec<ConditionReport>,
 }
@@ -59,6 +65,9 @@ impl Session {
 
     fn step(&mut self, now: Instant) {
         if !self.greeted {
+            return;
+        }
+        if self.desired.is_none() {
             return;
         }
         match plan_step(self.desired.as_deref(), self.applied.as_ref()) {
@@ -103,10 +112,9 @@ impl Session {
     }
 
     fn hold(&mut self, reason: HoldReason) {
-        if self.held == Some(reason) {
+        if self.held.replace(Some(reason)) == Some(Some(reason)) {
             return;
         }
-        self.held = Some(reason);
         let (reason, message) = match reason {
             HoldReason::WentBack => (
                 "GenerationWentBack",
@@ -128,12 +136,12 @@ impl Session {
     }
 
     fn release(&mut self) {
-        if self.held.take().is_some() {
+        if self.held.replace(None) != Some(None) {
             let message = "nothing is held back".to_owned();
             self.report(
                 ConditionKind::Held,
                 ConditionStatus::False,
-                "Released",
+                "NothingHeld",
                 message,
             );
         }
@@ -161,7 +169,13 @@ impl Session {
             FacetCondition::FirewallSynced => ConditionKind::FirewallSynced,
             FacetCondition::FilesWatched => ConditionKind::FilesWatched,
         };
-        self.report(kind, condition.status, &condition.reason, condition.message);
+        let reason = printable(&condition.reason, MAX_REASON);
+        self.report(
+            kind,
+            condition.status,
+            &reason,
+            printable(&condition.message, MAX_MESSAGE),
+        );
     }
 }
 

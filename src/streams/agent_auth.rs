@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 use crate::model::{AgentCredential, KeyStatus};
 use crate::ports::{Directory, StoreError};
-use crate::streams::nonces::Nonces;
+use crate::streams::nonces::{Nonces, Verdict};
 
 /// Seconds a signature may be off the daemon's clock in either direction; an agent corrects its
 /// clock from the refusal's `Date` header, so this only has to cover the way.
@@ -37,6 +37,9 @@ pub enum ConnectError {
     /// The nonce was used before.
     #[error("this handshake was used before; sign a new one")]
     Replayed,
+    /// This agent connects too often.
+    #[error("this agent connects too often; wait a minute")]
+    TooOften,
     /// The key waits for approval.
     #[error("the key waits for an admin's approval")]
     Pending,
@@ -97,10 +100,10 @@ impl AgentAuth {
         check_signature(&connect, credential.as_ref())?;
         let expires = connect.timestamp + CLOCK_TOLERANCE;
         let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
-        if nonces.insert(connect.agent_id, &connect.nonce, now, expires) {
-            Ok(connect.agent_id)
-        } else {
-            Err(ConnectError::Replayed)
+        match nonces.insert(connect.agent_id, &connect.nonce, now, expires) {
+            Verdict::Fresh => Ok(connect.agent_id),
+            Verdict::Replayed => Err(ConnectError::Replayed),
+            Verdict::TooMany => Err(ConnectError::TooOften),
         }
     }
 }

@@ -1,33 +1,110 @@
 //! Nonces of recent connects, so that a captured handshake cannot be used again.
-//! It never grows beyond its bound: a full memory refuses, it does not forget.
+//! It never grows beyond its bounds, and one agent's connects never use up another's.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use hidps_wire::AgentId;
 
-/// Most nonces remembered: at 64 bytes each a few megabytes, for 50,000 connects in two minutes.
-const MAX_REMEMBERED: usize = 50_000;
+/// Most nonces remembered of one agent: an honest one connects a few times a minute at worst.
+const MAX_OF_AGENT: usize = 64;
+
+/// Agents after which those without a fresh nonce are swept out.
+const SWEEP_AT: usize = 4_096;
+
+/// What became of a nonce.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    /// It is new.
+    Fresh,
+    /// It was used before.
+    Replayed,
+    /// This agent connected too often to remember one more.
+    TooMany,
+}
 
 /// The memory.
 #[derive(Debug, Default)]
 pub(super) struct Nonces {
-    seen: HashSet<(AgentId, String)>,
-    by_age: VecDeque<(u64, (AgentId, String))>,
+    seen: HashMap<AgentId, VecDeque<(u64, String)>>,
+    sweep_at: usize,
 }
 
 impl Nonces {
-    /// Remembers a nonce until `expires`; `false` when it was seen before or nothing more fits.
-    pub(super) fn insert(&mut self, agent: AgentId, nonce: &str, now: u64, expires: u64) -> bool {
-        while self.by_age.front().is_some_and(|(expiry, _)| *expiry < now) {
-            if let Some((_, key)) = self.by_age.pop_front() {
-                self.seen.remove(&key);
-            }
+    /// Remembers a nonce until `expires`, both in seconds.
+    pub(super) fn insert(
+        &mut self,
+        agent: AgentId,
+        nonce: &str,
+        now: u64,
+        expires: u64,
+    ) -> Verdict {
+        self.sweep(now);
+        let seen = self.seen.entry(agent).or_default();
+        while seen.front().is_some_and(|(expiry, _)| *expiry < now) {
+            seen.pop_front();
         }
-        let key = (agent, nonce.to_owned());
-        if self.seen.len() >= MAX_REMEMBERED || !self.seen.insert(key.clone()) {
-            return false;
+        if seen.iter().any(|(_, known)| known == nonce) {
+            return Verdict::Replayed;
         }
-        self.by_age.push_back((expires, key));
-        true
+        if seen.len() >= MAX_OF_AGENT {
+            return Verdict::TooMany;
+        }
+        seen.push_back((expires, nonce.to_owned()));
+        Verdict::Fresh
+    }
+
+    /// Forgets agents whose nonces have all expired, each time their number has doubled.
+    fn sweep(&mut self, now: u64) {
+        if self.seen.len() < self.sweep_at.max(SWEEP_AT) {
+            return;
+        }
+        self.seen
+            .retain(|_, seen| seen.back().is_some_and(|(expiry, _)| *expiry >= now));
+        self.sweep_at = self.seen.len() * 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    const AGENT: AgentId = AgentId::new(Uuid::from_u128(1));
+    const OTHER: AgentId = AgentId::new(Uuid::from_u128(2));
+
+    #[test]
+    fn one_agents_flood_never_locks_out_another() {
+        let mut nonces = Nonces::default();
+        for number in 0..MAX_OF_AGENT {
+            assert_eq!(
+                nonces.insert(AGENT, &number.to_string(), 0, 60),
+                Verdict::Fresh
+            );
+        }
+
+        assert_eq!(nonces.insert(AGENT, "one more", 0, 60), Verdict::TooMany);
+        assert_eq!(nonces.insert(OTHER, "first", 0, 60), Verdict::Fresh);
+        assert_eq!(nonces.insert(AGENT, "later", 61, 121), Verdict::Fresh);
+    }
+
+    #[test]
+    fn a_nonce_counts_as_used_until_its_signature_is_too_old() {
+        let mut nonces = Nonces::default();
+        assert_eq!(nonces.insert(AGENT, "n", 0, 60), Verdict::Fresh);
+
+        assert_eq!(nonces.insert(AGENT, "n", 60, 120), Verdict::Replayed);
+    }
+
+    #[test]
+    fn agents_that_are_gone_are_forgotten() {
+        let mut nonces = Nonces::default();
+        for number in 0..SWEEP_AT {
+            nonces.insert(AgentId::new(Uuid::from_u128(number as u128)), "n", 0, 60);
+        }
+
+        nonces.insert(AGENT, "later", 61, 121);
+
+        assert_eq!(nonces.seen.len(), 1);
     }
 }

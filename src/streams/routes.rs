@@ -177,6 +177,7 @@ fn refuse_connect(error: &ConnectError) -> Response {
         ConnectError::Clock(_) => ("clock", StatusCode::UNAUTHORIZED),
         ConnectError::Unknown => ("unknown", StatusCode::UNAUTHORIZED),
         ConnectError::Replayed => ("replay", StatusCode::UNAUTHORIZED),
+        ConnectError::TooOften => ("too_often", StatusCode::TOO_MANY_REQUESTS),
         ConnectError::Pending => ("pending", StatusCode::FORBIDDEN),
         ConnectError::Revoked => ("revoked", StatusCode::FORBIDDEN),
         ConnectError::Unavailable(_) => ("unavailable", StatusCode::SERVICE_UNAVAILABLE),

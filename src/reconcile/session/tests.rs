@@ -128,6 +128,10 @@ fn a_confirmed_state_is_reported_with_its_generation() {
     session.on_status(status(1), now);
 
     let conditions = session.poll_conditions();
+    let conditions: Vec<_> = conditions
+        .iter()
+        .filter(|it| it.kind == ConditionKind::FirewallSynced)
+        .collect();
     assert_eq!(conditions.len(), 1);
     assert_eq!(conditions[0].observed_generation, Some(Generation(1)));
     assert_eq!(session.deadline(), None);
@@ -143,11 +147,15 @@ fn silence_is_answered_by_sending_again_and_said() {
     session.on_deadline(deadline);
 
     assert_eq!(sent(&mut session), [1, 1]);
+    let conditions = session.poll_conditions();
+    let facets = conditions
+        .iter()
+        .filter(|it| it.kind != ConditionKind::Held);
+    assert!(facets.clone().count() > 0);
     assert!(
-        session
-            .poll_conditions()
-            .iter()
-            .all(|c| c.status == ConditionStatus::Unknown)
+        facets
+            .into_iter()
+            .all(|it| it.status == ConditionStatus::Unknown)
     );
     assert!(session.deadline().expect("still in flight") > deadline + ANSWER_WITHIN);
 }
@@ -166,4 +174,32 @@ fn a_database_that_went_back_is_held_and_released_when_it_catches_up() {
     assert_eq!(held[0].status, ConditionStatus::True);
     assert_eq!(released[0].status, ConditionStatus::False);
     assert_eq!(sent(&mut session), [10]);
+}
+
+#[test]
+fn a_hold_that_an_earlier_connection_left_behind_is_taken_back() {
+    let (mut session, now) = session();
+    session.on_hello(&hello(Some(applied(2))), now);
+
+    session.on_desired(desired(2), now);
+
+    let conditions = session.poll_conditions();
+    assert_eq!(conditions.len(), 1);
+    assert_eq!(conditions[0].kind, ConditionKind::Held);
+    assert_eq!(conditions[0].status, ConditionStatus::False);
+}
+
+#[test]
+fn a_hostile_reason_is_tamed_before_it_is_recorded() {
+    let (mut session, now) = session();
+    session.on_hello(&hello(None), now);
+    let mut hostile = status(1);
+    hostile.conditions[0].reason = "x".repeat(5_000);
+    hostile.conditions[0].message = "a\u{0}b\nc".into();
+
+    session.on_status(hostile, now);
+
+    let conditions = session.poll_conditions();
+    assert_eq!(conditions[0].reason.len(), MAX_REASON);
+    assert_eq!(conditions[0].message, "a\u{fffd}b\u{fffd}c");
 }
