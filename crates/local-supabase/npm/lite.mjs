@@ -5,6 +5,7 @@ import { serve } from "@hono/node-server";
 import { App, SmtpEmailDriver } from "@supabase/lite";
 import { createPostgresConnection } from "@supabase/lite/postgres";
 
+process.title = "local-supabase-lite";
 console.log = console.error;
 process.stdin.resume();
 process.stdin.on("close", () => process.exit(0));

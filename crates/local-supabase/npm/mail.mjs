@@ -5,6 +5,7 @@ import { createServer } from "node:http";
 import PostalMime from "postal-mime";
 import { SMTPServer } from "smtp-server";
 
+process.title = "local-supabase-mail";
 console.log = console.error;
 process.stdin.resume();
 process.stdin.on("close", () => process.exit(0));

@@ -14,6 +14,9 @@ use crate::npm;
 use crate::options::Person;
 use crate::owned_process::OwnedProcess;
 
+/// What the Node process runs.
+const SCRIPT: &str = include_str!("../npm/lite.mjs");
+
 /// The running server.
 #[derive(Debug)]
 pub(crate) struct Lite {
@@ -54,7 +57,7 @@ impl Lite {
             "smtp_host": "127.0.0.1",
             "smtp_port": around.smtp_port,
         });
-        let mut command = npm::script(around.packages, "lite.mjs");
+        let mut command = npm::script(around.packages, SCRIPT);
         command.env("LOCAL_SUPABASE", settings.to_string());
         let mut process = OwnedProcess::start("lite", command, around.logs)?;
         let Greeting { http } = process.read_greeting().await?;

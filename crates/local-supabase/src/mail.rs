@@ -11,6 +11,9 @@ use crate::http;
 use crate::npm;
 use crate::owned_process::OwnedProcess;
 
+/// What the Node process runs.
+const SCRIPT: &str = include_str!("../npm/mail.mjs");
+
 /// A caught mail, decoded.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Mail {
@@ -57,7 +60,7 @@ impl MailCatcher {
         logs: &Path,
         smtp_port: u16,
     ) -> Result<Self, StackError> {
-        let mut command = npm::script(packages, "mail.mjs");
+        let mut command = npm::script(packages, SCRIPT);
         command.env("LOCAL_SUPABASE_SMTP_PORT", smtp_port.to_string());
         let mut process = OwnedProcess::start("mail", command, logs)?;
         let ports = process.read_greeting().await?;

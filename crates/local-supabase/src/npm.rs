@@ -10,23 +10,21 @@ use tokio::process::Command;
 use crate::error::{StackError, io_failed};
 use crate::owned_process::tail;
 
-/// Everything of the npm folder, so that a built test needs no source tree.
-const FILES: [(&str, &str); 5] = [
+/// What says which packages there are, so that a built test needs no source tree.
+const FILES: [(&str, &str); 3] = [
     ("package.json", include_str!("../npm/package.json")),
     (
         "package-lock.json",
         include_str!("../npm/package-lock.json"),
     ),
     (".npmrc", include_str!("../npm/.npmrc")),
-    ("lite.mjs", include_str!("../npm/lite.mjs")),
-    ("mail.mjs", include_str!("../npm/mail.mjs")),
 ];
 /// Oldest Node the packages run on; the one of Debian 12 is older, the one of Debian 13 is not.
 const OLDEST_NODE: u32 = 20;
 /// Tells that an installation is complete; npm itself leaves no such mark.
 const COMPLETE: &str = ".complete";
 
-/// Gives the directory with the scripts and their packages, after installing them if they are missing.
+/// Gives the directory of the packages, after installing them if they are missing.
 pub(crate) async fn ensure_packages(cache: &Path) -> Result<PathBuf, StackError> {
     check_node().await?;
     std::fs::create_dir_all(cache).map_err(io_failed(format!("create {}", cache.display())))?;
@@ -41,10 +39,12 @@ pub(crate) async fn ensure_packages(cache: &Path) -> Result<PathBuf, StackError>
     Ok(directory)
 }
 
-/// Gives the command that runs one of the scripts.
-pub(crate) fn script(directory: &Path, name: &str) -> Command {
+/// Gives the command that runs a module which finds its packages in `directory`.
+pub(crate) fn script(directory: &Path, source: &str) -> Command {
     let mut node = Command::new("node");
-    node.arg(directory.join(name)).current_dir(directory);
+    // Not from a file, so that a change of the module does not make another installation.
+    node.args(["--input-type=module", "--eval", source])
+        .current_dir(directory);
     // The official server counts its starts by network unless told not to.
     node.env("DO_NOT_TRACK", "1");
     node

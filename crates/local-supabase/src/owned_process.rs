@@ -41,6 +41,8 @@ impl OwnedProcess {
         let log = logs.join(format!("{name}.log"));
         let file = File::create(&log).map_err(io_failed(format!("create {}", log.display())))?;
         let child = command
+            // Shows a person whose process this is, whatever its command line says.
+            .env("LOCAL_SUPABASE_LOGS", logs)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(file)

@@ -26,7 +26,8 @@ const READY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Runs Postgres until the pipe from us closes, then ends it at once (the data are disposable) and removes them.
 ///
-/// The signal is repeated, because a server that is still being started inherits the shell's ignoring of it.
+/// The signal is repeated, because a server that is still being started inherits the shell's ignoring of it. The
+/// trap lets the watcher finish its last pause, so that nothing of it outlives the supervisor.
 const SUPERVISOR: &str = r#"
 PATH=/usr/bin:/bin:$PATH
 home=$1
@@ -35,8 +36,9 @@ exec 3<&0
 "$@" </dev/null 3<&- &
 server=$!
 (
+  trap exit TERM
   read -r _ <&3
-  while kill -QUIT "$server"; do sleep 0.2; done
+  while kill -QUIT "$server"; do sleep 0.1; done
 ) >/dev/null 2>&1 &
 watcher=$!
 exec 3<&- </dev/null
