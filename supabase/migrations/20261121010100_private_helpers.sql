@@ -65,10 +65,24 @@ language sql immutable set search_path = '' as $$
 $$;
 
 -- A JSON argument as the caller meant it. @supabase/lite 0.10 on a Postgres server sends the text of
--- the document inside a JSON string; PostgREST sends the document.
+-- the document inside a JSON string; PostgREST sends the document. Such a text may hold \u0000, which
+-- no jsonb can; an even number of backslashes before it belongs to the text.
 create function private.json_argument(value jsonb) returns jsonb
 language sql immutable set search_path = '' as $$
-  select case jsonb_typeof(value) when 'string' then (value #>> '{}')::jsonb else value end
+  select case jsonb_typeof(value)
+    when 'string' then
+      regexp_replace(value #>> '{}', '(?<!\\)((?:\\\\)*)\\u0000', '\1', 'g')::jsonb
+    else value
+  end
+$$;
+
+-- A text of at most most_characters without control characters; those that part words become spaces.
+create function private.clean_text(value text, most_characters integer) returns text
+language sql immutable set search_path = '' as $$
+  select left(
+    btrim(regexp_replace(translate(value, e'\t\n\r', '   '), '[\u0001-\u001f\u007f]', '', 'g')),
+    most_characters
+  )
 $$;
 
 -- Refuses with a code of our choice and an HTTP status that fits it. PostgREST answers 500 to a

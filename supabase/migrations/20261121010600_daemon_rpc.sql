@@ -24,22 +24,53 @@ language sql stable security definer set search_path = '' as $$
   where g.agent_id = any (agent_ids)
 $$;
 
--- The elements of a JSON array of objects, or 22023.
+-- One report of each kind, as the daemon sends it. Tenants share calls, so one element that cannot be
+-- read must not cost the others theirs: it is left out.
+create type private.condition_report as (
+  agent_id uuid, type text, status text, reason text, message text, observed_generation bigint
+);
+create type private.presence_report as (
+  agent_id uuid, online boolean, at timestamptz, hostname text, os text, arch text,
+  agent_version text
+);
+create type private.usage_report as (
+  agent_id uuid, cpu_usage numeric, ram_usage numeric, storage_usage numeric,
+  firewall_active boolean
+);
+
+-- The elements of a JSON array, or 22023.
 create function private.report_elements(given jsonb) returns setof jsonb
 language plpgsql immutable set search_path = '' as $$
 declare
-  reports jsonb := private.json_argument(given);
+  reports jsonb;
 begin
-  if jsonb_typeof(reports) is distinct from 'array'
-     or jsonb_path_exists(reports, '$[*] ? (@.type() != "object")') then
+  begin
+    reports := private.json_argument(given);
+  exception when data_exception then
+    reports := null;
+  end;
+  if jsonb_typeof(reports) is distinct from 'array' then
     raise exception using errcode = '22023', message = 'reports must be a JSON array of objects';
   end if;
   return query select e.value from jsonb_array_elements(reports) e;
 end
 $$;
 
--- The last report of a facet wins; equal rows are left alone, because every write of a published
--- table costs Realtime.
+-- An element in the given shape, or nulls if a value does not fit.
+create function private.read_report(report jsonb, shape anyelement) returns anyelement
+language plpgsql stable set search_path = '' as $$
+begin
+  if jsonb_typeof(report) <> 'object' then
+    return null;
+  end if;
+  return jsonb_populate_record(shape, report);
+exception when data_exception then
+  return null;
+end
+$$;
+
+-- The last readable report of a facet wins; equal rows are left alone, because every write of a
+-- published table costs Realtime.
 create function public.report_conditions(reports jsonb) returns integer
 language plpgsql volatile security definer set search_path = '' as $$
 declare
@@ -49,13 +80,16 @@ begin
     agent_id, type, status, reason, message, observed_generation
   )
   select distinct on (r.agent_id, r.type)
-    r.agent_id, r.type, r.status, r.reason, coalesce(left(r.message, 1000), ''),
+    r.agent_id, r.type, r.status,
+    coalesce(nullif(private.clean_text(r.reason, 100), ''), 'Unspecified'),
+    coalesce(private.clean_text(r.message, 1000), ''),
     r.observed_generation
   from private.report_elements(reports) with ordinality e (report, position)
-  cross join lateral jsonb_to_record(e.report) r (
-    agent_id uuid, type text, status text, reason text, message text, observed_generation bigint
-  )
+  cross join lateral private.read_report(e.report, null::private.condition_report) r
   join public.agents a on a.id = r.agent_id
+  where r.status in ('true', 'false', 'unknown')
+    -- A type is an identity: one that would have to be cleaned is not one we know.
+    and r.type <> '' and r.type = private.clean_text(r.type, 100)
   order by r.agent_id, r.type, e.position desc
   on conflict (agent_id, type) do update set
     status = excluded.status,
@@ -69,9 +103,14 @@ begin
     (excluded.status, excluded.reason, excluded.message, excluded.observed_generation);
   get diagnostics n_changed = row_count;
   return n_changed;
-exception when check_violation or not_null_violation or data_exception then
-  raise exception using errcode = '22023', message = format('bad condition: %s', sqlerrm);
 end
+$$;
+
+-- When a report was made, as far as its clock can be believed: one that runs ahead must not make the
+-- agent look alive for long after it left.
+create function private.report_time(at timestamptz) returns timestamptz
+language sql stable set search_path = '' as $$
+  select case when isfinite(at) then least(at, now() + interval '1 minute') else now() end
 $$;
 
 create function public.record_presence(reports jsonb) returns integer
@@ -81,50 +120,51 @@ declare
 begin
   with latest as materialized (
     select distinct on (r.agent_id)
-      r.agent_id, coalesce(r.online, false) as online, coalesce(r.at, now()) as at,
-      left(r.hostname, 255) as hostname, left(r.os, 100) as os, left(r.arch, 100) as arch,
-      left(r.agent_version, 100) as agent_version
+      r.agent_id, r.online, private.report_time(r.at) as at,
+      nullif(private.clean_text(r.hostname, 255), '') as hostname,
+      nullif(private.clean_text(r.os, 100), '') as os,
+      nullif(private.clean_text(r.arch, 100), '') as arch,
+      nullif(private.clean_text(r.agent_version, 100), '') as agent_version
     from private.report_elements(reports) with ordinality e (report, position)
-    cross join lateral jsonb_to_record(e.report) r (
-      agent_id uuid, online boolean, at timestamptz, hostname text, os text, arch text,
-      agent_version text
-    )
-    order by r.agent_id, e.position desc
+    cross join lateral private.read_report(e.report, null::private.presence_report) r
+    where r.online is not null
+    order by r.agent_id, private.report_time(r.at) desc, e.position desc
   ),
-  locked as materialized (
+  news as materialized (
     -- In one order, so that two daemons cannot deadlock.
-    select a.id from public.agents a
+    select l.*,
+      (a.is_online, a.hostname, a.os, a.arch, a.agent_version) is distinct from (
+        l.online, coalesce(l.hostname, a.hostname), coalesce(l.os, a.os),
+        coalesce(l.arch, a.arch), coalesce(l.agent_version, a.agent_version)
+      ) as differs
+    from public.agents a
     join latest l on l.agent_id = a.id
+    -- The end of a connection that another has replaced already, on this daemon or another.
+    where l.online or a.last_seen is null or l.at >= a.last_seen
     order by a.id
     for no key update of a
   ),
   installed as (
     update public.agent_stats s set is_installed = true, updated_at = now()
-    from locked join latest l on l.agent_id = locked.id
-    where s.agent_id = locked.id and l.online and not s.is_installed
+    from news n
+    where s.agent_id = n.agent_id and n.online and not s.is_installed
   )
   update public.agents a
-  set is_online = l.online,
-      last_seen = greatest(a.last_seen, l.at),
-      hostname = coalesce(l.hostname, a.hostname),
-      os = coalesce(l.os, a.os),
-      arch = coalesce(l.arch, a.arch),
-      agent_version = coalesce(l.agent_version, a.agent_version)
-  from locked join latest l on l.agent_id = locked.id
-  where a.id = locked.id
+  set is_online = n.online,
+      last_seen = greatest(a.last_seen, n.at),
+      hostname = coalesce(n.hostname, a.hostname),
+      os = coalesce(n.os, a.os),
+      arch = coalesce(n.arch, a.arch),
+      agent_version = coalesce(n.agent_version, a.agent_version)
+  from news n
+  where a.id = n.agent_id
+    -- The table is published, so a mere sign of life is written no more than twice a minute: a
+    -- little less than 30 seconds, so that one report every 30 seconds never just misses it.
     and (
-      a.is_online <> l.online
-      or a.last_seen is null
-      or a.last_seen < l.at
-      or a.hostname is distinct from coalesce(l.hostname, a.hostname)
-      or a.os is distinct from coalesce(l.os, a.os)
-      or a.arch is distinct from coalesce(l.arch, a.arch)
-      or a.agent_version is distinct from coalesce(l.agent_version, a.agent_version)
+      n.differs or a.last_seen is null or n.at >= a.last_seen + interval '25 seconds'
     );
   get diagnostics n_changed = row_count;
   return n_changed;
-exception when data_exception then
-  raise exception using errcode = '22023', message = format('bad presence report: %s', sqlerrm);
 end
 $$;
 
@@ -134,10 +174,22 @@ language plpgsql volatile security definer set search_path = '' as $$
 declare
   n_changed integer;
 begin
+  update public.agent_conditions
+  set status = 'unknown',
+      reason = 'DaemonRestarted',
+      message = 'the daemon restarted and has not heard from this agent yet',
+      last_transition_at = now()
+  where type = 'Connected' and status = 'true';
   update public.agents set is_online = false where is_online;
   get diagnostics n_changed = row_count;
   return n_changed;
 end
+$$;
+
+-- A share of the whole in percent. Not-a-number says nothing, so it is no load.
+create function private.percentage(value numeric) returns numeric
+language sql immutable set search_path = '' as $$
+  select case when value = 'NaN' then 0 else least(greatest(coalesce(value, 0), 0), 100) end
 $$;
 
 create function public.record_usage(reports jsonb) returns integer
@@ -149,13 +201,10 @@ begin
     agent_id, cpu_usage, ram_usage, storage_usage, firewall_active, updated_at
   )
   select distinct on (r.agent_id)
-    r.agent_id, coalesce(r.cpu_usage, 0), coalesce(r.ram_usage, 0), coalesce(r.storage_usage, 0),
-    r.firewall_active, now()
+    r.agent_id, private.percentage(r.cpu_usage), private.percentage(r.ram_usage),
+    private.percentage(r.storage_usage), r.firewall_active, now()
   from private.report_elements(reports) with ordinality e (report, position)
-  cross join lateral jsonb_to_record(e.report) r (
-    agent_id uuid, cpu_usage numeric, ram_usage numeric, storage_usage numeric,
-    firewall_active boolean
-  )
+  cross join lateral private.read_report(e.report, null::private.usage_report) r
   join public.agents a on a.id = r.agent_id
   order by r.agent_id, e.position desc
   on conflict (agent_id) do update set
@@ -166,8 +215,6 @@ begin
     updated_at = excluded.updated_at;
   get diagnostics n_changed = row_count;
   return n_changed;
-exception when data_exception then
-  raise exception using errcode = '22023', message = format('bad usage report: %s', sqlerrm);
 end
 $$;
 

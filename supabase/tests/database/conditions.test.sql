@@ -69,25 +69,105 @@ begin
 end
 $$;
 
--- a_bad_report_is_refused_whole_and_says_why
+-- a_call_that_is_no_array_is_refused
+do $$
+declare
+  f text;
+  given text;
+begin
+  foreach f in array array['report_conditions', 'record_presence', 'record_usage'] loop
+    foreach given in array array['{}', 'null', '1', '"["', '"text"'] loop
+      perform pg_temp.must_match(f || ' ' || given, pg_temp.refusal('service', format(
+        'select public.%I(%L)', f, given)), '^22023 reports must be a JSON array of objects');
+    end loop;
+  end loop;
+end
+$$;
+
+-- a_bad_condition_costs_the_others_nothing
+do $$
+declare
+  bad text;
+begin
+  foreach bad in array array[
+    '1', 'null', '[]', '"x"', '{}',
+    '{"agent_id": "nobody", "type": "X", "status": "true", "reason": "R"}',
+    '{"agent_id": "HOST", "type": "Bad", "status": "maybe", "reason": "R"}',
+    '{"agent_id": "HOST", "type": "Bad", "status": null, "reason": "R"}',
+    '{"agent_id": "HOST", "type": "Bad", "reason": "R"}',
+    '{"agent_id": "HOST", "type": "", "status": "true", "reason": "R"}',
+    '{"agent_id": "HOST", "status": "true", "reason": "R"}',
+    '{"agent_id": "HOST", "type": "B\nad", "status": "true", "reason": "R"}',
+    '{"agent_id": "HOST", "type": "LONG", "status": "true", "reason": "R"}',
+    '{"agent_id": "HOST", "type": "Bad", "status": "true", "reason": "R", "observed_generation": "x"}',
+    '{"agent_id": "HOST", "type": "Bad", "status": "true", "reason": "R", "observed_generation": 1e30}'
+  ] loop
+    delete from public.agent_conditions
+    where agent_id in (pg_temp.id('host'), pg_temp.id('other host'));
+    perform pg_temp.must_equal('beside ' || bad, pg_temp.ask('service', format(
+      'select public.report_conditions(%L)', replace(replace(replace(
+        '[{"agent_id": "OTHER", "type": "X", "status": "true", "reason": "R"}, ' || bad
+        || ', {"agent_id": "HOST", "type": "Good", "status": "true", "reason": "R"}]',
+        'HOST', pg_temp.id('host')::text), 'OTHER', pg_temp.id('other host')::text),
+        'LONG', repeat('x', 101)))), '2');
+    perform pg_temp.must_equal('rows beside ' || bad, (
+      select string_agg(type, ' ' order by type) from public.agent_conditions
+      where agent_id in (pg_temp.id('host'), pg_temp.id('other host'))
+    ), 'Good X');
+  end loop;
+end
+$$;
+
+-- a_bad_condition_does_not_hide_an_earlier_good_one_of_its_facet
+do $$
+begin
+  perform pg_temp.must_equal('changed', pg_temp.ask('service', format(
+    'select public.report_conditions(%L)', jsonb_build_array(
+      jsonb_build_object('agent_id', pg_temp.id('host'), 'type', 'Both', 'status', 'true', 'reason', 'Good'),
+      jsonb_build_object('agent_id', pg_temp.id('host'), 'type', 'Both', 'status', '?', 'reason', 'Bad')
+    ))), '1');
+  perform pg_temp.must_equal('reason', (
+    select reason from public.agent_conditions where agent_id = pg_temp.id('host') and type = 'Both'
+  ), 'Good');
+end
+$$;
+
+-- words_of_a_condition_are_cleaned_and_cut
 do $$
 declare
   c record;
 begin
   for c in
     select * from (values
-      ('{}', 'must be a JSON array of objects'),
-      ('[1]', 'must be a JSON array of objects'),
-      ('null', 'must be a JSON array of objects'),
-      ('[{"agent_id": "HOST", "type": "X", "status": "maybe", "reason": "R"}]', 'status_is_true'),
-      ('[{"agent_id": "HOST", "type": "X", "status": "true"}]', '"reason"'),
-      ('[{"agent_id": "nobody", "type": "X", "status": "true", "reason": "R"}]', 'uuid')
-    ) v (reports, reason)
+      (null, null, 'Unspecified', ''),
+      ('', 'm', 'Unspecified', 'm'),
+      (e' \u0001\u007f\n', e'one\ntwo\tthree\u001b[31m', 'Unspecified', 'one two three[31m'),
+      (e'Re\u0002ason', e'\u0001', 'Reason', ''),
+      (repeat('r', 101), repeat('m', 1001), repeat('r', 100), repeat('m', 1000)),
+      ('Grün', '日本', 'Grün', '日本')
+    ) v (reason, message, kept_reason, kept_message)
   loop
-    perform pg_temp.must_match('refusal of ' || c.reports, pg_temp.refusal('service', format(
-      'select public.report_conditions(%L)', replace(c.reports, 'HOST', pg_temp.id('host')::text)
-    )), '^22023 .*' || c.reason);
+    perform pg_temp.report('true', c.reason, c.message, 3);
+    perform pg_temp.must_equal('reason and message', (
+      select reason || '|' || message from public.agent_conditions
+      where agent_id = pg_temp.id('host') and type = 'FirewallSynced'
+    ), c.kept_reason || '|' || c.kept_message);
   end loop;
+end
+$$;
+
+-- a_nul_inside_the_text_of_a_document_is_left_out
+do $$
+begin
+  perform pg_temp.must_equal('changed', pg_temp.ask('service', format(
+    'select public.report_conditions(%L)', to_jsonb(replace(
+      '[{"agent_id": "HOST", "type": "Nul", "status": "true", "reason": "a\u0000\u0000b",
+         "message": "\\u0000 \\\u0000"}]',
+      'HOST', pg_temp.id('host')::text)))), '1');
+  perform pg_temp.must_equal('reason and message', (
+    select reason || '|' || message from public.agent_conditions
+    where agent_id = pg_temp.id('host') and type = 'Nul'
+  ), 'ab|\u0000 \');
 end
 $$;
 
@@ -99,40 +179,138 @@ select pg_temp.must_equal('changed', pg_temp.ask('service', format(
 
 -- Presence ------------------------------------------------------------------------------------
 
+-- One report about the host, so many seconds from now; the number of rows changed.
+create function pg_temp.presence(seconds integer, online boolean, more jsonb default '{}') returns text
+language sql as $$
+  select pg_temp.ask('service', format('select public.record_presence(%L)', jsonb_build_array(
+    jsonb_build_object('agent_id', pg_temp.id('host'), 'online', online,
+      'at', now() + make_interval(secs => seconds)) || more)))
+$$;
+
+-- Whether the host is online, and since how many seconds from now it was seen last.
+create function pg_temp.seen() returns text language sql as $$
+  select format('%s %s', is_online, extract(epoch from last_seen - now())::integer)
+  from public.agents where id = pg_temp.id('host')
+$$;
+
+create function pg_temp.agent_version() returns text language sql as $$
+  select format('%s %s', xmin, ctid) from public.agents where id = pg_temp.id('host')
+$$;
+
 -- an_online_agent_is_installed_and_its_facts_are_kept
 do $$
 declare
   a public.agents;
 begin
-  perform pg_temp.must_equal('changed', pg_temp.ask('service', format(
-    'select public.record_presence(%L)', jsonb_build_array(jsonb_build_object(
-      'agent_id', pg_temp.id('host'), 'online', true, 'at', '2026-01-02T00:00:00Z',
-      'hostname', 'web', 'os', 'linux', 'arch', 'x86_64', 'agent_version', '1')))), '1');
-  perform pg_temp.must_equal('changed by going offline', pg_temp.ask('service', format(
-    'select public.record_presence(%L)', jsonb_build_array(jsonb_build_object(
-      'agent_id', pg_temp.id('host'), 'online', false, 'at', '2026-01-01T00:00:00Z')))), '1');
+  perform pg_temp.must_equal('changed', pg_temp.presence(-100, true,
+    '{"hostname": "web", "os": "linux", "arch": "x86_64", "agent_version": "1"}'), '1');
+  perform pg_temp.must_equal('changed by going offline', pg_temp.presence(-99, false), '1');
   select * into a from public.agents where id = pg_temp.id('host');
-  perform pg_temp.must_equal('online', a.is_online::text, 'false');
+  perform pg_temp.must_equal('seen', pg_temp.seen(), 'f -99');
   perform pg_temp.must_equal('facts', concat_ws(' ', a.hostname, a.os, a.arch, a.agent_version),
     'web linux x86_64 1');
-  perform pg_temp.must_be_true('last_seen never goes back', a.last_seen = '2026-01-02T00:00:00Z');
   perform pg_temp.must_equal('installed', (
     select is_installed::text from public.agent_stats where agent_id = a.id
   ), 'true');
 end
 $$;
 
--- the_same_presence_again_rewrites_nothing
-select pg_temp.must_equal('changed', pg_temp.ask('service', format(
-  'select public.record_presence(%L)', jsonb_build_array(jsonb_build_object(
-    'agent_id', pg_temp.id('host'), 'online', false, 'at', '2026-01-02T00:00:00Z')))), '0');
+-- an_offline_report_older_than_the_last_sign_of_life_is_ignored
+do $$
+begin
+  perform pg_temp.must_equal('online', pg_temp.presence(-50, true), '1');
+  perform pg_temp.must_equal('offline from before', pg_temp.presence(-55, false, '{"os": "other"}'), '0');
+  perform pg_temp.must_equal('seen', pg_temp.seen(), 't -50');
+  perform pg_temp.must_equal('offline of the same moment', pg_temp.presence(-50, false), '1');
+  perform pg_temp.must_equal('online from before', pg_temp.presence(-60, true), '1');
+  perform pg_temp.must_equal('last_seen never goes back', pg_temp.seen(), 't -50');
+end
+$$;
 
--- a_restarted_daemon_starts_with_everybody_offline
+-- of_several_reports_in_one_call_the_youngest_wins_whatever_their_order
+do $$
+begin
+  perform pg_temp.must_equal('changed', pg_temp.ask('service', format(
+    'select public.record_presence(%L)', jsonb_build_array(
+      jsonb_build_object('agent_id', pg_temp.id('host'), 'online', true, 'at', now() - interval '10 s'),
+      jsonb_build_object('agent_id', pg_temp.id('host'), 'online', false, 'at', now() - interval '15 s')
+    ))), '1');
+  perform pg_temp.must_equal('seen', pg_temp.seen(), 't -10');
+end
+$$;
+
+-- a_mere_sign_of_life_is_written_no_more_often_than_every_25_seconds
+do $$
+declare
+  before text := pg_temp.agent_version();
+begin
+  perform pg_temp.must_equal('the same again', pg_temp.presence(-10, true), '0');
+  perform pg_temp.must_equal('24 seconds later', pg_temp.presence(14, true, '{"hostname": "web"}'), '0');
+  perform pg_temp.must_equal('row', pg_temp.agent_version(), before);
+  perform pg_temp.must_equal('25 seconds later', pg_temp.presence(15, true), '1');
+  perform pg_temp.must_equal('seen', pg_temp.seen(), 't 15');
+  perform pg_temp.must_equal('a new fact at once', pg_temp.presence(16, true, '{"hostname": "new"}'), '1');
+  perform pg_temp.must_equal('seen', pg_temp.seen(), 't 16');
+end
+$$;
+
+-- a_clock_that_runs_ahead_does_not_keep_an_agent_alive
+do $$
+begin
+  perform pg_temp.must_equal('a day ahead', pg_temp.presence(86400, true), '1');
+  perform pg_temp.must_equal('seen', pg_temp.seen(), 't 60');
+  perform pg_temp.ask('service', format('select public.record_presence(%L)', jsonb_build_array(
+    jsonb_build_object('agent_id', pg_temp.id('host'), 'online', true, 'at', 'infinity'))));
+  perform pg_temp.must_equal('seen', pg_temp.seen(), 't 60');
+end
+$$;
+
+-- a_bad_presence_costs_the_others_nothing_and_facts_are_cleaned
+do $$
+declare
+  bad text;
+begin
+  foreach bad in array array[
+    '1', 'null', '{}', '{"agent_id": "nobody", "online": true}',
+    '{"agent_id": "HOST", "online": "perhaps"}',
+    '{"agent_id": "HOST", "at": "2020-01-01T00:00:00Z"}',
+    '{"agent_id": "HOST", "online": false, "at": "soon"}'
+  ] loop
+    update public.agents set is_online = false, hostname = null where id = pg_temp.id('other host');
+    perform pg_temp.must_equal('beside ' || bad, pg_temp.ask('service', format(
+      'select public.record_presence(%L)', replace(replace(
+        '[' || bad || ', {"agent_id": "OTHER", "online": true, "hostname": "h\u0007o\u007fst\n1"}]',
+        'HOST', pg_temp.id('host')::text), 'OTHER', pg_temp.id('other host')::text))), '1');
+    perform pg_temp.must_equal('fact beside ' || bad, (
+      select hostname from public.agents where id = pg_temp.id('other host')
+    ), 'host 1');
+  end loop;
+  perform pg_temp.must_equal('the agent with the bad reports', pg_temp.seen(), 't 60');
+  perform pg_temp.presence(60, true, jsonb_build_object('hostname', repeat('h', 1000), 'os', repeat('o', 1000),
+    'arch', '', 'agent_version', e'\u0001'));
+  perform pg_temp.must_equal('long and empty facts', (
+    select concat_ws(' ', length(hostname), length(os), arch, agent_version)
+    from public.agents where id = pg_temp.id('host')
+  ), '255 100 x86_64 1');
+end
+$$;
+
+-- a_restarted_daemon_starts_with_everybody_offline_and_no_condition_claims_otherwise
 do $$
 begin
   update public.agents set is_online = true where id in (pg_temp.id('host'), pg_temp.id('other host'));
-  perform pg_temp.must_match('reset', pg_temp.ask('service', 'select public.reset_presence()'), '^\d+$');
+  delete from public.agent_conditions;
+  insert into public.agent_conditions (agent_id, type, status, reason, last_transition_at) values
+    (pg_temp.id('host'), 'Connected', 'true', 'Connected', '2020-01-01'),
+    (pg_temp.id('host'), 'FilesWatched', 'true', 'Watched', '2020-01-01'),
+    (pg_temp.id('other host'), 'Connected', 'false', 'Lost', '2020-01-01');
+  perform pg_temp.must_equal('reset', pg_temp.ask('service', 'select public.reset_presence()'), '2');
   perform pg_temp.must_equal('online', (select count(*)::text from public.agents where is_online), '0');
+  perform pg_temp.must_equal('conditions', (
+    select string_agg(concat_ws(' ', type, status, reason, message, last_transition_at = now()), ', '
+      order by type, status) from public.agent_conditions
+  ), 'Connected false Lost  f, Connected unknown DaemonRestarted the daemon restarted and has not heard '
+    || 'from this agent yet t, FilesWatched true Watched  f');
   perform pg_temp.must_equal('again', pg_temp.ask('service', 'select public.reset_presence()'), '0');
 end
 $$;
@@ -163,9 +341,46 @@ begin
 end
 $$;
 
--- a_usage_report_that_is_no_number_is_refused
-select pg_temp.must_match('refusal', pg_temp.refusal('service', format(
-  'select public.record_usage(''[{"agent_id": "%s", "cpu_usage": "much"}]'')', pg_temp.id('host'))),
-  '^22023 bad usage report');
+-- a_number_out_of_range_becomes_the_nearest_in_it
+do $$
+declare
+  c record;
+begin
+  for c in
+    select * from (values
+      ('-1', '0'), ('100.5', '100'), ('1e300', '100'), ('-1e300', '0'), ('null', '0'), ('0.1', '0.1'),
+      ('"NaN"', '0'), ('"Infinity"', '100'), ('"-Infinity"', '0'), ('"42"', '42')
+    ) v (given, kept)
+  loop
+    perform pg_temp.must_equal('changed by ' || c.given, pg_temp.ask('service', format(
+      'select public.record_usage(''[{"agent_id": "%s", "cpu_usage": %s, "ram_usage": %2$s, "storage_usage": %2$s}]'')',
+      pg_temp.id('host'), c.given)), '1');
+    perform pg_temp.must_equal('usage of ' || c.given, (
+      select concat_ws(' ', cpu_usage, ram_usage, storage_usage) from public.agent_stats
+      where agent_id = pg_temp.id('host')
+    ), concat_ws(' ', c.kept, c.kept, c.kept));
+  end loop;
+end
+$$;
+
+-- a_bad_usage_report_costs_the_others_nothing
+do $$
+declare
+  bad text;
+begin
+  foreach bad in array array[
+    '1', '{}', '{"agent_id": "nobody", "cpu_usage": 1}', '{"agent_id": "HOST", "cpu_usage": "much"}',
+    '{"agent_id": "HOST", "cpu_usage": 1, "firewall_active": "perhaps"}'
+  ] loop
+    perform pg_temp.must_equal('beside ' || bad, pg_temp.ask('service', format(
+      'select public.record_usage(%L)', replace(replace(
+        '[' || bad || ', {"agent_id": "OTHER", "cpu_usage": 7}]',
+        'HOST', pg_temp.id('host')::text), 'OTHER', pg_temp.id('other host')::text))), '1');
+  end loop;
+  perform pg_temp.must_equal('the agent with the bad reports', (
+    select cpu_usage::text from public.agent_stats where agent_id = pg_temp.id('host')
+  ), '42');
+end
+$$;
 
 rollback;
