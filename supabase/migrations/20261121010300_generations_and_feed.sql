@@ -85,6 +85,9 @@ create function private.path_fault(path text) returns text
 language sql immutable set search_path = '' as $$
   select case
     when path is null or path = '' then 'is empty'
+    -- Nobody can see them in a console, and each takes six bytes in the document of an agent.
+    when path ~ '[\u0001-\u001f\u007f]' then
+      'has a control character (U+0000 to U+001F or U+007F), which cannot be watched'
     -- Shorter than Linux's 4095: a longer path would not fit the index that keeps paths unique.
     when octet_length(path) > 2600 then
       format('is %s bytes long; 2600 is the most that can be watched', octet_length(path))
@@ -103,7 +106,9 @@ declare
 begin
   if fault is not null then
     raise exception using errcode = '22023',
-      message = format('file_path %s: %s', fault, quote_nullable(left(new.file_path, 128)));
+      message = format('file_path %s: %s', fault, quote_nullable(
+        regexp_replace(left(new.file_path, 128), '[\u0001-\u001f\u007f]', '?', 'g')
+      ));
   end if;
   return new;
 end
@@ -163,27 +168,42 @@ create trigger on_firewall_intent_delete after delete on public.agent_stats
   for each row when (old.firewall_enabled is not null)
   execute function private.on_firewall_intent();
 
+-- Refuses more paths than an agent can watch or its document can carry.
+create function private.check_watched_paths(agents uuid[]) returns void
+language plpgsql stable security definer set search_path = '' as $$
+declare
+  crowded record;
+begin
+  select m.agent_id, count(*) as n_paths into crowded from public.monitored_files m
+  where m.agent_id = any (agents)
+  group by m.agent_id
+  -- The most that an agent watches; kernel watches are a shared resource of the host. And 1 MiB,
+  -- which JSON may double, stays far below the 8 MiB that one message to an agent may have.
+  having count(*) > 1000 or sum(octet_length(m.file_path)) > 1048576
+  limit 1;
+  if crowded.n_paths > 1000 then
+    raise exception using errcode = '22023',
+      message = format('agent %s would watch more than 1000 paths', crowded.agent_id),
+      hint = 'Remove paths, or watch a directory instead of its files.';
+  elsif crowded.agent_id is not null then
+    raise exception using errcode = '22023',
+      message = 'an agent''s watched paths may take 1 MiB together',
+      detail = format('Those of agent %s would take more.', crowded.agent_id),
+      hint = 'Remove paths, or watch a directory instead of its files.';
+  end if;
+end
+$$;
+
 -- Bumping first takes the agents' rows in desired_generations, so that two people adding paths at
 -- once are counted one after the other.
 create function private.on_monitored_files_inserted() returns trigger
 language plpgsql security definer set search_path = '' as $$
 declare
   agents uuid[] := array(select distinct agent_id from inserted);
-  crowded uuid;
 begin
-  if cardinality(agents) = 0 then
-    return null;
-  end if;
-  perform private.bump_generations(agents);
-  select m.agent_id into crowded from public.monitored_files m
-  where m.agent_id = any (agents)
-  -- The most that an agent watches; kernel watches are a shared resource of the host.
-  group by m.agent_id having count(*) > 1000
-  limit 1;
-  if crowded is not null then
-    raise exception using errcode = '22023',
-      message = format('agent %s would watch more than 1000 paths', crowded),
-      hint = 'Remove paths, or watch a directory instead of its files.';
+  if cardinality(agents) > 0 then
+    perform private.bump_generations(agents);
+    perform private.check_watched_paths(agents);
   end if;
   return null;
 end
@@ -216,6 +236,7 @@ begin
   select array_agg(distinct agent_id) into agents from changed;
   if agents is not null then
     perform private.bump_generations(agents);
+    perform private.check_watched_paths(agents);
   end if;
   return null;
 end
