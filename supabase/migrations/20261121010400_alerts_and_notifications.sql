@@ -107,8 +107,12 @@ begin
       evidence, explanation, first_seen, last_seen, occurrences
     )
     values (
-      fresh_id, a.agent_id, left(a.fingerprint, 200), a.rule_id, left(a.title, 300),
-      coalesce(left(a.message, 4000), ''), coalesce(nullif(a.alert_type, ''), 'system'),
+      fresh_id, a.agent_id, left(a.fingerprint, 200), a.rule_id,
+      -- Words may hold what a log said. They are cleaned and never refused: what an attacker writes
+      -- must not keep an alert away.
+      coalesce(nullif(private.clean_text(a.title, 300), ''), 'Alert without a readable title'),
+      coalesce(private.clean_text(a.message, 4000), ''),
+      coalesce(nullif(a.alert_type, ''), 'system'),
       a.severity, coalesce(a.risk, 0), coalesce(a.evidence, '[]'),
       coalesce(a.explanation, '{}'), coalesce(a.occurred_at, now()),
       coalesce(a.occurred_at, now()), coalesce(a.count, 1)

@@ -116,6 +116,39 @@ begin
 end
 $$;
 
+-- control_characters_are_left_out_of_words
+do $$
+declare
+  c record;
+begin
+  for c in
+    select * from (values
+      ('control', e'Bad\u0001 \u001b[1mtitle\r\nBcc: x', e'one\ntwo\u007f', 'Bad [1mtitle  Bcc: x', 'one two'),
+      ('nothing left', e'\u0001\u0002', e'\u0003', 'Alert without a readable title', ''),
+      ('nothing to do', 'Grün "quoted"', '日本', 'Grün "quoted"', '日本')
+    ) v (fingerprint, title, message, kept_title, kept_message)
+  loop
+    perform pg_temp.must_equal('answer', pg_temp.raise_alert(c.fingerprint, jsonb_build_object(
+      'fingerprint', c.fingerprint, 'title', c.title, 'message', c.message)), '1 t');
+    perform pg_temp.must_equal('again', pg_temp.raise_alert(c.fingerprint, jsonb_build_object(
+      'fingerprint', c.fingerprint, 'title', c.title, 'message', c.message)), '1 f');
+    perform pg_temp.must_equal('words', (
+      select title || '|' || message from public.alerts where fingerprint = c.fingerprint
+    ), c.kept_title || '|' || c.kept_message);
+  end loop;
+end
+$$;
+
+-- a_nul_inside_the_text_of_a_document_is_left_out
+do $$
+begin
+  perform pg_temp.must_equal('answer', pg_temp.ask('service', format(
+    'select occurrences from public.upsert_alert(%L)', to_jsonb(replace(
+      pg_temp.alert('nul', '{"fingerprint": "nul", "title": "a NUL b"}')::text, ' NUL ', '\u0000')))), '1');
+  perform pg_temp.must_equal('title', (select title from public.alerts where fingerprint = 'nul'), 'ab');
+end
+$$;
+
 -- a_bad_alert_is_refused_with_the_reason_and_not_remembered
 do $$
 declare
