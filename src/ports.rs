@@ -199,8 +199,11 @@ pub trait BatchProgress: Send + Sync + std::fmt::Debug {
 
 /// Takes batches of events for detection; never blocks the caller.
 pub trait EventIntake: Send + Sync + 'static {
-    /// Takes the batch, or refuses it through its progress when detection is too far behind.
-    fn submit(&self, batch: RawBatch);
+    /// Takes the batch.
+    ///
+    /// # Errors
+    /// Gives it back when detection is too far behind; nothing of it was taken.
+    fn submit(&self, batch: RawBatch) -> Result<(), RawBatch>;
 }
 
 /// Shows events to whoever watches an agent; nothing is kept.

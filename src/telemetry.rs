@@ -17,8 +17,10 @@ pub const AGENTS_CONNECTED: &str = "hidps_agents_connected";
 pub const VIEWERS_CONNECTED: &str = "hidps_viewers_connected";
 /// Events taken in.
 pub const EVENTS_RECEIVED: &str = "hidps_events_received_total";
-/// Batches sent back because detection was behind; the agents keep and resend them.
-pub const BATCHES_DEFERRED: &str = "hidps_batches_deferred_total";
+/// Times an agent's socket was left unread because detection was behind.
+pub const STALLS: &str = "hidps_agent_stalls_total";
+/// Events agents say they lost before they could send them.
+pub const EVENTS_LOST: &str = "hidps_events_lost_total";
 /// Frames refused, by peer.
 pub const FRAMES_REFUSED: &str = "hidps_frames_refused_total";
 /// Matches, by rule.

@@ -20,14 +20,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::ports::{AlertQueue, EventIntake, LiveLog, RawBatch};
-use crate::telemetry;
 use worker::Worker;
 
 pub use pipeline::Pipeline;
 pub use rule_files::{LoadedRules, RuleFilesError, load_rules};
 
-/// Batches that may wait per worker: with 32 in flight per agent, 128 agents in full burst.
-const WAITING_PER_WORKER: usize = 4_096;
+/// Batches that may wait per worker: some milliseconds of work, and 64 MiB at the very worst.
+const WAITING_PER_WORKER: usize = 256;
 
 /// Most workers; past the memory bandwidth of a small host, more only adds switching.
 const MAX_WORKERS: usize = 8;
@@ -82,20 +81,17 @@ impl Detection {
 }
 
 impl EventIntake for DetectionHandle {
-    fn submit(&self, batch: RawBatch) {
+    fn submit(&self, batch: RawBatch) -> Result<(), RawBatch> {
         let shard = self.hasher.hash_one(batch.agent_id) % self.workers.len() as u64;
         let worker = usize::try_from(shard)
             .ok()
             .and_then(|shard| self.workers.get(shard));
-        let taken = worker.map(|worker| worker.try_send(batch));
-        let Some(Err(TrySendError::Full(refused) | TrySendError::Closed(refused))) = taken else {
-            return;
+        let Some(worker) = worker else {
+            return Err(batch);
         };
-        metrics::counter!(telemetry::BATCHES_DEFERRED).increment(1);
-        // Not acknowledged, so the agent keeps it and sends it again.
-        refused
-            .progress
-            .refused("detection is behind; send these events again later".into());
+        worker.try_send(batch).map_err(|error| match error {
+            TrySendError::Full(batch) | TrySendError::Closed(batch) => batch,
+        })
     }
 }
 

@@ -9,11 +9,11 @@ use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
 use hidps_wire::{
     AgentFrame, AgentId, Answer, ConditionStatus, DaemonFrame, EventBatch, Hello,
     MAX_AGENT_FRAME_BYTES, PROTOCOL_VERSION, RetryAdvice, Usage, Welcome, decode, encode,
-    frame_type,
+    frame_type, printable,
 };
 use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -40,6 +40,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Most questions that may be open on one connection.
 const MAX_QUESTIONS: usize = 16;
+
+/// Pause before detection is asked again whether it has room.
+const STALL: Duration = Duration::from_millis(20);
+
+/// Least time between two records that an agent was seen; each is a row Realtime carries.
+const SEEN_EVERY: Duration = Duration::from_secs(30);
+
+/// Longest claim of a host that is recorded or logged, in characters.
+const MAX_CLAIM: usize = 255;
 
 /// Upper end of the pause asked of agents when the daemon stops, so that they return spread out.
 const RETURN_WITHIN_MS: u32 = 5_000;
@@ -89,22 +98,23 @@ impl AgentLinks {
     }
 
     fn record_connected(&self, agent: AgentId, hello: &Hello) {
-        tracing::info!(%agent, version = %hello.agent_version, "an agent connected");
         let host = HostFacts {
-            hostname: hello.hostname.clone(),
-            os: hello.os.clone(),
-            arch: hello.arch.clone(),
-            agent_version: hello.agent_version.clone(),
+            hostname: printable(&hello.hostname, MAX_CLAIM),
+            os: printable(&hello.os, MAX_CLAIM),
+            arch: printable(&hello.arch, MAX_CLAIM),
+            agent_version: printable(&hello.agent_version, MAX_CLAIM),
         };
+        tracing::info!(%agent, version = host.agent_version, "an agent connected");
+        let message = format!("the agent is connected (version {})", host.agent_version);
         self.record_presence(agent, true, Some(host));
-        let message = format!("the agent is connected (version {})", hello.agent_version);
         self.record_condition(agent, ConditionStatus::True, "Connected", message);
     }
 
-    /// Marks the agent offline unless a newer connection has taken over.
+    /// Marks the agent offline unless a newer connection has taken over; the record is made
+    /// before a newer one can be entered, so that it cannot overtake that one's.
     fn record_left(&self, agent: AgentId, connection: ConnectionId, reason: &str) {
         tracing::info!(%agent, reason, "an agent's connection ended");
-        if self.registry.leave(agent, connection) {
+        self.registry.leave(agent, connection, || {
             self.record_presence(agent, false, None);
             self.record_condition(
                 agent,
@@ -112,7 +122,7 @@ impl AgentLinks {
                 "Disconnected",
                 reason.to_owned(),
             );
-        }
+        });
     }
 
     fn record_presence(&self, agent_id: AgentId, online: bool, host: Option<HostFacts>) {
@@ -153,6 +163,10 @@ struct Link<'a> {
     questions: Vec<(Uuid, oneshot::Sender<Answer>)>,
     firewall_active: Option<bool>,
     heard_at: Instant,
+    seen_recorded_at: Instant,
+    submitted: u64,
+    /// A batch detection had no room for; nothing more is read until it has.
+    stalled: Option<RawBatch>,
 }
 
 enum Wake {
@@ -160,6 +174,7 @@ enum Wake {
     Mail(ToAgent),
     Desired,
     Progress(Result<u64, String>),
+    Unstall,
     Deadline,
     Stop,
 }
@@ -188,6 +203,9 @@ impl<'a> Link<'a> {
             questions: Vec::new(),
             firewall_active: None,
             heard_at,
+            seen_recorded_at: heard_at,
+            submitted: 0,
+            stalled: None,
         }
     }
 
@@ -200,14 +218,14 @@ impl<'a> Link<'a> {
         };
         let mut next = Some(DaemonFrame::Welcome(welcome));
         loop {
+            let conditions = self.session.poll_conditions();
+            if !conditions.is_empty() {
+                self.links.records.conditions(conditions);
+            }
             while let Some(frame) = next.take().or_else(|| self.session.poll_frame()) {
                 if let Err(reason) = self.send(&frame).await {
                     return reason;
                 }
-            }
-            let conditions = self.session.poll_conditions();
-            if !conditions.is_empty() {
-                self.links.records.conditions(conditions);
             }
             let wake = self.wait().await;
             match self.on_wake(wake) {
@@ -221,9 +239,11 @@ impl<'a> Link<'a> {
         let silence = self.heard_at + SILENCE;
         let session = self.session.deadline().map(Instant::from_std);
         let deadline = session.map_or(silence, |deadline| deadline.min(silence));
+        let is_stalled = self.stalled.is_some();
         tokio::select! {
             () = self.links.stop.cancelled() => Wake::Stop,
-            frame = self.socket.recv() => Wake::Frame(frame),
+            frame = self.socket.recv(), if !is_stalled => Wake::Frame(frame),
+            () = sleep(STALL), if is_stalled => Wake::Unstall,
             mail = self.mailbox.next() => Wake::Mail(mail),
             Ok(()) = self.desired.changed() => Wake::Desired,
             news = self.progress.news() => Wake::Progress(news),
@@ -242,13 +262,23 @@ impl<'a> Link<'a> {
             Wake::Mail(ToAgent::Superseded) => {
                 return ControlFlow::Break("another connection of this agent took over".into());
             }
+            Wake::Mail(ToAgent::Revoked) => {
+                return ControlFlow::Break("its key may not connect any more".into());
+            }
             Wake::Mail(ToAgent::Ask { question, reply }) => {
                 self.questions.retain(|(_, reply)| !reply.is_closed());
-                if self.questions.len() < MAX_QUESTIONS {
-                    let id = Uuid::new_v4();
-                    self.questions.push((id, reply));
-                    return ControlFlow::Continue(Some(DaemonFrame::Ask { id, question }));
+                if self.questions.len() >= MAX_QUESTIONS {
+                    let message = "too many questions are open at this host; ask again later";
+                    reply
+                        .send(Answer::Failed {
+                            message: message.into(),
+                        })
+                        .ok();
+                    return ControlFlow::Continue(None);
                 }
+                let id = Uuid::new_v4();
+                self.questions.push((id, reply));
+                return ControlFlow::Continue(Some(DaemonFrame::Ask { id, question }));
             }
             Wake::Desired => {
                 let desired = self.desired.borrow_and_update().clone();
@@ -263,6 +293,12 @@ impl<'a> Link<'a> {
                 }));
             }
             Wake::Progress(Err(reason)) => return ControlFlow::Break(reason),
+            Wake::Unstall => {
+                self.heard_at = now;
+                if let Some(batch) = self.stalled.take() {
+                    self.submit(batch);
+                }
+            }
             Wake::Deadline if now >= self.heard_at + SILENCE => {
                 return ControlFlow::Break("nothing was heard for 45 s".into());
             }
@@ -286,13 +322,7 @@ impl<'a> Link<'a> {
 
     fn on_text(&mut self, text: Utf8Bytes) -> ControlFlow<String, Option<DaemonFrame>> {
         if frame_type(&text).is_some_and(|name| *name == *EventBatch::TYPE) {
-            let progress = Arc::clone(&self.progress);
-            self.links.intake.submit(RawBatch {
-                agent_id: self.agent,
-                text,
-                progress,
-            });
-            return ControlFlow::Continue(None);
+            return self.on_batch(text);
         }
         match decode(&text, MAX_AGENT_FRAME_BYTES) {
             Ok(AgentFrame::Hello(_)) => return refuse_frame("hello comes once, first"),
@@ -307,7 +337,29 @@ impl<'a> Link<'a> {
         ControlFlow::Continue(None)
     }
 
-    fn on_usage(&self, usage: Usage) {
+    fn on_batch(&mut self, text: Utf8Bytes) -> ControlFlow<String, Option<DaemonFrame>> {
+        self.submitted += 1;
+        if self.submitted - self.progress.batches() > u64::from(2 * CREDIT) {
+            return refuse_frame("more batches were sent than the credit allows");
+        }
+        let (agent_id, progress) = (self.agent, Arc::clone(&self.progress) as _);
+        self.submit(RawBatch {
+            agent_id,
+            text,
+            progress,
+        });
+        ControlFlow::Continue(None)
+    }
+
+    /// Hands a batch to detection; without room it waits, and the agent's socket stays unread.
+    fn submit(&mut self, batch: RawBatch) {
+        if let Err(batch) = self.links.intake.submit(batch) {
+            metrics::counter!(telemetry::STALLS).increment(1);
+            self.stalled = Some(batch);
+        }
+    }
+
+    fn on_usage(&mut self, usage: Usage) {
         let percent = |value: f32| {
             if value.is_finite() {
                 value.clamp(0.0, 100.0)
@@ -315,7 +367,10 @@ impl<'a> Link<'a> {
                 0.0
             }
         };
-        self.links.record_presence(self.agent, true, None);
+        if self.seen_recorded_at.elapsed() >= SEEN_EVERY {
+            self.seen_recorded_at = Instant::now();
+            self.links.record_presence(self.agent, true, None);
+        }
         self.links.records.usage(UsageReport {
             agent_id: self.agent,
             cpu: percent(usage.cpu),

@@ -17,8 +17,8 @@ use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use crate::model::{
-    AgentAccess, AgentCredential, ConditionReport, DesiredState, KeyStatus, PresenceReport,
-    UsageReport,
+    AgentAccess, AgentCredential, ConditionReport, DesiredState, HostFacts, KeyStatus,
+    PresenceReport, UsageReport,
 };
 use crate::ports::{
     Access, DesiredSource, Directory, EventIntake, RawBatch, Records, StoreError, StoreErrorKind,
@@ -155,6 +155,7 @@ impl DesiredSource for FakeDesired {
 pub(super) struct Recorder {
     pub(super) conditions: Mutex<Vec<ConditionReport>>,
     pub(super) presence: Mutex<BTreeMap<AgentId, bool>>,
+    pub(super) hosts: Mutex<Vec<HostFacts>>,
     pub(super) batches: Mutex<Vec<RawBatch>>,
 }
 
@@ -168,13 +169,15 @@ impl Records for Recorder {
             .lock()
             .expect("unpoisoned")
             .insert(report.agent_id, report.online);
+        self.hosts.lock().expect("unpoisoned").extend(report.host);
     }
 
     fn usage(&self, _: UsageReport) {}
 }
 
 impl EventIntake for Recorder {
-    fn submit(&self, batch: RawBatch) {
+    fn submit(&self, batch: RawBatch) -> Result<(), RawBatch> {
         self.batches.lock().expect("unpoisoned").push(batch);
+        Ok(())
     }
 }

@@ -22,6 +22,8 @@ pub enum ToAgent {
     },
     /// Close: another connection of this agent took over.
     Superseded,
+    /// Close: its key may not connect any more.
+    Revoked,
 }
 
 /// The queue.

@@ -12,6 +12,7 @@ use crate::ports::BatchProgress;
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     taken: AtomicU64,
+    batches: AtomicU64,
     refused: OnceLock<String>,
     wake: Notify,
 }
@@ -19,6 +20,7 @@ pub(super) struct Progress {
 impl BatchProgress for Progress {
     fn taken(&self, seq: u64) {
         self.taken.fetch_max(seq, Ordering::Release);
+        self.batches.fetch_add(1, Ordering::Release);
         self.wake.notify_one();
     }
 
@@ -30,6 +32,11 @@ impl BatchProgress for Progress {
 }
 
 impl Progress {
+    /// How many batches were taken in, all told.
+    pub(super) fn batches(&self) -> u64 {
+        self.batches.load(Ordering::Acquire)
+    }
+
     /// Waits for news: the highest batch taken in, or why the connection must end.
     pub(super) async fn news(&self) -> Result<u64, String> {
         self.wake.notified().await;

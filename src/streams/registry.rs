@@ -43,14 +43,23 @@ impl Registry {
         (connection, mailbox)
     }
 
-    /// Removes a connection; `false` when a newer one has taken its place.
-    pub fn leave(&self, agent: AgentId, connection: ConnectionId) -> bool {
-        let was_current = self
-            .entries
-            .remove_if(&agent, |_, entry| entry.connection == connection)
-            .is_some();
+    /// Removes a connection and calls `if_current` while nobody else can enter; neither happens
+    /// when a newer connection has taken its place.
+    pub fn leave(&self, agent: AgentId, connection: ConnectionId, if_current: impl FnOnce()) {
+        self.entries.remove_if(&agent, |_, entry| {
+            let is_current = entry.connection == connection;
+            if is_current {
+                if_current();
+            }
+            is_current
+        });
         self.measure();
-        was_current
+    }
+
+    /// Every connected agent, in no order.
+    #[must_use]
+    pub fn agents(&self) -> Vec<AgentId> {
+        self.entries.iter().map(|entry| *entry.key()).collect()
     }
 
     /// The mailbox of a connected agent.
@@ -96,9 +105,9 @@ mod tests {
         let (older, _) = registry.enter(AGENT);
         let (newer, _) = registry.enter(AGENT);
 
-        assert!(!registry.leave(AGENT, older));
+        registry.leave(AGENT, older, || panic!("the older one is not current"));
         assert!(registry.mailbox(AGENT).is_some());
-        assert!(registry.leave(AGENT, newer));
+        registry.leave(AGENT, newer, || {});
         assert!(registry.mailbox(AGENT).is_none());
     }
 }

@@ -32,6 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Time between two checks that the person may still see what they watch.
 const RECHECK_EVERY: Duration = Duration::from_secs(10);
 
+/// Longest time a stream goes on while no check can be made.
+const BLIND_FOR: Duration = Duration::from_secs(60);
+
 /// Most agents one viewer may watch at once, and most requests that may be under way.
 const MAX_SUBSCRIPTIONS: usize = 64;
 const MAX_REQUESTS: usize = 16;
@@ -56,6 +59,8 @@ struct Link {
     subscribed: BTreeSet<AgentId>,
     requests: FuturesUnordered<BoxFuture<'static, Outcome>>,
     recheck_at: Instant,
+    checked_at: Instant,
+    is_authenticating: bool,
     bad_frames: u32,
 }
 
@@ -98,6 +103,8 @@ pub(super) async fn serve(links: ViewerLinks, token: Option<String>, socket: Web
         subscribed: BTreeSet::new(),
         requests: FuturesUnordered::new(),
         recheck_at: Instant::now() + PATIENCE,
+        checked_at: Instant::now(),
+        is_authenticating: false,
         bad_frames: 0,
     });
     if let Some(token) = token {
@@ -169,8 +176,7 @@ impl Link {
 
     fn on_request(&mut self, frame: ViewerFrame) -> Flow {
         if let ViewerFrame::Authenticate { token } = frame {
-            self.authenticate(token);
-            return Flow::Continue(Vec::new());
+            return self.on_authenticate(token);
         }
         let (agent, id) = match &frame {
             ViewerFrame::Ask { id, agent_id, .. } => (Some(*agent_id), Some(*id)),
@@ -202,7 +208,17 @@ impl Link {
         Flow::Continue(Vec::new())
     }
 
+    /// One check at a time: each costs a request to Supabase, and anybody may ask for it.
+    fn on_authenticate(&mut self, token: String) -> Flow {
+        if self.is_authenticating {
+            return self.on_bad_frame("a token is being checked; wait for its verdict".into());
+        }
+        self.authenticate(token);
+        Flow::Continue(Vec::new())
+    }
+
     fn authenticate(&mut self, token: String) {
+        self.is_authenticating = true;
         let access = self.links.access.clone();
         self.requests.push(Box::pin(async move {
             Outcome::Authenticated(access.person(token).await)
@@ -242,6 +258,8 @@ impl Link {
     fn on_outcome(&mut self, outcome: Outcome) -> Flow {
         let frame = match outcome {
             Outcome::Authenticated(Ok(person)) => {
+                self.is_authenticating = false;
+                self.checked_at = Instant::now();
                 let frame = StreamFrame::Ready {
                     user_id: person.user_id,
                     expires_in: person.expires_in(),
@@ -251,7 +269,11 @@ impl Link {
                 self.recheck_at = Instant::now();
                 frame
             }
-            Outcome::Authenticated(Err(reason)) => explain(reason, None, None),
+            Outcome::Authenticated(Err(reason)) => {
+                self.is_authenticating = false;
+                self.bad_frames += 1;
+                explain(reason, None, None)
+            }
             Outcome::Subscribed {
                 agent,
                 verdict: Ok(()),
@@ -286,6 +308,11 @@ impl Link {
     /// Asks again whether the person may see what they watch; without a person the wait is over.
     fn on_recheck(&mut self) -> Flow {
         self.recheck_at = Instant::now() + RECHECK_EVERY;
+        if self.checked_at.elapsed() > BLIND_FOR {
+            let watched = std::mem::take(&mut self.subscribed).into_iter();
+            let end = |agent| self.unsubscribe(agent, Refusal::Unavailable);
+            return Flow::Continue(watched.map(end).collect());
+        }
         let Some(person) = self.person.clone() else {
             return Flow::Break(());
         };
@@ -303,13 +330,15 @@ impl Link {
     fn on_rechecked(&mut self, asked: &[AgentId], verdict: Result<Vec<AgentId>, Refusal>) -> Flow {
         let (lost, reason): (Vec<AgentId>, _) = match verdict {
             Ok(readable) => {
+                self.checked_at = Instant::now();
                 let is_lost = |agent: &&AgentId| !readable.contains(agent);
                 (
                     asked.iter().filter(is_lost).copied().collect(),
                     Refusal::Forbidden,
                 )
             }
-            // An outage proves nothing; the streams go on until an answer says otherwise.
+            // A short outage proves nothing; the streams go on until an answer says otherwise or
+            // nobody has been able to check for too long.
             Err(Refusal::Unavailable) => return Flow::Continue(Vec::new()),
             Err(reason) => {
                 self.person = None;

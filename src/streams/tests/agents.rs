@@ -236,3 +236,40 @@ fn a_steady_connection_is_a_small_future() {
     // Every connected agent pays this; one match with everything inlined took 15,900 bytes.
     assert!(bytes <= 1_200, "{bytes} bytes");
 }
+
+#[tokio::test]
+async fn an_agent_that_ignores_its_credit_is_cut_off_and_no_other() {
+    let world = world(KeyStatus::Admitted).await;
+    let mut socket = world.agent(None).await;
+
+    for seq in 1..=65 {
+        send(
+            &mut socket,
+            &format!(r#"{{"type":"events","seq":{seq},"events":[]}}"#),
+        )
+        .await;
+    }
+
+    let DaemonFrame::Goodbye(advice) = receive(&mut socket).await else {
+        panic!("not a goodbye")
+    };
+    assert!(advice.reason.contains("credit"), "{}", advice.reason);
+    world.agent(None).await;
+}
+
+#[tokio::test]
+async fn claims_of_a_host_are_tamed_before_they_are_recorded() {
+    let world = world(KeyStatus::Admitted).await;
+    let mut socket = world.connect().await.expect("the signature is good");
+
+    send(&mut socket, &hello(1, None).replace("web", "a\\u0000b\\n")).await;
+    until("the host is recorded", || {
+        !locked(&world.recorder.hosts).is_empty()
+    })
+    .await;
+
+    assert_eq!(
+        locked(&world.recorder.hosts)[0].hostname,
+        "a\u{fffd}b\u{fffd}"
+    );
+}

@@ -213,3 +213,25 @@ async fn a_bad_frame_is_refused_and_the_next_one_served() {
 
     assert!(receive_text(&mut socket).await.contains("subscribed"));
 }
+
+#[tokio::test]
+async fn a_flood_of_tokens_ends_the_connection() {
+    let world = world(KeyStatus::Admitted).await;
+    let mut socket = world.viewer(None).await;
+    let token = token("authenticated", 60, "forged");
+
+    for _ in 0..200 {
+        let frame = encode(&ViewerFrame::Authenticate {
+            token: token.clone(),
+        });
+        if socket.send(Message::text(frame)).await.is_err() {
+            break;
+        }
+    }
+
+    let mut refusals = 0;
+    while let Some(Ok(_)) = socket.next().await {
+        refusals += 1;
+    }
+    assert!(refusals < 40, "{refusals} frames were answered");
+}
