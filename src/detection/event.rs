@@ -47,8 +47,16 @@ fn log_source<'a>(event: &'a LogEvent<'_>) -> LogSource<'a> {
     match event.kind {
         EventKind::Login | EventKind::Firewall => linux(None, Some(event.service.as_str())),
         EventKind::FileMonitoring => linux(Some("file_event"), None),
-        EventKind::Process => linux(Some("process_creation"), None),
+        EventKind::Process if is_execution(event) => linux(Some("process_creation"), None),
+        EventKind::Process => linux(None, Some(event.service.as_str())),
         EventKind::SystemUsage => ours(Some("usage")),
         EventKind::AgentInfo => ours(Some("agent")),
     }
+}
+
+/// Whether the event is the start of a process; otherwise it is a line that a program logged.
+fn is_execution(event: &LogEvent<'_>) -> bool {
+    ["Image", "CommandLine"]
+        .iter()
+        .any(|name| event.fields.get(name).is_some())
 }

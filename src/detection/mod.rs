@@ -7,7 +7,9 @@
 
 mod alerting;
 mod event;
+mod excerpt;
 mod pipeline;
+mod repeats;
 mod rule_files;
 mod worker;
 

@@ -10,8 +10,9 @@ use hidps_wire::{
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::detection::alerting::{Finding, Repeats};
+use crate::detection::alerting::Finding;
 use crate::detection::event::{rule_event, rule_fields};
+use crate::detection::repeats::Repeats;
 use crate::detection::rule_files::LoadedRules;
 use crate::ports::{AlertQueue, LiveLog, RawBatch};
 use crate::telemetry;

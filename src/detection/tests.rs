@@ -91,7 +91,7 @@ fn failed_login() -> LogEvent<'static> {
     )
 }
 
-fn file_change(path: &'static str) -> LogEvent<'static> {
+fn file_change(path: &str) -> LogEvent<'_> {
     let mut fields = Fields::default();
     for (name, value) in [
         ("TargetFilename", path),
@@ -165,6 +165,30 @@ async fn a_change_of_a_critical_file_is_an_alert_that_explains_itself() {
     );
     assert_eq!(critical.explanation["rule_set"], our_rules().set.hash());
     assert!(critical.explanation["advice"].is_string());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_different_alerts_ends_in_one_that_counts_the_rest() {
+    let changes: Vec<String> = (0..60)
+        .map(|n| format!("/home/u{n}/.ssh/authorized_keys"))
+        .collect();
+    let frames: Vec<String> = changes
+        .iter()
+        .map(|path| batch(vec![file_change(path)]))
+        .collect();
+
+    let (mut pipeline, recorder) = pipeline_after(&frames);
+    let raised = recorder.alerts.lock().expect("unpoisoned").len();
+    tokio::time::advance(Duration::from_secs(61)).await;
+    pipeline.raise_due(false);
+
+    let alerts = recorder.alerts.lock().expect("unpoisoned");
+    let storm = alerts
+        .iter()
+        .find(|alert| alert.title == "Alert storm")
+        .expect("said once");
+    assert_eq!(raised, 30);
+    assert_eq!(storm.count, 30);
 }
 
 #[tokio::test]

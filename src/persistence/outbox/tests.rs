@@ -159,7 +159,7 @@ async fn a_refused_record_costs_its_neighbours_nothing() {
     };
 
     settle(&writer, |outbox| {
-        (0..4).for_each(|agent| outbox.presence(report(agent)))
+        (0..4).for_each(|agent| outbox.presence(report(agent)));
     })
     .await;
 
