@@ -54,7 +54,7 @@ const RULES: [Rule; 8] = [
     },
     Rule {
         name: "hidps-lab",
-        ours: &["hidps-local-supabase", "hidps-wire"],
+        ours: &["hidps-realtime", "hidps-local-supabase", "hidps-wire"],
         never: &[],
     },
     Rule {
