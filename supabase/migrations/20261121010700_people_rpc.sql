@@ -106,24 +106,75 @@ begin
 end
 $$;
 
--- For sharing an agent by address. Only people who run something may ask, or anybody could find out
--- who has an account.
-create function public.get_user_id_by_email(user_email text) returns uuid
-language plpgsql stable security definer set search_path = '' as $$
+-- How many strangers a person looked up in the hour that began with the first.
+create table private.lookups (
+  person uuid primary key references auth.users (id) on delete cascade,
+  hour_began timestamptz not null default now(),
+  n_lookups integer not null default 1
+);
+
+create function private.count_lookup(who uuid) returns void
+language plpgsql volatile security definer set search_path = '' as $$
+declare
+  n integer;
 begin
-  perform private.require_person();
-  if not exists (select private.my_admin_orgs()) then
-    raise exception using errcode = '42501',
-      message = 'looking people up takes the role owner or admin in some organization';
+  insert into private.lookups as l (person) values (who)
+  on conflict (person) do update set
+    hour_began = case when l.hour_began > now() - interval '1 hour' then l.hour_began else now() end,
+    n_lookups = case when l.hour_began > now() - interval '1 hour' then l.n_lookups + 1 else 1 end
+  returning l.n_lookups into n;
+  -- Nobody shares with more people by hand, and a list of addresses takes months.
+  if n > 20 then
+    perform private.refuse('54000', 429,
+      'you looked up 20 people outside of your organizations within an hour; try again later');
   end if;
+end
+$$;
+
+-- For sharing an agent by address.
+create function public.get_user_id_by_email(user_email text) returns uuid
+language plpgsql volatile security definer set search_path = '' as $$
+declare
+  asker uuid := private.require_person();
+  address text := lower(btrim(user_email));
+  person uuid;
+begin
+  select u.id into person from auth.users u
+  where lower(u.email) = address and u.deleted_at is null
+    and exists (
+      select from public.organization_members m
+      where m.user_id = u.id and m.org_id in (select private.my_orgs())
+    )
+  order by u.created_at, u.id
+  limit 1;
+  if person is not null then
+    return person;
+  end if;
+  -- From here on nothing may depend on whether the address exists.
+  if not exists (select private.my_admin_agents()) then
+    raise exception using errcode = '42501',
+      message = 'looking up people outside of your organizations takes an agent that you may share';
+  end if;
+  perform private.count_lookup(asker);
   return (
     select u.id from auth.users u
-    where lower(u.email) = lower(btrim(user_email)) and u.deleted_at is null
+    where lower(u.email) = address and u.deleted_at is null
     order by u.created_at, u.id
     limit 1
   );
 end
 $$;
+
+comment on function public.get_user_id_by_email(text) is
+$$The id of the person with this e-mail address, or null, for sharing an agent with them.
+
+Answers freely about people who share an organization with the caller. About everybody else it answers
+only a caller who may share an agent, at most 20 times an hour, whether the address exists or not.
+
+What remains: anybody can sign up, make an organization and an agent, and then find out for 20
+addresses an hour and account whether they have an account here. Sharing by address has to tell, as
+long as it answers at once; an invitation that the invited person accepts would not. Where sign-up is
+open, limit it, because every further account may ask again.$$;
 
 revoke all on all functions in schema private from public;
 revoke all on function public.agent_access(uuid[]) from public, anon, service_role;

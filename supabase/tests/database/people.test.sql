@@ -332,14 +332,92 @@ begin
 end
 $$;
 
--- only_people_who_run_something_look_others_up
+-- Looking people up ---------------------------------------------------------------------------
+
+-- The answer or the refusal. Whoever is answered has asked twice.
+create function pg_temp.look_up(who text, address text) returns text language plpgsql as $$
+declare
+  refused text := pg_temp.refusal(who, format('select public.get_user_id_by_email(%L)', address));
+begin
+  if refused <> '' then
+    return refused;
+  end if;
+  return pg_temp.ask(who, format('select public.get_user_id_by_email(%L)', address));
+end
+$$;
+
+create function pg_temp.n_lookups(who text) returns text language sql as $$
+  select n_lookups::text from private.lookups where person = pg_temp.id(who)
+$$;
+
+-- without_an_agent_to_share_nobody_learns_who_has_an_account
 do $$
+declare
+  address text;
 begin
   perform pg_temp.make_person('lonely');
-  perform pg_temp.must_match('lonely', pg_temp.refusal('lonely',
-    'select public.get_user_id_by_email(''owen@people.test'')'), '^42501 looking people up');
-  perform pg_temp.must_equal('nobody by that address', pg_temp.ask('adam',
-    'select public.get_user_id_by_email(''nobody@people.test'')'), null);
+  perform pg_temp.ask('lonely', 'select public.register_organization(''Lonely'')');
+  foreach address in array array['owen@people.test', 'nobody@people.test', '', 'lonely'] loop
+    perform pg_temp.must_match('asking for ' || address, pg_temp.look_up('lonely', address),
+      '^42501 looking up people outside of your organizations');
+  end loop;
+  perform pg_temp.must_match('null', pg_temp.refusal('lonely',
+    'select public.get_user_id_by_email(null)'), '^42501');
+  perform pg_temp.must_match('anon', pg_temp.look_up('anon', 'owen@people.test'), '^42501');
+end
+$$;
+
+-- fellow_members_are_found_by_every_member_as_often_as_they_like
+do $$
+begin
+  for n in 1..30 loop
+    perform pg_temp.must_equal('admin', pg_temp.look_up('adam', ' OWEN@people.test '),
+      pg_temp.id('owen')::text);
+  end loop;
+  perform pg_temp.must_equal('read-only', pg_temp.look_up('uma', 'owen@people.test'),
+    pg_temp.id('owen')::text);
+  perform pg_temp.must_equal('counted', pg_temp.n_lookups('adam'), null);
+end
+$$;
+
+-- strangers_are_found_20_times_an_hour_whether_they_exist_or_not
+do $$
+begin
+  delete from private.lookups;
+  for n in 1..10 loop
+    perform pg_temp.must_equal('stranger', pg_temp.ask('adam',
+      'select public.get_user_id_by_email(''otto@people.test'')'), pg_temp.id('otto')::text);
+    perform pg_temp.must_equal('nobody', pg_temp.ask('adam',
+      'select public.get_user_id_by_email(''nobody@people.test'')'), null);
+  end loop;
+  perform pg_temp.must_equal('counted', pg_temp.n_lookups('adam'), '20');
+  perform pg_temp.must_match('one more', pg_temp.look_up('adam', 'otto@people.test'),
+    '^54000 you looked up 20 people');
+  perform pg_temp.must_match('one more for nobody', pg_temp.look_up('adam', 'nobody@people.test'),
+    '^54000 you looked up 20 people');
+  perform pg_temp.must_equal('fellow members', pg_temp.look_up('adam', 'owen@people.test'),
+    pg_temp.id('owen')::text);
+  perform pg_temp.must_equal('somebody else', pg_temp.ask('owen',
+    'select public.get_user_id_by_email(''otto@people.test'')'), pg_temp.id('otto')::text);
+  update private.lookups set hour_began = now() - interval '1 hour' where person = pg_temp.id('adam');
+  perform pg_temp.must_equal('an hour later', pg_temp.ask('adam',
+    'select public.get_user_id_by_email(''otto@people.test'')'), pg_temp.id('otto')::text);
+  perform pg_temp.must_equal('counted afresh', pg_temp.n_lookups('adam'), '1');
+end
+$$;
+
+-- too_many_lookups_answer_429
+do $$
+declare
+  status text;
+begin
+  update private.lookups set n_lookups = 20 where person = pg_temp.id('adam');
+  perform pg_temp.become('adam');
+  perform public.get_user_id_by_email('otto@people.test');
+  raise exception 'FAILED: answered';
+exception when sqlstate 'PGRST' then
+  get stacked diagnostics status = pg_exception_detail;
+  perform pg_temp.must_equal('detail', status::jsonb ->> 'status', '429');
 end
 $$;
 
