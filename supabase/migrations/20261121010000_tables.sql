@@ -32,6 +32,12 @@ create table public.organizations (
       else settings -> 'notify_min_severity' is null
     end
   ),
+  constraint max_mails_per_hour_is_1_to_1000 check (
+    case jsonb_typeof(settings -> 'max_mails_per_hour')
+      when 'number' then (settings ->> 'max_mails_per_hour')::numeric between 1 and 1000
+      else settings -> 'max_mails_per_hour' is null
+    end
+  ),
   constraint retention_days_is_1_to_3650 check (
     case jsonb_typeof(settings -> 'retention_days')
       when 'number' then (settings ->> 'retention_days')::numeric between 1 and 3650
@@ -195,6 +201,7 @@ create table public.alert_notifications (
   recipient_id uuid references auth.users (id) on delete set null,
   recipient text not null,
   channel text not null default 'email',
+  -- 'raised' tells of one alert, 'storm' that more will not be told of for now.
   stage text not null default 'raised',
   status text not null default 'pending',
   attempts integer not null default 0,
@@ -202,6 +209,8 @@ create table public.alert_notifications (
   next_attempt_at timestamptz not null default now(),
   message_id text,
   error text,
+  -- Never to be sent, because the recipient got enough mail about the agent.
+  suppressed boolean not null default false,
   created_at timestamptz not null default now(),
   sent_at timestamptz,
   unique (alert_id, recipient, stage),
@@ -210,6 +219,9 @@ create table public.alert_notifications (
 );
 
 create index alert_notifications_agent_id on public.alert_notifications (agent_id);
+-- What a recipient was sent lately about an agent; a flood of suppressed rows is not among it.
+create index alert_notifications_recent
+  on public.alert_notifications (agent_id, recipient, stage, created_at) where not suppressed;
 create index alert_notifications_recipient_id on public.alert_notifications (recipient_id);
 create index alert_notifications_due on public.alert_notifications (next_attempt_at)
   where status in ('pending', 'sending');

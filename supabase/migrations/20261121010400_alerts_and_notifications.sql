@@ -158,17 +158,62 @@ language sql stable security definer set search_path = '' as $$
   order by lower(u.email), u.created_at, u.id
 $$;
 
+-- How many mails of a stage a recipient was meant to get about an agent within the last hour; counts no
+-- further than most, so that a flood costs the same as a trickle.
+create function private.count_recent_mails(agent uuid, address text, kind text, most bigint)
+returns bigint
+language sql stable security definer set search_path = '' as $$
+  select count(*) from (
+    select from public.alert_notifications n
+    where n.agent_id = agent and n.recipient = address and n.stage = kind
+      and n.created_at > now() - interval '1 hour' and not n.suppressed
+    limit most
+  ) recent
+$$;
+
+-- Queues a mail to everybody concerned. Above the organization's number per recipient, agent and hour the
+-- row is only a record, and one mail about the storm takes the place of all of them.
 create function private.on_alerts_raised() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
-  insert into public.alert_notifications (alert_id, agent_id, recipient_id, recipient)
-  select i.id, i.agent_id, r.recipient_id, r.recipient
-  from inserted i
-  join public.agents a on a.id = i.agent_id
-  join public.organizations o on o.id = a.org_id
-  cross join lateral private.alert_recipients(i.agent_id) r
-  where not i.resolved
-    and i.severity >= private.setting_number(o.settings, 'notify_min_severity', 2)
+  -- Alerts of one agent are counted one after the other.
+  perform pg_advisory_xact_lock(hashtextextended('hidps mail about ' || i.agent_id, 0))
+  from (select distinct agent_id from inserted order by agent_id) i;
+
+  with wanted as materialized (
+    select i.id as alert_id, i.agent_id, r.recipient_id, r.recipient,
+      private.setting_number(o.settings, 'max_mails_per_hour', 30)::bigint as most,
+      row_number() over (partition by i.agent_id, r.recipient order by i.created_at, i.id) as nth
+    from inserted i
+    join public.agents a on a.id = i.agent_id
+    join public.organizations o on o.id = a.org_id
+    cross join lateral private.alert_recipients(i.agent_id) r
+    where not i.resolved
+      and i.severity >= private.setting_number(o.settings, 'notify_min_severity', 2)
+  ),
+  counted as materialized (
+    select w.*, w.nth
+      + private.count_recent_mails(w.agent_id, w.recipient, 'raised', w.most) > w.most as is_too_many
+    from wanted w
+  ),
+  storms as (
+    select distinct on (c.agent_id, c.recipient) c.* from counted c
+    where c.is_too_many
+      and private.count_recent_mails(c.agent_id, c.recipient, 'storm', 1) = 0
+    order by c.agent_id, c.recipient, c.nth
+  )
+  insert into public.alert_notifications (
+    alert_id, agent_id, recipient_id, recipient, stage, status, suppressed, error
+  )
+  select c.alert_id, c.agent_id, c.recipient_id, c.recipient, 'raised',
+    case when c.is_too_many then 'failed' else 'pending' end, c.is_too_many,
+    case when c.is_too_many then
+      format('suppressed: more than %s mails about this agent within an hour', c.most)
+    end
+  from counted c
+  union all
+  select s.alert_id, s.agent_id, s.recipient_id, s.recipient, 'storm', 'pending', false, null
+  from storms s
   on conflict (alert_id, recipient, stage) do nothing;
   return null;
 end
@@ -181,7 +226,7 @@ create trigger on_alerts_raised after insert on public.alerts
 create function private.on_notifications_queued() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
-  if exists (select from inserted) then
+  if exists (select from inserted where status = 'pending') then
     perform private.hint_daemon('notification', '{}');
   end if;
   return null;

@@ -83,6 +83,20 @@ SQL
 at_once one_occurrence
 must_equal "occurrences" "$(sql -c "select sum(occurrences) from alerts where fingerprint = 'once'")" 1
 
+# a_flood_from_all_at_once_is_30_mails_and_one_about_the_storm
+sql -c "delete from alerts"
+flood() {
+  cat <<SQL
+    select public.upsert_alert(jsonb_build_object('occurrence_id', gen_random_uuid(), 'agent_id',
+      '$agent', 'fingerprint', 'flood $1 ' || n, 'title', 'T', 'severity', 3)) from generate_series(1, 10) n;
+SQL
+}
+at_once flood
+must_equal "mails to one person" "$(sql -c "select string_agg(line, ' ' order by line) from (
+  select stage || '=' || count(*) as line from alert_notifications
+  where recipient = 'admin@acme.test' and not suppressed group by stage) t")" "raised=30 storm=1"
+must_equal "alerts" "$(sql -c "select count(*) from alerts where fingerprint like 'flood %'")" 80
+
 # a_token_of_one_use_admits_one_of_many_agents
 token=$(sql -c "with t as (
     insert into agent_tokens (org_id, name, prefix, expires_at)
@@ -128,7 +142,7 @@ must_equal "keys" "$(sql -c "select status || ' ' || (waiting_key is not null) |
 sql -c "delete from alert_notifications" \
   -c "insert into alert_notifications (alert_id, agent_id, recipient)
       select id, agent_id, n || '@race.test' from alerts, generate_series(1, 200) n
-      where fingerprint = 'race'"
+      where fingerprint = 'flood 1 1'"
 claims() {
   echo "select id from public.claim_notifications(40, 60);"
 }

@@ -126,6 +126,119 @@ begin
 end
 $$;
 
+-- Floods --------------------------------------------------------------------------------------
+
+-- Mails about an agent by stage and status, to one person.
+create function pg_temp.mails(person text, agent text default 'host') returns text language sql as $$
+  select string_agg(t.line, ', ' order by t.line) from (
+    select format('%s %s %s', n.stage, n.status, count(*)) as line
+    from public.alert_notifications n
+    where n.recipient = person || '@people.test' and n.agent_id = pg_temp.id(agent)
+    group by n.stage, n.status
+  ) t
+$$;
+
+create function pg_temp.flood(how_many integer, agent text default 'host') returns void language sql as $$
+  select pg_temp.raise_alert(gen_random_uuid()::text, 3, agent) from generate_series(1, how_many)
+$$;
+
+-- above_30_mails_an_hour_about_an_agent_one_tells_of_the_storm
+do $$
+begin
+  delete from public.alert_notifications;
+  delete from public.alerts;
+  perform pg_temp.flood(30);
+  perform pg_temp.must_equal('30 alerts', pg_temp.mails('owen'), 'raised pending 30');
+  delete from realtime.messages;
+  perform pg_temp.flood(1);
+  perform pg_temp.must_equal('the 31st', pg_temp.mails('owen'),
+    'raised failed 1, raised pending 30, storm pending 1');
+  perform pg_temp.must_equal('the storm wakes the daemon', (select count(*)::text from realtime.messages), '1');
+  perform pg_temp.flood(10);
+  perform pg_temp.must_equal('10 more', pg_temp.mails('owen'),
+    'raised failed 11, raised pending 30, storm pending 1');
+  perform pg_temp.must_equal('what is not sent wakes nobody', (select count(*)::text from realtime.messages), '1');
+  perform pg_temp.must_equal('every alert is there', (select count(*)::text from public.alerts), '41');
+  perform pg_temp.must_equal('why', (
+    select string_agg(distinct error, '') from public.alert_notifications where suppressed
+  ), 'suppressed: more than 30 mails about this agent within an hour');
+  perform pg_temp.must_equal('claimed', pg_temp.ask('service',
+    'select string_agg(distinct stage, '' '') || '' '' || count(*) from public.claim_notifications(500, 60)'),
+    'raised storm 31');
+end
+$$;
+
+-- a_flood_of_one_agent_silences_no_other
+do $$
+begin
+  perform pg_temp.flood(1, 'other host');
+  perform pg_temp.must_equal('otto', pg_temp.mails('otto', 'other host'), 'raised pending 1');
+end
+$$;
+
+-- a_repeated_alert_is_counted_and_is_no_mail
+do $$
+begin
+  delete from public.alerts;
+  for n in 1..40 loop
+    perform pg_temp.raise_alert('same');
+  end loop;
+  perform pg_temp.must_equal('mails', pg_temp.mails('owen'), 'raised pending 1');
+  perform pg_temp.must_equal('occurrences', (
+    select occurrences::text from public.alerts where fingerprint = 'same'
+  ), '40');
+end
+$$;
+
+-- after_an_hour_mails_go_out_again_and_the_next_storm_is_told_of
+do $$
+begin
+  delete from public.alerts;
+  update public.organizations set settings = '{"max_mails_per_hour": 3}' where id = pg_temp.id('org');
+  perform pg_temp.flood(5);
+  perform pg_temp.must_equal('the organization''s number', pg_temp.mails('owen'),
+    'raised failed 2, raised pending 3, storm pending 1');
+  perform pg_temp.must_equal('why', (
+    select string_agg(distinct error, '') from public.alert_notifications where suppressed
+  ), 'suppressed: more than 3 mails about this agent within an hour');
+  update public.alert_notifications set created_at = created_at - interval '59 minutes';
+  perform pg_temp.flood(1);
+  perform pg_temp.must_equal('59 minutes later', pg_temp.mails('owen'),
+    'raised failed 3, raised pending 3, storm pending 1');
+  update public.alert_notifications set created_at = created_at - interval '1 minute';
+  perform pg_temp.flood(4);
+  perform pg_temp.must_equal('an hour later', pg_temp.mails('owen'),
+    'raised failed 4, raised pending 6, storm pending 2');
+end
+$$;
+
+-- alerts_written_by_one_statement_are_counted_like_others
+do $$
+begin
+  delete from public.alerts;
+  insert into public.alerts (agent_id, title, severity)
+  select pg_temp.id(a.name), 'T', 3 from (values ('host'), ('other host')) a (name), generate_series(1, 6);
+  perform pg_temp.must_equal('of 3 an hour', pg_temp.mails('owen'),
+    'raised failed 3, raised pending 3, storm pending 1');
+  perform pg_temp.must_equal('of 30 an hour', pg_temp.mails('otto', 'other host'), 'raised pending 6');
+  delete from public.alerts;
+  update public.organizations set settings = '{}' where id = pg_temp.id('org');
+end
+$$;
+
+-- a_number_of_mails_that_makes_no_sense_is_refused
+do $$
+declare
+  number text;
+begin
+  foreach number in array array['0', '-1', '1001', '"many"', '[]'] loop
+    perform pg_temp.must_equal(number, pg_temp.rehearse('adam', format(
+      'update public.organizations set settings = ''{"max_mails_per_hour": %s}'' where id = pg_temp.id(''org'')',
+      number)), '23514');
+  end loop;
+end
+$$;
+
 -- Outbox --------------------------------------------------------------------------------------
 
 -- From here on: one alert told to owen and otto.
