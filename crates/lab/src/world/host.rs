@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::command::{CommandError, Running, run};
 use crate::netns::{self, Link, Namespace, NetnsError};
+use crate::ports::free_port;
 use crate::ssh_server::{SshError, SshServer};
 
 /// Where sshd listens in the host's namespace; the agent is told to keep it open.
@@ -42,12 +43,7 @@ impl Host {
     /// When namespaces can be made but something in them fails.
     pub fn new() -> Result<Self, HostError> {
         if let Err(missing) = netns::check() {
-            let why_degraded = Some(missing.to_string());
-            return Ok(Self {
-                ssh: None,
-                place: None,
-                why_degraded,
-            });
+            return Ok(Self::degraded(&missing));
         }
         let network = |source| HostError::Network { source };
         let host = Namespace::new("host").map_err(network)?;
@@ -68,6 +64,18 @@ impl Host {
             place: Some(place),
             why_degraded: None,
         })
+    }
+
+    /// This machine as the host, with an sshd on loopback if it has one.
+    fn degraded(missing: &NetnsError) -> Self {
+        let loopback = Ipv4Addr::LOCALHOST;
+        let port = free_port(loopback.into()).ok();
+        let ssh = port.and_then(|port| SshServer::start(None, (loopback, port).into()).ok());
+        Self {
+            ssh,
+            place: None,
+            why_degraded: Some(missing.to_string()),
+        }
     }
 
     /// Why there is no namespace, in one sentence.

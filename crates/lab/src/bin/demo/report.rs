@@ -93,6 +93,11 @@ impl Report {
             .any(|step| matches!(step.outcome, Outcome::Failed(_)))
     }
 
+    fn count_skipped(&self) -> usize {
+        let is_skipped = |step: &&Step| matches!(step.outcome, Outcome::Skipped(_));
+        self.steps.iter().filter(is_skipped).count()
+    }
+
     /// The report for people.
     pub(crate) fn table(&self) -> String {
         let mut text = String::new();
@@ -103,10 +108,11 @@ impl Report {
                 writeln!(text, "        {line}").expect("a string takes any text");
             }
         }
-        text.push_str(if self.is_ok() {
-            "every step held"
-        } else {
-            "NOT every step held"
+        let n_skipped = self.count_skipped();
+        text.push_str(match (self.is_ok(), n_skipped) {
+            (true, 0) => "every step held",
+            (true, _) => "every step that can be told here held; the others were skipped",
+            (false, _) => "NOT every step held",
         });
         text
     }
@@ -116,7 +122,12 @@ impl Report {
         let whole: Duration = self.steps.iter().map(|step| step.whole).sum();
         let steps = self.steps.iter().enumerate();
         let steps: Vec<_> = steps.map(|(number, step)| step.json(number)).collect();
-        let report = json!({"ok": self.is_ok(), "total_ms": millis(whole), "steps": steps});
+        let report = json!({
+            "ok": self.is_ok(),
+            "skipped": self.count_skipped(),
+            "total_ms": millis(whole),
+            "steps": steps,
+        });
         serde_json::to_string_pretty(&report).expect("a value has a text form")
     }
 }

@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use hidps_lab::netns::Namespace;
 use hidps_lab::world::person::Person;
 use hidps_lab::world::{ADMIN, AGENT, PASSWORD, STRANGER, VIEWER, World};
 
@@ -25,9 +26,13 @@ pub(crate) async fn text(world: &World) -> Result<String> {
     describe_parts(world, &mut text)?;
     describe_people(world, &mut text)?;
     text.push_str("\nTry, each in another terminal:\n");
+    let packages = world.stack.node_packages();
+    let packages = packages
+        .canonicalize()
+        .context("the npm packages are there")?;
     let watch = format!(
         "HIDPS_NPM={} node {WATCH} ws://{} {AGENT} {}",
-        world.stack.node_packages().display(),
+        packages.display(),
         world.daemon.address(),
         viewer.display(),
     );
@@ -75,7 +80,7 @@ fn describe_parts(world: &World, text: &mut String) -> Result<()> {
     if let Some(why) = world.host.why_degraded() {
         writeln!(
             text,
-            "\n  No namespace, so no real firewall and no sshd: {why}"
+            "\n  No namespace of its own, so no real firewall: {why}"
         )?;
     }
     Ok(())
@@ -106,53 +111,55 @@ fn list_tries(world: &World, admin: &Path) -> Vec<(&'static str, String)> {
         world.stack.publishable_key(),
         admin.display(),
     );
-    let parts = (
-        world.host.namespace(),
-        world.host.stranger(),
-        world.host.ssh(),
+    let first = world.host.namespace().map_or_else(
+        || watch_a_file(world, &rest, &person),
+        |host| turn_on_firewall(host, &rest, &person),
     );
-    let (Some(host), Some(stranger), Some(ssh)) = parts else {
-        return list_degraded_tries(world, &rest, &person);
-    };
-    let firewall = format!(
+    std::iter::once(first)
+        .chain(guess_passwords(world, &rest, &person))
+        .collect()
+}
+
+fn turn_on_firewall(host: &Namespace, rest: &str, person: &str) -> (&'static str, String) {
+    let line = format!(
         "curl -sS -X PATCH '{rest}/agent_stats?agent_id=eq.{AGENT}' {person} \
          -d '{{\"firewall_enabled\":true}}' && sleep 2 && ip netns exec {host} nft list ruleset",
     );
-    // ssh takes what its password program prints, which here is the question: a wrong password.
-    let guesses = format!(
-        "for n in 1 2 3 4 5 6; do SSH_ASKPASS=/bin/echo SSH_ASKPASS_REQUIRE=force \
-         ip netns exec {stranger} ssh -F /dev/null -o StrictHostKeyChecking=no \
-         -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o PreferredAuthentications=password \
-         -o NumberOfPasswordPrompts=1 -p {} root@{} true; done; sleep 2; \
-         curl -sS '{rest}/alerts?select=title,message,severity,occurrences&resolved=eq.false' {person}",
-        ssh.address().port(),
-        ssh.address().ip(),
-    );
-    vec![
-        (
-            "turn on the host's firewall by writing a row, and look at it",
-            firewall,
-        ),
-        (
-            "guess passwords from outside, read the alert, and see the mail here",
-            guesses,
-        ),
-    ]
+    let what = "turn on the host's firewall by writing a row, and look at it";
+    (what, line)
 }
 
-fn list_degraded_tries(world: &World, rest: &str, person: &str) -> Vec<(&'static str, String)> {
+fn watch_a_file(world: &World, rest: &str, person: &str) -> (&'static str, String) {
     let notes = world.directory().join("notes");
     let notes = notes.display();
-    let watched = format!(
-        "curl -sS '{rest}/monitored_files' {person} \
-         -d '{{\"agent_id\":\"{AGENT}\",\"file_path\":\"{notes}\"}}' && sleep 2 && date >> {notes}",
-    );
     let columns = "type,status,reason,message,observed_generation";
-    let conditions = format!("curl -sS '{rest}/agent_conditions?select={columns}' {person}");
-    vec![
-        ("have a file watched, and make it", watched),
-        ("read how the host is, and why", conditions),
-    ]
+    let line = format!(
+        "date > {notes} && curl -sS '{rest}/monitored_files' {person} \
+         -d '{{\"agent_id\":\"{AGENT}\",\"file_path\":\"{notes}\"}}' && sleep 2 && date >> {notes} \
+         && curl -sS '{rest}/agent_conditions?select={columns}' {person}",
+    );
+    (
+        "have a file watched, change it, and read how the host is",
+        line,
+    )
+}
+
+fn guess_passwords(world: &World, rest: &str, person: &str) -> Option<(&'static str, String)> {
+    let address = world.host.ssh()?.address();
+    let stranger = world.host.stranger();
+    let place = stranger.map_or_else(String::new, |place| format!("ip netns exec {place} "));
+    // ssh takes what its password program prints, which here is the question: a wrong password.
+    let line = format!(
+        "for n in 1 2 3 4 5 6; do SSH_ASKPASS=/bin/echo SSH_ASKPASS_REQUIRE=force \
+         {place}ssh -F /dev/null -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
+         -o LogLevel=ERROR -o PreferredAuthentications=password -o NumberOfPasswordPrompts=1 \
+         -p {} root@{} true; done; sleep 2; \
+         curl -sS '{rest}/alerts?select=title,message,severity,occurrences&resolved=eq.false' {person}",
+        address.port(),
+        address.ip(),
+    );
+    let what = "guess passwords from outside, read the alert, and see the mail here";
+    Some((what, line))
 }
 
 fn save_token(world: &World, person: &Person, name: &str) -> Result<PathBuf> {

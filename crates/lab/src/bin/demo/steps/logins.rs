@@ -15,14 +15,10 @@ use crate::story::{SOON, Story, agent_id};
 pub(crate) async fn stream(story: &mut Story) -> Result<Observed> {
     story.viewer().await?;
     let (host, user) = (&story.world.host, story.marker.clone());
-    let from = host
-        .address()
-        .context("the host has an address")?
-        .to_string();
+    let ssh = host.ssh().context("the host has an sshd")?;
+    let from = ssh.address().ip().to_string();
 
-    host.ssh()
-        .context("the host has an sshd")?
-        .fail_login(host.namespace(), &user, 1)?;
+    ssh.fail_login(host.namespace(), &user, 1)?;
     let begun = Instant::now();
     let viewer = story.viewer().await?;
     let event = viewer

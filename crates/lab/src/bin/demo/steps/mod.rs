@@ -36,22 +36,22 @@ const STEPS: [Step; 8] = [
     },
     Step {
         title: "a failed ssh login becomes one normalized event at the viewer",
-        takes_host: true,
+        takes_host: false,
         tell: |story| Box::pin(logins::stream(story)),
     },
     Step {
         title: "others are refused, and no log line is stored anywhere",
-        takes_host: true,
+        takes_host: false,
         tell: |story| Box::pin(logins::keep_private(story)),
     },
     Step {
         title: "a changed key file and a login burst become one alert each, with a counter",
-        takes_host: true,
+        takes_host: false,
         tell: |story| Box::pin(alerts::raise(story)),
     },
     Step {
         title: "the alert reaches owner and member as a readable mail",
-        takes_host: true,
+        takes_host: false,
         tell: |story| Box::pin(alerts::mail(story)),
     },
     Step {
