@@ -22,6 +22,7 @@ use crate::ports::{AlertQueue, LiveLog};
 use crate::reconcile::Sessions;
 use crate::streams::{
     AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, ListenError, Listener, Registry, router,
+    watch_keys,
 };
 use crate::tasks::TaskSet;
 use crate::telemetry::Chain;
@@ -175,6 +176,8 @@ impl Daemon {
         let [accepting, detecting, working] = [(); 3].map(|()| CancellationToken::new());
         let connections = self.gateway.connections.clone();
         let health = Arc::clone(&self.gateway.health);
+        let registry = Arc::clone(&self.gateway.links.registry);
+        let directory = Arc::clone(&self.gateway.directory);
         let mut tasks = TaskSet::default();
         let (mut listening, mut detection) = (TaskSet::default(), TaskSet::default());
         tracing::info!(addresses = ?self.listener.addresses(), "listening");
@@ -189,6 +192,10 @@ impl Daemon {
         tasks.spawn(
             "opening",
             open_for_agents(self.rest.clone(), health, working.clone()),
+        );
+        tasks.spawn(
+            "key watch",
+            watch_keys(registry, directory, working.clone()),
         );
         tasks.spawn("retention", run_retention(self.rest, working.clone()));
         tasks.spawn("outbox", self.outbox.run(working.clone()));

@@ -103,6 +103,8 @@ pub trait RecordWriter: Send + Sync + 'static {
 pub trait Directory: Send + Sync + 'static {
     /// The key of an agent, or none.
     fn credential(&self, agent: AgentId) -> StoreResult<'_, Option<AgentCredential>>;
+    /// The agents among those asked whose key may connect.
+    fn admitted(&self, agents: Vec<AgentId>) -> StoreResult<'_, Vec<AgentId>>;
     /// Takes in an agent's public key.
     fn enroll(
         &self,

@@ -89,6 +89,7 @@ impl Config {
         let publishable_key = read.key("SUPABASE_PUBLISHABLE_KEY", KeyKind::Publishable);
         let listen = read.addresses("HIDPS_LISTEN");
         let tls = read.tls();
+        read.check_plaintext(listen.as_deref().unwrap_or_default(), tls.as_ref());
         let mail = read.mail();
         let state_dir = read.text("HIDPS_STATE_DIR").map(PathBuf::from);
         let rules_dir = read.text("HIDPS_RULES_DIR").map(PathBuf::from);
@@ -212,6 +213,28 @@ impl Reader<'_> {
             (None, None) => None,
             (Some(_), None) => self.fault("HIDPS_TLS_KEY", "is missing beside HIDPS_TLS_CERT"),
             (None, Some(_)) => self.fault("HIDPS_TLS_CERT", "is missing beside HIDPS_TLS_KEY"),
+        }
+    }
+
+    /// Without a certificate only this machine may connect, unless somebody says that they know.
+    fn check_plaintext(&mut self, listen: &[SocketAddr], tls: Option<&Tls>) {
+        let name = "HIDPS_ALLOW_PLAINTEXT";
+        let allowed = match self.text(name).as_deref() {
+            Some("true") => true,
+            Some("false") => false,
+            Some(_) => {
+                self.fault::<()>(name, "must be true or false");
+                return;
+            }
+            None => return,
+        };
+        let open = listen.iter().find(|address| !address.ip().is_loopback());
+        if let (Some(open), None, false) = (open, tls, allowed) {
+            let problem = format!(
+                "has {open}, which others can reach, without TLS; set HIDPS_TLS_CERT and \
+                 HIDPS_TLS_KEY, or {name}=true behind a proxy that speaks TLS"
+            );
+            self.fault::<()>("HIDPS_LISTEN", problem);
         }
     }
 

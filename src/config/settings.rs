@@ -64,6 +64,13 @@ pub const SETTINGS: &[Setting] = &[
             "addresses to listen on, separated by commas",
         )
     },
+    Setting {
+        default: Some("false"),
+        ..setting(
+            "HIDPS_ALLOW_PLAINTEXT",
+            "true where a proxy in front of the daemon speaks TLS",
+        )
+    },
     setting("HIDPS_TLS_CERT", "PEM file with the certificate chain"),
     setting("HIDPS_TLS_KEY", "PEM file with the private key"),
     Setting {

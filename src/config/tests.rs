@@ -142,3 +142,16 @@ fn a_file_gives_what_the_environment_leaves_open() {
             .any(|fault| fault.problem.contains("colour"))
     );
 }
+
+#[test]
+fn plaintext_that_others_can_reach_needs_to_be_allowed() {
+    check(
+        &[("HIDPS_LISTEN", "0.0.0.0:8443")],
+        &["HIDPS_LISTEN has 0.0.0.0:8443"],
+    );
+    load(&[
+        ("HIDPS_LISTEN", "0.0.0.0:8443"),
+        ("HIDPS_ALLOW_PLAINTEXT", "true"),
+    ])
+    .expect("somebody said that they know");
+}

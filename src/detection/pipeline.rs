@@ -1,6 +1,7 @@
 //! What happens to a batch: parsed once, shown to viewers, tried by the rules, alerts raised.
 //! It never waits and never keeps an event.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use hidps_rules::{Engine, Limits, Scope};
@@ -22,6 +23,7 @@ pub struct Pipeline {
     engine: Engine,
     rule_set: String,
     repeats: Repeats,
+    lost: HashMap<AgentId, u64>,
     live: Arc<dyn LiveLog>,
     alerts: Arc<dyn AlertQueue>,
 }
@@ -43,6 +45,7 @@ impl Pipeline {
             engine,
             rule_set,
             repeats: Repeats::default(),
+            lost: HashMap::new(),
             live,
             alerts,
         }
@@ -53,6 +56,7 @@ impl Pipeline {
         match parse_batch(&batch.text) {
             Ok(parsed) => {
                 metrics::counter!(telemetry::EVENTS_RECEIVED).increment(parsed.events.len() as u64);
+                self.count_lost(batch.agent_id, parsed.dropped);
                 self.live.publish(batch.agent_id, &parsed.events);
                 for event in &parsed.events {
                     self.observe(batch.agent_id, event);
@@ -63,6 +67,19 @@ impl Pipeline {
                 metrics::counter!(telemetry::FRAMES_REFUSED, "peer" => "agent").increment(1);
                 batch.progress.refused(reason);
             }
+        }
+    }
+
+    /// Adds what an agent says it lost since its last batch; it counts from its own start.
+    fn count_lost(&mut self, agent: AgentId, total: u64) {
+        let known = self
+            .lost
+            .insert(agent, total)
+            .filter(|known| *known <= total);
+        let news = total - known.unwrap_or(0);
+        if news > 0 {
+            metrics::counter!(telemetry::EVENTS_LOST).increment(news);
+            tracing::warn!(%agent, events = news, "an agent lost events before it could send them");
         }
     }
 

@@ -18,8 +18,8 @@ use crate::model::{
     Notification, PresenceReport, UsageReport,
 };
 use crate::persistence::rows::{
-    AccessRow, AlertRow, ConditionRow, CredentialRow, DesiredRow, GenerationRow, NotificationRow,
-    PresenceRow, UsageRow,
+    AccessRow, AlertRow, ConditionRow, CredentialRow, DesiredRow, GenerationRow, KeyRow,
+    NotificationRow, PresenceRow, UsageRow,
 };
 use crate::ports::{
     Access, DesiredReader, Directory, NotificationQueue, RecordWriter, StoreError, StoreErrorKind,
@@ -223,6 +223,19 @@ impl Directory for Rest {
                 .call("read agent key", "agent_credentials", &body)
                 .await?;
             Ok(found.first().and_then(CredentialRow::credential))
+        })
+    }
+
+    fn admitted(&self, agents: Vec<AgentId>) -> StoreResult<'_, Vec<AgentId>> {
+        Box::pin(async move {
+            let query = self
+                .service
+                .from("agent_keys")
+                .select("agent_id")
+                .eq("status", "admitted")
+                .in_("agent_id", agents.iter().map(ToString::to_string));
+            let found: Vec<KeyRow> = fetch("list admitted keys", query).await?;
+            Ok(found.into_iter().map(|row| row.agent_id).collect())
         })
     }
 

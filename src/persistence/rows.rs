@@ -20,6 +20,12 @@ pub(super) struct GenerationRow {
     pub(super) generation: Generation,
 }
 
+/// A row of `agent_keys`, as far as it is asked for.
+#[derive(Debug, Deserialize)]
+pub(super) struct KeyRow {
+    pub(super) agent_id: AgentId,
+}
+
 /// A row of `rpc/desired_state`.
 #[derive(Debug, Deserialize)]
 pub(super) struct DesiredRow {

@@ -61,15 +61,38 @@ pub(super) fn sign_connect(agent: AgentId, host: &str, seconds: i64) -> HeaderMa
 #[derive(Debug)]
 pub(super) struct FakeDirectory {
     status: KeyStatus,
+    is_down: bool,
 }
 
 impl FakeDirectory {
     pub(super) fn with_status(status: KeyStatus) -> Self {
-        Self { status }
+        Self {
+            status,
+            is_down: false,
+        }
+    }
+}
+
+impl FakeDirectory {
+    /// A directory that does not answer.
+    pub(super) fn down() -> Self {
+        Self {
+            status: KeyStatus::Admitted,
+            is_down: true,
+        }
     }
 }
 
 impl Directory for FakeDirectory {
+    fn admitted(&self, agents: Vec<AgentId>) -> StoreResult<'_, Vec<AgentId>> {
+        Box::pin(async move {
+            if self.is_down {
+                return Err(failure(StoreErrorKind::Unavailable));
+            }
+            Ok(agents.into_iter().filter(|agent| *agent == AGENT).collect())
+        })
+    }
+
     fn credential(&self, agent: AgentId) -> StoreResult<'_, Option<AgentCredential>> {
         let public_key = key().verifying_key().to_bytes();
         let found = (agent == AGENT).then_some(AgentCredential {

@@ -26,6 +26,9 @@ use crate::config::Tls;
 /// Handshakes that may be under way at once; more wait in the backlog.
 const MAX_HANDSHAKES: usize = 256;
 
+/// Most connections at once, so that a flood ends before memory or file descriptors do.
+const MAX_CONNECTIONS: usize = 100_000;
+
 /// Longest TLS handshake, and longest wait for a request's headers.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -139,6 +142,13 @@ async fn accept_all(acceptor: Acceptor) {
                 continue;
             }
         };
+        if acceptor.connections.len() >= MAX_CONNECTIONS {
+            tracing::warn!(
+                limit = MAX_CONNECTIONS,
+                "a connection was closed: too many are open"
+            );
+            continue;
+        }
         let (tls, router, stop) = (
             acceptor.tls.clone(),
             acceptor.router.clone(),

@@ -46,6 +46,15 @@ impl Mailbox {
         true
     }
 
+    /// Whether nothing waits.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
+    }
+
     /// The next message.
     pub async fn next(&self) -> ToAgent {
         loop {

@@ -2,16 +2,19 @@
 //! It never holds logic beyond taking a request apart.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use hidps_wire::{CONNECT_PATH, MAX_AGENT_FRAME_BYTES, MAX_VIEWER_FRAME_BYTES};
 use jiff::Timestamp;
 use serde_json::json;
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use crate::health::Health;
@@ -34,6 +37,10 @@ const MAX_WRITE_BUFFER: usize = 8 * 1024 * 1024;
 
 /// Largest HTTP request body, in bytes; an enrollment has a few hundred.
 const MAX_BODY: usize = 16 * 1024;
+
+/// Longest time a request may take to arrive and be answered; an upgrade is answered at once, so
+/// that sockets are not meant.
+const REQUEST_WITHIN: Duration = Duration::from_secs(15);
 
 /// Subprotocol a browser offers beside its token, and that is answered instead of the token.
 const VIEWER_PROTOCOL: &str = "hidps.v1";
@@ -79,7 +86,19 @@ pub fn router(gateway: Gateway) -> Router {
         .route("/v1/agents/{agent_id}/enroll", post(enroll))
         .route("/v1/viewers/connect", get(connect_viewer))
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn(within_deadline))
         .with_state(gateway)
+}
+
+/// A body that comes drop by drop must not hold a connection.
+async fn within_deadline(request: Request, next: Next) -> Response {
+    match timeout(REQUEST_WITHIN, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => refuse(
+            StatusCode::REQUEST_TIMEOUT,
+            "the request did not arrive within 15 s",
+        ),
+    }
 }
 
 type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;

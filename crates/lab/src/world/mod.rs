@@ -220,6 +220,8 @@ fn daemon_environment(stack: &Stack, directory: &Path) -> Vec<(&'static str, Str
             directory.join("daemon").display().to_string(),
         ),
         ("HIDPS_RULES_DIR", rules.display().to_string()),
+        // The cable to the host never leaves this machine.
+        ("HIDPS_ALLOW_PLAINTEXT", "true".to_owned()),
         ("HIDPS_LOG_FORMAT", "text".to_owned()),
         // Its log is quoted in errors, where colours are noise.
         ("NO_COLOR", "1".to_owned()),
