@@ -89,14 +89,14 @@ impl World {
                 .map_err(|source| WorldError::Prepare { source })?,
             port => port,
         };
-        let daemon = Daemon::start(DaemonSettings {
+        let settings = DaemonSettings {
             program: daemon_program,
             port: daemon_port,
             also_listen: host.machine_address(),
             environment: daemon_environment(&stack, directory.path()),
-        })
-        .await?;
-        let mut admin = sign_in(&stack, ADMIN).await?;
+        };
+        let (daemon, admin) = tokio::join!(Daemon::start(settings), sign_in(&stack, ADMIN));
+        let (daemon, mut admin) = (daemon?, admin?);
         let agent = AgentProcess::start(
             &host,
             AgentSettings {
