@@ -1,10 +1,17 @@
 //! The bodies of the fuzz targets: each takes any bytes and panics only if a promise is broken.
 //! They never touch a file or a socket; `tests/replay.rs` runs them over the committed corpora.
 
+use std::net::IpAddr;
+
+use hidps_agent::normalize::{LineSource, normalize};
+use hidps_rules::tests::TestFile;
+use hidps_rules::{Engine, Event, Limits, LogSource, RuleFile, RuleSet, Scope, Value};
 use hidps_wire::{
-    AgentFrame, DaemonFrame, EventBatch, MAX_AGENT_FRAME_BYTES, MAX_DAEMON_FRAME_BYTES,
+    AgentFrame, DaemonFrame, EventBatch, FieldValue, MAX_AGENT_FRAME_BYTES, MAX_DAEMON_FRAME_BYTES,
     MAX_VIEWER_FRAME_BYTES, StreamFrame, ViewerFrame, WatchPath, decode, encode, frame_type,
 };
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -12,7 +19,9 @@ use serde::de::DeserializeOwned;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets; each has a file in `fuzz_targets` and a directory in `corpus`.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 7] = [
+    ("rule_file", rule_file),
+    ("sshd_line", sshd_line),
     ("watch_path", watch_path),
     ("wire_agent_frame", wire_agent_frame),
     ("wire_daemon_frame", wire_daemon_frame),
@@ -87,6 +96,78 @@ pub fn watch_path(data: &[u8]) {
         Ok(&path),
         "it stays"
     );
+}
+
+/// Rules and the tests beside them: refused with a place, or able to look at any event.
+pub fn rule_file(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    // A first line of dashes parts the event's message from the rules.
+    let (message, text) = text.split_once("\n---\n").unwrap_or(("", text));
+    drop(TestFile::parse("fuzz.test.yml", text));
+    let file = RuleFile {
+        name: "fuzz.yml",
+        text,
+    };
+    let rules = match RuleSet::compile(&[file]) {
+        Ok(rules) => rules,
+        Err(errors) => {
+            assert!(!errors.is_empty(), "a refusal says why");
+            return;
+        }
+    };
+    let mut engine = Engine::new(rules, Limits::default());
+    for (service, at) in [
+        ("sshd", 0),
+        ("sudo", 1_000),
+        ("sshd", -5),
+        ("sshd", i64::MAX),
+    ] {
+        let logsource = LogSource {
+            category: Some("file_event"),
+            product: Some("linux"),
+            service: Some(service),
+        };
+        let fields = [
+            ("outcome", Value::Str(message)),
+            ("src_port", Value::Int(at)),
+        ];
+        let event = Event {
+            logsource,
+            message,
+            fields: &fields,
+        };
+        engine.observe(Scope(1), &event, at, &mut |found| {
+            drop(format!("{found:?}"))
+        });
+    }
+}
+
+/// Lines of sshd, sudo and su, as an attacker may shape them: an event within the limits, whose
+/// claims are in the line.
+pub fn sshd_line(data: &[u8]) {
+    let line = String::from_utf8_lossy(data);
+    for program in ["sshd", "sudo", "su"] {
+        let source = LineSource {
+            program,
+            seen: Timestamp::UNIX_EPOCH,
+            zone: TimeZone::UTC,
+        };
+        let read = normalize(&line, &source);
+        assert!(read.count >= 1, "a line is at least one event");
+        assert!(
+            line.contains(read.event.message.as_str()),
+            "the message is the line's"
+        );
+        if let Some(FieldValue::Text(address)) = read.event.fields.get("src_ip") {
+            assert!(
+                address.parse::<IpAddr>().is_ok(),
+                "{} is an address",
+                address.as_str()
+            );
+        }
+    }
 }
 
 /// A frame that is read has a text form that is read as the same frame.

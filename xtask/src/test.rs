@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::private_postgres::PrivatePostgres;
 use crate::program::{build_directory, capture, cargo, program, repository_root, succeed};
@@ -78,9 +78,13 @@ fn run_rule_tests(report: &mut Report) {
     });
 }
 
-/// The corpora live outside the workspace, with the fuzz targets; replaying them needs no nightly.
+/// The corpora live outside the workspace, with the fuzz targets; replaying them needs no nightly,
+/// and in the workspace's own target directory most of what it takes is built already.
 fn replay_corpora() -> Result<()> {
-    let directory = build_directory()?.with_file_name("fuzz");
+    let directory = build_directory()?;
+    let directory = directory
+        .parent()
+        .context("programs are built below a directory")?;
     let mut replay = cargo();
     replay.args(["test", "--quiet", "--manifest-path", "fuzz/Cargo.toml"]);
     succeed(replay.arg("--target-dir").arg(directory))
