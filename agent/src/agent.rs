@@ -5,7 +5,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hidps_wire::AgentId;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -16,7 +15,6 @@ use crate::collect::usage::report_usage;
 use crate::config::Config;
 use crate::converge::Converge;
 use crate::dial::{DialError, Dialer};
-use crate::error_chain::chain;
 use crate::event_queue::EventQueue;
 use crate::file_watch::file_watch;
 use crate::firewall::{Drift, HostFirewall, watch_drift};
@@ -100,7 +98,7 @@ fn start_parts(
 ) -> Result<JoinSet<&'static str>, AgentError> {
     let identity = Identity::load_or_create(&state).map_err(AgentError::Identity)?;
     let dialer = Dialer::new(config.backend, config.ca_file.as_deref());
-    let ledger = open_ledger(&state, config.agent_id);
+    let ledger = Ledger::open(state.clone(), config.agent_id);
     let events = Arc::new(EventQueue::default());
     let firewall = Arc::new(HostFirewall::new(config.firewall, config.keep_open.clone()));
     let (applies_tx, applies) = mpsc::channel(APPLY_QUEUE);
@@ -153,18 +151,6 @@ fn start_parts(
     parts.spawn(named("link", link.run()));
     events.push(AgentNote::Started.into_event());
     Ok(parts)
-}
-
-fn open_ledger(state: &StateDir, agent_id: AgentId) -> Ledger {
-    let (ledger, fault) = Ledger::open(state.clone(), agent_id);
-    if let Some(fault) = fault {
-        let error = chain(&fault);
-        tracing::error!(
-            error,
-            "starting without a ledger until the daemon sends a document"
-        );
-    }
-    ledger
 }
 
 async fn named(name: &'static str, part: impl Future<Output = ()>) -> &'static str {

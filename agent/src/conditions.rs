@@ -16,6 +16,22 @@ const MAX_PATH_BYTES: usize = 200;
 /// Longest message: conditions become rows.
 const MAX_MESSAGE_BYTES: usize = 1_000;
 
+/// The conditions of a host without a desired document, which is left as it is.
+#[must_use]
+pub fn no_document_conditions(why: &str) -> Vec<AgentCondition> {
+    let unknown = |facet, what| {
+        let message = printable(&format!("{what}: {why}"), MAX_MESSAGE_BYTES);
+        condition(facet, ConditionStatus::Unknown, "NoDocument", &message)
+    };
+    vec![
+        unknown(
+            FacetCondition::FirewallSynced,
+            "the firewall is left as it was found",
+        ),
+        unknown(FacetCondition::FilesWatched, "no path is watched"),
+    ]
+}
+
 /// The condition of the firewall.
 #[must_use]
 pub fn firewall_condition(outcome: &FirewallOutcome) -> AgentCondition {

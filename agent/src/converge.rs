@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use hidps_wire::{Applied, Apply, Desired, EventKind, Fields, LogEvent, RefusedPath, Status};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use crate::agent_note::AgentNote;
 use crate::clock;
-use crate::conditions::{files_condition, firewall_condition};
+use crate::conditions::{files_condition, firewall_condition, no_document_conditions};
 use crate::error_chain::chain;
 use crate::event_queue::EventQueue;
 use crate::file_watch::FileWatch;
@@ -22,6 +22,9 @@ use crate::text::printable;
 
 /// How often the host is compared with what is desired though nothing told of a change.
 const AUDIT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How soon a ledger that could not be read is read again: a busy disk recovers in seconds.
+const LEDGER_RETRY: Duration = Duration::from_secs(2);
 
 /// Longest reason that is told of a document that was not accepted.
 const MAX_REASON_BYTES: usize = 300;
@@ -54,6 +57,7 @@ enum Reason {
     FirewallChanged(Drift),
     FilesChanged,
     Audit,
+    LedgerRetry,
 }
 
 impl<F: Firewall, W: FileWatch> Converge<F, W> {
@@ -77,6 +81,7 @@ impl<F: Firewall, W: FileWatch> Converge<F, W> {
             }
             () = self.files.changed() => Some(Reason::FilesChanged),
             _ = audit.tick() => Some(Reason::Audit),
+            () = sleep(LEDGER_RETRY), if self.ledger.is_unreadable() => Some(Reason::LedgerRetry),
         }
     }
 
@@ -87,20 +92,17 @@ impl<F: Firewall, W: FileWatch> Converge<F, W> {
         match reason {
             Reason::Document(document) => self.accept(document),
             Reason::FirewallChanged(drift) => actor = drift.actor,
+            Reason::LedgerRetry => self.read_ledger_again(),
             Reason::Started | Reason::FilesChanged | Reason::Audit => {}
         }
-        let (desired, refused) = self.desired();
-        let outcome = self.firewall.ensure(desired.firewall).await;
-        self.tell_change(&outcome, actor.as_ref());
-        // Each facet is applied whatever became of the others.
-        let files = self.files.ensure(desired.watched).await;
-        let status = Status {
-            applied: self.ledger.applied(),
-            conditions: vec![
-                firewall_condition(&outcome),
-                files_condition(files.as_ref(), &refused),
-            ],
-            firewall_active: outcome.active,
+        let desired = self
+            .ledger
+            .document()
+            .map(desired_of)
+            .map_err(|none| chain(none));
+        let status = match desired {
+            Ok((desired, refused)) => self.enforce(desired, &refused, actor.as_ref()).await,
+            Err(why) => self.leave_alone(&why).await,
         };
         // A document is answered even when nothing changed: the daemon waits for it.
         self.status.send_if_modified(|known| {
@@ -108,6 +110,40 @@ impl<F: Firewall, W: FileWatch> Converge<F, W> {
             *known = Some(status);
             is_new
         });
+    }
+
+    async fn enforce(
+        &mut self,
+        desired: Desired,
+        refused: &[RefusedPath],
+        actor: Option<&Actor>,
+    ) -> Status {
+        let outcome = self.firewall.ensure(desired.firewall).await;
+        self.tell_change(&outcome, actor);
+        // Each facet is applied whatever became of the others.
+        let files = self.files.ensure(desired.watched).await;
+        Status {
+            applied: self.ledger.applied(),
+            conditions: vec![
+                firewall_condition(&outcome),
+                files_condition(files.as_ref(), refused),
+            ],
+            firewall_active: outcome.active,
+        }
+    }
+
+    /// What is not known to be desired is not taken for nothing: the host is only looked at.
+    async fn leave_alone(&self, why: &str) -> Status {
+        Status {
+            applied: None,
+            conditions: no_document_conditions(why),
+            firewall_active: self.firewall.is_active().await.ok(),
+        }
+    }
+
+    fn read_ledger_again(&mut self) {
+        self.ledger.retry_read();
+        self.applied.send_replace(self.ledger.applied());
     }
 
     /// Writes a document down before anything of it is applied. The write waits for the disk, and
@@ -126,13 +162,6 @@ impl<F: Firewall, W: FileWatch> Converge<F, W> {
             }
         }
         self.applied.send_replace(self.ledger.applied());
-    }
-
-    fn desired(&self) -> (Desired, Vec<RefusedPath>) {
-        let accepted = self.ledger.accepted();
-        accepted.map_or_else(Default::default, |accepted| {
-            Desired::from_document(&accepted.document)
-        })
     }
 
     fn tell_change(&self, outcome: &FirewallOutcome, actor: Option<&Actor>) {
@@ -167,6 +196,10 @@ impl<F: Firewall, W: FileWatch> Converge<F, W> {
             fields,
         });
     }
+}
+
+fn desired_of(accepted: &Apply) -> (Desired, Vec<RefusedPath>) {
+    Desired::from_document(&accepted.document)
 }
 
 #[cfg(test)]

@@ -130,8 +130,7 @@ fn print_status(config: &Config, report: &StatusReport, is_running: bool) -> Str
 pub fn show_desired(config: &Config) -> Result<String, ReportError> {
     let state = StateDir::open_existing(&config.state_dir).map_err(ReportError::State)?;
     let accepted = match read_ledger(&state, config.agent_id) {
-        Ok(Some(accepted)) => accepted,
-        Ok(None) => return Ok("no desired document has been accepted yet\n".to_owned()),
+        Ok(accepted) => accepted,
         Err(error) => return Ok(format!("{}\n", chain(&error))),
     };
     let (desired, refused) = Desired::from_document(&accepted.document);

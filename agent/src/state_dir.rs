@@ -162,6 +162,23 @@ impl StateDir {
         Ok(Some(content))
     }
 
+    /// Whether there is a file of this name.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        fs::symlink_metadata(self.path.join(name)).is_ok()
+    }
+
+    /// Gives a file another name, in place of what had it.
+    ///
+    /// # Errors
+    /// Fails when the disk does.
+    pub fn rename(&self, from: &str, to: &str) -> Result<(), StateError> {
+        let path = self.path.join(from);
+        fs::rename(&path, self.path.join(to))
+            .and_then(|()| File::open(&self.path)?.sync_all())
+            .map_err(|source| StateError::Write { path, source })
+    }
+
     /// Replaces a file: after a crash it is either the old one or the new one, whole.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hidps_wire::{
     AgentId, ConditionStatus, ContentHash, DesiredDocument, FacetCondition, FirewallIntent,
@@ -27,6 +28,7 @@ struct FakeState {
     loaded: bool,
     is_denied: bool,
     n_changes: usize,
+    n_asked: usize,
 }
 
 impl FakeFirewall {
@@ -42,6 +44,7 @@ impl FakeFirewall {
 impl Firewall for FakeFirewall {
     async fn ensure(&self, intent: FirewallIntent) -> FirewallOutcome {
         let mut state = self.state.lock().unwrap();
+        state.n_asked += 1;
         if state.is_denied {
             return FirewallOutcome {
                 active: None,
@@ -79,10 +82,12 @@ impl Firewall for FakeFirewall {
 /// A watcher that watches everything, and can be stuck.
 struct FakeWatch {
     is_stuck: bool,
+    n_asked: Arc<AtomicUsize>,
 }
 
 impl FileWatch for FakeWatch {
     async fn ensure(&mut self, paths: BTreeSet<WatchPath>) -> Option<WatchReport> {
+        self.n_asked.fetch_add(1, Ordering::SeqCst);
         let watched = PathState::Watched(FileKind::File);
         (!self.is_stuck).then(|| paths.into_iter().map(|p| (p, watched.clone())).collect())
     }
@@ -96,6 +101,7 @@ struct Host {
     directory: tempfile::TempDir,
     state: StateDir,
     firewall: Arc<FakeFirewall>,
+    n_watch_asked: Arc<AtomicUsize>,
     applies: mpsc::Sender<Apply>,
     drift: watch::Sender<Drift>,
     status: watch::Receiver<Option<Status>>,
@@ -110,15 +116,19 @@ impl Host {
     }
 
     fn start_again(directory: tempfile::TempDir, state: StateDir, is_stuck: bool) -> Self {
-        let (ledger, _) = Ledger::open(state.clone(), AgentId::new(uuid::Uuid::nil()));
+        let ledger = Ledger::open(state.clone(), AgentId::new(uuid::Uuid::nil()));
         let firewall = Arc::new(FakeFirewall::default());
+        let n_watch_asked = Arc::new(AtomicUsize::new(0));
         let (applies, applies_rx) = mpsc::channel(4);
         let (drift, drift_rx) = watch::channel(Drift::default());
         let (status_tx, status) = watch::channel(None);
         let converge = Converge {
             ledger,
             firewall: Arc::clone(&firewall),
-            files: FakeWatch { is_stuck },
+            files: FakeWatch {
+                is_stuck,
+                n_asked: Arc::clone(&n_watch_asked),
+            },
             applies: applies_rx,
             drift: drift_rx,
             status: status_tx,
@@ -131,6 +141,7 @@ impl Host {
             directory,
             state,
             firewall,
+            n_watch_asked,
             applies,
             drift,
             status,
@@ -142,6 +153,12 @@ impl Host {
         let changed = tokio::time::timeout(DEADLINE, self.status.changed()).await;
         changed.expect("a status comes").unwrap();
         self.status.borrow_and_update().clone().unwrap()
+    }
+
+    /// How often the firewall and the watcher were asked to do anything.
+    fn n_asked(&self) -> (usize, usize) {
+        let firewall = self.firewall.state.lock().unwrap().n_asked;
+        (firewall, self.n_watch_asked.load(Ordering::SeqCst))
     }
 
     async fn apply(&self, generation: u64, firewall: Option<bool>) {
@@ -297,4 +314,73 @@ async fn an_older_document_is_answered_with_what_is_held() {
 
     assert_eq!(status.applied.map(|a| a.generation), Some(Generation(5)));
     assert_eq!(status.firewall_active, Some(true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_without_a_document_is_only_looked_at() {
+    let mut host = Host::start(false);
+    host.next_status().await;
+
+    host.firewall.set(|state| state.loaded = true);
+    host.drift.send_replace(Drift::default());
+    let status = host.next_status().await;
+    // Rounds without a document change nothing either.
+    tokio::time::sleep(AUDIT_INTERVAL * 3).await;
+
+    let expected = [
+        (
+            FacetCondition::FirewallSynced,
+            ConditionStatus::Unknown,
+            "NoDocument",
+        ),
+        (
+            FacetCondition::FilesWatched,
+            ConditionStatus::Unknown,
+            "NoDocument",
+        ),
+    ];
+    assert_eq!(reasons(&status), expected);
+    for condition in &status.conditions {
+        let message = &condition.message;
+        assert!(
+            message.contains("no desired state was received yet"),
+            "{message}"
+        );
+    }
+    assert_eq!((status.applied, status.firewall_active), (None, Some(true)));
+    assert_eq!(host.n_asked(), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unreadable_ledger_is_told_read_again_and_then_applied() {
+    let mut host = Host::start(false);
+    host.next_status().await;
+    host.apply(7, Some(true)).await;
+    host.next_status().await;
+    let Host {
+        directory,
+        state,
+        tasks,
+        ..
+    } = host;
+    drop(tasks);
+    let (file, away) = (state.path().join("desired.json"), state.path().join("away"));
+    std::fs::rename(&file, &away).unwrap();
+    std::os::unix::fs::symlink(&file, &file).unwrap();
+
+    let mut again = Host::start_again(directory, state, false);
+    let unknown = again.next_status().await;
+    let asked_meanwhile = again.n_asked();
+    std::fs::rename(&away, &file).unwrap();
+    let applied = again.next_status().await;
+
+    let message = &unknown.conditions[0].message;
+    assert_eq!(reasons(&unknown)[0].2, "NoDocument");
+    assert!(
+        message.contains("could not be read, which is tried again"),
+        "{message}"
+    );
+    assert_eq!(asked_meanwhile, (0, 0));
+    assert_eq!(applied.applied.map(|a| a.generation), Some(Generation(7)));
+    assert_eq!(applied.firewall_active, Some(true));
 }

@@ -71,9 +71,9 @@ fn the_desired_document_is_shown_with_what_was_refused() {
     assert!(
         show_desired(&config)
             .unwrap()
-            .contains("no desired document")
+            .contains("no desired state was received yet")
     );
-    let (mut ledger, _) = Ledger::open(state, config.agent_id);
+    let mut ledger = Ledger::open(state, config.agent_id);
     let document = DesiredDocument {
         firewall_enabled: Some(true),
         monitored_files: vec!["/etc/passwd".to_owned(), "../x".to_owned()],
