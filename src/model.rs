@@ -200,6 +200,8 @@ pub struct NotifiedAlert {
     pub evidence: Vec<String>,
     /// What to do now, from the rule.
     pub advice: Option<String>,
+    /// Whether this is the last mail about the agent for an hour, as there were too many.
+    pub is_storm: bool,
     /// The agent.
     pub agent_id: AgentId,
     /// The agent's name.

@@ -77,6 +77,10 @@ fn facts(alert: &NotifiedAlert, level: &str) -> Vec<(&'static str, String)> {
     if let Some(advice) = &alert.advice {
         facts.push(("What to do now", plain(advice, 600)));
     }
+    if alert.is_storm {
+        let held = "there were too many mails about this host; for an hour, look in the console";
+        facts.push(("Further mails", held.to_owned()));
+    }
     facts.push(("Rule", plain(&alert.rule_id, 80)));
     facts.push(("Alert", alert.id.to_string()));
     facts
@@ -175,6 +179,7 @@ mod tests {
             last_seen: Timestamp::UNIX_EPOCH,
             evidence: vec!["Failed password for root".into()],
             advice: Some("Block the source".into()),
+            is_storm: false,
             agent_id: AgentId::new(Uuid::nil()),
             agent_name: "web-01".into(),
             organization: "Acme".into(),
@@ -207,6 +212,20 @@ mod tests {
                 mail.text
             );
         }
+    }
+
+    #[test]
+    fn the_mail_that_ends_a_flood_says_so() {
+        let mail = write_mail(&NotifiedAlert {
+            is_storm: true,
+            ..alert()
+        });
+
+        assert!(
+            mail.text.contains("Further mails: there were too many"),
+            "{}",
+            mail.text
+        );
     }
 
     #[test]

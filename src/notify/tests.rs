@@ -77,6 +77,7 @@ fn notification(id: u128) -> Notification {
             last_seen: Timestamp::UNIX_EPOCH,
             evidence: Vec::new(),
             advice: None,
+            is_storm: false,
             agent_id: AgentId::new(Uuid::nil()),
             agent_name: "web".into(),
             organization: String::new(),

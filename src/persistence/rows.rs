@@ -238,6 +238,7 @@ impl From<AccessRow> for AgentAccess {
 pub(super) struct NotificationRow {
     id: Uuid,
     recipient: String,
+    stage: String,
     attempts: i32,
     message_id: String,
     alert_id: Uuid,
@@ -291,6 +292,7 @@ impl From<NotificationRow> for Notification {
                 last_seen: row.last_seen,
                 evidence,
                 advice,
+                is_storm: row.stage == "storm",
                 agent_id: row.agent_id,
                 agent_name: row.agent_name,
                 organization: row.organization_name.unwrap_or_default(),
