@@ -15,6 +15,8 @@ use crate::config::Log;
 pub const AGENTS_CONNECTED: &str = "hidps_agents_connected";
 /// Viewers connected now.
 pub const VIEWERS_CONNECTED: &str = "hidps_viewers_connected";
+/// Frames of live log that slow viewers missed.
+pub const VIEWER_DROPS: &str = "hidps_viewer_frames_dropped_total";
 /// Events taken in.
 pub const EVENTS_RECEIVED: &str = "hidps_events_received_total";
 /// Times an agent's socket was left unread because detection was behind.
@@ -38,6 +40,30 @@ pub const ALERTS_WAITING: &str = "hidps_outbox_alerts_waiting";
 /// Refused handshakes and tokens, by kind.
 pub const AUTH_FAILURES: &str = "hidps_auth_failures_total";
 
+/// Every metric with its help text.
+pub const METRICS: &[(&str, &str)] = &[
+    (AGENTS_CONNECTED, "agents connected now"),
+    (VIEWERS_CONNECTED, "viewers connected now"),
+    (VIEWER_DROPS, "frames of live log that slow viewers missed"),
+    (EVENTS_RECEIVED, "events taken in"),
+    (
+        STALLS,
+        "times an agent's socket was left unread because detection was behind",
+    ),
+    (
+        EVENTS_LOST,
+        "events agents say they lost before they could send them",
+    ),
+    (FRAMES_REFUSED, "frames refused, by peer"),
+    (DETECTIONS, "matches, by rule"),
+    (WRITES, "writes to Supabase, by kind and result"),
+    (FEED_CONNECTED, "whether the feed is joined, 0 or 1"),
+    (RESYNCS, "full comparisons with the database, by cause"),
+    (EMAILS, "alert mails, by result"),
+    (ALERTS_WAITING, "alerts waiting to become rows"),
+    (AUTH_FAILURES, "refused handshakes and tokens, by kind"),
+];
+
 /// Starts logging to standard error.
 pub fn start_logging(log: &Log) {
     let targets: Targets = log.filter.parse().unwrap_or_default();
@@ -55,7 +81,15 @@ pub fn start_logging(log: &Log) {
 /// # Errors
 /// When a recorder is already installed in this process.
 pub fn start_metrics() -> Result<PrometheusHandle, BuildError> {
-    PrometheusBuilder::new().install_recorder()
+    let handle = PrometheusBuilder::new().install_recorder()?;
+    for (name, help) in METRICS {
+        if name.ends_with("_total") {
+            metrics::describe_counter!(*name, *help);
+        } else {
+            metrics::describe_gauge!(*name, *help);
+        }
+    }
+    Ok(handle)
 }
 
 /// An error with all its causes on one line, for a log field.
@@ -71,5 +105,23 @@ impl fmt::Display for Chain<'_> {
             cause = error.source();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::METRICS;
+
+    #[test]
+    fn every_metric_is_in_the_operators_reference() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md");
+        let reference = std::fs::read_to_string(path).expect("the reference is there");
+
+        for (name, _) in METRICS {
+            assert!(
+                reference.contains(&format!("`{name}`")),
+                "{name} is not in {path}"
+            );
+        }
     }
 }

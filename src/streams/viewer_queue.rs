@@ -8,6 +8,8 @@ use axum::extract::ws::Utf8Bytes;
 use hidps_wire::AgentId;
 use tokio::sync::Notify;
 
+use crate::telemetry;
+
 /// Most frames that wait: a second of a busy host in batches, more is no longer live.
 const MAX_FRAMES: usize = 256;
 
@@ -43,6 +45,7 @@ impl ViewerQueue {
             };
             pending.bytes -= frame.len();
             *pending.dropped.entry(agent).or_default() += 1;
+            metrics::counter!(telemetry::VIEWER_DROPS).increment(1);
         }
         drop(pending);
         self.wake.notify_one();
