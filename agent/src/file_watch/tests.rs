@@ -289,6 +289,22 @@ async fn a_file_and_its_directory_are_told_once() {
 }
 
 #[tokio::test]
+async fn a_watched_directory_that_appears_with_another_inside_leads_to_files_below_both() {
+    let mut watcher = Watcher::start();
+    watcher.watch(&["d", "d/s/x"]).await;
+
+    // The watcher sees both at once: no event tells of the inner one.
+    fs::create_dir(watcher.path("d")).unwrap();
+    fs::create_dir(watcher.path("d/s")).unwrap();
+    let directory = PathState::Watched(FileKind::Directory);
+    watcher.state_becomes("d", directory).await;
+    fs::write(watcher.path("d/s/x"), "x").unwrap();
+
+    let file = PathState::Watched(FileKind::File);
+    watcher.state_becomes("d/s/x", file).await;
+}
+
+#[tokio::test]
 async fn what_the_kernel_dropped_is_found_by_comparing() {
     let mut watcher = Watcher::start();
     fs::create_dir(watcher.path("dir")).unwrap();

@@ -137,13 +137,17 @@ impl WatchTree {
         };
         let path = directory.join(name);
         let is_about_name = !matches!(action, FileAction::Modified | FileAction::Attributes);
-        if is_about_name && self.ancestors.contains(&path) {
+        let is_above_others = self.ancestors.contains(&path);
+        if is_about_name && is_above_others {
             self.look_below(&path, action);
         }
         if self.desired.contains_key(&path) {
             self.tell(&path, path.clone(), action);
             if is_about_name {
-                self.kernel.remove_below(&path);
+                // Otherwise what is below has its new watches already.
+                if !is_above_others {
+                    self.kernel.remove_below(&path);
+                }
                 self.look(&path, Cause::Told);
             }
             if action == FileAction::Created && self.was_written(&path) {
