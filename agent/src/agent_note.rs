@@ -4,6 +4,7 @@
 use hidps_wire::{EventKind, Fields, LogEvent};
 
 use crate::clock;
+use crate::event_queue::Losses;
 use crate::host_facts::AGENT_VERSION;
 
 /// The service of these events.
@@ -14,11 +15,8 @@ const SERVICE: &str = "agent";
 pub enum AgentNote {
     /// It began.
     Started,
-    /// Its queue was full while nobody took events.
-    EventsLost {
-        /// How many are gone.
-        lost: u64,
-    },
+    /// Its queue was full; so many are gone since it last said so.
+    EventsLost(Losses),
     /// The kernel's queue of file events was full; how many are gone is not known.
     FileEventsLost,
     /// A desired document was not accepted.
@@ -32,7 +30,7 @@ impl AgentNote {
     const fn name(&self) -> &'static str {
         match self {
             Self::Started => "started",
-            Self::EventsLost { .. } => "events_lost",
+            Self::EventsLost(_) => "events_lost",
             Self::FileEventsLost => "file_events_lost",
             Self::DocumentRefused { .. } => "document_refused",
         }
@@ -41,9 +39,12 @@ impl AgentNote {
     fn sentence(&self) -> String {
         match self {
             Self::Started => format!("hidps-agent {AGENT_VERSION} started"),
-            Self::EventsLost { lost } => {
-                format!("{lost} event(s) were lost: the queue was full while the daemon took none")
-            }
+            Self::EventsLost(losses) => format!(
+                "{} event(s) were lost, {} of them about logins, the firewall or watched files: \
+                 more came than the daemon took",
+                losses.total(),
+                losses.security
+            ),
             Self::FileEventsLost => "the kernel dropped file events; changes below watched \
                                      directories may be missing, and every watched path was \
                                      compared again"
@@ -59,8 +60,10 @@ impl AgentNote {
     pub fn into_event(self) -> LogEvent<'static> {
         let mut fields = Fields::default();
         fields.push("event", self.name());
-        if let Self::EventsLost { lost } = self {
-            fields.push("lost", i64::try_from(lost).unwrap_or(i64::MAX));
+        if let Self::EventsLost(losses) = self {
+            let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
+            fields.push("lost", number(losses.total()));
+            fields.push("lost_security", number(losses.security));
         }
         LogEvent {
             timestamp: clock::now().into(),
@@ -79,7 +82,12 @@ mod tests {
 
     #[test]
     fn a_loss_is_a_number_that_rules_can_read() {
-        let event = AgentNote::EventsLost { lost: 7 }.into_event();
+        let losses = Losses {
+            telemetry: 5,
+            security: 2,
+        };
+
+        let event = AgentNote::EventsLost(losses).into_event();
 
         assert_eq!(&*event.service, "agent");
         assert_eq!(
@@ -87,5 +95,9 @@ mod tests {
             Some(&FieldValue::from("events_lost"))
         );
         assert_eq!(event.fields.get("lost"), Some(&FieldValue::Integer(7)));
+        assert_eq!(
+            event.fields.get("lost_security"),
+            Some(&FieldValue::Integer(2))
+        );
     }
 }

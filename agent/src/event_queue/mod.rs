@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::agent_note::AgentNote;
 use encoding::encode_within_limits;
-pub use ring::{Batch, EventRing, Poll, RingLimits};
+pub use ring::{Batch, EventRing, Losses, Poll, Priority, RingLimits};
 
 /// The least time between two batches; what comes meanwhile travels together.
 const LINGER: Duration = Duration::from_millis(100);
@@ -41,24 +41,19 @@ impl EventQueue {
         }
     }
 
-    /// Puts an event at the end; when the queue is full the oldest one is lost and counted.
+    /// Puts an event at the end; when the queue is full the oldest one of the least priority is
+    /// lost and counted.
     pub fn push(&self, event: LogEvent<'_>) {
+        let priority = Priority::of(event.kind);
         let text = encode_within_limits(event);
-        self.lock().push(text.into_boxed_str());
+        self.lock().push(priority, text.into_boxed_str());
         self.changed.notify_one();
     }
 
     /// Begins a connection: numbers start at 1 and `credit` batches may be sent.
     pub fn on_connected(&self, credit: u32) {
-        let n_lost = {
-            let mut ring = self.lock();
-            ring.on_connected(credit);
-            ring.take_untold_losses()
-        };
+        self.lock().on_connected(credit);
         self.changed.notify_one();
-        if n_lost > 0 {
-            self.push(AgentNote::EventsLost { lost: n_lost }.into_event());
-        }
     }
 
     /// Forgets what was taken in and grants more; false when the number was never sent.
@@ -75,14 +70,14 @@ impl EventQueue {
 
     /// Events lost since the agent started.
     #[must_use]
-    pub fn dropped(&self) -> u64 {
+    pub fn dropped(&self) -> Losses {
         self.lock().dropped()
     }
 
     /// Waits until a batch may be sent and takes it; nothing is lost when the wait is abandoned.
     pub async fn next_batch(&self) -> Batch {
         loop {
-            let poll = self.lock().poll_batch(Instant::now());
+            let poll = self.lock().poll_batch(Instant::now(), encode_note);
             match poll {
                 Poll::Ready(batch) => return batch,
                 Poll::At(time) => {
@@ -101,10 +96,19 @@ impl EventQueue {
     }
 }
 
+fn encode_note(losses: Losses) -> String {
+    encode_within_limits(AgentNote::EventsLost(losses).into_event())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hidps_wire::{EventBatch, EventKind, Fields, MAX_AGENT_FRAME_BYTES, decode};
+    use hidps_wire::{EventBatch, EventKind, FieldValue, Fields, MAX_AGENT_FRAME_BYTES, decode};
+
+    const SMALL: RingLimits = RingLimits {
+        events: 2,
+        bytes: 4_096,
+    };
 
     fn event(message: &str) -> LogEvent<'_> {
         LogEvent {
@@ -139,26 +143,89 @@ mod tests {
         assert_eq!(messages(&second), ["two", "three"]);
     }
 
+    /// The losses told by a batch, and the total it carries.
+    fn losses(batch: &Batch) -> (Option<FieldValue<'static>>, u64) {
+        let batch: EventBatch<'_> = decode(&batch.text, MAX_AGENT_FRAME_BYTES).unwrap();
+        let name = FieldValue::from("events_lost");
+        let mut events = batch.events.into_iter().map(LogEvent::into_owned);
+        let note = events.find(|event| event.fields.get("event") == Some(&name));
+        let lost = note.and_then(|note| note.fields.get("lost").cloned());
+        (lost, batch.dropped)
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn losses_are_told_once_the_daemon_listens_again() {
-        let queue = EventQueue::new(RingLimits {
-            events: 2,
-            bytes: 4_096,
-        });
-        for message in ["lost", "also lost", "kept"] {
+    async fn losses_are_told_when_the_daemon_listens_and_anew_when_the_link_was_cut() {
+        let queue = EventQueue::new(SMALL);
+        for message in ["lost", "also lost", "kept", "kept too"] {
             queue.push(event(message));
         }
-        queue.push(event("kept too"));
 
+        queue.on_connected(8);
+        let told = queue.next_batch().await;
+        queue.on_disconnected();
+        queue.push(event("one too many"));
+        queue.on_connected(8);
+        let soon = queue.next_batch().await;
+        let anew = queue.next_batch().await;
+
+        assert_eq!(losses(&told), (Some(FieldValue::Integer(2)), 2));
+        assert_eq!(losses(&soon), (None, 3));
+        assert_eq!(losses(&anew), (Some(FieldValue::Integer(3)), 3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn losses_are_told_while_connected_and_at_most_every_ten_seconds() {
+        let queue = EventQueue::new(SMALL);
+        queue.on_connected(100);
+        let started = Instant::now();
+        let mut told = Vec::new();
+
+        // A flood of two losses a second for 25 s, and then nothing.
+        for _ in 0..25 {
+            for _ in 0..4 {
+                queue.push(event("flood"));
+            }
+            let batch = queue.next_batch().await;
+            queue.on_acknowledged(batch.seq, 100);
+            told.extend(
+                losses(&batch)
+                    .0
+                    .map(|lost| (started.elapsed().as_secs(), lost)),
+            );
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        let last = queue.next_batch().await;
+
+        let expected = [(0, 2), (10, 20), (20, 20)];
+        assert_eq!(
+            told,
+            expected.map(|(at, lost)| (at, FieldValue::Integer(lost)))
+        );
+        assert_eq!(started.elapsed(), Duration::from_secs(30));
+        assert_eq!(losses(&last), (Some(FieldValue::Integer(8)), 50));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_login_is_kept_where_processes_are_lost() {
+        let queue = EventQueue::new(SMALL);
+        let login = LogEvent {
+            kind: EventKind::Login,
+            ..event("a login")
+        };
+
+        queue.push(login);
+        for message in ["one", "two", "three"] {
+            queue.push(event(message));
+        }
         queue.on_connected(8);
         let text = queue.next_batch().await.text;
-        queue.on_connected(8);
-        let again = queue.next_batch().await.text;
 
-        assert!(text.contains("2 event(s) were lost"), "{text}");
-        // Telling it takes the place of one more.
-        assert!(text.contains(r#""dropped":3"#), "{text}");
-        assert!(again.contains("1 event(s) were lost"), "{again}");
+        assert!(text.contains("a login") && text.contains("three"), "{text}");
+        let expected = Losses {
+            telemetry: 2,
+            security: 0,
+        };
+        assert_eq!(queue.dropped(), expected);
     }
 
     #[tokio::test(start_paused = true)]

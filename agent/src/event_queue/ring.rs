@@ -4,11 +4,58 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use hidps_wire::{EventBatch, MAX_AGENT_FRAME_BYTES, MAX_EVENTS_PER_BATCH};
+use hidps_wire::{EventBatch, EventKind, MAX_AGENT_FRAME_BYTES, MAX_EVENTS_PER_BATCH};
 use tokio::time::Instant;
 
 /// Room of a frame for everything but its events.
 const ENVELOPE_BYTES: usize = 256;
+
+/// The least time between two notes of losses: a flood must not be made longer by its own notes.
+const NOTE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How dear an event is when there is no room for all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Priority {
+    /// Usage, processes and what the agent says of itself: lost first.
+    Telemetry,
+    /// Logins, the firewall and watched files.
+    Security,
+}
+
+impl Priority {
+    /// The priority of a kind of events.
+    #[must_use]
+    pub const fn of(kind: EventKind) -> Self {
+        match kind {
+            EventKind::SystemUsage | EventKind::AgentInfo | EventKind::Process => Self::Telemetry,
+            EventKind::Login | EventKind::Firewall | EventKind::FileMonitoring => Self::Security,
+        }
+    }
+}
+
+/// How many events were lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Losses {
+    /// Of [`Priority::Telemetry`].
+    pub telemetry: u64,
+    /// Of [`Priority::Security`].
+    pub security: u64,
+}
+
+impl Losses {
+    /// Of both.
+    #[must_use]
+    pub const fn total(self) -> u64 {
+        self.telemetry + self.security
+    }
+
+    const fn since(self, earlier: Self) -> Self {
+        Self {
+            telemetry: self.telemetry - earlier.telemetry,
+            security: self.security - earlier.security,
+        }
+    }
+}
 
 /// How much the queue may hold.
 #[derive(Clone, Copy, Debug)]
@@ -29,26 +76,40 @@ impl Default for RingLimits {
     }
 }
 
-/// Encoded events in order, oldest first.
+/// Encoded events, sent in the order they came and lost in the order of their priority.
 #[derive(Debug)]
 pub struct EventRing {
     limits: RingLimits,
     linger: Duration,
-    waiting: VecDeque<Box<str>>,
+    telemetry: VecDeque<Queued>,
+    security: VecDeque<Queued>,
     in_flight: VecDeque<Flight>,
     n_in_flight: usize,
     bytes: usize,
-    dropped: u64,
-    told_losses: u64,
+    n_pushed: u64,
+    dropped: Losses,
+    /// The losses told by batches that were acknowledged.
+    told: Losses,
+    last_told: Option<Instant>,
     last_seq: u64,
     last_granted: u64,
     last_sent: Option<Instant>,
 }
 
 #[derive(Debug)]
+struct Queued {
+    /// Its place among all events of the agent.
+    place: u64,
+    priority: Priority,
+    text: Box<str>,
+}
+
+#[derive(Debug)]
 struct Flight {
     seq: u64,
-    events: Vec<Box<str>>,
+    events: Vec<Queued>,
+    /// The losses so far, if the batch tells them.
+    told: Option<Losses>,
 }
 
 /// A batch that was taken to be sent.
@@ -78,12 +139,21 @@ impl EventRing {
         Self {
             limits,
             linger,
-            waiting: VecDeque::new(),
+            telemetry: VecDeque::new(),
+            security: VecDeque::new(),
             in_flight: VecDeque::new(),
             n_in_flight: 0,
             bytes: 0,
-            dropped: 0,
-            told_losses: 0,
+            n_pushed: 0,
+            dropped: Losses {
+                telemetry: 0,
+                security: 0,
+            },
+            told: Losses {
+                telemetry: 0,
+                security: 0,
+            },
+            last_told: None,
             last_seq: 0,
             last_granted: 0,
             last_sent: None,
@@ -92,21 +162,21 @@ impl EventRing {
 
     /// Events lost so far.
     #[must_use]
-    pub const fn dropped(&self) -> u64 {
+    pub const fn dropped(&self) -> Losses {
         self.dropped
     }
 
-    /// Events lost since the last call.
-    pub const fn take_untold_losses(&mut self) -> u64 {
-        let untold = self.dropped - self.told_losses;
-        self.told_losses = self.dropped;
-        untold
-    }
-
-    /// Adds an event and drops the oldest waiting ones beyond the limits.
-    pub fn push(&mut self, event: Box<str>) {
-        self.bytes += event.len();
-        self.waiting.push_back(event);
+    /// Adds an event and drops waiting ones beyond the limits: the oldest telemetry, and security
+    /// only when no telemetry is left.
+    pub fn push(&mut self, priority: Priority, text: Box<str>) {
+        self.bytes += text.len();
+        let queued = Queued {
+            place: self.n_pushed,
+            priority,
+            text,
+        };
+        self.n_pushed += 1;
+        self.waiting(priority).push_back(queued);
         self.drop_excess();
     }
 
@@ -128,20 +198,24 @@ impl EventRing {
             .front()
             .is_some_and(|flight| flight.seq <= seq)
         {
-            let events = self.in_flight.pop_front().map_or(Vec::new(), |f| f.events);
-            self.n_in_flight -= events.len();
-            self.bytes -= events.iter().map(|event| event.len()).sum::<usize>();
+            let Some(flight) = self.in_flight.pop_front() else {
+                break;
+            };
+            self.n_in_flight -= flight.events.len();
+            self.bytes -= flight.events.iter().map(|e| e.text.len()).sum::<usize>();
+            self.told = flight.told.unwrap_or(self.told);
         }
         // A late acknowledgement never takes credit back.
         self.last_granted = self.last_granted.max(seq.saturating_add(u64::from(credit)));
         true
     }
 
-    /// Puts what is in flight back to the front and withdraws the credit.
+    /// Puts what is in flight back to the front and withdraws the credit. A note of losses is not
+    /// put back but told anew, for there may be more by then.
     pub fn on_disconnected(&mut self) {
         while let Some(flight) = self.in_flight.pop_back() {
             for event in flight.events.into_iter().rev() {
-                self.waiting.push_front(event);
+                self.waiting(event.priority).push_front(event);
             }
         }
         self.n_in_flight = 0;
@@ -150,65 +224,121 @@ impl EventRing {
         self.give_memory_back();
     }
 
-    /// Takes the next batch, if it is time and there is credit.
-    pub fn poll_batch(&mut self, now: Instant) -> Poll {
-        if self.waiting.is_empty() || self.last_seq >= self.last_granted {
+    /// Takes the next batch, if it is time and there is credit; `note` makes the event that tells
+    /// how many were lost since the last one.
+    pub fn poll_batch(&mut self, now: Instant, note: impl FnOnce(Losses) -> String) -> Poll {
+        if self.last_seq >= self.last_granted {
             return Poll::Idle;
         }
-        let is_full = self.waiting.len() >= MAX_EVENTS_PER_BATCH;
-        let due = self.last_sent.map(|sent| sent + self.linger);
-        if let Some(due) = due.filter(|due| !is_full && *due > now) {
+        let losses = self.untold_losses();
+        let note_due =
+            (losses.total() > 0).then(|| self.last_told.map_or(now, |told| told + NOTE_INTERVAL));
+        let Some(due) = [self.events_due(now), note_due].into_iter().flatten().min() else {
+            return Poll::Idle;
+        };
+        if due > now {
             return Poll::At(due);
         }
+        let note = note_due.filter(|due| *due <= now).map(|_| note(losses));
+        Poll::Ready(self.take_batch(now, note))
+    }
+
+    fn take_batch(&mut self, now: Instant, note: Option<String>) -> Batch {
         self.last_sent = Some(now);
         self.last_seq += 1;
-        let events = self.take_frame();
-        let parts = events.iter().map(|event| &**event);
-        let text = EventBatch::encode_parts(self.last_seq, self.dropped, parts);
+        let events = self.take_frame(note.as_deref().map_or(0, |note| note.len() + 1));
+        let parts = note.as_deref().into_iter();
+        let parts = parts.chain(events.iter().map(|event| &*event.text));
+        let text = EventBatch::encode_parts(self.last_seq, self.dropped.total(), parts);
+        if note.is_some() {
+            self.last_told = Some(now);
+        }
         self.n_in_flight += events.len();
         self.in_flight.push_back(Flight {
             seq: self.last_seq,
             events,
+            told: note.map(|_| self.dropped),
         });
         self.give_memory_back();
-        Poll::Ready(Batch {
+        Batch {
             seq: self.last_seq,
             text,
-        })
+        }
     }
 
-    fn take_frame(&mut self) -> Vec<Box<str>> {
-        let mut room = MAX_AGENT_FRAME_BYTES - ENVELOPE_BYTES;
+    /// When the waiting events may be sent; none when there are none.
+    fn events_due(&self, now: Instant) -> Option<Instant> {
+        let n_waiting = self.n_waiting();
+        if n_waiting >= MAX_EVENTS_PER_BATCH {
+            return Some(now);
+        }
+        (n_waiting > 0).then(|| self.last_sent.map_or(now, |sent| sent + self.linger))
+    }
+
+    fn untold_losses(&self) -> Losses {
+        let told = self.in_flight.iter().rev().find_map(|flight| flight.told);
+        self.dropped.since(told.unwrap_or(self.told))
+    }
+
+    fn take_frame(&mut self, taken: usize) -> Vec<Queued> {
+        let mut room = MAX_AGENT_FRAME_BYTES - ENVELOPE_BYTES - taken;
+        let max_events = MAX_EVENTS_PER_BATCH - usize::from(taken > 0);
         let mut events = Vec::new();
-        while events.len() < MAX_EVENTS_PER_BATCH {
+        while events.len() < max_events {
             // One byte more for the comma.
-            let Some(event) = self.waiting.pop_front_if(|event| event.len() < room) else {
+            let next = self.oldest();
+            let Some(event) = next.pop_front_if(|event| event.text.len() < room) else {
                 break;
             };
-            room -= event.len() + 1;
+            room -= event.text.len() + 1;
             events.push(event);
         }
         events
     }
 
+    fn waiting(&mut self, priority: Priority) -> &mut VecDeque<Queued> {
+        match priority {
+            Priority::Telemetry => &mut self.telemetry,
+            Priority::Security => &mut self.security,
+        }
+    }
+
+    /// The queue whose turn it is: that of the oldest waiting event.
+    fn oldest(&mut self) -> &mut VecDeque<Queued> {
+        let place = |queue: &VecDeque<Queued>| queue.front().map_or(u64::MAX, |event| event.place);
+        if place(&self.telemetry) < place(&self.security) {
+            &mut self.telemetry
+        } else {
+            &mut self.security
+        }
+    }
+
+    fn n_waiting(&self) -> usize {
+        self.telemetry.len() + self.security.len()
+    }
+
     fn drop_excess(&mut self) {
-        let exceeds = |ring: &Self| {
-            ring.waiting.len() + ring.n_in_flight > ring.limits.events
-                || ring.bytes > ring.limits.bytes
-        };
-        while exceeds(self) {
-            let Some(oldest) = self.waiting.pop_front() else {
+        while self.n_waiting() + self.n_in_flight > self.limits.events
+            || self.bytes > self.limits.bytes
+        {
+            let lost = self.telemetry.pop_front();
+            let Some(lost) = lost.or_else(|| self.security.pop_front()) else {
                 break;
             };
-            self.bytes -= oldest.len();
-            self.dropped += 1;
+            self.bytes -= lost.text.len();
+            match lost.priority {
+                Priority::Telemetry => self.dropped.telemetry += 1,
+                Priority::Security => self.dropped.security += 1,
+            }
         }
     }
 
     /// An outage may have grown the ring to its limit; an agent at rest should be small again.
     fn give_memory_back(&mut self) {
-        if self.waiting.capacity() > 1_024 && self.waiting.len() < self.waiting.capacity() / 4 {
-            self.waiting.shrink_to(self.waiting.len() * 2);
+        for waiting in [&mut self.telemetry, &mut self.security] {
+            if waiting.capacity() > 1_024 && waiting.len() < waiting.capacity() / 4 {
+                waiting.shrink_to(waiting.len() * 2);
+            }
         }
     }
 }

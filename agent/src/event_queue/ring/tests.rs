@@ -12,27 +12,39 @@ fn ring() -> EventRing {
     EventRing::new(LIMITS, Duration::ZERO)
 }
 
-/// The numbers of the events of a batch; events of these tests are numbers.
+/// The numbers of the events of a batch; events of these tests are numbers, a note is none.
 fn numbers(batch: &Batch) -> Vec<u64> {
     let value: serde_json::Value = serde_json::from_str(&batch.text).unwrap();
     value["events"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|number| number.as_u64().unwrap())
+        .filter_map(serde_json::Value::as_u64)
         .collect()
 }
 
 fn take(ring: &mut EventRing) -> Option<Batch> {
-    match ring.poll_batch(Instant::now()) {
+    take_at(ring, Instant::now())
+}
+
+fn take_at(ring: &mut EventRing, now: Instant) -> Option<Batch> {
+    let note = |losses: Losses| format!("{{\"lost\":{}}}", losses.total());
+    match ring.poll_batch(now, note) {
         Poll::Ready(batch) => Some(batch),
         Poll::At(_) | Poll::Idle => None,
     }
 }
 
+/// The losses a batch tells.
+fn told(batch: &Batch) -> Option<u64> {
+    let value: serde_json::Value = serde_json::from_str(&batch.text).unwrap();
+    value["events"][0]["lost"].as_u64()
+}
+
 #[derive(Clone, Debug)]
 enum Step {
-    Push(u8),
+    Push(Priority, u8),
+    Wait(u8),
     Connect(u8),
     Cut,
     Send,
@@ -40,8 +52,10 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
+    let priority = prop::sample::select(vec![Priority::Telemetry, Priority::Security]);
     prop_oneof![
-        4 => (1_u8..120).prop_map(Step::Push),
+        6 => (priority, 1_u8..120).prop_map(|(priority, count)| Step::Push(priority, count)),
+        2 => (1_u8..8).prop_map(Step::Wait),
         1 => (0_u8..6).prop_map(Step::Connect),
         1 => Just(Step::Cut),
         4 => Just(Step::Send),
@@ -55,22 +69,35 @@ struct Daemon {
     /// Numbers of the events taken in; acknowledged ones never come back.
     acknowledged: Vec<u64>,
     /// Batches of this connection without an acknowledgement.
-    open: VecDeque<(u64, Vec<u64>)>,
+    open: VecDeque<(u64, Vec<u64>, u64)>,
     last_seq: u64,
+    /// Losses told by acknowledged batches.
+    told: u64,
+    /// When each note came.
+    notes: Vec<Instant>,
 }
 
 impl Daemon {
-    fn on_batch(&mut self, batch: &Batch) {
+    fn on_batch(&mut self, batch: &Batch, now: Instant) {
         assert_eq!(batch.seq, self.last_seq + 1, "numbers have no gaps");
         assert!(batch.text.len() <= MAX_AGENT_FRAME_BYTES);
         self.last_seq = batch.seq;
-        self.open.push_back((batch.seq, numbers(batch)));
+        let lost = told(batch);
+        self.notes.extend(lost.map(|_| now));
+        self.open
+            .push_back((batch.seq, numbers(batch), lost.unwrap_or(0)));
+    }
+
+    fn on_cut(&mut self) {
+        self.open.clear();
+        self.last_seq = 0;
     }
 
     fn acknowledge(&mut self, seq: u64) {
-        while self.open.front().is_some_and(|(open, _)| *open <= seq) {
-            let (_, events) = self.open.pop_front().unwrap();
+        while self.open.front().is_some_and(|(open, ..)| *open <= seq) {
+            let (_, events, lost) = self.open.pop_front().unwrap();
             self.acknowledged.extend(events);
+            self.told += lost;
         }
     }
 }
@@ -80,27 +107,29 @@ proptest! {
     fn every_event_is_acknowledged_held_or_counted_as_lost(
         steps in prop::collection::vec(step(), 1..80)
     ) {
-        let (mut ring, mut daemon) = (ring(), Daemon::default());
+        let (mut ring, mut daemon, mut now) = (ring(), Daemon::default(), Instant::now());
         let mut n_pushed = 0_u64;
 
         for step in steps {
             match step {
-                Step::Push(count) => for _ in 0..count {
-                    ring.push(n_pushed.to_string().into());
+                Step::Push(priority, count) => for _ in 0..count {
+                    let before = ring.dropped();
+                    ring.push(priority, n_pushed.to_string().into());
                     n_pushed += 1;
+                    let is_security_lost = ring.dropped().security > before.security;
+                    prop_assert!(!is_security_lost || ring.telemetry.is_empty());
                 },
+                Step::Wait(seconds) => now += Duration::from_secs(u64::from(seconds)),
                 Step::Connect(credit) => {
                     ring.on_connected(u32::from(credit));
-                    daemon.open.clear();
-                    daemon.last_seq = 0;
+                    daemon.on_cut();
                 }
                 Step::Cut => {
                     ring.on_disconnected();
-                    daemon.open.clear();
-                    daemon.last_seq = 0;
+                    daemon.on_cut();
                 }
-                Step::Send => if let Some(batch) = take(&mut ring) {
-                    daemon.on_batch(&batch);
+                Step::Send => if let Some(batch) = take_at(&mut ring, now) {
+                    daemon.on_batch(&batch, now);
                 },
                 Step::Acknowledge { back, credit } => {
                     let seq = daemon.last_seq.saturating_sub(u64::from(back));
@@ -108,15 +137,52 @@ proptest! {
                     daemon.acknowledge(seq);
                 }
             }
-            let held = ring.waiting.len() + ring.n_in_flight;
+            let held = ring.n_waiting() + ring.n_in_flight;
             prop_assert!(held <= LIMITS.events && ring.bytes <= LIMITS.bytes);
-            prop_assert_eq!(
-                n_pushed,
-                daemon.acknowledged.len() as u64 + held as u64 + ring.dropped()
-            );
+            let dropped = ring.dropped().total();
+            prop_assert_eq!(n_pushed, daemon.acknowledged.len() as u64 + held as u64 + dropped);
             prop_assert!(daemon.acknowledged.is_sorted(), "the order is kept");
         }
+
+        // Once all is taken in, the losses told are exactly the losses there were.
+        ring.on_connected(u32::MAX);
+        daemon.on_cut();
+        for _ in 0..2 {
+            now += NOTE_INTERVAL;
+            while let Some(batch) = take_at(&mut ring, now) {
+                daemon.on_batch(&batch, now);
+            }
+        }
+        prop_assert!(ring.on_acknowledged(daemon.last_seq, 0));
+        daemon.acknowledge(daemon.last_seq);
+        prop_assert_eq!(daemon.told, ring.dropped().total());
+        prop_assert!(daemon.notes.windows(2).all(|pair| pair[1] - pair[0] >= NOTE_INTERVAL));
+        prop_assert_eq!(daemon.acknowledged.len() as u64 + ring.dropped().total(), n_pushed);
     }
+}
+
+#[test]
+fn telemetry_is_lost_first_and_security_only_when_none_is_left() {
+    let mut ring = ring();
+    for number in 0..100 {
+        ring.push(Priority::Security, number.to_string().into());
+        ring.push(Priority::Telemetry, "0".into());
+    }
+
+    for number in 100..300 {
+        ring.push(Priority::Security, number.to_string().into());
+    }
+    ring.push(Priority::Telemetry, "0".into());
+    ring.on_connected(8);
+    let batches: Vec<_> = std::iter::from_fn(|| take(&mut ring)).collect();
+
+    let expected = Losses {
+        telemetry: 101,
+        security: 100,
+    };
+    assert_eq!(ring.dropped(), expected);
+    let kept: Vec<_> = batches.iter().flat_map(numbers).collect();
+    assert_eq!(kept, (100..300).collect::<Vec<_>>());
 }
 
 #[test]
@@ -124,7 +190,7 @@ fn what_was_not_acknowledged_is_sent_again_first() {
     let mut ring = ring();
     ring.on_connected(8);
     for number in 0..130 {
-        ring.push(number.to_string().into());
+        ring.push(Priority::Telemetry, number.to_string().into());
     }
     let sent: Vec<_> = std::iter::from_fn(|| take(&mut ring)).collect();
     ring.on_acknowledged(1, 8);
@@ -146,7 +212,7 @@ fn no_more_batches_than_granted_are_in_flight() {
     let mut sent = 0;
 
     for number in 0..5 {
-        ring.push(number.to_string().into());
+        ring.push(Priority::Telemetry, number.to_string().into());
         sent += u32::from(take(&mut ring).is_some());
     }
 
@@ -157,7 +223,7 @@ fn no_more_batches_than_granted_are_in_flight() {
 fn an_acknowledgement_of_what_was_never_sent_is_refused() {
     let mut ring = ring();
     ring.on_connected(2);
-    ring.push("1".into());
+    ring.push(Priority::Security, "1".into());
     take(&mut ring).unwrap();
 
     assert!(!ring.on_acknowledged(2, u32::MAX));
@@ -171,7 +237,7 @@ fn a_batch_of_long_events_fits_a_frame() {
     ring.on_connected(8);
     let long = format!("\"{}\"", "x".repeat(MAX_AGENT_FRAME_BYTES / 2 - 2));
     for _ in 0..4 {
-        ring.push(long.clone().into());
+        ring.push(Priority::Telemetry, long.clone().into());
     }
 
     let batches: Vec<_> = std::iter::from_fn(|| take(&mut ring)).collect();
