@@ -1,7 +1,8 @@
 //! Frames from an agent to the daemon.
 //! None of them names an agent, a table, a topic or a rule: the connection says who speaks.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
 use crate::condition::AgentCondition;
@@ -73,11 +74,24 @@ pub struct Status {
 #[serde(deny_unknown_fields)]
 pub struct Usage {
     /// Processor time in use, percent of all cores.
+    #[serde(deserialize_with = "parse_percent")]
     pub cpu: f32,
     /// Memory in use, percent.
+    #[serde(deserialize_with = "parse_percent")]
     pub ram: f32,
     /// Root file system in use, percent.
+    #[serde(deserialize_with = "parse_percent")]
     pub storage: f32,
+}
+
+/// Reads a share; others would reach the database as nonsense, or as null when they are not finite.
+fn parse_percent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
+    let share = f32::deserialize(deserializer)?;
+    if (0.0..=100.0).contains(&share) {
+        Ok(share)
+    } else {
+        Err(D::Error::custom("a share is from 0 to 100 percent"))
+    }
 }
 
 /// A batch of log events, the frame of type `events`; apart from [`AgentFrame`] because it

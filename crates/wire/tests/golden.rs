@@ -70,3 +70,14 @@ fn enrollment_bodies_keep_their_text() {
         again::<EnrollResponse>(line)
     });
 }
+
+#[test]
+fn a_share_outside_0_to_100_percent_is_refused() {
+    for share in ["-0.1", "100.1", "1e39"] {
+        let line = format!(r#"{{"type":"usage","cpu":{share},"ram":0,"storage":100}}"#);
+
+        let read = decode::<AgentFrame>(&line, MAX_AGENT_FRAME_BYTES);
+
+        assert!(read.is_err(), "{share}");
+    }
+}
