@@ -100,14 +100,7 @@ impl Daemon {
     /// The value of a metric, all labels added up; none when it was never counted.
     pub async fn metric(&self, name: &str) -> Option<f64> {
         let (_, body) = http_get(self.address(), "/metrics").await.ok()?;
-        let values = body.lines().filter_map(|line| {
-            let rest = line.strip_prefix(name)?;
-            let counts = rest.starts_with([' ', '{']);
-            counts
-                .then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())
-                .flatten()
-        });
-        values.reduce(|sum, value| sum + value)
+        sum_metric(&body, name)
     }
 
     async fn wait_ready(&mut self) -> Result<(), DaemonError> {
@@ -159,6 +152,17 @@ fn spawn(settings: &DaemonSettings) -> Result<Running, DaemonError> {
     })
 }
 
+/// The sum of a metric over all its labels, in Prometheus' text form.
+fn sum_metric(text: &str, name: &str) -> Option<f64> {
+    let values = text.lines().filter_map(|line| {
+        let rest = line.strip_prefix(name)?;
+        let is_whole_name = rest.starts_with([' ', '{']);
+        let value = rest.rsplit(' ').next().filter(|_| is_whole_name)?;
+        value.parse::<f64>().ok()
+    });
+    values.reduce(|sum, value| sum + value)
+}
+
 /// What went wrong with the daemon's process.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
@@ -188,4 +192,17 @@ pub enum DaemonError {
         #[source]
         source: NotSeen,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_is_summed_over_its_labels_and_not_over_others() {
+        let text = "# HELP a_total x\na_total{k=\"1\"} 2\na_total{k=\"2 3\"} 3\na_total_more 9\n";
+
+        assert_eq!(sum_metric(text, "a_total"), Some(5.0));
+        assert_eq!(sum_metric(text, "a"), None);
+    }
 }

@@ -249,3 +249,28 @@ pub enum OutsideError {
         source: CommandError,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_found_in_binary_files_at_any_depth() {
+        let directory = tempfile::tempdir().unwrap();
+        let deep = directory.path().join("a/b");
+        std::fs::create_dir_all(&deep).unwrap();
+        std::fs::write(deep.join("wal"), b"\0\xffmarked\0").unwrap();
+        std::fs::write(directory.path().join("other"), "unmarke").unwrap();
+
+        let found = find_in_files(directory.path(), "marked").unwrap();
+        let absent = find_in_files(directory.path(), "nowhere").unwrap();
+
+        assert_eq!(found, [deep.join("wal").display().to_string()]);
+        assert!(absent.is_empty());
+    }
+
+    #[test]
+    fn a_text_with_quotes_is_one_literal() {
+        assert_eq!(quote("it's"), "'it''s'");
+    }
+}

@@ -77,3 +77,38 @@ pub async fn http_get(address: SocketAddr, path: &str) -> io::Result<(u16, Strin
     let (_, body) = response.split_once("\r\n\r\n").ok_or_else(malformed)?;
     Ok((status.ok_or_else(malformed)?, body.to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_wait_in_vain_says_what_was_there_instead() {
+        let look = async || Err::<(), _>("nothing but dust".to_owned());
+
+        let error = wait_until("a sign", Duration::from_millis(50), look).await;
+
+        let text = error.unwrap_err().to_string();
+        assert!(
+            text.contains("a sign") && text.contains("nothing but dust"),
+            "{text}"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_answer_over_http_is_a_status_and_a_body() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serve = async {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1024];
+            socket.read(&mut request).await.unwrap();
+            let answer = b"HTTP/1.1 503 Service Unavailable\r\nX: y\r\n\r\nnot yet\n";
+            socket.write_all(answer).await.unwrap();
+        };
+
+        let (answer, ()) = tokio::join!(http_get(address, "/readyz"), serve);
+
+        assert_eq!(answer.unwrap(), (503, "not yet\n".to_owned()));
+    }
+}
