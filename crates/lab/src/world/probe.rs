@@ -102,7 +102,8 @@ mod tests {
         let serve = async {
             let (mut socket, _) = listener.accept().await.unwrap();
             let mut request = [0; 1024];
-            socket.read(&mut request).await.unwrap();
+            let n_read = socket.read(&mut request).await.unwrap();
+            assert!(request[..n_read].starts_with(b"GET /readyz HTTP/1.1\r\n"));
             let answer = b"HTTP/1.1 503 Service Unavailable\r\nX: y\r\n\r\nnot yet\n";
             socket.write_all(answer).await.unwrap();
         };
