@@ -7,6 +7,7 @@
 //! notification rows → notify → mail
 //! ```
 
+pub mod chance;
 pub mod config;
 pub mod daemon;
 pub mod detection;

@@ -7,18 +7,11 @@ pub fn cut(text: &str, max: usize) -> &str {
     text.get(..text.floor_char_boundary(max)).unwrap_or(text)
 }
 
-/// The same text, cut, with control characters replaced: whoever wrote it cannot begin a line of
-/// ours, move a cursor or ring a bell.
+/// The same text without white space around it, of at most `max_chars`, control characters
+/// replaced: whoever wrote it cannot begin a line of ours, move a cursor or ring a bell.
 #[must_use]
-pub fn printable(text: &str, max: usize) -> String {
-    let plain = |c: char| {
-        if c.is_control() {
-            char::REPLACEMENT_CHARACTER
-        } else {
-            c
-        }
-    };
-    cut(text.trim(), max).chars().map(plain).collect()
+pub fn printable(text: &str, max_chars: usize) -> String {
+    hidps_wire::printable(text.trim(), max_chars)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::chance::draw_share;
 use crate::health::Health;
 use crate::model::DesiredState;
 use crate::persistence::feed::FeedEvent;
@@ -244,12 +245,7 @@ impl<R: DesiredReader> Mirror<R> {
 
 /// The interval plus up to a quarter, so that several daemons do not read in step.
 fn jittered(interval: Duration) -> Duration {
-    let random = u32::from_be_bytes(
-        uuid::Uuid::new_v4().as_bytes()[..4]
-            .try_into()
-            .unwrap_or([0; 4]),
-    );
-    interval + interval.mul_f64(0.25 * f64::from(random) / f64::from(u32::MAX))
+    interval + interval.mul_f64(0.25 * draw_share())
 }
 
 #[cfg(test)]

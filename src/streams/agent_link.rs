@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::chance::draw_share;
 use crate::model::{
     ConditionKind, ConditionReport, DesiredState, HostFacts, PresenceReport, UsageReport,
 };
@@ -456,7 +457,11 @@ async fn part(mut socket: WebSocket, reason: &str, retry_ms: u32) {
 }
 
 /// A pause from 0 to [`RETURN_WITHIN_MS`], different for each connection.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the product lies between 0 and the constant"
+)]
 fn stagger() -> u32 {
-    let bytes = Uuid::new_v4().into_bytes();
-    u32::from(u16::from_be_bytes([bytes[0], bytes[1]])) * RETURN_WITHIN_MS / u32::from(u16::MAX)
+    (draw_share() * f64::from(RETURN_WITHIN_MS)) as u32
 }
