@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::report::Observed;
 
 /// A change reaches a host within a second; a busy machine and the feed's idle pace need longer.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 /// The world and who and what the steps need of each other.
 pub(crate) struct Story {
