@@ -112,6 +112,12 @@ pub enum RealtimeError {
         /// Which part.
         what: &'static str,
     },
+    /// The owner no longer believed the connection.
+    #[error("stay subscribed: the owner doubts the connection: {reason}")]
+    Doubted {
+        /// The owner's reason.
+        reason: &'static str,
+    },
     /// A change came for a subscription this join did not make.
     #[error("match a change to a subscription of this join")]
     UnknownSubscription,
@@ -146,6 +152,7 @@ impl RealtimeError {
             | Self::SystemOkDeadline(_)
             | Self::ChannelClosed
             | Self::ChannelCrashed
+            | Self::Doubted { .. }
             | Self::SocketClosed { .. }
             | Self::Socket { .. }
             | Self::Undecodable { .. }

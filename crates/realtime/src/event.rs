@@ -15,7 +15,7 @@ pub enum Event {
     Ready,
     /// A row changed.
     Change(Change),
-    /// A message was broadcast.
+    /// A message was broadcast; the first may come before [`Event::Ready`], which speaks of changes.
     Broadcast(Broadcast),
     /// Nothing is received until the next [`Event::Ready`]; the subscription reconnects by itself.
     Lost {

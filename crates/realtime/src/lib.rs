@@ -29,6 +29,8 @@ mod config;
 mod endpoint;
 mod error;
 mod event;
+#[doc(hidden)]
+pub mod fuzzing;
 mod protocol;
 mod refusal;
 mod secret;

@@ -13,6 +13,7 @@ pub enum JoinRefusal {
     IncreaseConnectionPool,
     DatabaseLackOfConnections,
     InvalidJwtToken,
+    InvalidJwtExpiration,
     ClientJoinRateLimitReached,
     ConnectionRateLimitReached,
     ChannelRateLimitReached,
@@ -22,6 +23,7 @@ pub enum JoinRefusal {
     TenantNotFound,
     RealtimeDisabledForTenant,
     TopicNameRequired,
+    PrivateOnly,
     /// A code this version does not know.
     Unknown,
 }
@@ -38,6 +40,7 @@ impl JoinRefusal {
             "IncreaseConnectionPool" => Self::IncreaseConnectionPool,
             "DatabaseLackOfConnections" => Self::DatabaseLackOfConnections,
             "InvalidJWTToken" => Self::InvalidJwtToken,
+            "InvalidJWTExpiration" => Self::InvalidJwtExpiration,
             "ClientJoinRateLimitReached" => Self::ClientJoinRateLimitReached,
             "ConnectionRateLimitReached" => Self::ConnectionRateLimitReached,
             "ChannelRateLimitReached" => Self::ChannelRateLimitReached,
@@ -47,6 +50,7 @@ impl JoinRefusal {
             "TenantNotFound" => Self::TenantNotFound,
             "RealtimeDisabledForTenant" => Self::RealtimeDisabledForTenant,
             "TopicNameRequired" => Self::TopicNameRequired,
+            "PrivateOnly" => Self::PrivateOnly,
             _ => Self::Unknown,
         }
     }
@@ -61,7 +65,7 @@ impl JoinRefusal {
             | Self::IncreaseConnectionPool
             | Self::DatabaseLackOfConnections
             | Self::Unknown => Remedy::Retry,
-            Self::InvalidJwtToken => Remedy::NewToken,
+            Self::InvalidJwtToken | Self::InvalidJwtExpiration => Remedy::NewToken,
             Self::ClientJoinRateLimitReached
             | Self::ConnectionRateLimitReached
             | Self::ChannelRateLimitReached => Remedy::SlowDown,
@@ -70,7 +74,8 @@ impl JoinRefusal {
             | Self::Unauthorized
             | Self::TenantNotFound
             | Self::RealtimeDisabledForTenant
-            | Self::TopicNameRequired => Remedy::GiveUp,
+            | Self::TopicNameRequired
+            | Self::PrivateOnly => Remedy::GiveUp,
         }
     }
 }
@@ -110,7 +115,10 @@ mod tests {
     fn an_expired_token_asks_for_a_new_one() {
         check(
             Remedy::NewToken,
-            &["InvalidJWTToken: Token has expired 1 seconds ago"],
+            &[
+                "InvalidJWTToken: Token has expired 1 seconds ago",
+                "InvalidJWTExpiration: Token expiration time is invalid",
+            ],
         );
     }
 
@@ -134,6 +142,7 @@ mod tests {
             "TenantNotFound: Tenant with the given ID does not exist",
             "RealtimeDisabledForTenant: Realtime disabled for this tenant",
             "TopicNameRequired: You must provide a topic name",
+            "PrivateOnly: This project only allows private channels",
         ];
 
         check(Remedy::GiveUp, &reasons);

@@ -30,6 +30,7 @@ pub struct Subscription {
     token_change: Option<TokenChange>,
     failures: u32,
     phase: Phase,
+    doubt: Option<&'static str>,
 }
 
 impl fmt::Debug for Subscription {
@@ -87,6 +88,7 @@ impl Subscription {
             token_change,
             failures: 0,
             phase,
+            doubt: None,
         })
     }
 
@@ -97,7 +99,19 @@ impl Subscription {
         poll_fn(|cx| self.poll_event(cx)).await
     }
 
+    /// Leaves a connection that its owner no longer believes, such as one whose events stopped
+    /// while its heartbeats go on; told as [`RealtimeError::Doubted`] by the next
+    /// [`Subscription::next`], and followed by a new join. Between two connections it does nothing.
+    pub fn rejoin(&mut self, reason: &'static str) {
+        if !matches!(self.phase, Phase::Waiting { .. }) {
+            self.doubt = Some(reason);
+        }
+    }
+
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        if let Some(reason) = self.doubt.take() {
+            return Poll::Ready(self.end(RealtimeError::Doubted { reason }));
+        }
         loop {
             let token_came = self.poll_token(cx);
             match &mut self.phase {
@@ -122,14 +136,7 @@ impl Subscription {
                     }
                     return match link.poll(cx) {
                         Poll::Ready(Ok(event)) => Poll::Ready(event),
-                        Poll::Ready(Err(error)) => {
-                            let (session, now) = (&link.session, now());
-                            let used = session.token().clone();
-                            if session.ready_for(now) >= Some(self.config.backoff.cap) {
-                                self.failures = 0;
-                            }
-                            Poll::Ready(self.lose(error, Some(&used)))
-                        }
+                        Poll::Ready(Err(error)) => Poll::Ready(self.end(error)),
                         Poll::Pending => Poll::Pending,
                     };
                 }
@@ -166,13 +173,22 @@ impl Subscription {
         })
     }
 
+    /// Leaves the connection; one that was ready for long begins the backoff anew.
+    fn end(&mut self, error: RealtimeError) -> Event {
+        let Phase::Open(link) = &self.phase else {
+            return self.lose(error, None);
+        };
+        let used = link.session.token().clone();
+        if link.session.ready_for(now()) >= Some(self.config.backoff.cap) {
+            self.failures = 0;
+        }
+        self.lose(error, Some(&used))
+    }
+
     /// Leaves the connection and plans the next one.
     fn lose(&mut self, error: RealtimeError, used: Option<&Secret>) -> Event {
         let mut remedy = error.remedy();
-        if remedy == Remedy::NewToken
-            && used.is_some_and(|used| *used != current_token(&self.config))
-        {
-            // It is there already: it came while the old one was being refused.
+        if remedy == Remedy::NewToken && self.has_newer_token(used) {
             remedy = Remedy::Retry;
         }
         let retry_in = self
@@ -188,6 +204,16 @@ impl Subscription {
             new_token_helps,
         };
         Event::Lost { error, retry_in }
+    }
+
+    /// Tells whether the next join will carry another token than the one that was refused.
+    fn has_newer_token(&self, used: Option<&Secret>) -> bool {
+        match &self.config.access_token {
+            // The gateway makes a new token out of an opaque key at each connect.
+            AccessToken::ApiKey => self.config.api_key.is_opaque_key(),
+            // It may have come while the old one was being refused.
+            AccessToken::Watched(tokens) => used.is_some_and(|used| *used != *tokens.borrow()),
+        }
     }
 }
 

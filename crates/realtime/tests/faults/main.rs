@@ -66,6 +66,100 @@ async fn a_crashed_channel_is_lost_and_joined_again() {
 }
 
 #[tokio::test]
+async fn a_doubted_connection_is_left_and_joined_again_once() {
+    let server = ScriptedServer::start().await;
+    let (mut subscription, _peer) = ready(&server).await;
+
+    subscription.rejoin("CanarySilent");
+    subscription.rejoin("CanarySilent");
+
+    let error = lose(&server, &mut subscription).await;
+    assert!(matches!(error, RealtimeError::Doubted { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_doubt_between_two_connections_is_answered_by_the_one_to_come() {
+    let server = ScriptedServer::start().await;
+    let (mut subscription, peer) = ready(&server).await;
+    peer.reset();
+    assert!(matches!(next(&mut subscription).await, Event::Lost { .. }));
+
+    subscription.rejoin("CanarySilent");
+    let mut peer = reconnect(&server, &mut subscription).await;
+    peer.push("postgres_changes", change(&Value::Null)).await;
+
+    let event = next(&mut subscription).await;
+    assert!(matches!(event, Event::Change(_)), "{event:?}");
+}
+
+#[tokio::test]
+async fn a_doubt_before_the_first_connection_and_under_a_cancelled_wait_is_told() {
+    let server = ScriptedServer::start().await;
+    let mut subscription = server.subscribe();
+
+    subscription.rejoin("CanarySilent");
+    drop(subscription.next());
+
+    let error = lose(&server, &mut subscription).await;
+    assert!(matches!(error, RealtimeError::Doubted { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_channel_closed_without_a_word_is_lost_and_joined_again() {
+    let server = ScriptedServer::start().await;
+    let (mut subscription, mut peer) = ready(&server).await;
+
+    // A server that is told to disconnect its clients says so as something that is well.
+    let words = "Server requested disconnect";
+    peer.push(
+        "system",
+        json!({"status": "ok", "extension": "system", "message": words}),
+    )
+    .await;
+    peer.push("phx_close", json!({})).await;
+
+    let error = lose(&server, &mut subscription).await;
+    assert!(matches!(error, RealtimeError::ChannelClosed), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_token_made_of_an_opaque_key_is_renewed_by_connecting_again() {
+    let server = ScriptedServer::start().await;
+    let mut config = server.config();
+    // Waiting for a token that nobody will bring would be past this test's deadline.
+    config.backoff.slow = Duration::from_secs(3600);
+    let mut subscription = Subscription::new(config).expect("the configuration is right");
+    let mut peer = reconnect(&server, &mut subscription).await;
+
+    let message = "Token has expired 3 seconds ago";
+    peer.push(
+        "system",
+        json!({"status": "error", "extension": "system", "message": message}),
+    )
+    .await;
+    peer.push("phx_close", json!({})).await;
+
+    let error = lose(&server, &mut subscription).await;
+    assert_eq!(error.remedy(), Remedy::NewToken, "{error:?}");
+}
+
+#[tokio::test]
+async fn a_change_of_a_subscription_the_join_did_not_make_is_a_loss() {
+    let server = ScriptedServer::start().await;
+    let (mut subscription, mut peer) = ready(&server).await;
+
+    let mut foreign = change(&Value::Null);
+    foreign["ids"] = json!([ID + 1]);
+    peer.push("postgres_changes", foreign).await;
+
+    let error = lose(&server, &mut subscription).await;
+    assert!(
+        matches!(error, RealtimeError::UnknownSubscription),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_system_error_and_the_close_after_it_are_one_loss() {
     let server = ScriptedServer::start().await;
     let (mut subscription, mut peer) = ready(&server).await;
@@ -131,13 +225,18 @@ async fn an_event_with_an_array_of_errors_is_told_and_not_intact() {
     let server = ScriptedServer::start().await;
     let (mut subscription, mut peer) = ready(&server).await;
 
-    let errors = json!(["Error 413: Payload Too Large"]);
-    peer.push("postgres_changes", change(&errors)).await;
+    for error in [
+        "Error 400: Bad Request, no primary key",
+        "Error 401: Unauthorized",
+        "Error 413: Payload Too Large",
+    ] {
+        peer.push("postgres_changes", change(&json!([error]))).await;
 
-    let Event::Change(change) = next(&mut subscription).await else {
-        panic!("no change")
-    };
-    assert!(!change.intact);
+        let Event::Change(change) = next(&mut subscription).await else {
+            panic!("no change")
+        };
+        assert!(!change.intact, "{error}");
+    }
 }
 
 #[tokio::test]
@@ -203,6 +302,27 @@ async fn refused_joins_say_what_cures_them_and_are_tried_again() {
 }
 
 #[tokio::test]
+async fn a_socket_closed_after_a_refused_join_does_not_hide_the_refusal() {
+    let server = ScriptedServer::start().await;
+    let mut subscription = server.subscribe();
+
+    let (event, _peer) = tokio::join!(next(&mut subscription), async {
+        let mut peer = server.accept().await;
+        peer.take_join().await;
+        peer.refuse_join("ClientJoinRateLimitReached: Too many joins per second")
+            .await;
+        peer.close(1000).await;
+        peer
+    });
+
+    let Event::Lost { error, .. } = event else {
+        panic!("no loss")
+    };
+    assert_eq!(error.remedy(), Remedy::SlowDown, "{error:?}");
+    reconnect(&server, &mut subscription).await;
+}
+
+#[tokio::test]
 async fn a_refused_upgrade_carries_its_status_and_not_the_key() {
     let check = async |status: &str, remedy| {
         let server = ScriptedServer::start().await;
@@ -218,6 +338,8 @@ async fn a_refused_upgrade_carries_its_status_and_not_the_key() {
     };
 
     check("401 Unauthorized", Remedy::GiveUp).await;
+    check("403 Forbidden", Remedy::GiveUp).await;
+    check("404 Not Found", Remedy::GiveUp).await;
     check("429 Too Many Requests", Remedy::SlowDown).await;
     check("503 Service Unavailable", Remedy::Retry).await;
 }
@@ -266,7 +388,7 @@ async fn an_unanswered_join_is_lost_at_the_deadline() {
 }
 
 #[tokio::test]
-async fn a_late_system_ok_is_lost_at_the_deadline_and_an_omitted_one_as_well() {
+async fn an_omitted_system_ok_is_lost_at_the_deadline() {
     let server = ScriptedServer::start().await;
     let mut subscription = server.subscribe();
 
