@@ -61,6 +61,10 @@ const app = new App({
 // Makes the tables of schema auth, which the migrations refer to.
 await app.ensureSystemSchema();
 
+// A Postgres that goes away fails the requests that need it and never the server, which goes on when it is back.
+process.on("uncaughtException", (error) => console.error(error));
+process.on("unhandledRejection", (error) => console.error(error));
+
 const server = serve(
   {
     hostname: "127.0.0.1",

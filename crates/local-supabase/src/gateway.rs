@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::JsonRejection;
@@ -23,6 +24,9 @@ use crate::realtime::{self, Claims, Realtime, RestBroadcast, Version};
 
 /// Largest frame a client may send; Supabase's own limit.
 const MAX_FRAME: usize = 5_000_000;
+
+/// Pause between two looks at whether a request is still held up.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// What the routes share.
 #[derive(Clone)]
@@ -71,12 +75,38 @@ pub(crate) fn router(upstream: Authority, faults: Faults, realtime: Arc<Realtime
 }
 
 async fn rest(state: State<Gateway>, request: Request) -> Response {
-    let fault = state.faults.rest();
-    match fault {
+    let name = request.uri().path().rsplit('/').next();
+    let name = name.unwrap_or_default().to_owned();
+    match state.faults.take_rest(&name) {
         RestFault::None => forward(state, request).await,
         RestFault::Unavailable => refuse(StatusCode::SERVICE_UNAVAILABLE, "no healthy upstream"),
+        RestFault::Refusing(status) => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
+            refuse(status, "refused by a fault")
+        }
         RestFault::Hanging => std::future::pending().await,
+        RestFault::Waiting => {
+            while state.faults.is_rest_waiting(&name) {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            forward(state, request).await
+        }
+        RestFault::Truncated => truncate(forward(state, request).await).await,
+        RestFault::Empty => Json(json!([])).into_response(),
     }
+}
+
+/// Gives the first half of an answer and breaks the connection.
+async fn truncate(response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let body = axum::body::to_bytes(body, MAX_FRAME).await;
+    let body = body.unwrap_or_default();
+    let half = body.slice(..body.len() / 2);
+    // Without a length the half would only end where the connection does.
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let broken = std::io::Error::other("broken by a fault");
+    let pieces = futures_util::stream::iter([Ok(half), Err(broken)]);
+    Response::from_parts(parts, Body::from_stream(pieces))
 }
 
 async fn forward(State(gateway): State<Gateway>, mut request: Request) -> Response {
@@ -110,6 +140,7 @@ async fn upgrade(
         .or_else(|| query.get("apikey").map(String::as_str))
         .map(str::to_owned);
     if let Some((status, reason)) = gateway.realtime.refuse_connect(key.as_deref()) {
+        tokio::time::sleep(gateway.faults.refusal_delays().connect).await;
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::UNAUTHORIZED);
         return (status, Json(json!({ "error": reason }))).into_response();
     }

@@ -21,7 +21,10 @@ mod stack;
 
 pub use database::Row;
 pub use error::StackError;
-pub use faults::{Faults, RestFault, SystemOk};
+pub use faults::{Faults, Lane, RefusalDelays, RestFault, SystemOk};
 pub use mail::Mail;
 pub use options::{Options, Pace, Person};
+pub use realtime::ChangeError;
+#[doc(hidden)]
+pub use realtime::fuzzing;
 pub use stack::Stack;

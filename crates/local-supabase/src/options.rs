@@ -73,6 +73,10 @@ pub struct Pace {
     pub poll_idle: Duration,
     /// Pause between the answer to a join and `system ok`; it varies by half of it in both directions.
     pub system_ok: Duration,
+    /// Pause before a subscription that failed is tried again.
+    pub resubscribe: Duration,
+    /// Pause between two looks at the tables of the publication; a change of it subscribes everybody anew.
+    pub publication: Duration,
 }
 
 impl Default for Pace {
@@ -81,6 +85,8 @@ impl Default for Pace {
             poll_busy: Duration::from_millis(100),
             poll_idle: Duration::from_millis(500),
             system_ok: Duration::from_millis(200),
+            resubscribe: Duration::from_secs(5),
+            publication: Duration::from_secs(60),
         }
     }
 }

@@ -7,7 +7,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::unistd::{Uid, User};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Uid, User};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -24,25 +25,39 @@ const READY_DEADLINE: Duration = Duration::from_secs(30);
 /// Pause between two attempts to connect while Postgres starts; it takes about 100 ms.
 const READY_PAUSE: Duration = Duration::from_millis(20);
 
+/// Tells the supervisor that the end of the server, which follows, is not the end of all.
+const DOWN_FILE: &str = "down";
+/// Takes the place of the above when the server has ended; it is started again when this is gone.
+const AWAY_FILE: &str = "away";
+
 /// Runs Postgres until the pipe from us closes, then ends it at once (the data are disposable) and removes them.
 ///
 /// The signal is repeated, because a server that is still being started inherits the shell's ignoring of it. The
-/// trap lets the watcher finish its last pause, so that nothing of it outlives the supervisor.
+/// watcher's trap lets it finish its last pause, so that nothing of it outlives the supervisor.
 const SUPERVISOR: &str = r#"
 PATH=/usr/bin:/bin:$PATH
 home=$1
 shift
+over=
+trap 'over=1; kill -QUIT "$server" 2>/dev/null' USR1
 exec 3<&0
-"$@" </dev/null 3<&- &
-server=$!
 (
   trap exit TERM
   read -r _ <&3
-  while kill -QUIT "$server"; do sleep 0.1; done
+  while kill -USR1 "$$"; do sleep 0.1; done
 ) >/dev/null 2>&1 &
 watcher=$!
 exec 3<&- </dev/null
-wait "$server"
+while :; do
+  "$@" </dev/null &
+  server=$!
+  while kill -0 "$server" 2>/dev/null; do wait "$server"; done
+  [ -e "$home/down" ] || break
+  mv "$home/down" "$home/away"
+  while [ -z "$over" ] && [ -e "$home/away" ]; do sleep 0.05; done
+  [ -z "$over" ] || break
+done
+trap '' USR1
 kill "$watcher" 2>/dev/null
 wait "$watcher"
 rm -rf "$home"
@@ -108,6 +123,34 @@ impl Postgres {
             "postgres://{role}:{password}@127.0.0.1:{}/postgres",
             self.port
         )
+    }
+
+    /// Ends the server as a crash would, and leaves it away.
+    pub(crate) async fn crash(&self) -> Result<(), StackError> {
+        let down = self.home.join(DOWN_FILE);
+        std::fs::write(&down, "").map_err(io_failed(format!("write {}", down.display())))?;
+        let pid_file = self.home.join("data/postmaster.pid");
+        let away = self.home.join(AWAY_FILE);
+        let gone = async {
+            while !away.exists() {
+                // A server that has just started may not listen to signals yet, or not have said who it is.
+                let text = std::fs::read_to_string(&pid_file).unwrap_or_default();
+                if let Some(id) = text.lines().next().and_then(|line| line.parse().ok()) {
+                    // One that is gone by now is what was wanted.
+                    kill(Pid::from_raw(id), Signal::SIGQUIT).ok();
+                }
+                tokio::time::sleep(READY_PAUSE).await;
+            }
+        };
+        let gone = tokio::time::timeout(READY_DEADLINE, gone).await;
+        gone.map_err(|_| self.process.not_ready())
+    }
+
+    /// Starts a crashed server again and waits until it listens.
+    pub(crate) async fn revive(&mut self) -> Result<(), StackError> {
+        let away = self.home.join(AWAY_FILE);
+        std::fs::remove_file(&away).map_err(io_failed(format!("remove {}", away.display())))?;
+        wait_until_listening(&mut self.process, &self.home, self.port).await
     }
 
     /// Ends the server and removes its data.

@@ -37,6 +37,7 @@ pub struct Stack {
     lite: Lite,
     mail: MailCatcher,
     postgres: Postgres,
+    realtime: Arc<Realtime>,
 }
 
 impl Stack {
@@ -76,7 +77,9 @@ impl Stack {
             &mut tasks,
         )
         .await?;
-        let address = serve(&options, &lite, &faults, realtime, &stopping, &mut tasks).await?;
+        let realtime = Arc::new(realtime);
+        let served = Arc::clone(&realtime);
+        let address = serve(&options, &lite, &faults, served, &stopping, &mut tasks).await?;
         Ok(Self {
             keys,
             faults,
@@ -88,6 +91,7 @@ impl Stack {
             lite,
             mail,
             postgres,
+            realtime,
         })
     }
 
@@ -181,6 +185,26 @@ impl Stack {
         database::run(&self.sql, statements).await
     }
 
+    /// Ends Postgres as a crash would; REST, Auth and Realtime go on and have nobody to ask.
+    ///
+    /// # Errors
+    /// If it does not end.
+    pub async fn crash_postgres(&self) -> Result<(), StackError> {
+        self.postgres.crash().await
+    }
+
+    /// Starts Postgres again after a crash. Realtime reads what commits after it has slots again, and tells nobody
+    /// that there was a gap.
+    ///
+    /// # Errors
+    /// If it does not start or cannot be reached.
+    pub async fn revive_postgres(&mut self) -> Result<(), StackError> {
+        self.postgres.revive().await?;
+        let superuser = self.postgres.superuser_url();
+        self.sql = connect(&superuser, &mut self.tasks, None).await?;
+        self.realtime.reconnect(&superuser, &mut self.tasks).await
+    }
+
     /// Ends everything and waits until nothing is left.
     ///
     /// # Errors
@@ -231,7 +255,7 @@ async fn serve(
     options: &Options,
     lite: &Lite,
     faults: &Faults,
-    realtime: Realtime,
+    realtime: Arc<Realtime>,
     stopping: &watch::Sender<bool>,
     tasks: &mut JoinSet<()>,
 ) -> Result<SocketAddr, StackError> {
@@ -245,7 +269,7 @@ async fn serve(
         .authority()
         .parse()
         .expect("an address and a port are an authority");
-    let router = gateway::router(upstream, faults.clone(), Arc::new(realtime));
+    let router = gateway::router(upstream, faults.clone(), realtime);
     let mut stop_seen = stopping.subscribe();
     tasks.spawn(async move {
         let stopped = async move { drop(stop_seen.wait_for(|stopping| *stopping).await) };

@@ -29,6 +29,11 @@ impl Doorkeeper {
         }
     }
 
+    /// Goes on with another connection.
+    pub(crate) async fn reconnect(&self, client: Client) {
+        *self.client.lock().await = client;
+    }
+
     /// Asks what somebody may do on a topic (without prefix).
     pub(crate) async fn ask(&self, claims: &Claims, topic: &str) -> Result<Access, Error> {
         if claims.is_service() {

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 use tokio_postgres::{Client, Error};
 
 use super::claims::Claims;
-use super::hub::{Hub, Listener};
+use super::hub::{Delivery, Hub, Listener, What};
 use super::pgchange::{Change, ChangeError, Kind};
 use super::pgoutput::{Cell, LogMessage, Relation};
 use super::slot::Slot;
 use super::table::{Sight, Table};
-use crate::faults::Faults;
+use crate::faults::{Faults, Lane, SlotWish};
 use crate::options::Pace;
 
 /// The publication of a Supabase project.
@@ -31,6 +32,9 @@ pub(crate) struct ChangePoller {
     pace: Pace,
     tables: BTreeMap<u32, Table>,
     committed_at: i64,
+    /// Tables of the publication, and when to look at it again.
+    published: Vec<String>,
+    publication_due: Instant,
 }
 
 /// A change as the log has it.
@@ -52,8 +56,10 @@ impl ChangePoller {
         pace: Pace,
     ) -> Result<Self, Error> {
         client.batch_execute("set timezone to 'UTC'").await?;
-        let slot = Slot::create(&client, "local_realtime_changes", PUBLICATION).await?;
+        let slot = Slot::create(&client, Lane::Changes, PUBLICATION, faults.clone()).await?;
         Ok(Self {
+            published: list_published(&client).await?,
+            publication_due: Instant::now() + pace.publication,
             client,
             slot,
             hub,
@@ -75,12 +81,20 @@ impl ChangePoller {
                     FAILURE_PAUSE
                 }
             };
-            tokio::time::sleep(pause).await;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.slot.wished() => {}
+            }
         }
     }
 
     /// Looks once; tells whether something was there.
     async fn poll(&mut self) -> Result<bool, Error> {
+        if self.slot.wish() == SlotWish::Stopped {
+            // Workers begin with an empty table of subscriptions, and nobody tells the channels.
+            self.hub.deactivate_all();
+        }
+        self.follow_publication().await?;
         let messages = self.slot.take(&self.client).await?;
         let something = !messages.is_empty();
         for message in messages {
@@ -90,6 +104,22 @@ impl ChangePoller {
             }
         }
         Ok(something)
+    }
+
+    /// Subscribes everybody anew if the publication has other tables than before, as Supabase does.
+    async fn follow_publication(&mut self) -> Result<(), Error> {
+        let now = Instant::now();
+        if now < self.publication_due {
+            return Ok(());
+        }
+        self.publication_due = now + self.pace.publication;
+        let published = list_published(&self.client).await?;
+        if self.published != published {
+            self.published = published;
+            self.hub.deactivate_all();
+            self.faults.resubscribe_channels();
+        }
+        Ok(())
     }
 
     async fn on_message(&mut self, message: LogMessage) -> Result<(), Error> {
@@ -132,7 +162,7 @@ impl ChangePoller {
         let listeners = self
             .hub
             .list_listeners(&relation.schema, &relation.table, kind);
-        if listeners.is_empty() || self.faults.is_silent() || self.faults.take_skip() {
+        if listeners.is_empty() {
             return Ok(());
         }
         let logged = Logged {
@@ -142,8 +172,9 @@ impl ChangePoller {
             old_cells,
         };
         let mut whole = logged.to_change(&self.client, self.committed_at).await?;
-        whole.cut(self.faults.take_cut());
+        whole.spoil(self.faults.take_spoil(&relation.table));
         let mut seen: BTreeMap<String, Option<Arc<Value>>> = BTreeMap::new();
+        let mut receivers = Vec::new();
         for listener in listeners {
             let ids = logged.list_met_ids(&self.client, &listener).await?;
             if ids.is_empty() {
@@ -157,9 +188,14 @@ impl ChangePoller {
                 seen.insert(who.clone(), data);
             }
             if let Some(Some(data)) = seen.get(who) {
-                self.hub.push_change(&listener.key, ids, Arc::clone(data));
+                receivers.push((listener.key, What::Change(ids, Arc::clone(data))));
             }
         }
+        self.hub.deliver(Delivery {
+            lane: Lane::Changes,
+            name: relation.table.clone(),
+            receivers,
+        });
         Ok(())
     }
 }
@@ -232,4 +268,11 @@ impl Logged<'_> {
         }
         Ok(Some(Arc::new(change.to_json())))
     }
+}
+
+async fn list_published(client: &Client) -> Result<Vec<String>, Error> {
+    let list = "select format('%I.%I', schemaname, tablename) from pg_publication_tables
+        where pubname = $1 order by 1";
+    let rows = client.query(list, &[&PUBLICATION]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }

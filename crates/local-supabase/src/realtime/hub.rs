@@ -12,6 +12,7 @@ use super::claims::Claims;
 use super::frame::Broadcast;
 use super::join::Binding;
 use super::pgchange::Kind;
+use crate::faults::{Fate, Faults, Lane};
 
 /// Messages that may wait for one socket; a reader that is this far behind is dead or stopped.
 pub(crate) const QUEUE: usize = 4096;
@@ -63,15 +64,40 @@ pub(crate) struct Listener {
 /// Number of the socket and topic of the channel.
 pub(crate) type Key = (u64, String);
 
+/// One change or broadcast and everybody it goes to.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    /// How it goes.
+    pub(crate) lane: Lane,
+    /// Table of the change, or event of the broadcast.
+    pub(crate) name: String,
+    /// What each channel gets.
+    pub(crate) receivers: Vec<(Key, What)>,
+}
+
 /// All joined channels of a stack.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Hub {
+    faults: Faults,
     members: Mutex<BTreeMap<Key, Member>>,
+    /// Deliveries that a fault holds back, by lane.
+    held: Mutex<BTreeMap<Lane, Vec<Delivery>>>,
     sockets: AtomicU64,
     n_cut_off: AtomicU64,
 }
 
 impl Hub {
+    /// Starts without a channel.
+    pub(crate) fn new(faults: Faults) -> Self {
+        Self {
+            faults,
+            members: Mutex::default(),
+            held: Mutex::default(),
+            sockets: AtomicU64::new(0),
+            n_cut_off: AtomicU64::new(0),
+        }
+    }
+
     /// Numbers a new socket.
     pub(crate) fn number_socket(&self) -> u64 {
         self.sockets.fetch_add(1, Ordering::Relaxed)
@@ -124,9 +150,11 @@ impl Hub {
         self.members().iter().filter_map(listener).collect()
     }
 
-    /// Sends a change to one channel.
-    pub(crate) fn push_change(&self, key: &Key, ids: Vec<u32>, data: Arc<Value>) {
-        self.push(&mut self.members(), key, What::Change(ids, data));
+    /// Takes the change filters of all channels out of force.
+    pub(crate) fn deactivate_all(&self) {
+        for member in self.members().values_mut() {
+            member.bindings.clear();
+        }
     }
 
     /// Sends a broadcast to everybody on a topic, possibly except one socket.
@@ -137,15 +165,58 @@ impl Hub {
         except: Option<u64>,
         broadcast: Broadcast,
     ) {
-        let broadcast = Arc::new(broadcast);
-        let mut members = self.members();
-        let is_addressed = |(key, member): (&Key, &Member)| {
+        let (name, broadcast) = (broadcast.event.clone(), Arc::new(broadcast));
+        let receiver = |(key, member): (&Key, &Member)| {
             let addressed = key.1 == topic && member.private == private && Some(key.0) != except;
-            addressed.then(|| key.clone())
+            addressed.then(|| (key.clone(), What::Broadcast(Arc::clone(&broadcast))))
         };
-        let keys: Vec<Key> = members.iter().filter_map(is_addressed).collect();
-        for key in keys {
-            self.push(&mut members, &key, What::Broadcast(Arc::clone(&broadcast)));
+        let receivers = self.members().iter().filter_map(receiver).collect();
+        self.deliver(Delivery {
+            lane: Lane::Broadcasts,
+            name,
+            receivers,
+        });
+    }
+
+    /// Sends something to its receivers, or does what a fault says instead.
+    pub(crate) fn deliver(&self, delivery: Delivery) {
+        if delivery.receivers.is_empty() {
+            return;
+        }
+        let lane = delivery.lane;
+        let n_copies = match self.faults.take_fate(lane, &delivery.name) {
+            Fate::Lost => return,
+            Fate::Held(n_awaited) => {
+                self.held().entry(lane).or_default().push(delivery);
+                if n_awaited == 0 {
+                    self.release(lane);
+                }
+                return;
+            }
+            Fate::Sent => 1,
+            Fate::Doubled => 2,
+        };
+        if !self.faults.is_holding(lane) {
+            // What a fault held back and no longer does is late, but not later than what comes now.
+            self.release(lane);
+        }
+        for _ in 0..n_copies {
+            self.send(&delivery);
+        }
+    }
+
+    /// Sends what was held back, the last first.
+    fn release(&self, lane: Lane) {
+        let held = self.held().remove(&lane).unwrap_or_default();
+        for delivery in held.iter().rev() {
+            self.send(delivery);
+        }
+    }
+
+    fn send(&self, delivery: &Delivery) {
+        let mut members = self.members();
+        for (key, what) in &delivery.receivers {
+            self.push(&mut members, key, what.clone());
         }
     }
 
@@ -170,5 +241,9 @@ impl Hub {
 
     fn members(&self) -> MutexGuard<'_, BTreeMap<Key, Member>> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<Lane, Vec<Delivery>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -13,7 +13,7 @@ use super::frame::{Body, Broadcast};
 use super::hub::Hub;
 use super::pgoutput::{Cell, LogMessage};
 use super::slot::Slot;
-use crate::faults::Faults;
+use crate::faults::{Faults, Lane};
 
 /// The publication Supabase makes for broadcasts from the database.
 const PUBLICATION: &str = "supabase_realtime_messages_publication";
@@ -26,7 +26,6 @@ pub(crate) struct MessagePoller {
     slot: Slot,
     woken: Arc<Notify>,
     hub: Arc<Hub>,
-    faults: Faults,
     columns: BTreeMap<u32, Vec<String>>,
 }
 
@@ -38,14 +37,13 @@ impl MessagePoller {
         hub: Arc<Hub>,
         faults: Faults,
     ) -> Result<Self, Error> {
-        let slot = Slot::create(&client, "local_realtime_messages", PUBLICATION).await?;
+        let slot = Slot::create(&client, Lane::Broadcasts, PUBLICATION, faults).await?;
         client.batch_execute("listen realtime_messages").await?;
         Ok(Self {
             client,
             slot,
             woken,
             hub,
-            faults,
             columns: BTreeMap::new(),
         })
     }
@@ -57,8 +55,12 @@ impl MessagePoller {
                 tracing::warn!(%error, "messages cannot be read");
                 tokio::time::sleep(UNWOKEN).await;
             }
-            // Either end of the wait leads to the same look.
-            drop(tokio::time::timeout(UNWOKEN, self.woken.notified()).await);
+            // Every end of the wait leads to the same look.
+            tokio::select! {
+                () = self.woken.notified() => {}
+                () = self.slot.wished() => {}
+                () = tokio::time::sleep(UNWOKEN) => {}
+            }
         }
     }
 
@@ -90,9 +92,6 @@ impl MessagePoller {
         let (Some(topic), Some(event)) = (text("topic"), text("event")) else {
             return;
         };
-        if self.faults.is_silent() {
-            return;
-        }
         let payload = text("payload").and_then(|json| serde_json::from_str(json).ok());
         let meta = text("id").map(|id| json!({ "id": id }));
         let body = Body::Text(payload.unwrap_or(Value::Null), meta);

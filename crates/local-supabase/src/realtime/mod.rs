@@ -6,6 +6,7 @@ mod admission;
 mod changes;
 mod claims;
 mod frame;
+pub mod fuzzing;
 mod hub;
 mod join;
 mod messages;
@@ -13,13 +14,14 @@ mod pgchange;
 mod pgoutput;
 mod slot;
 mod socket;
+mod subscribing;
 mod table;
 
 use std::sync::Arc;
 
 use axum::extract::ws::WebSocket;
-use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{Mutex, Notify, watch};
+use tokio::task::{AbortHandle, JoinSet};
 
 use self::access::Doorkeeper;
 use self::changes::ChangePoller;
@@ -36,6 +38,7 @@ use crate::options::Pace;
 
 pub(crate) use self::claims::Claims;
 pub(crate) use self::frame::{Body, Version};
+pub use self::pgchange::ChangeError;
 
 /// What all sockets of a stack share.
 pub(crate) struct Realtime {
@@ -45,6 +48,37 @@ pub(crate) struct Realtime {
     faults: Faults,
     pace: Pace,
     stopping: watch::Receiver<bool>,
+    /// What reads the slots.
+    pollers: Mutex<Vec<AbortHandle>>,
+}
+
+impl std::fmt::Debug for Realtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Realtime").finish_non_exhaustive()
+    }
+}
+
+/// Opens the slots and reads them from now on.
+async fn start_pollers(
+    database: &str,
+    hub: &Arc<Hub>,
+    faults: &Faults,
+    pace: Pace,
+    tasks: &mut JoinSet<()>,
+) -> Result<Vec<AbortHandle>, StackError> {
+    let woken = Arc::new(Notify::new());
+    let client = connect(database, tasks, None).await?;
+    let changes = ChangePoller::new(client, Arc::clone(hub), faults.clone(), pace)
+        .await
+        .map_err(database_failed("open the slot for changes"))?;
+    let client = connect(database, tasks, Some(Arc::clone(&woken))).await?;
+    let messages = MessagePoller::new(client, woken, Arc::clone(hub), faults.clone())
+        .await
+        .map_err(database_failed("open the slot for broadcasts"))?;
+    Ok(vec![
+        tasks.spawn(changes.run()),
+        tasks.spawn(messages.run()),
+    ])
 }
 
 impl Realtime {
@@ -57,19 +91,9 @@ impl Realtime {
         stopping: watch::Receiver<bool>,
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, StackError> {
-        let hub = Arc::new(Hub::default());
-        let woken = Arc::new(Notify::new());
-        let client = connect(database, tasks, None).await?;
-        let changes = ChangePoller::new(client, Arc::clone(&hub), faults.clone(), pace)
-            .await
-            .map_err(database_failed("open the slot for changes"))?;
-        let client = connect(database, tasks, Some(Arc::clone(&woken))).await?;
-        let messages = MessagePoller::new(client, woken, Arc::clone(&hub), faults.clone())
-            .await
-            .map_err(database_failed("open the slot for broadcasts"))?;
+        let hub = Arc::new(Hub::new(faults.clone()));
+        let pollers = start_pollers(database, &hub, &faults, pace, tasks).await?;
         let doorkeeper = Doorkeeper::new(connect(database, tasks, None).await?);
-        tasks.spawn(changes.run());
-        tasks.spawn(messages.run());
         Ok(Self {
             keys,
             hub,
@@ -77,7 +101,25 @@ impl Realtime {
             faults,
             pace,
             stopping,
+            pollers: Mutex::new(pollers),
         })
+    }
+
+    /// Goes on with a database that was started again: new slots see what commits from now on, and sockets and
+    /// channels are told nothing.
+    pub(crate) async fn reconnect(
+        &self,
+        database: &str,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<(), StackError> {
+        for poller in self.pollers.lock().await.drain(..) {
+            poller.abort();
+        }
+        let pollers = start_pollers(database, &self.hub, &self.faults, self.pace, tasks).await?;
+        self.pollers.lock().await.extend(pollers);
+        let client = connect(database, tasks, None).await?;
+        self.doorkeeper.reconnect(client).await;
+        Ok(())
     }
 
     /// Tells who a key or token stands for.

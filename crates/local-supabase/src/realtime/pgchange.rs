@@ -56,12 +56,12 @@ pub(crate) struct Change {
 
 /// Why an event lacks values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ChangeError {
-    /// The table has no primary key.
+pub enum ChangeError {
+    /// 400: the table has no primary key; the event names the table and nothing else.
     NoPrimaryKey,
-    /// The subscriber may not read the primary key.
+    /// 401: the subscriber may not read the primary key; the event names the table and nothing else.
     Unauthorized,
-    /// The row is too large.
+    /// 413: the row is too large; the event lacks its large values.
     TooLarge,
 }
 
@@ -71,16 +71,19 @@ const SIZE_LIMIT: usize = 1 << 20;
 const KEPT_VALUE: usize = 64;
 
 impl Change {
-    /// Drops the large values if the change is over the limit, or if it is to be treated as such.
-    pub(crate) fn cut(&mut self, always: bool) {
+    /// Gives the change the error it is to carry, or the one its size earns.
+    pub(crate) fn spoil(&mut self, error: Option<ChangeError>) {
         let size = |row: &Map<String, Value>| row.values().map(value_size).sum::<usize>();
-        if !always && size(&self.record) + size(&self.old) <= SIZE_LIMIT {
+        let is_large = size(&self.record) + size(&self.old) > SIZE_LIMIT;
+        let Some(error) = error.or(is_large.then_some(ChangeError::TooLarge)) else {
             return;
+        };
+        if error == ChangeError::TooLarge {
+            for row in [&mut self.record, &mut self.old] {
+                row.retain(|_, value| value_size(value) <= KEPT_VALUE);
+            }
         }
-        for row in [&mut self.record, &mut self.old] {
-            row.retain(|_, value| value_size(value) <= KEPT_VALUE);
-        }
-        self.error = Some(ChangeError::TooLarge);
+        self.error = Some(error);
     }
 
     /// Writes the `data` of the event.
@@ -89,27 +92,33 @@ impl Change {
             "schema": self.schema,
             "table": self.table,
             "type": self.kind.as_str(),
-            "commit_timestamp": format_timestamp(self.committed_at),
-            "columns": self.columns.iter().map(|column| {
-                json!({ "name": column.name, "type": column.type_name })
-            }).collect::<Vec<_>>(),
+            "commit_timestamp": null,
+            "columns": [],
             "errors": self.error.map(|error| [error.message()]),
         });
+        let (mut record, mut old) = (json!({}), json!({}));
+        if !self.is_nameless() {
+            record = Value::Object(self.record.clone());
+            old = Value::Object(self.old.clone());
+            data["commit_timestamp"] = format_timestamp(self.committed_at);
+            let column = |column: &Column| json!({ "name": column.name, "type": column.type_name });
+            data["columns"] = self.columns.iter().map(column).collect();
+        }
         if self.kind != Kind::Delete {
-            data["record"] = Value::Object(self.record.clone());
+            data["record"] = record;
         }
         if self.kind != Kind::Insert {
-            data["old_record"] = Value::Object(self.old.clone());
-        }
-        if matches!(
-            self.error,
-            Some(ChangeError::NoPrimaryKey | ChangeError::Unauthorized)
-        ) {
-            data["record"] = json!({});
-            data["columns"] = json!([]);
-            data["commit_timestamp"] = Value::Null;
+            data["old_record"] = old;
         }
         data
+    }
+
+    /// Tells whether the event may not even say which row it is about.
+    fn is_nameless(&self) -> bool {
+        matches!(
+            self.error,
+            Some(ChangeError::NoPrimaryKey | ChangeError::Unauthorized)
+        )
     }
 }
 
@@ -184,7 +193,7 @@ mod tests {
             .record
             .insert("body".into(), json!("x".repeat(SIZE_LIMIT)));
 
-        large.cut(false);
+        large.spoil(None);
 
         let data = large.to_json();
         assert_eq!(data["record"], json!({"id": "new"}));
@@ -192,19 +201,27 @@ mod tests {
     }
 
     #[test]
-    fn a_table_without_a_key_says_nothing_but_that() {
-        let keyless = Change {
-            error: Some(ChangeError::NoPrimaryKey),
-            ..change(Kind::Insert)
+    fn a_change_that_may_not_name_its_row_says_what_happened_and_nothing_more() {
+        let check = |kind, error, words: &str, rows: Value| {
+            let mut nameless = change(kind);
+            nameless.spoil(Some(error));
+            let mut expected = json!({
+                "schema": "public", "table": "agents", "type": kind.as_str(),
+                "commit_timestamp": null, "columns": [], "errors": [words],
+            });
+            let rows = rows.as_object().unwrap().clone();
+            expected.as_object_mut().unwrap().extend(rows);
+
+            assert_eq!(nameless.to_json(), expected);
         };
 
-        let data = keyless.to_json();
-
-        assert_eq!(data["record"], json!({}));
-        assert_eq!(data["commit_timestamp"], Value::Null);
-        assert_eq!(
-            data["errors"],
-            json!(["Error 400: Bad Request, no primary key"])
-        );
+        let no_key = "Error 400: Bad Request, no primary key";
+        let insert = json!({"record": {}});
+        check(Kind::Insert, ChangeError::NoPrimaryKey, no_key, insert);
+        let update = json!({"record": {}, "old_record": {}});
+        let denied = "Error 401: Unauthorized";
+        check(Kind::Update, ChangeError::Unauthorized, denied, update);
+        let delete = json!({"old_record": {}});
+        check(Kind::Delete, ChangeError::Unauthorized, denied, delete);
     }
 }

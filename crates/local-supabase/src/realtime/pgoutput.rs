@@ -113,7 +113,8 @@ fn parse_relation(data: &mut &[u8]) -> Result<Relation, Malformed> {
     let table = parse_string(data)?;
     let has_full_identity = data.try_get_u8()? == b'f';
     let count = data.try_get_u16()?;
-    let mut columns = Vec::with_capacity(usize::from(count));
+    // A count is only a claim, so nothing is set aside for it.
+    let mut columns = Vec::new();
     for _ in 0..count {
         data.try_get_u8()?;
         columns.push(parse_string(data)?);

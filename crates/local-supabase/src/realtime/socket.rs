@@ -12,52 +12,57 @@ use tokio::time::Instant;
 
 use super::Realtime;
 use super::admission::TOPIC_PREFIX;
-use super::claims::{Claims, TokenRefused};
+use super::claims::Claims;
 use super::frame::{
     Body, Broadcast, Content, Frame, Version, encode, encode_broadcast, parse_binary, parse_text,
 };
 use super::hub::{Key, Member, Push, QUEUE, What};
 use super::join::{Binding, Join};
-use crate::faults::{Kick, SystemOk};
+use super::subscribing::expiry;
+use crate::faults::Kick;
 
 /// A client that sends nothing for this long is gone; Phoenix' default.
 const IDLE: Duration = Duration::from_secs(60);
 /// Longest wait for a client to take a frame.
 const SEND_DEADLINE: Duration = Duration::from_secs(10);
+/// Code of the one refused join that costs the whole socket.
+const JOIN_RATE_LIMIT: &str = "ClientJoinRateLimitReached";
 /// Topic of the frames that belong to the socket.
 const SOCKET_TOPIC: &str = "phoenix";
 
 /// A socket and its channels.
 pub(super) struct Socket {
-    realtime: Arc<Realtime>,
+    pub(super) realtime: Arc<Realtime>,
     socket: WebSocket,
     version: Version,
     key: String,
     number: u64,
-    channels: BTreeMap<String, Channel>,
+    pub(super) channels: BTreeMap<String, Channel>,
     queue_tx: mpsc::Sender<Push>,
     queue_rx: mpsc::Receiver<Push>,
     cut_off: Arc<Notify>,
     kicks: broadcast::Receiver<Kick>,
     stopping: watch::Receiver<bool>,
-    idle_at: Instant,
+    pub(super) idle_at: Instant,
 }
 
 /// A joined channel.
-struct Channel {
-    join_ref: Option<String>,
-    claims: Arc<Claims>,
-    private: bool,
-    writes: bool,
-    hears_itself: bool,
-    acknowledges: bool,
-    bindings: Result<Vec<Binding>, String>,
-    system_ok_at: Option<Instant>,
-    expires_at: Option<Instant>,
+pub(super) struct Channel {
+    pub(super) join_ref: Option<String>,
+    pub(super) claims: Arc<Claims>,
+    pub(super) private: bool,
+    pub(super) writes: bool,
+    pub(super) hears_itself: bool,
+    pub(super) acknowledges: bool,
+    pub(super) bindings: Result<Vec<Binding>, String>,
+    pub(super) system_ok_at: Option<Instant>,
+    /// Filters that were confirmed and are in force only later.
+    pub(super) premature: Option<(Instant, Vec<Binding>)>,
+    pub(super) expires_at: Option<Instant>,
 }
 
 /// The socket is to be ended; says how.
-enum End {
+pub(super) enum End {
     /// Without a word.
     Drop,
     /// With a close code.
@@ -133,8 +138,7 @@ impl Socket {
     fn deadline(&self) -> Instant {
         self.channels
             .values()
-            .flat_map(|channel| [channel.system_ok_at, channel.expires_at])
-            .flatten()
+            .flat_map(Channel::deadlines)
             .fold(self.idle_at, Instant::min)
     }
 
@@ -209,14 +213,13 @@ impl Socket {
     }
 
     async fn on_join(&mut self, reply: &Reply, payload: &Value) -> Result<(), End> {
+        if self.realtime.faults.joins_are_ignored() {
+            return Ok(());
+        }
         let join = Join::parse(payload);
         let (claims, access) = match self.realtime.admit(&self.key, &reply.topic, &join).await {
             Ok(admitted) => admitted,
-            Err(reason) => {
-                return self
-                    .reply(reply, "error", json!({ "reason": reason }))
-                    .await;
-            }
+            Err(reason) => return self.refuse_join(reply, &reason).await,
         };
         if let Some(earlier) = self.channels.remove(&reply.topic) {
             let join_ref = earlier.join_ref.as_deref();
@@ -247,6 +250,7 @@ impl Socket {
             } else {
                 None
             },
+            premature: None,
         };
         self.channels.insert(reply.topic.clone(), channel);
         self.reply(reply, "ok", json!({ "postgres_changes": join.echo }))
@@ -259,18 +263,19 @@ impl Socket {
         Ok(())
     }
 
-    fn plan_system_ok(&self) -> Option<Instant> {
-        let delay = match self.realtime.faults.system_ok() {
-            SystemOk::Usual => {
-                let pace = self.realtime.pace.system_ok;
-                // Spread over half to one and a half of the pace, by whatever the clock says.
-                let spread = f64::from(jiff::Timestamp::now().subsec_microsecond() % 100) / 100.0;
-                pace.mul_f64(0.5 + spread)
-            }
-            SystemOk::Delayed(delay) => delay,
-            SystemOk::Omitted => return None,
-        };
-        Some(Instant::now() + delay)
+    async fn refuse_join(&mut self, to: &Reply, reason: &str) -> Result<(), End> {
+        // Joining occupies a socket of Phoenix, so heartbeats wait as well.
+        let delay = tokio::time::sleep(self.realtime.faults.refusal_delays().join);
+        tokio::select! {
+            () = delay => {}
+            _ = self.stopping.wait_for(|stopping| *stopping) => return Err(End::Close(1001)),
+        }
+        let response = json!({ "reason": reason });
+        self.reply(to, "error", response).await?;
+        if reason.starts_with(JOIN_RATE_LIMIT) {
+            return Err(End::Close(1000));
+        }
+        Ok(())
     }
 
     async fn on_leave(&mut self, reply: &Reply) -> Result<(), End> {
@@ -295,7 +300,6 @@ impl Socket {
             Ok(claims) => Arc::new(claims),
             Err(refused) => return self.fail_channel(topic, &refused.reason()).await,
         };
-        let again = self.plan_system_ok();
         let key = self.hub_key(topic);
         let Some(channel) = self.channels.get_mut(topic) else {
             return Ok(());
@@ -305,16 +309,8 @@ impl Socket {
         }
         channel.expires_at = expiry(&claims);
         channel.claims = Arc::clone(&claims);
-        if channel
-            .bindings
-            .as_ref()
-            .is_ok_and(|bindings| !bindings.is_empty())
-        {
-            // The database side is subscribed anew, so nothing comes until the next confirmation.
-            channel.system_ok_at = again;
-            self.realtime.hub.activate(&key, Vec::new());
-        }
         self.realtime.hub.reclaim(&key, claims);
+        self.resubscribe(topic);
         Ok(())
     }
 
@@ -323,7 +319,7 @@ impl Socket {
             return Ok(());
         };
         let acknowledges = channel.acknowledges;
-        if channel.writes && !self.realtime.faults.is_silent() {
+        if channel.writes {
             let except = (!channel.hears_itself).then_some(self.number);
             self.realtime
                 .hub
@@ -367,6 +363,16 @@ impl Socket {
                     self.close_channel(&topic, "phx_error").await?;
                 }
             }
+            Kick::ChannelClose => {
+                for topic in topics {
+                    self.close_channel(&topic, "phx_close").await?;
+                }
+            }
+            Kick::Resubscribe => {
+                for topic in topics {
+                    self.resubscribe(&topic);
+                }
+            }
             Kick::SystemError(message) => {
                 for topic in topics {
                     self.fail_channel(&topic, &message).await?;
@@ -376,55 +382,8 @@ impl Socket {
         Ok(())
     }
 
-    async fn on_deadline(&mut self) -> Result<(), End> {
-        let now = Instant::now();
-        if self.idle_at <= now {
-            return Err(End::Close(1000));
-        }
-        let is_due = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
-        let topics: Vec<String> = self.channels.keys().cloned().collect();
-        for topic in topics {
-            let Some(channel) = self.channels.get_mut(&topic) else {
-                continue;
-            };
-            if is_due(channel.expires_at) {
-                let message = TokenRefused::Expired(0).reason();
-                let words = message
-                    .split_once(": ")
-                    .map_or(message.as_str(), |(_, words)| words);
-                self.fail_channel(&topic, words).await?;
-            } else if is_due(channel.system_ok_at) {
-                channel.system_ok_at = None;
-                self.confirm_changes(&topic).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts a channel's filters in force and says so, or says why not.
-    async fn confirm_changes(&mut self, topic: &str) -> Result<(), End> {
-        let Some(channel) = self.channels.get(topic) else {
-            return Ok(());
-        };
-        let join_ref = channel.join_ref.clone();
-        let outcome = match channel.bindings.clone() {
-            Ok(bindings) => self.realtime.check_tables(bindings).await,
-            Err(reason) => Err(reason),
-        };
-        let (status, message) = match outcome {
-            Ok(bindings) => {
-                self.realtime.hub.activate(&self.hub_key(topic), bindings);
-                ("ok", "Subscribed to PostgreSQL".to_owned())
-            }
-            Err(reason) => ("error", reason),
-        };
-        let payload = system(status, "postgres_changes", topic, &message);
-        self.push(join_ref.as_deref(), topic, "system", &payload)
-            .await
-    }
-
     /// Reports an error of a channel and closes it.
-    async fn fail_channel(&mut self, topic: &str, message: &str) -> Result<(), End> {
+    pub(super) async fn fail_channel(&mut self, topic: &str, message: &str) -> Result<(), End> {
         if let Some(channel) = self.channels.get(topic) {
             let join_ref = channel.join_ref.clone();
             let payload = system("error", "system", topic, message);
@@ -459,7 +418,7 @@ impl Socket {
         self.send(message).await
     }
 
-    async fn push(
+    pub(super) async fn push(
         &mut self,
         join_ref: Option<&str>,
         topic: &str,
@@ -477,7 +436,7 @@ impl Socket {
         }
     }
 
-    fn hub_key(&self, topic: &str) -> Key {
+    pub(super) fn hub_key(&self, topic: &str) -> Key {
         (self.number, topic.to_owned())
     }
 }
@@ -489,17 +448,11 @@ struct Reply {
     topic: String,
 }
 
-fn system(status: &str, extension: &str, topic: &str, message: &str) -> Value {
+pub(super) fn system(status: &str, extension: &str, topic: &str, message: &str) -> Value {
     json!({
         "status": status,
         "extension": extension,
         "channel": topic.strip_prefix(TOPIC_PREFIX).unwrap_or(topic),
         "message": message,
     })
-}
-
-/// Turns the end of a token into a moment of our clock.
-fn expiry(claims: &Claims) -> Option<Instant> {
-    let seconds = claims.expires_at? - jiff::Timestamp::now().as_second();
-    Some(Instant::now() + Duration::from_secs(seconds.max(0).unsigned_abs()))
 }

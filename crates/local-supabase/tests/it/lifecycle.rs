@@ -90,6 +90,26 @@ async fn a_stopped_stack_leaves_no_process_and_no_file() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn a_crashed_postgres_comes_back_with_what_was_committed() -> anyhow::Result<()> {
+    let mut stack = Stack::start(Options::default()).await?;
+    let home = stack.data_dir().to_owned();
+    stack
+        .sql("create table kept (id int); insert into kept values (7)")
+        .await?;
+
+    stack.crash_postgres().await?;
+    let away = stack.sql("select id::text from kept").await;
+    stack.revive_postgres().await?;
+    let back = stack.sql("select id::text from kept").await?;
+    stack.crash_postgres().await?;
+    drop(stack);
+
+    assert!(away.is_err(), "{away:?}");
+    assert_eq!(back[0]["id"].as_deref(), Some("7"));
+    until_nothing_is_left(&home).await
+}
+
+#[tokio::test]
 async fn a_dropped_stack_leaves_nothing_either() -> anyhow::Result<()> {
     let stack = Stack::start(Options::default()).await?;
     let home = stack.data_dir().to_owned();

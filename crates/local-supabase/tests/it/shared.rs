@@ -4,8 +4,9 @@
 use std::future::Future;
 use std::path::Path;
 use std::sync::LazyLock;
+use std::time::Duration;
 
-use hidps_local_supabase::{Options, Person, Stack};
+use hidps_local_supabase::{Options, Pace, Person, Stack};
 use tokio::runtime::Runtime;
 
 /// Password of everybody in the stack.
@@ -25,10 +26,10 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Starts a stack of its own.
-    pub(crate) fn start() -> Self {
+    pub(crate) fn start(pace: Pace) -> Self {
         let runtime = Runtime::new().expect("a runtime starts");
         let migrations = tempfile::tempdir().expect("a directory is made");
-        let options = seeded(migrations.path());
+        let options = seeded(migrations.path(), pace);
         let stack = runtime
             .block_on(Stack::start(options))
             .expect("the stack starts");
@@ -42,10 +43,16 @@ impl Shared {
 }
 
 /// The stack of all tests that break nothing.
-pub(crate) static SHARED: LazyLock<Shared> = LazyLock::new(Shared::start);
+pub(crate) static SHARED: LazyLock<Shared> = LazyLock::new(|| {
+    Shared::start(Pace {
+        // The tests publish tables of their own, which must not subscribe all the others anew.
+        publication: Duration::from_secs(3600),
+        ..Pace::default()
+    })
+});
 
 /// Describes the project with its seed, and with tables of the tests' own beside the project's.
-fn seeded(migrations: &Path) -> Options {
+fn seeded(migrations: &Path, pace: Pace) -> Options {
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../supabase");
     let listed = std::fs::read_dir(project.join("migrations")).expect("the project has migrations");
     for entry in listed.filter_map(Result::ok) {
@@ -61,6 +68,7 @@ fn seeded(migrations: &Path) -> Options {
         migrations: Some(migrations.to_owned()),
         seed: Some(project.join("seed.sql")),
         people: [ADMIN, "viewer@acme.test", STRANGER].map(person).to_vec(),
+        pace,
         ..Options::default()
     }
 }

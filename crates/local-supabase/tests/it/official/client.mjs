@@ -193,10 +193,11 @@ const areas = {
     });
     await admin.from("notes").delete().eq("id", row.id);
     await step("a delete reaches even the stranger, by key only, and nothing else did", async () => {
-      const { eventType, old, new: record } = await foreign.until(() => true, "delete");
+      const { eventType, old, new: record } = await foreign.until(({ old: { id } }) => id === row.id, "delete");
       assert.equal(eventType, "DELETE");
       assert.deepEqual([old, record], [{ id: row.id }, {}]);
-      assert.equal(foreign.items.length, 1);
+      // Others remove rows of theirs at the same time, and the stranger hears of these as well.
+      assert.ok(foreign.items.every((item) => item.eventType === "DELETE"));
     });
     await step("a table that is not published is refused in the stream", async () => {
       const system = await confirmed(admin.channel("none").on("postgres_changes", { ...filter, table: "nowhere" }, () => {}));
