@@ -1,5 +1,5 @@
 -- The tables of HIDPS: organizations, agents, what is desired of them and what was observed.
--- No rights are given here: every grant and policy is in the row level security migration.
+-- No rights are given here: grants and policies are in the row level security migration.
 --
 -- agents, agent_stats, agent_users, alerts and monitored_files keep the names and columns that
 -- existing frontends read and write; everything else about them is added.
@@ -42,6 +42,18 @@ create table public.organizations (
     case jsonb_typeof(settings -> 'retention_days')
       when 'number' then (settings ->> 'retention_days')::numeric between 1 and 3650
       else settings -> 'retention_days' is null
+    end
+  ),
+  constraint hold_blast_percent_is_1_to_100 check (
+    case jsonb_typeof(settings -> 'hold_blast_percent')
+      when 'number' then (settings ->> 'hold_blast_percent')::numeric between 1 and 100
+      else settings -> 'hold_blast_percent' is null
+    end
+  ),
+  constraint hold_blast_min_agents_is_1_to_100000 check (
+    case jsonb_typeof(settings -> 'hold_blast_min_agents')
+      when 'number' then (settings ->> 'hold_blast_min_agents')::numeric between 1 and 100000
+      else settings -> 'hold_blast_min_agents' is null
     end
   )
 );
@@ -121,8 +133,19 @@ create table public.desired_generations (
   agent_id uuid primary key references public.agents (id) on delete cascade,
   generation bigint not null default 1,
   changed_at timestamptz not null default now(),
-  constraint generation_is_positive check (generation > 0)
+  -- Why the generation is not sent to its host; null when nothing keeps it.
+  hold text,
+  -- The generation that an admin released: nothing is to hold this one again.
+  released_generation bigint,
+  -- When the desired state of a host that had applied something last changed. The blast radius is
+  -- counted by it, so a release clears it and a first document never sets it.
+  touched_at timestamptz,
+  constraint generation_is_positive check (generation > 0),
+  constraint hold_is_known check (hold in ('BlastRadius'))
 );
+
+create index desired_generations_touched_at on public.desired_generations (touched_at)
+  where touched_at is not null;
 
 -- Observed state ------------------------------------------------------------------------------
 
@@ -136,11 +159,16 @@ create table public.agent_conditions (
   message text not null default '',
   observed_generation bigint,
   last_transition_at timestamptz not null default now(),
+  -- The things that are not as desired, each {subject, status, reason, message}.
+  subjects jsonb not null default '[]',
   unique (agent_id, type),
   constraint type_is_1_to_100_characters check (char_length(type) between 1 and 100),
   constraint status_is_true_false_or_unknown check (status in ('true', 'false', 'unknown')),
   constraint reason_is_1_to_100_characters check (char_length(reason) between 1 and 100),
-  constraint message_is_at_most_1000_characters check (char_length(message) <= 1000)
+  constraint message_is_at_most_1000_characters check (char_length(message) <= 1000),
+  constraint subjects_is_an_array_of_at_most_64_kib check (
+    jsonb_typeof(subjects) = 'array' and octet_length(subjects::text) <= 65536
+  )
 );
 
 -- Alerts --------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
--- Every right of people and of the daemon on tables: grants first, then one policy per table, role
--- and command. No function is granted here, and nothing is ever granted to anon.
+-- Every right of people and of the daemon on the tables made before this file: grants first, then one
+-- policy per table, role and command. Tables made later bring theirs along. No function is granted
+-- here, and nothing is ever granted to anon.
 --
 -- Law: intent and observation never share a writer. People may write intent columns and nothing
 -- that was observed; the daemon (service_role) may write no intent. What the daemon writes goes

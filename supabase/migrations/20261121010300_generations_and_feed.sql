@@ -117,56 +117,257 @@ $$;
 create trigger check_monitored_path before insert or update of file_path on public.monitored_files
   for each row execute function private.check_monitored_path();
 
+-- Blast radius --------------------------------------------------------------------------------
+-- A change that reaches too much of an organization within a minute is held until an admin releases
+-- it. Counted are hosts that have applied something: a first document takes nothing away.
+
+-- How many more hosts may be touched before it is worth counting again. Counting takes a look at
+-- every host touched lately, which nobody should pay for with each of many small changes.
+create table private.blast_budgets (
+  org_id uuid primary key references public.organizations (id) on delete cascade,
+  -- The settings that were counted with.
+  most_percent numeric not null,
+  min_agents numeric not null,
+  n_left bigint not null,
+  counted_at timestamptz not null
+);
+
+-- The organizations of these agents in which, this change included, too many hosts were touched
+-- within a minute. Arrays of agents are joined, never searched: they may hold a whole fleet.
+create function private.widely_changed_organizations(changed uuid[]) returns uuid[]
+language plpgsql volatile security definer set search_path = '' as $$
+declare
+  org record;
+  allowed bigint;
+  n_touched bigint;
+  wide uuid[] := '{}';
+begin
+  for org in
+    select o.id, count(*) as n_live,
+      private.setting_number(o.settings, 'hold_blast_percent', 50) as most_percent,
+      private.setting_number(o.settings, 'hold_blast_min_agents', 10) as min_agents
+    from unnest(changed) c (agent_id)
+    join public.agents a on a.id = c.agent_id
+    join public.organizations o on o.id = a.org_id
+    join lateral (
+      select from public.agent_conditions k
+      where k.agent_id = a.id and k.observed_generation is not null
+      limit 1
+    ) applied on true
+    group by o.id
+    order by o.id
+  loop
+    continue when org.most_percent = 100;
+    -- One writer of an organization after the other, or many small changes at once would each see
+    -- themselves alone.
+    perform private.lock_intent(org.id);
+    update private.blast_budgets b set n_left = b.n_left - org.n_live
+    where b.org_id = org.id and b.n_left >= org.n_live
+      and b.most_percent = org.most_percent and b.min_agents = org.min_agents
+      and b.counted_at > now() - interval '10 seconds';
+    continue when found;
+    n_touched := private.count_touched(org.id, changed);
+    allowed := private.count_touchable(org.id, n_touched, org.most_percent, org.min_agents);
+    if n_touched > allowed then
+      wide := wide || org.id;
+    end if;
+    insert into private.blast_budgets as b (org_id, most_percent, min_agents, n_left, counted_at)
+    values (org.id, org.most_percent, org.min_agents, greatest(allowed - n_touched, 0), now())
+    on conflict (org_id) do update set
+      most_percent = excluded.most_percent, min_agents = excluded.min_agents,
+      n_left = excluded.n_left, counted_at = excluded.counted_at;
+  end loop;
+  return wide;
+end
+$$;
+
+create function private.lock_intent(org uuid) returns void
+language sql volatile set search_path = '' as $$
+  select pg_advisory_xact_lock(hashtextextended(org::text, 0))
+$$;
+
+-- Hosts of an organization touched within a minute, those changed now among them.
+create function private.count_touched(org uuid, changed uuid[]) returns bigint
+language sql volatile set search_path = '' as $$
+  select count(*) from (
+    select a.id from unnest(changed) c (agent_id)
+    join public.agents a on a.id = c.agent_id
+    where a.org_id = org and exists (
+      select from public.agent_conditions k
+      where k.agent_id = a.id and k.observed_generation is not null
+    )
+    union
+    select g.agent_id from public.desired_generations g
+    join public.agents a on a.id = g.agent_id
+    where g.touched_at > now() - interval '1 minute' and a.org_id = org
+  ) touched
+$$;
+
+-- How many hosts of an organization may be touched: no more than most_percent of those that have
+-- applied something, or fewer than min_agents. A fleet is not counted to its end, only so far that
+-- twice as many as touched would still be allowed.
+create function private.count_touchable(
+  org uuid, n_touched bigint, most_percent numeric, min_agents numeric
+) returns bigint
+language sql volatile set search_path = '' as $$
+  select greatest(
+    ceil(min_agents) - 1,
+    case when n_touched >= min_agents then floor(
+      (
+        select count(*) from (
+          select from public.agents a
+          where a.org_id = org and exists (
+            select from public.agent_conditions k
+            where k.agent_id = a.id and k.observed_generation is not null
+          )
+          limit ceil(2 * n_touched * 100 / most_percent)
+        ) live
+      ) * most_percent / 100
+    ) end
+  )::bigint
+$$;
+
+-- Hosts that are gone make the rest a larger part.
+create function private.forget_blast_budgets() returns trigger
+language plpgsql security definer set search_path = '' as $$
+begin
+  delete from private.blast_budgets where org_id in (select org_id from deleted);
+  return null;
+end
+$$;
+
+create trigger forget_blast_budgets after delete on public.agents
+  referencing old table as deleted
+  for each statement execute function private.forget_blast_budgets();
+
+-- Agents of these organizations, beside those changed now, that were touched within the minute and
+-- have not yet done what they were told. No anti-join with the array, which Postgres would do row
+-- against row: it does not know how many there are.
+create function private.holdable_agents(orgs uuid[], changed uuid[]) returns uuid[]
+language sql stable set search_path = '' as $$
+  select coalesce(array_agg(others.agent_id), '{}')
+  from (
+    select g.agent_id
+    from public.desired_generations g
+    join public.agents a on a.id = g.agent_id
+    where g.touched_at > now() - interval '1 minute'
+      and g.hold is null
+      and a.org_id = any (orgs)
+      and not exists (
+        select from public.agent_conditions c
+        where c.agent_id = g.agent_id and c.observed_generation >= g.generation
+      )
+    except
+    select x.agent_id from unnest(changed) x (agent_id)
+  ) others
+$$;
+
 -- Generations ---------------------------------------------------------------------------------
 
--- Takes the rows in one order, so that two writers of several agents cannot deadlock. An agent that
--- is just being deleted has no row any more and is passed over.
+-- Moves the changed agents up, and holds what reaches too far. Takes the rows in one order, so that
+-- two writers of several agents cannot deadlock. An agent that is just being deleted has no row any
+-- more and is passed over.
 create function private.bump_generations(changed uuid[]) returns void
 language plpgsql security definer set search_path = '' as $$
 declare
+  wide uuid[] := private.widely_changed_organizations(changed);
+  others uuid[] := '{}';
   bumped record;
   n_hints integer := 0;
 begin
+  if cardinality(wide) > 0 then
+    others := private.holdable_agents(wide, changed);
+  end if;
   for bumped in
     with locked as materialized (
-      select g.agent_id from public.desired_generations g
-      where g.agent_id = any (changed)
+      select g.agent_id, f.position <= cardinality(changed) as is_changed,
+        a.org_id = any (wide) as is_wide, h.is_live is not null as is_live
+      from unnest(changed || others) with ordinality f (agent_id, position)
+      join public.desired_generations g on g.agent_id = f.agent_id
+      join public.agents a on a.id = g.agent_id
+      left join lateral (
+        select true as is_live from public.agent_conditions c
+        where c.agent_id = g.agent_id and c.observed_generation is not null
+        limit 1
+      ) h on true
       order by g.agent_id
-      for update
+      for update of g
     )
     update public.desired_generations g
-    set generation = g.generation + 1, changed_at = now()
-    from locked
-    where g.agent_id = locked.agent_id
+    set generation = g.generation + 1,
+        changed_at = case when l.is_changed then now() else g.changed_at end,
+        touched_at = case when l.is_changed and l.is_live then now() else g.touched_at end,
+        hold = case when l.is_wide and l.is_live then 'BlastRadius' else g.hold end
+    from locked l
+    where g.agent_id = l.agent_id
     returning g.agent_id, g.generation
   loop
     n_hints := n_hints + 1;
-    -- A change of a whole organization would flood the topic; the published table tells the rest.
+    -- A change of a whole organization would flood the topic: after so many, one hint that names no
+    -- agent makes the daemon compare everything, which takes no longer than to hear of each.
     if n_hints <= 100 then
       perform private.hint_daemon('generation', to_jsonb(bumped));
+    elsif n_hints = 101 then
+      perform private.hint_daemon('generation', '{}');
     end if;
   end loop;
 end
 $$;
 
-create function private.on_firewall_intent() returns trigger
+create function private.on_stats_inserted() returns trigger
 language plpgsql security definer set search_path = '' as $$
+declare
+  agents uuid[] := array(select agent_id from inserted where firewall_enabled is not null);
 begin
-  perform private.bump_generations(array[coalesce(new.agent_id, old.agent_id)]);
+  if cardinality(agents) > 0 then
+    perform private.bump_generations(agents);
+  end if;
   return null;
 end
 $$;
 
--- Row triggers with a condition: telemetry updates of the same table do not even call them.
-create trigger on_firewall_intent_insert after insert on public.agent_stats
-  for each row when (new.firewall_enabled is not null)
-  execute function private.on_firewall_intent();
-create trigger on_firewall_intent_update after update on public.agent_stats
-  for each row when (new.firewall_enabled is distinct from old.firewall_enabled)
-  execute function private.on_firewall_intent();
-create trigger on_firewall_intent_delete after delete on public.agent_stats
-  for each row when (old.firewall_enabled is not null)
-  execute function private.on_firewall_intent();
+create function private.on_stats_deleted() returns trigger
+language plpgsql security definer set search_path = '' as $$
+declare
+  agents uuid[] := array(select agent_id from deleted where firewall_enabled is not null);
+begin
+  if cardinality(agents) > 0 then
+    perform private.bump_generations(agents);
+  end if;
+  return null;
+end
+$$;
+
+create function private.on_stats_updated() returns trigger
+language plpgsql security definer set search_path = '' as $$
+declare
+  -- Not a join, which Postgres would do row against row: it does not know how many rows there are.
+  agents uuid[] := array(
+    select agent_id from (
+      select agent_id, firewall_enabled from inserted
+      except
+      select agent_id, firewall_enabled from deleted
+    ) changed
+  );
+begin
+  if cardinality(agents) > 0 then
+    perform private.bump_generations(agents);
+  end if;
+  return null;
+end
+$$;
+
+-- Over all rows of a statement at once: a switch for a whole fleet is one change, judged and
+-- announced as one.
+create trigger on_stats_inserted after insert on public.agent_stats
+  referencing new table as inserted
+  for each statement execute function private.on_stats_inserted();
+create trigger on_stats_deleted after delete on public.agent_stats
+  referencing old table as deleted
+  for each statement execute function private.on_stats_deleted();
+create trigger on_stats_updated after update on public.agent_stats
+  referencing old table as deleted new table as inserted
+  for each statement execute function private.on_stats_updated();
 
 -- Refuses more paths than an agent can watch or its document can carry.
 create function private.check_watched_paths(agents uuid[]) returns void

@@ -236,17 +236,19 @@ begin
 end
 $$;
 
--- The key that may connect, and whether it may. A key that waits behind it is not shown.
-create function public.agent_credentials(p_agent_id uuid)
-returns table (public_key text, status text)
+-- The keys that may connect, and whether they may. A key that waits behind one is not shown, and an
+-- agent without a key has no row.
+create function public.agent_credentials(agent_ids uuid[])
+returns table (agent_id uuid, public_key text, status text)
 language sql stable security definer set search_path = '' as $$
-  select k.public_key, k.status from public.agent_keys k where k.agent_id = p_agent_id
+  select k.agent_id, k.public_key, k.status from public.agent_keys k
+  where k.agent_id = any (agent_ids)
 $$;
 
 revoke all on all functions in schema private from public;
 revoke all on function public.enroll_agent(uuid, text, text, text, text, text, text)
   from public, anon, authenticated;
-revoke all on function public.agent_credentials(uuid) from public, anon, authenticated;
+revoke all on function public.agent_credentials(uuid[]) from public, anon, authenticated;
 grant execute on function public.enroll_agent(uuid, text, text, text, text, text, text)
   to service_role;
-grant execute on function public.agent_credentials(uuid) to service_role;
+grant execute on function public.agent_credentials(uuid[]) to service_role;

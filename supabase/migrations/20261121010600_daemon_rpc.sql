@@ -4,9 +4,13 @@
 -- Everything desired of the agents asked for, one row per agent that exists. The text of a jsonb is
 -- canonical, so equal documents have equal hashes.
 create function public.desired_state(agent_ids uuid[])
-returns table (agent_id uuid, generation bigint, content_hash text, document jsonb)
+returns table (
+  agent_id uuid, generation bigint, content_hash text, document jsonb, changed_at timestamptz,
+  hold text, released boolean
+)
 language sql stable security definer set search_path = '' as $$
-  select g.agent_id, g.generation, private.sha256_hex(d.document::text), d.document
+  select g.agent_id, g.generation, private.sha256_hex(d.document::text), d.document, g.changed_at,
+    g.hold, coalesce(g.released_generation = g.generation, false)
   from public.desired_generations g
   left join public.agent_stats s on s.agent_id = g.agent_id
   cross join lateral (
@@ -27,10 +31,11 @@ $$;
 -- One report of each kind, as the daemon sends it. Tenants share calls, so one element that cannot be
 -- read must not cost the others theirs: it is left out.
 create type private.condition_report as (
-  agent_id uuid, type text, status text, reason text, message text, observed_generation bigint
+  agent_id uuid, type text, status text, reason text, message text, observed_generation bigint,
+  subjects jsonb, transition_at timestamptz
 );
 create type private.presence_report as (
-  agent_id uuid, online boolean, at timestamptz, hostname text, os text, arch text,
+  agent_id uuid, online boolean, age double precision, hostname text, os text, arch text,
   agent_version text
 );
 create type private.usage_report as (
@@ -69,21 +74,68 @@ exception when data_exception then
 end
 $$;
 
+-- The things a condition names, in one shape and small enough for a row: a hundred at most, and of
+-- those as many as fit into 60 KiB. How many were left out is said in a last one.
+create function private.clean_subjects(given jsonb) returns jsonb
+language sql immutable set search_path = '' as $$
+  with elements as (
+    select case jsonb_typeof(given) when 'array' then given else '[]' end as list
+  ),
+  cleaned as (
+    select e.position,
+      jsonb_build_object(
+        'subject', private.clean_text(e.value ->> 'subject', 4096),
+        'status', case when e.value ->> 'status' in ('true', 'false') then e.value ->> 'status'
+          else 'unknown' end,
+        'reason', coalesce(nullif(private.clean_text(e.value ->> 'reason', 100), ''), 'Unspecified'),
+        'message', coalesce(private.clean_text(e.value ->> 'message', 1000), '')
+      ) as subject
+    from elements, jsonb_array_elements(elements.list) with ordinality e (value, position)
+    where e.position <= 100 and private.clean_text(e.value ->> 'subject', 4096) <> ''
+  ),
+  fitting as (
+    select * from (
+      select *, sum(octet_length(c.subject::text) + 2) over (order by c.position) as n_bytes
+      from cleaned c
+    ) measured
+    where measured.n_bytes <= 61440
+  ),
+  kept as (
+    select coalesce(jsonb_agg(f.subject order by f.position), '[]') as list from fitting f
+  )
+  select kept.list || case jsonb_array_length(elements.list) - jsonb_array_length(kept.list)
+    when 0 then '[]'
+    else jsonb_build_array(jsonb_build_object(
+      'subject', '', 'status', 'unknown', 'reason', 'Omitted', 'message', format(
+        '%s more are not listed', jsonb_array_length(elements.list) - jsonb_array_length(kept.list)
+      )
+    ))
+  end
+  from kept, elements
+$$;
+
 -- The last readable report of a facet wins; equal rows are left alone, because every write of a
--- published table costs Realtime.
+-- published table costs Realtime. A report that tells of a transition moves the time also where the
+-- status is the row's again: what lay between was over before it could be written.
 create function public.report_conditions(reports jsonb) returns integer
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   n_changed integer;
 begin
   insert into public.agent_conditions as c (
-    agent_id, type, status, reason, message, observed_generation
+    agent_id, type, status, reason, message, observed_generation, subjects, last_transition_at
   )
   select distinct on (r.agent_id, r.type)
     r.agent_id, r.type, r.status,
     coalesce(nullif(private.clean_text(r.reason, 100), ''), 'Unspecified'),
     coalesce(private.clean_text(r.message, 1000), ''),
-    r.observed_generation
+    r.observed_generation,
+    case when r.subjects is null then '[]' else private.clean_subjects(r.subjects) end,
+    -- What is told lies before now(), so that now() itself says that nothing was told.
+    case
+      when isfinite(r.transition_at) then least(r.transition_at, now() - interval '1 microsecond')
+      else now()
+    end
   from private.report_elements(reports) with ordinality e (report, position)
   cross join lateral private.read_report(e.report, null::private.condition_report) r
   join public.agents a on a.id = r.agent_id
@@ -96,21 +148,31 @@ begin
     reason = excluded.reason,
     message = excluded.message,
     observed_generation = excluded.observed_generation,
-    last_transition_at =
-      case when c.status = excluded.status then c.last_transition_at else now() end
-  where (c.status, c.reason, c.message, c.observed_generation)
-    is distinct from
-    (excluded.status, excluded.reason, excluded.message, excluded.observed_generation);
+    subjects = excluded.subjects,
+    last_transition_at = case
+      when excluded.last_transition_at < now()
+        and excluded.last_transition_at > c.last_transition_at then excluded.last_transition_at
+      when c.status <> excluded.status then now()
+      else c.last_transition_at
+    end
+  where (c.status, c.reason, c.message, c.observed_generation, c.subjects)
+    is distinct from (
+      excluded.status, excluded.reason, excluded.message, excluded.observed_generation,
+      excluded.subjects
+    )
+    or (
+      excluded.last_transition_at < now() and excluded.last_transition_at > c.last_transition_at
+    );
   get diagnostics n_changed = row_count;
   return n_changed;
 end
 $$;
 
--- When a report was made, as far as its clock can be believed: one that runs ahead must not make the
--- agent look alive for long after it left.
-create function private.report_time(at timestamptz) returns timestamptz
+-- When a report was made. Its age is told, not its time: the daemon's clock may be wrong, and one
+-- that runs behind would let everybody's lease expire. What is infinite or no number is old.
+create function private.report_time(age double precision) returns timestamptz
 language sql stable set search_path = '' as $$
-  select case when isfinite(at) then least(at, now() + interval '1 minute') else now() end
+  select now() - make_interval(secs => least(greatest(coalesce(age, 0), 0), 1e9))
 $$;
 
 create function public.record_presence(reports jsonb) returns integer
@@ -120,7 +182,7 @@ declare
 begin
   with latest as materialized (
     select distinct on (r.agent_id)
-      r.agent_id, r.online, private.report_time(r.at) as at,
+      r.agent_id, r.online, private.report_time(r.age) as at,
       nullif(private.clean_text(r.hostname, 255), '') as hostname,
       nullif(private.clean_text(r.os, 100), '') as os,
       nullif(private.clean_text(r.arch, 100), '') as arch,
@@ -128,7 +190,7 @@ begin
     from private.report_elements(reports) with ordinality e (report, position)
     cross join lateral private.read_report(e.report, null::private.presence_report) r
     where r.online is not null
-    order by r.agent_id, private.report_time(r.at) desc, e.position desc
+    order by r.agent_id, private.report_time(r.age) desc, e.position desc
   ),
   news as materialized (
     -- In one order, so that two daemons cannot deadlock.
@@ -139,8 +201,9 @@ begin
       ) as differs
     from public.agents a
     join latest l on l.agent_id = a.id
-    -- The end of a connection that another has replaced already, on this daemon or another.
-    where l.online or a.last_seen is null or l.at >= a.last_seen
+    -- The end of a connection that another daemon has replaced already. Ages do not count how long a
+    -- report was under way, so a few seconds say nothing; one daemon tells its own in order.
+    where l.online or a.last_seen is null or l.at >= a.last_seen - interval '10 seconds'
     order by a.id
     for no key update of a
   ),
@@ -148,6 +211,18 @@ begin
     update public.agent_stats s set is_installed = true, updated_at = now()
     from news n
     where s.agent_id = n.agent_id and n.online and not s.is_installed
+  ),
+  -- What expire_presence() said is taken back; the daemon itself says it once, at the connect. With
+  -- every sign of life, because an expiry at the same moment is not seen here.
+  heard_again as (
+    update public.agent_conditions c
+    set status = 'true',
+        reason = 'Connected',
+        message = 'the agent is connected; for a while nothing was heard of it',
+        last_transition_at = now()
+    from news n
+    where c.agent_id = n.agent_id and n.online
+      and c.type = 'Connected' and c.reason = 'LeaseExpired'
   )
   update public.agents a
   set is_online = n.online,

@@ -1,5 +1,5 @@
--- Forgetting: resolved alerts, what hangs on them, and spent tokens, after an organization's
--- retention. Open alerts are never forgotten.
+-- Forgetting: resolved alerts, what hangs on them, times of changes, and spent tokens, after an
+-- organization's retention. Open alerts are never forgotten.
 
 -- One bounded step; a caller repeats it until it returns 0, so that no transaction grows long.
 create function public.purge(default_days integer default 30, max_rows integer default 5000)
@@ -8,6 +8,8 @@ language plpgsql volatile security definer set search_path = '' as $$
 declare
   n_alerts integer;
   n_occurrences integer;
+  n_surplus_changes integer;
+  n_old_changes integer;
   n_tokens integer;
 begin
   if default_days < 1 or max_rows < 1 then
@@ -34,6 +36,44 @@ begin
   );
   get diagnostics n_occurrences = row_count;
 
+  delete from public.desired_changes d
+  using (
+    select d.agent_id, d.generation from public.desired_changes d
+    join public.agents a on a.id = d.agent_id
+    join public.organizations o on o.id = a.org_id
+    -- The shortest retention first, which an index answers.
+    where d.recorded_at < now() - make_interval(days => (
+        select least(
+          default_days,
+          min(private.setting_number(s.settings, 'retention_days', default_days))
+        )::integer
+        from public.organizations s
+      ))
+      and d.recorded_at < now() - make_interval(
+        days => private.setting_number(o.settings, 'retention_days', default_days)::integer
+      )
+    limit max_rows
+  ) old
+  where d.agent_id = old.agent_id and d.generation = old.generation;
+  get diagnostics n_old_changes = row_count;
+
+  delete from public.desired_changes d
+  using (
+    select d.agent_id, d.generation
+    from public.desired_generations g
+    cross join lateral (
+      select e.agent_id, e.generation from public.desired_changes e
+      where e.agent_id = g.agent_id
+      order by e.generation desc
+      offset 1000
+    ) d
+    -- Whoever has never had that many generations needs no look.
+    where g.generation > 1000
+    limit max_rows
+  ) surplus
+  where d.agent_id = surplus.agent_id and d.generation = surplus.generation;
+  get diagnostics n_surplus_changes = row_count;
+
   delete from public.agent_tokens where id in (
     select id from public.agent_tokens
     where coalesce(revoked_at, expires_at) < now() - make_interval(days => default_days)
@@ -41,7 +81,7 @@ begin
   );
   get diagnostics n_tokens = row_count;
 
-  return n_alerts + n_occurrences + n_tokens;
+  return n_alerts + n_occurrences + n_old_changes + n_surplus_changes + n_tokens;
 end
 $$;
 

@@ -1,5 +1,6 @@
 -- Which tables Realtime tells about. Secrets, notifications and telemetry history are not among them.
--- Deletes reach every subscriber of a table with nothing but the key, so all keys here are opaque.
+-- Deletes reach every subscriber of a table with nothing but the key, so all keys here are opaque, or
+-- words of the daemon about itself.
 
 do $$
 declare
@@ -9,7 +10,8 @@ begin
     create publication supabase_realtime;
   end if;
   foreach published in array array[
-    'desired_generations', 'agents', 'agent_stats', 'alerts', 'monitored_files', 'agent_conditions'
+    'desired_generations', 'agents', 'agent_stats', 'alerts', 'monitored_files', 'agent_conditions',
+    'system_health', 'feed_canary'
   ] loop
     if not exists (
       select from pg_publication_tables

@@ -164,3 +164,72 @@ SQL
 }
 at_once same_agents
 must_equal "bumps" "$(($(generations) - before))" $((sessions * sessions))
+
+# many_small_changes_at_once_are_judged_together
+sql -c "insert into agents (id, name, owner_id, org_id)
+    select md5('wide ' || n)::uuid, 'wide ' || n, owner_id, org_id from agents, generate_series(1, 30) n
+    where id = '$agent'" \
+  -c "insert into agent_conditions (agent_id, type, status, reason, observed_generation)
+    select id, 'FilesWatched', 'true', 'AllWatched', 1 from agents where name like 'wide %'"
+held() {
+  sql -c "select count(*) from desired_generations g join agents a on a.id = g.agent_id
+    where a.name like 'wide %' and g.hold is not null"
+}
+three_hosts_each() {
+  cat <<SQL
+    insert into monitored_files (agent_id, file_path, added_by)
+    select id, '/wide', owner_id from agents
+    where name in ('wide $(($1 * 3))', 'wide $(($1 * 3 - 1))', 'wide $(($1 * 3 - 2))');
+SQL
+}
+at_once three_hosts_each
+must_equal "held" "$(held)" $((sessions * 3))
+
+# releases_and_changes_at_once_lose_neither
+before=$(sql -c "select sum(g.generation) from desired_generations g join agents a on a.id = g.agent_id
+  where a.name like 'wide %'")
+releases_and_changes() {
+  if [ $(($1 % 2)) = 0 ]; then
+    echo "insert into held_releases (org_id) select org_id from agents where id = '$agent';"
+  else
+    echo "insert into monitored_files (agent_id, file_path, added_by)
+      select id, '/wide/$1', owner_id from agents where name = 'wide 1';"
+  fi
+}
+at_once releases_and_changes
+must_equal "held" "$(held)" 0
+must_equal "released once" "$(sql -c "select sum(released) from held_releases")" $((sessions * 3))
+must_equal "steps" "$(sql -c "select sum(g.generation) - $before from desired_generations g
+  join agents a on a.id = g.agent_id where a.name like 'wide %'")" $((sessions * 3 + sessions / 2))
+
+# reports_of_the_same_times_in_any_order_neither_deadlock_nor_lose_a_step
+steps_of_changes() {
+  order=asc
+  [ $(($1 % 2)) = 0 ] || order=desc
+  column=$(echo "sent_at applied_at observed_at changed_at" | cut -d' ' -f$((($1 - 1) / 2 + 1)))
+  cat <<SQL
+    select public.record_changes((select jsonb_agg(jsonb_build_object('agent_id', '$agent',
+      'generation', n, '$column', now()) order by n $order) from generate_series(1, 200) n));
+SQL
+}
+at_once steps_of_changes
+must_equal "complete rows" "$(sql -c "select count(*) from desired_changes where agent_id = '$agent'
+  and num_nulls(changed_at, sent_at, applied_at, observed_at) = 0")" 200
+
+# leases_ending_while_agents_are_heard_of_deadlock_nobody_and_the_next_sign_of_life_stands
+sql -c "update agents set is_online = true, last_seen = now() - interval '2 minutes' where name like 'wide %'" \
+  -c "insert into agent_conditions (agent_id, type, status, reason)
+    select id, 'Connected', 'true', 'Connected' from agents where name like 'wide %'"
+heard_of() {
+  cat <<SQL
+    select public.record_presence((select jsonb_agg(jsonb_build_object('agent_id', id, 'online', true)
+      order by random()) from agents where name like 'wide %'));
+SQL
+}
+leases() {
+  if [ $(($1 % 2)) = 0 ]; then echo "select public.expire_presence();"; else heard_of; fi
+}
+at_once leases
+sql -c "$(heard_of)" >/dev/null
+must_equal "online and connected" "$(sql -c "select count(*) from agents a join agent_conditions c on c.agent_id = a.id
+  where a.name like 'wide %' and a.is_online and c.type = 'Connected' and c.status = 'true'")" 30

@@ -75,7 +75,9 @@ declare
   f text;
   given text;
 begin
-  foreach f in array array['report_conditions', 'record_presence', 'record_usage'] loop
+  foreach f in array array[
+    'report_conditions', 'record_presence', 'record_usage', 'record_changes', 'report_health'
+  ] loop
     foreach given in array array['{}', 'null', '1', '"["', '"text"'] loop
       perform pg_temp.must_match(f || ' ' || given, pg_temp.refusal('service', format(
         'select public.%I(%L)', f, given)), '^22023 reports must be a JSON array of objects');
@@ -171,6 +173,113 @@ begin
 end
 $$;
 
+-- a_transition_that_was_over_before_it_was_written_still_moves_the_time
+create function pg_temp.tell(status text, at text) returns text language sql as $$
+  select pg_temp.ask('service', format('select public.report_conditions(%L)', jsonb_build_array(
+    jsonb_build_object('agent_id', pg_temp.id('other host'), 'type', 'Told', 'status', status,
+      'reason', 'R', 'transition_at', at))))
+$$;
+create function pg_temp.told_at() returns text language sql as $$
+  select extract(epoch from last_transition_at - now())::numeric(12, 0)::text
+  from public.agent_conditions where agent_id = pg_temp.id('other host') and type = 'Told'
+$$;
+do $$
+declare
+  ago constant text := 'select (now() - interval ''%s s'')::text';
+  c record;
+begin
+  for c in
+    select * from (values
+      -- what is told, how long ago, rows changed, then the time of the row
+      ('true', '100', '1', '-100'),   -- the first report
+      ('true', '100', '0', '-100'),   -- again
+      ('true', '200', '0', '-100'),   -- older
+      ('true', null, '0', '-100'),    -- nothing told
+      ('true', '50', '1', '-50'),     -- false and true again in between
+      ('false', '40', '1', '-40'),
+      ('true', '60', '1', '0'),       -- another status, from before the last: not to be believed
+      ('true', '-500', '0', '0')      -- a clock ahead
+    ) v (status, ago, changed, at)
+  loop
+    perform pg_temp.must_equal('changed by ' || c, pg_temp.tell(c.status,
+      (now() - make_interval(secs => c.ago::integer))::text), c.changed);
+    perform pg_temp.must_equal('time after ' || c, pg_temp.told_at(), c.at);
+  end loop;
+end
+$$;
+
+-- a_transition_told_by_a_clock_that_runs_ahead_or_is_no_time_is_now
+do $$
+declare
+  at text;
+begin
+  foreach at in array array['infinity', '-infinity', '9999-01-01T00:00:00Z'] loop
+    delete from public.agent_conditions where agent_id = pg_temp.id('other host') and type = 'Told';
+    perform pg_temp.must_equal('changed by ' || at, pg_temp.tell('true', at), '1');
+    perform pg_temp.must_equal('time of ' || at, pg_temp.told_at(), '0');
+    perform pg_temp.must_equal('changed again by ' || at, pg_temp.tell('false', at), '1');
+    perform pg_temp.must_equal('time of ' || at, pg_temp.told_at(), '0');
+  end loop;
+  perform pg_temp.must_equal('a text', pg_temp.tell('unknown', 'soon'), '0');
+end
+$$;
+
+-- subjects_are_kept_in_order_cleaned_and_rewritten_only_when_they_differ
+create function pg_temp.tell_of(subjects jsonb) returns text language sql as $$
+  select pg_temp.ask('service', format('select public.report_conditions(%L)', jsonb_build_array(
+    jsonb_build_object('agent_id', pg_temp.id('other host'), 'type', 'Files', 'status', 'false',
+      'reason', 'R', 'subjects', subjects))))
+$$;
+create function pg_temp.subjects() returns jsonb language sql as $$
+  select subjects from public.agent_conditions
+  where agent_id = pg_temp.id('other host') and type = 'Files'
+$$;
+do $$
+declare
+  c record;
+begin
+  for c in
+    select * from (values
+      ('[{"subject": "/b", "status": "false", "reason": "PathMissing", "message": "m"}, {"subject": "/a"}]', '1',
+       '[{"reason": "PathMissing", "status": "false", "message": "m", "subject": "/b"},
+         {"reason": "Unspecified", "status": "unknown", "message": "", "subject": "/a"}]'),
+      ('[{"subject": "/b", "status": "false", "reason": "PathMissing", "message": "m"}, {"subject": "/a"}]', '0',
+       null),
+      ('[{"subject": "/\u0001a\u007f", "status": "maybe", "reason": " \n", "message": "a\tb", "more": 1}]', '1',
+       '[{"reason": "Unspecified", "status": "unknown", "message": "a b", "subject": "/a"}]'),
+      ('[1, null, "x", [], {}, {"subject": ""}, {"subject": null}, {"subject": "/a", "status": "true"}]', '1',
+       '[{"reason": "Unspecified", "status": "true", "message": "", "subject": "/a"},
+         {"reason": "Omitted", "status": "unknown", "message": "7 more are not listed", "subject": ""}]'),
+      ('{"subject": "/a"}', '1', '[]'), ('"/a"', '0', '[]'), ('null', '0', '[]'), ('[]', '0', '[]')
+    ) v (given, changed, kept)
+  loop
+    perform pg_temp.must_equal('changed by ' || c.given, pg_temp.tell_of(c.given::jsonb), c.changed);
+    perform pg_temp.must_equal('kept of ' || c.given, pg_temp.subjects()::text,
+      coalesce(c.kept::jsonb::text, pg_temp.subjects()::text));
+  end loop;
+end
+$$;
+
+-- too_many_and_too_long_subjects_are_cut_and_the_rest_counted
+do $$
+declare
+  kept jsonb;
+begin
+  perform pg_temp.tell_of((select jsonb_agg(jsonb_build_object('subject', '/' || n)) from generate_series(1, 10000) n));
+  kept := pg_temp.subjects();
+  perform pg_temp.must_equal('many', concat_ws(' ', jsonb_array_length(kept), kept #>> '{99,subject}',
+    kept #>> '{100,reason}', kept #>> '{100,message}'), '101 /100 Omitted 9900 more are not listed');
+  perform pg_temp.tell_of((
+    select jsonb_agg(jsonb_build_object('subject', '/' || n || repeat('"', 9000), 'message', repeat('ä', 5000)))
+    from generate_series(1, 100) n
+  ));
+  kept := pg_temp.subjects();
+  perform pg_temp.must_equal('long', concat_ws(' ', jsonb_array_length(kept),
+    char_length(kept #>> '{0,subject}'), char_length(kept #>> '{0,message}'), kept -> -1 ->> 'message'),
+    '6 4096 1000 95 more are not listed');
+end
+$$;
+
 -- a_document_sent_as_the_text_of_a_document_is_the_same
 select pg_temp.must_equal('changed', pg_temp.ask('service', format(
   'select public.report_conditions(%L)', to_jsonb(format(
@@ -179,17 +288,17 @@ select pg_temp.must_equal('changed', pg_temp.ask('service', format(
 
 -- Presence ------------------------------------------------------------------------------------
 
--- One report about the host, so many seconds from now; the number of rows changed.
+-- One report about the host, so many seconds after a time 100 seconds ago; the number of rows changed.
 create function pg_temp.presence(seconds integer, online boolean, more jsonb default '{}') returns text
 language sql as $$
   select pg_temp.ask('service', format('select public.record_presence(%L)', jsonb_build_array(
     jsonb_build_object('agent_id', pg_temp.id('host'), 'online', online,
-      'at', now() + make_interval(secs => seconds)) || more)))
+      'age', 100 - seconds) || more)))
 $$;
 
--- Whether the host is online, and since how many seconds from now it was seen last.
+-- Whether the host is online, and how many seconds after that time it was seen last.
 create function pg_temp.seen() returns text language sql as $$
-  select format('%s %s', is_online, extract(epoch from last_seen - now())::integer)
+  select format('%s %s', is_online, extract(epoch from last_seen - now())::integer + 100)
   from public.agents where id = pg_temp.id('host')
 $$;
 
@@ -219,9 +328,9 @@ $$;
 do $$
 begin
   perform pg_temp.must_equal('online', pg_temp.presence(-50, true), '1');
-  perform pg_temp.must_equal('offline from before', pg_temp.presence(-55, false, '{"os": "other"}'), '0');
+  perform pg_temp.must_equal('offline from before', pg_temp.presence(-61, false, '{"os": "other"}'), '0');
   perform pg_temp.must_equal('seen', pg_temp.seen(), 't -50');
-  perform pg_temp.must_equal('offline of the same moment', pg_temp.presence(-50, false), '1');
+  perform pg_temp.must_equal('offline whose sign of life was slow', pg_temp.presence(-59, false), '1');
   perform pg_temp.must_equal('online from before', pg_temp.presence(-60, true), '1');
   perform pg_temp.must_equal('last_seen never goes back', pg_temp.seen(), 't -50');
 end
@@ -232,8 +341,8 @@ do $$
 begin
   perform pg_temp.must_equal('changed', pg_temp.ask('service', format(
     'select public.record_presence(%L)', jsonb_build_array(
-      jsonb_build_object('agent_id', pg_temp.id('host'), 'online', true, 'at', now() - interval '10 s'),
-      jsonb_build_object('agent_id', pg_temp.id('host'), 'online', false, 'at', now() - interval '15 s')
+      jsonb_build_object('agent_id', pg_temp.id('host'), 'online', true, 'age', 110),
+      jsonb_build_object('agent_id', pg_temp.id('host'), 'online', false, 'age', 115)
     ))), '1');
   perform pg_temp.must_equal('seen', pg_temp.seen(), 't -10');
 end
@@ -254,14 +363,17 @@ begin
 end
 $$;
 
--- a_clock_that_runs_ahead_does_not_keep_an_agent_alive
+-- a_clock_that_jumps_does_not_keep_an_agent_alive
 do $$
 begin
   perform pg_temp.must_equal('a day ahead', pg_temp.presence(86400, true), '1');
-  perform pg_temp.must_equal('seen', pg_temp.seen(), 't 60');
+  perform pg_temp.must_equal('seen', pg_temp.seen(), 't 100');
+  update public.agents set last_seen = now() - interval '80 s' where id = pg_temp.id('host');
   perform pg_temp.ask('service', format('select public.record_presence(%L)', jsonb_build_array(
-    jsonb_build_object('agent_id', pg_temp.id('host'), 'online', true, 'at', 'infinity'))));
-  perform pg_temp.must_equal('seen', pg_temp.seen(), 't 60');
+    jsonb_build_object('agent_id', pg_temp.id('host'), 'online', true, 'age', 'infinity'))));
+  perform pg_temp.ask('service', format('select public.record_presence(%L)', jsonb_build_array(
+    jsonb_build_object('agent_id', pg_temp.id('host'), 'online', true, 'age', 'NaN'))));
+  perform pg_temp.must_equal('seen', pg_temp.seen(), 't 20');
 end
 $$;
 
@@ -273,8 +385,8 @@ begin
   foreach bad in array array[
     '1', 'null', '{}', '{"agent_id": "nobody", "online": true}',
     '{"agent_id": "HOST", "online": "perhaps"}',
-    '{"agent_id": "HOST", "at": "2020-01-01T00:00:00Z"}',
-    '{"agent_id": "HOST", "online": false, "at": "soon"}'
+    '{"agent_id": "HOST", "age": 5}',
+    '{"agent_id": "HOST", "online": false, "age": "soon"}'
   ] loop
     update public.agents set is_online = false, hostname = null where id = pg_temp.id('other host');
     perform pg_temp.must_equal('beside ' || bad, pg_temp.ask('service', format(
@@ -285,7 +397,7 @@ begin
       select hostname from public.agents where id = pg_temp.id('other host')
     ), 'host 1');
   end loop;
-  perform pg_temp.must_equal('the agent with the bad reports', pg_temp.seen(), 't 60');
+  perform pg_temp.must_equal('the agent with the bad reports', pg_temp.seen(), 't 20');
   perform pg_temp.presence(60, true, jsonb_build_object('hostname', repeat('h', 1000), 'os', repeat('o', 1000),
     'arch', '', 'agent_version', e'\u0001'));
   perform pg_temp.must_equal('long and empty facts', (

@@ -50,7 +50,7 @@ begin
   perform pg_temp.must_equal('facts', concat_ws(' ', a.hostname, a.os, a.arch, a.agent_version),
     'one.example linux x86_64 1');
   perform pg_temp.must_equal('credentials', pg_temp.ask('service', format(
-    'select status || '' '' || public_key from public.agent_credentials(%L)', pg_temp.id('host'))),
+    'select status || '' '' || public_key from public.agent_credentials(array[%L::uuid])', pg_temp.id('host'))),
     'admitted ' || pg_temp.key('one'));
 end
 $$;
@@ -110,7 +110,7 @@ begin
     'update public.agent_keys set status = ''revoked'''), '1');
   perform pg_temp.must_match('enroll', pg_temp.enroll('two'), '^28000 this key was revoked');
   perform pg_temp.must_equal('credentials', pg_temp.ask('service', format(
-    'select status from public.agent_credentials(%L)', pg_temp.id('host'))), 'revoked');
+    'select status from public.agent_credentials(array[%L::uuid])', pg_temp.id('host'))), 'revoked');
   perform pg_temp.must_equal('back to pending', pg_temp.rehearse('adam',
     'update public.agent_keys set status = ''pending'''), '42501');
   perform pg_temp.must_equal('admit', pg_temp.attempt('adam',

@@ -101,7 +101,9 @@ begin
   perform pg_temp.must_equal('moved', n_moved::text, '150');
   perform pg_temp.must_equal('others', pg_temp.generation('other host')::text, others::text);
   perform pg_temp.must_equal('broadcasts of a change of a whole fleet are capped',
-    (select count(*)::text from realtime.messages), '100');
+    (select count(*)::text from realtime.messages), '101');
+  perform pg_temp.must_equal('the last of them names no agent',
+    (select count(*)::text from realtime.messages where payload - 'id' = '{}'), '1');
 end
 $$;
 

@@ -15,6 +15,11 @@ begin
   values (pg_temp.remember('condition', gen_random_uuid()), pg_temp.id('host'), 'X', 'true', 'Y');
   insert into public.alerts (id, agent_id, title, severity)
   values (pg_temp.remember('alert', gen_random_uuid()), pg_temp.id('host'), 'T', 3);
+  insert into public.desired_changes (agent_id, generation) values (pg_temp.id('host'), 1);
+  insert into public.system_health (type, status, reason) values ('FeedHealthy', 'true', 'Healthy');
+  insert into public.feed_canary (daemon_id, beat) values (gen_random_uuid(), 1);
+  insert into public.held_releases (id, org_id)
+  values (pg_temp.remember('release', gen_random_uuid()), pg_temp.id('org'));
   insert into public.agent_keys (agent_id, public_key) values (pg_temp.id('host'), 'k');
   insert into public.agent_tokens (id, org_id, name, prefix, expires_at)
   values (pg_temp.remember('token', gen_random_uuid()), pg_temp.id('org'), 'T', 'p', now());
@@ -22,7 +27,7 @@ end
 $$;
 
 -- One letter per caller, in the order anon, stranger, user, admin, service:
--- R = rows, N = none and no error, D = denied (42501), C = conflict (23505).
+-- R = rows, N = none and no error, D = denied (42501), C = conflict (23505), V = a view (55000).
 create temp table rights (
   table_name text primary key, can_select text, can_insert text, can_update text, can_delete text,
   target text, insert_columns text, insert_values text, update_set text
@@ -49,6 +54,18 @@ insert into rights values
     'pg_temp.id(''host''), ''/etc/y'', auth.uid()', 'file_path = ''/etc/z'''),
   ('desired_generations', 'DNRRR', 'DDDDD', 'DDDDD', 'DDDDD',
     'agent_id = pg_temp.id(''host'')', 'agent_id', 'pg_temp.id(''host'')', 'generation = 9'),
+  ('desired_changes', 'DNRRR', 'DDDDD', 'DDDDD', 'DDDDD',
+    'agent_id = pg_temp.id(''host'')', 'agent_id, generation', 'pg_temp.id(''host''), 2',
+    'sent_at = now()'),
+  ('system_health', 'DRRRR', 'DDDDD', 'DDDDD', 'DDDDD',
+    'type = ''FeedHealthy''', 'type, status, reason', '''X'', ''true'', ''Y''', 'status = ''true'''),
+  ('feed_canary', 'DDDDR', 'DDDDD', 'DDDDD', 'DDDDD',
+    'true', 'daemon_id, beat', 'gen_random_uuid(), 1', 'beat = 2'),
+  ('fleet_convergence', 'DNRRR', 'VVVVV', 'VVVVV', 'VVVVV',
+    'agent_id = pg_temp.id(''host'')', 'agent_id', 'pg_temp.id(''host'')', 'name = ''renamed'''),
+  ('held_releases', 'DNRRR', 'DDDRD', 'DDDDD', 'DDDDD',
+    'id = pg_temp.id(''release'')', 'org_id, agent_id',
+    'pg_temp.id(''org''), pg_temp.id(''host'')', 'note = ''other'''),
   ('agent_conditions', 'DNRRR', 'DDDDD', 'DDDDD', 'DDDDD',
     'id = pg_temp.id(''condition'')', 'agent_id, type, status, reason',
     'pg_temp.id(''host''), ''Z'', ''true'', ''Y''', 'status = ''true'''),
@@ -112,6 +129,7 @@ begin
           when verdict ~ '^[1-9][0-9]*$' and length(verdict) < 5 then 'R'
           when verdict = '42501' then 'D'
           when verdict = '23505' then 'C'
+          when verdict = '55000' then 'V'
           else verdict
         end;
         perform pg_temp.must_equal(format('%s %s %s', caller.who, verb.name, r.table_name),
@@ -138,6 +156,7 @@ begin
     ('authenticated', 'agents', 'UPDATE', 'name, owner_id'),
     ('authenticated', 'alerts', 'UPDATE',
       'acknowledged_at, acknowledged_by, resolved, resolved_at, resolved_by'),
+    ('authenticated', 'held_releases', 'INSERT', 'agent_id, note, org_id'),
     ('authenticated', 'monitored_files', 'INSERT', 'added_by, agent_id, file_path, id'),
     ('authenticated', 'monitored_files', 'UPDATE', 'file_path'),
     ('authenticated', 'organizations', 'UPDATE', 'name, settings'),
@@ -189,20 +208,25 @@ declare
 begin
   with listed (signature, callers) as (values
     ('agent_access(uuid[])', 'authenticated'),
-    ('agent_credentials(uuid)', 'service_role'),
+    ('agent_credentials(uuid[])', 'service_role'),
+    ('beat_canary(uuid,bigint)', 'service_role'),
     ('claim_notifications(integer,integer)', 'service_role'),
     ('create_agent(text,uuid)', 'authenticated'),
     ('create_agent_token(uuid,text,uuid,interval,integer)', 'authenticated'),
     ('desired_state(uuid[])', 'service_role'),
     ('enroll_agent(uuid,text,text,text,text,text,text)', 'service_role'),
+    ('expire_presence()', 'service_role'),
     ('finish_notification(uuid,text,text,integer)', 'service_role'),
     ('get_user_id_by_email(text)', 'authenticated'),
     ('me()', 'authenticated'),
+    ('online(agents)', 'authenticated, service_role'),
     ('purge(integer,integer)', 'service_role'),
+    ('record_changes(jsonb)', 'service_role'),
     ('record_presence(jsonb)', 'service_role'),
     ('record_usage(jsonb)', 'service_role'),
     ('register_organization(text)', 'authenticated'),
     ('report_conditions(jsonb)', 'service_role'),
+    ('report_health(jsonb)', 'service_role'),
     ('reset_presence()', 'service_role'),
     ('upsert_alert(jsonb)', 'service_role'),
     ('private.may_change_all(uuid[])', 'authenticated'),
