@@ -16,19 +16,24 @@ use crate::health::Health;
 use crate::model::Alert;
 use crate::notify::{MailerError, Notifier, SmtpMailer};
 use crate::persistence::{
-    Feed, FeedSettings, HINTS, Mirror, Outbox, Rest, Spool, SpoolError, run_retention,
+    Feed, FeedEvent, FeedSettings, HINTS, HealthLog, Mirror, MirrorHandle, Outbox, Rest, Spool,
+    SpoolError, run_expiry, run_retention,
 };
-use crate::ports::{AlertQueue, LiveLog};
-use crate::reconcile::Sessions;
+use crate::ports::{AlertQueue, LiveLog, Records};
+use crate::reconcile::{Mode, Sessions};
 use crate::streams::{
-    AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, ListenError, Listener, Registry, router,
-    watch_keys,
+    AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, KeyLookups, ListenError, Listener,
+    Presence, router, watch_keys,
 };
 use crate::tasks::TaskSet;
 use crate::telemetry::Chain;
 
 /// Longest wait for connections to part, and then for the parts to finish their work.
 const DRAIN_WITHIN: Duration = Duration::from_secs(5);
+
+/// Longest wait of an agent for a daemon that has just started: marking all agents offline takes a
+/// second or two in a large fleet, and a request has 15 s in all.
+const OPEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// Pause between attempts to reach Supabase at start.
 const START_PAUSE: Duration = Duration::from_secs(1);
@@ -85,15 +90,58 @@ impl Outside {
     }
 }
 
+/// What brings desired state in, and says whether that works.
+struct Inflow {
+    feed: Feed,
+    hints: mpsc::Receiver<FeedEvent>,
+    mirror: Mirror<Rest>,
+    desired: MirrorHandle,
+    health_log: HealthLog,
+}
+
+impl Inflow {
+    fn build(
+        config: &Config,
+        rest: &Rest,
+        health: &Arc<Health>,
+        notifications: &Arc<Notify>,
+    ) -> Result<Self, StartError> {
+        let (hints_tx, hints) = mpsc::channel(HINTS);
+        let settings = FeedSettings {
+            hints: hints_tx,
+            notifications: Arc::clone(notifications),
+            health: Arc::clone(health),
+            probe: Arc::new(rest.clone()),
+            canary_every: config.canary,
+        };
+        let feed = Feed::new(&config.supabase, settings).map_err(StartError::Feed)?;
+        let (mirror, desired) = Mirror::new(rest.clone(), config.resync, Arc::clone(health));
+        let health_log = HealthLog {
+            health: Arc::clone(health),
+            read_only: config.read_only,
+            writer: Arc::new(rest.clone()),
+        };
+        Ok(Self {
+            feed,
+            hints,
+            mirror,
+            desired,
+            health_log,
+        })
+    }
+}
+
 /// The daemon, built and bound, not yet running.
 pub struct Daemon {
     listener: Listener,
     gateway: Gateway,
+    key_lookups: KeyLookups,
     rest: Rest,
     feed: Feed,
-    hints: mpsc::Receiver<crate::persistence::FeedEvent>,
+    hints: mpsc::Receiver<FeedEvent>,
     mirror: Mirror<Rest>,
     outbox: Outbox<Rest>,
+    health_log: HealthLog,
     detection: Detection,
     notifier: Option<Notifier<Rest, SmtpMailer>>,
     stop_connections: CancellationToken,
@@ -114,38 +162,39 @@ impl Daemon {
     /// Names the part that cannot be built.
     pub async fn build(config: &Config, metrics: PrometheusHandle) -> Result<Self, StartError> {
         let outside = Outside::open(config).await?;
-        let (health, notifications) = (Arc::new(Health::default()), Arc::new(Notify::new()));
-        let (hints_tx, hints) = mpsc::channel(HINTS);
-        let settings = FeedSettings {
-            hints: hints_tx,
-            notifications: Arc::clone(&notifications),
-            health: Arc::clone(&health),
-        };
-        let feed = Feed::new(&config.supabase, settings).map_err(StartError::Feed)?;
         let rest = outside.rest;
+        let (health, notifications) = (Arc::new(Health::default()), Arc::new(Notify::new()));
+        let inflow = Inflow::build(config, &rest, &health, &notifications)?;
         let (outbox, records) =
             Outbox::new(rest.clone(), outside.spool, Arc::clone(&notifications));
-        let (mirror, desired) = Mirror::new(rest.clone(), config.resync, Arc::clone(&health));
         let fanout = Arc::new(Fanout::default());
         let (live, alerts): (Arc<dyn LiveLog>, Arc<dyn AlertQueue>) =
             (Arc::clone(&fanout) as _, Arc::new(records.clone()));
         let (detection, intake) = Detection::new(&outside.rules, &live, &alerts);
         let stop_connections = CancellationToken::new();
+        let mode = if config.read_only {
+            Mode::ReadOnly
+        } else {
+            Mode::Enforce
+        };
+        let records: Arc<dyn Records> = Arc::new(records);
         let links = AgentLinks {
-            registry: Arc::new(Registry::default()),
-            sessions: Arc::new(Sessions),
-            desired: Arc::new(desired),
-            records: Arc::new(records),
+            presence: Presence::new(Arc::default(), Arc::clone(&records)),
+            sessions: Arc::new(Sessions { mode }),
+            desired: Arc::new(inflow.desired),
+            records,
             intake: Arc::new(intake),
             stop: stop_connections.clone(),
         };
+        let (key_lookups, keys) = KeyLookups::new(Arc::new(rest.clone()));
         let gateway = Gateway {
-            auth: Arc::new(AgentAuth::new(Arc::new(rest.clone()))),
+            auth: Arc::new(AgentAuth::new(keys)),
             links: Arc::new(links),
             directory: Arc::new(rest.clone()),
             access: AccessCheck::new(Arc::new(rest.clone())),
             fanout,
             health,
+            open_within: OPEN_WITHIN,
             render_metrics: Arc::new(move || metrics.render()),
             connections: TaskTracker::new(),
         };
@@ -159,11 +208,13 @@ impl Daemon {
         Ok(Self {
             listener,
             gateway,
+            key_lookups,
             rest,
-            feed,
-            hints,
-            mirror,
+            feed: inflow.feed,
+            hints: inflow.hints,
+            mirror: inflow.mirror,
             outbox,
+            health_log: inflow.health_log,
             detection,
             notifier,
             stop_connections,
@@ -176,7 +227,7 @@ impl Daemon {
         let [accepting, detecting, working] = [(); 3].map(|()| CancellationToken::new());
         let connections = self.gateway.connections.clone();
         let health = Arc::clone(&self.gateway.health);
-        let registry = Arc::clone(&self.gateway.links.registry);
+        let registry = Arc::clone(self.gateway.links.presence.registry());
         let directory = Arc::clone(&self.gateway.directory);
         let mut tasks = TaskSet::default();
         let (mut listening, mut detection) = (TaskSet::default(), TaskSet::default());
@@ -187,6 +238,7 @@ impl Daemon {
             self.listener
                 .run(router, connections.clone(), accepting.clone()),
         );
+        tasks.spawn("key look-ups", self.key_lookups.run(working.clone()));
         tasks.spawn("feed", self.feed.run(working.clone()));
         tasks.spawn("mirror", self.mirror.run(self.hints, working.clone()));
         tasks.spawn(
@@ -197,7 +249,9 @@ impl Daemon {
             "key watch",
             watch_keys(registry, directory, working.clone()),
         );
+        tasks.spawn("expiry", run_expiry(self.rest.clone(), working.clone()));
         tasks.spawn("retention", run_retention(self.rest, working.clone()));
+        tasks.spawn("health log", self.health_log.run(working.clone()));
         tasks.spawn("outbox", self.outbox.run(working.clone()));
         detection.spawn("detection", self.detection.run(detecting.clone()));
         if let Some(notifier) = self.notifier {

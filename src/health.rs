@@ -1,54 +1,197 @@
-//! What the daemon knows of its own state, for `/readyz` and whoever operates it.
-//! It never decides anything; the parts write it and the health routes read it.
+//! What the daemon knows of its own state, for `/readyz`, `system_health` and whoever operates it.
+//! It never decides anything; the parts write it and others read it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+/// Something that is wrong: one CamelCase word for machines, one sentence for people.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fault {
+    /// The word.
+    pub reason: &'static str,
+    /// The sentence.
+    pub message: String,
+}
+
+/// How long the last canary took by each way of the feed; none if it did not come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RoundTrip {
+    /// By a message of the database's trigger.
+    pub broadcast: Option<Duration>,
+    /// By a change of a published table.
+    pub changes: Option<Duration>,
+}
 
 /// Facts about the daemon's parts.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Facts {
+    is_open: bool,
+    is_joined: bool,
+    /// Whether what is desired was read; none before the first attempt.
+    read: Option<Result<(), Fault>>,
+    canary: Option<Fault>,
+    trip: RoundTrip,
+}
+
+/// Whether the feed can be believed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FeedVerdict {
+    /// What is wrong; none when all is well.
+    pub fault: Option<Fault>,
+    /// The last canary.
+    pub trip: RoundTrip,
+}
+
+/// The facts, shared.
 #[derive(Debug, Default)]
 pub struct Health {
-    open: AtomicBool,
-    feed_joined: AtomicBool,
-    compared: AtomicBool,
+    facts: watch::Sender<Facts>,
 }
 
 impl Health {
     /// Records that agents may connect.
     pub fn set_open(&self) {
-        self.open.store(true, Ordering::Relaxed);
+        self.set(|facts| &mut facts.is_open, true);
     }
 
-    /// Whether agents may connect.
-    #[must_use]
-    pub fn is_open(&self) -> bool {
-        self.open.load(Ordering::Relaxed)
+    /// Waits until agents may connect.
+    pub async fn opened(&self) {
+        let mut facts = self.facts.subscribe();
+        // It fails only when nobody can change a fact any more, and the sender is here.
+        facts.wait_for(|facts| facts.is_open).await.ok();
     }
 
     /// Records whether the feed is joined.
     pub fn set_feed_joined(&self, joined: bool) {
-        self.feed_joined.store(joined, Ordering::Relaxed);
+        self.set(|facts| &mut facts.is_joined, joined);
     }
 
-    /// Records whether the last comparison with the database succeeded.
-    pub fn set_compared(&self, succeeded: bool) {
-        self.compared.store(succeeded, Ordering::Relaxed);
+    /// Records what keeps desired state from being known; none when nothing does.
+    pub fn set_read(&self, fault: Option<Fault>) {
+        self.set(|facts| &mut facts.read, Some(fault.map_or(Ok(()), Err)));
     }
 
-    /// What is missing before the daemon is ready; empty when it is.
+    /// Records what the canary found.
+    pub fn set_canary(&self, trip: RoundTrip, fault: Option<Fault>) {
+        self.set(|facts| &mut facts.trip, trip);
+        self.set(|facts| &mut facts.canary, fault);
+    }
+
+    /// Wakes when any fact changed.
+    #[must_use]
+    pub fn changes(&self) -> HealthChanges {
+        HealthChanges(self.facts.subscribe())
+    }
+
+    /// Whether the feed can be believed; the gravest fault is named.
+    #[must_use]
+    pub fn feed(&self) -> FeedVerdict {
+        let facts = self.facts.borrow();
+        let not_joined = (!facts.is_joined).then(|| Fault {
+            reason: "NotJoined",
+            message: "the Realtime channel is not joined; changes are found by the timer".into(),
+        });
+        let unread = match &facts.read {
+            Some(Ok(())) => None,
+            Some(Err(fault)) => Some(fault.clone()),
+            None => Some(Fault {
+                reason: "NotCompared",
+                message: "desired state was not compared with the database yet".into(),
+            }),
+        };
+        FeedVerdict {
+            fault: unread.or(not_joined).or_else(|| facts.canary.clone()),
+            trip: facts.trip,
+        }
+    }
+
+    /// What is missing before the daemon is ready; empty when it is. A feed of which one way is
+    /// silent still works.
     #[must_use]
     pub fn missing(&self) -> Vec<&'static str> {
+        let facts = self.facts.borrow();
         let parts = [
             (
-                &self.open,
+                facts.is_open,
                 "Supabase was not reached since the start; agents are not let in yet",
             ),
-            (&self.compared, "desired state was not read from Supabase"),
-            (&self.feed_joined, "the Realtime feed is not joined"),
+            (
+                facts.read == Some(Ok(())),
+                "desired state was not read from Supabase",
+            ),
+            (facts.is_joined, "the Realtime feed is not joined"),
         ];
-        let is_missing = |part: &AtomicBool| !part.load(Ordering::Relaxed);
-        parts
-            .iter()
-            .filter(|(part, _)| is_missing(part))
-            .map(|(_, text)| *text)
-            .collect()
+        let missing = parts.iter().filter(|(is_there, _)| !is_there);
+        missing.map(|(_, text)| *text).collect()
+    }
+
+    fn set<T: PartialEq>(&self, fact: impl FnOnce(&mut Facts) -> &mut T, value: T) {
+        self.facts.send_if_modified(|facts| {
+            let fact = fact(facts);
+            let is_news = *fact != value;
+            *fact = value;
+            is_news
+        });
+    }
+}
+
+/// Waits for changes of the facts.
+#[derive(Debug)]
+pub struct HealthChanges(watch::Receiver<Facts>);
+
+impl HealthChanges {
+    /// Waits for the next change; never returns once there is nobody left to make one.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(reason: &'static str) -> Fault {
+        Fault {
+            reason,
+            message: String::new(),
+        }
+    }
+
+    fn reason(health: &Health) -> Option<&'static str> {
+        health.feed().fault.map(|fault| fault.reason)
+    }
+
+    #[test]
+    fn the_gravest_fault_of_the_feed_is_named() {
+        let health = Health::default();
+        assert_eq!(reason(&health), Some("NotCompared"));
+
+        health.set_read(None);
+        assert_eq!(reason(&health), Some("NotJoined"));
+
+        health.set_feed_joined(true);
+        health.set_canary(RoundTrip::default(), Some(fault("ChangesSilent")));
+        assert_eq!(reason(&health), Some("ChangesSilent"));
+
+        health.set_read(Some(fault("ReadFailed")));
+        assert_eq!(reason(&health), Some("ReadFailed"));
+
+        health.set_read(None);
+        health.set_canary(RoundTrip::default(), None);
+        assert_eq!(reason(&health), None);
+    }
+
+    #[test]
+    fn one_silent_way_does_not_make_the_daemon_unready() {
+        let health = Health::default();
+        health.set_open();
+        health.set_feed_joined(true);
+        health.set_read(None);
+        health.set_canary(RoundTrip::default(), Some(fault("ChangesSilent")));
+
+        assert!(health.missing().is_empty());
     }
 }

@@ -1,7 +1,11 @@
 //! Plain data shared by the modules: what is desired, observed, alerted and delivered.
 //! It never does I/O and never derives `Serialize`: row shapes belong to `persistence`.
 
-use hidps_wire::{AgentId, ConditionStatus, ContentHash, DesiredDocument, Generation};
+use std::time::Duration;
+
+use hidps_wire::{
+    AgentId, ConditionStatus, ContentHash, DesiredDocument, Generation, SubjectCondition,
+};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -14,6 +18,33 @@ pub struct DesiredState {
     pub hash: ContentHash,
     /// The document.
     pub document: DesiredDocument,
+    /// When the generation was made, by the database's clock.
+    pub changed_at: Timestamp,
+    /// Why the database wants it held back.
+    pub hold: Option<HoldMark>,
+    /// Whether somebody released exactly this generation, whatever it does.
+    pub released: bool,
+}
+
+/// Which version of an agent's desired state the database holds. The generation alone does not say:
+/// after a restored backup, changes count up to one that was given to other content already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DesiredVersion {
+    /// The agent.
+    pub agent_id: AgentId,
+    /// The generation.
+    pub generation: Generation,
+    /// When it was made, by the database's clock.
+    pub changed_at: Timestamp,
+}
+
+/// Why the database wants a change held back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HoldMark {
+    /// Too many agents of its organization were touched at once.
+    BlastRadius,
+    /// A reason this daemon does not know; it is held all the same.
+    Unknown,
 }
 
 /// A condition of one agent, ready to be recorded.
@@ -31,6 +62,39 @@ pub struct ConditionReport {
     pub message: String,
     /// The generation that was compared with the host; none before the first document.
     pub observed_generation: Option<Generation>,
+    /// What is not as desired, one by one.
+    pub subjects: Vec<SubjectCondition>,
+    /// When the status last changed, if that happened between this report and the one before,
+    /// which was never written; a repaired fault stays visible by it.
+    pub transition_at: Option<Timestamp>,
+}
+
+/// How far one change has come on one agent; what is unknown is left to what is known already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ChangeReport {
+    /// The agent.
+    pub agent_id: AgentId,
+    /// The change.
+    pub generation: Generation,
+    /// When it was made, by the database's clock.
+    pub changed_at: Timestamp,
+    /// When its frame was written to the agent's socket.
+    pub sent_at: Option<Timestamp>,
+    /// When the agent said that it has accepted and applied it.
+    pub applied_at: Option<Timestamp>,
+    /// When every facet was read back as desired.
+    pub observed_at: Option<Timestamp>,
+}
+
+/// A step of a change on its way to a host.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Milestone {
+    /// Its frame was given to the socket.
+    Sent,
+    /// The agent has accepted and applied it.
+    Applied,
+    /// Every facet was read back as desired.
+    Observed,
 }
 
 /// The conditions the daemon records.
@@ -57,6 +121,21 @@ impl ConditionKind {
             Self::Held => "Held",
         }
     }
+}
+
+/// A condition of the daemon itself, ready to be recorded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HealthReport {
+    /// Which condition.
+    pub kind: &'static str,
+    /// Whether it holds.
+    pub holds: bool,
+    /// One CamelCase word.
+    pub reason: &'static str,
+    /// One sentence.
+    pub message: String,
+    /// How long the last canary took by Broadcast and by `postgres_changes`, if it came.
+    pub round_trip: Option<(Option<Duration>, Option<Duration>)>,
 }
 
 /// Whether an agent is connected, and what it said of its host.

@@ -8,12 +8,14 @@ use futures_util::future::BoxFuture;
 use hidps_wire::{
     AgentId, DaemonFrame, EnrollRequest, Enrollment, Generation, Hello, LogEvent, Status,
 };
+use jiff::Timestamp;
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::model::{
-    AgentAccess, AgentCredential, Alert, ConditionReport, DeliveryOutcome, DesiredState,
-    Notification, PresenceReport, UsageReport,
+    AgentAccess, AgentCredential, Alert, ChangeReport, ConditionReport, DeliveryOutcome,
+    DesiredState, DesiredVersion, HealthReport, Milestone, Notification, PresenceReport,
+    UsageReport,
 };
 
 /// Why Supabase did not do what was asked.
@@ -58,6 +60,20 @@ pub enum Retry {
 }
 
 impl StoreError {
+    /// What failed and how, without the cause: that may name addresses and what is somebody's own.
+    #[must_use]
+    pub fn for_everybody(&self) -> String {
+        let how = match self.kind {
+            StoreErrorKind::Unavailable => "there was no answer, or the server failed",
+            StoreErrorKind::RateLimited => "there were too many requests",
+            StoreErrorKind::Unauthorized => "the daemon's key was refused",
+            StoreErrorKind::Rejected => "a value was refused",
+            StoreErrorKind::NotFound => "it does not exist",
+            StoreErrorKind::Malformed => "the answer was not what the schema promises",
+        };
+        format!("{self}: {how}; the daemon's log says more")
+    }
+
     /// Whether trying again can help; the one place where that is decided.
     #[must_use]
     pub const fn retry(&self) -> Retry {
@@ -76,12 +92,12 @@ pub type StoreResult<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
 /// Reads desired state.
 pub trait DesiredReader: Send + Sync + 'static {
-    /// One page of agents and generations, ordered by agent, after `after`.
-    fn list_generations(
+    /// One page of versions, ordered by agent, after `after`.
+    fn list_versions(
         &self,
         after: Option<AgentId>,
         limit: usize,
-    ) -> StoreResult<'_, Vec<(AgentId, Generation)>>;
+    ) -> StoreResult<'_, Vec<DesiredVersion>>;
 
     /// The documents of these agents; an agent that is not in the answer has no row.
     fn read_desired(&self, agents: Vec<AgentId>) -> StoreResult<'_, Vec<(AgentId, DesiredState)>>;
@@ -95,14 +111,29 @@ pub trait RecordWriter: Send + Sync + 'static {
     fn write_conditions(&self, reports: Vec<ConditionReport>) -> StoreResult<'_, ()>;
     /// Writes presence.
     fn write_presence(&self, reports: Vec<PresenceReport>) -> StoreResult<'_, ()>;
+    /// Writes how far changes have come.
+    fn write_changes(&self, reports: Vec<ChangeReport>) -> StoreResult<'_, ()>;
     /// Writes usage; never a desired column.
     fn write_usage(&self, reports: Vec<UsageReport>) -> StoreResult<'_, ()>;
 }
 
+/// Writes rows that have to come back through the feed.
+pub trait FeedProbe: Send + Sync + 'static {
+    /// Writes this daemon's beat.
+    fn beat(&self, daemon: Uuid, beat: u64) -> StoreResult<'_, ()>;
+}
+
+/// Writes the daemon's own conditions.
+pub trait HealthWriter: Send + Sync + 'static {
+    /// Writes them; equal ones only move their age.
+    fn report_health(&self, reports: Vec<HealthReport>) -> StoreResult<'_, ()>;
+}
+
 /// Knows the agents' keys.
 pub trait Directory: Send + Sync + 'static {
-    /// The key of an agent, or none.
-    fn credential(&self, agent: AgentId) -> StoreResult<'_, Option<AgentCredential>>;
+    /// The keys of these agents; an agent that is not in the answer has none.
+    fn credentials(&self, agents: Vec<AgentId>)
+    -> StoreResult<'_, Vec<(AgentId, AgentCredential)>>;
     /// The agents among those asked whose key may connect.
     fn admitted(&self, agents: Vec<AgentId>) -> StoreResult<'_, Vec<AgentId>>;
     /// Takes in an agent's public key.
@@ -140,6 +171,8 @@ pub trait Records: Send + Sync + 'static {
     fn conditions(&self, reports: Vec<ConditionReport>);
     /// Records presence; the newest wins.
     fn presence(&self, report: PresenceReport);
+    /// Records how far a change has come; what was known of it stays.
+    fn change(&self, report: ChangeReport);
     /// Records usage; the newest wins.
     fn usage(&self, report: UsageReport);
 }
@@ -170,6 +203,9 @@ pub trait AgentSession: Send {
     fn poll_frame(&mut self) -> Option<DaemonFrame>;
     /// The conditions to record, if there are any.
     fn poll_conditions(&mut self) -> Vec<ConditionReport>;
+    /// What happened to a change since the last call: its generation, when it was made, and the
+    /// step it took; to be asked after the frames were sent.
+    fn poll_milestones(&mut self) -> Vec<(Generation, Timestamp, Milestone)>;
     /// When `on_deadline` wants to be called.
     fn deadline(&self) -> Option<Instant>;
 }

@@ -31,6 +31,12 @@ pub const DETECTIONS: &str = "hidps_detections_total";
 pub const WRITES: &str = "hidps_writes_total";
 /// Whether the feed is joined, 0 or 1.
 pub const FEED_CONNECTED: &str = "hidps_realtime_connected";
+/// Whether the feed carries what is written by both ways, 0 or 1.
+pub const FEED_HEALTHY: &str = "hidps_feed_healthy";
+/// Seconds the last canary took, by way; not a number if it did not come.
+pub const CANARY_SECONDS: &str = "hidps_feed_canary_seconds";
+/// New joins of the feed because its canary did not come, by reason.
+pub const FEED_REJOINS: &str = "hidps_feed_rejoins_total";
 /// Full comparisons with the database, by cause.
 pub const RESYNCS: &str = "hidps_realtime_resyncs_total";
 /// Alert mails, by result.
@@ -58,6 +64,18 @@ pub const METRICS: &[(&str, &str)] = &[
     (DETECTIONS, "matches, by rule"),
     (WRITES, "writes to Supabase, by kind and result"),
     (FEED_CONNECTED, "whether the feed is joined, 0 or 1"),
+    (
+        FEED_HEALTHY,
+        "whether the feed carries what is written by both ways, 0 or 1",
+    ),
+    (
+        CANARY_SECONDS,
+        "seconds the last canary took, by way; NaN if it did not come",
+    ),
+    (
+        FEED_REJOINS,
+        "new joins of the feed because its canary did not come, by reason",
+    ),
     (RESYNCS, "full comparisons with the database, by cause"),
     (EMAILS, "alert mails, by result"),
     (ALERTS_WAITING, "alerts waiting to become rows"),

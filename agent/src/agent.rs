@@ -21,10 +21,12 @@ use crate::firewall::{Drift, HostFirewall, watch_drift};
 use crate::host_facts::{AGENT_VERSION, HostFacts};
 use crate::identity::{Identity, IdentityError};
 use crate::ledger::Ledger;
-use crate::link::{Link, LinkState};
+use crate::link::{Link, LinkPulse, LinkState};
+use crate::probe::DaemonProbe;
 use crate::report::keep_status_file;
 use crate::shutdown::shutdown;
 use crate::state_dir::{StateDir, StateError};
+use crate::status_queue::StatusQueue;
 
 /// Documents that wait for the loop; the daemon has one in flight, so more is its mistake.
 const APPLY_QUEUE: usize = 4;
@@ -98,13 +100,15 @@ fn start_parts(
 ) -> Result<JoinSet<&'static str>, AgentError> {
     let identity = Identity::load_or_create(&state).map_err(AgentError::Identity)?;
     let dialer = Dialer::new(config.backend, config.ca_file.as_deref());
-    let ledger = Ledger::open(state.clone(), config.agent_id);
+    let dialer = Arc::new(dialer.map_err(AgentError::Dialer)?);
+    let pulse = LinkPulse::default();
+    let ledger = Ledger::new(state.clone(), config.agent_id);
     let events = Arc::new(EventQueue::default());
     let firewall = Arc::new(HostFirewall::new(config.firewall, config.keep_open.clone()));
     let (applies_tx, applies) = mpsc::channel(APPLY_QUEUE);
-    let (status_tx, status) = watch::channel(None);
+    let statuses = Arc::new(StatusQueue::default());
     let (usage_tx, usage) = watch::channel(None);
-    let (applied_tx, applied) = watch::channel(ledger.applied());
+    let (record_tx, record) = watch::channel(None);
     let (link_tx, link_state) = watch::channel(LinkState::default());
     let (drift_tx, drift) = watch::channel(Drift::default());
     let (files, files_task) = file_watch(Arc::clone(&events));
@@ -115,22 +119,26 @@ fn start_parts(
         files,
         applies,
         drift,
-        status: status_tx,
-        applied: applied_tx,
+        statuses: Arc::clone(&statuses),
+        record: record_tx,
         events: Arc::clone(&events),
+        probe: Arc::new(DaemonProbe::new(Arc::clone(&dialer), pulse.clone())),
+        link: pulse.session(),
+        confirm_within: config.confirm_within,
     };
     let link = Link {
         agent_id: config.agent_id,
-        dialer: dialer.map_err(AgentError::Dialer)?,
+        dialer,
+        pulse,
         identity,
         facts: HostFacts::read(),
         token: config.token,
         firewall,
         events: Arc::clone(&events),
         applies: applies_tx,
-        status: status.clone(),
+        statuses: Arc::clone(&statuses),
         usage,
-        applied,
+        record,
         state: link_tx,
         shutdown: shutdown.clone(),
     };
@@ -146,7 +154,7 @@ fn start_parts(
     ));
     parts.spawn(named(
         "status file",
-        keep_status_file(state, status, link_state),
+        keep_status_file(state, statuses.latest(), link_state),
     ));
     parts.spawn(named("link", link.run()));
     events.push(AgentNote::Started.into_event());

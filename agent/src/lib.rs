@@ -2,8 +2,8 @@
 //! It knows the protocol of `hidps-wire` and the host it runs on, and nothing of Supabase.
 //!
 //! ```text
-//! daemon ─ link ─ documents ─▶ converge ─▶ ledger, firewall, file_watch
-//!             ◀─── status ────────┘               │
+//! daemon ─ link ─ documents ─▶ converge ─▶ ledger, firewall, file_watch, probe
+//!             ◀─ status_queue ────┘               │
 //!             ◀─── event_queue ◀── file_watch, converge, normalize ◀─ collect::log_file
 //!             ◀─── usage ◀──────── collect::usage
 //! ```
@@ -30,8 +30,11 @@ pub mod identity;
 pub mod ledger;
 pub mod link;
 pub mod normalize;
+pub mod plan;
+pub mod probe;
 pub mod report;
 pub mod shutdown;
 pub mod state_dir;
+pub mod status_queue;
 pub mod telemetry;
 pub mod text;

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::clock;
 use crate::config::Config;
 use crate::error_chain::chain;
-use crate::ledger::read_ledger;
+use crate::ledger::{LedgerRecord, Trial, read_ledger};
 use crate::link::LinkState;
 use crate::state_dir::{StateDir, StateError};
 
@@ -129,16 +129,13 @@ fn print_status(config: &Config, report: &StatusReport, is_running: bool) -> Str
 /// Fails when the state directory cannot be read.
 pub fn show_desired(config: &Config) -> Result<String, ReportError> {
     let state = StateDir::open_existing(&config.state_dir).map_err(ReportError::State)?;
-    let accepted = match read_ledger(&state, config.agent_id) {
-        Ok(accepted) => accepted,
+    let record = match read_ledger(&state, config.agent_id) {
+        Ok(record) => record,
         Err(error) => return Ok(format!("{}\n", chain(&error))),
     };
+    let accepted = &record.accepted;
     let (desired, refused) = Desired::from_document(&accepted.document);
-    let firewall = match desired.firewall {
-        FirewallIntent::Unmanaged => "unmanaged",
-        FirewallIntent::On => "on",
-        FirewallIntent::Off => "off",
-    };
+    let firewall = print_firewall(&record);
     let mut text = format!(
         "generation {}\nhash       {}\nfirewall   {firewall}\n",
         accepted.generation, accepted.hash
@@ -151,6 +148,19 @@ pub fn show_desired(config: &Config) -> Result<String, ReportError> {
             .expect("a string takes any text");
     }
     Ok(text)
+}
+
+fn print_firewall(record: &LedgerRecord) -> String {
+    let wanted = match record.intent() {
+        FirewallIntent::Unmanaged => "unmanaged",
+        FirewallIntent::On => "on",
+        FirewallIntent::Off => "off",
+    };
+    match record.trial {
+        None => wanted.to_owned(),
+        Some(Trial { restore: true, .. }) => format!("{wanted}, not confirmed; it was on"),
+        Some(Trial { restore: false, .. }) => format!("{wanted}, not confirmed; it was off"),
+    }
 }
 
 #[cfg(test)]

@@ -33,6 +33,10 @@ pub struct Config {
     pub log: Log,
     /// Time between full comparisons with the database.
     pub resync: Duration,
+    /// Time between two canaries through the feed.
+    pub canary: Duration,
+    /// Whether hosts are only observed and no command is sent.
+    pub read_only: bool,
 }
 
 /// How to reach the Supabase project.
@@ -95,6 +99,8 @@ impl Config {
         let rules_dir = read.text("HIDPS_RULES_DIR").map(PathBuf::from);
         let log = read.log();
         let resync = read.seconds("HIDPS_RESYNC_SECS", 5..=3600);
+        let canary = read.seconds("HIDPS_CANARY_SECS", 1..=60);
+        let read_only = read.flag("HIDPS_READ_ONLY");
         let complete = (|| {
             Some(Self {
                 supabase: Supabase {
@@ -109,6 +115,8 @@ impl Config {
                 mail,
                 log: log?,
                 resync: resync?,
+                canary: canary?,
+                read_only: read_only?,
             })
         })();
         complete.filter(|_| faults.is_empty()).ok_or(faults)
@@ -219,14 +227,8 @@ impl Reader<'_> {
     /// Without a certificate only this machine may connect, unless somebody says that they know.
     fn check_plaintext(&mut self, listen: &[SocketAddr], tls: Option<&Tls>) {
         let name = "HIDPS_ALLOW_PLAINTEXT";
-        let allowed = match self.text(name).as_deref() {
-            Some("true") => true,
-            Some("false") => false,
-            Some(_) => {
-                self.fault::<()>(name, "must be true or false");
-                return;
-            }
-            None => return,
+        let Some(allowed) = self.flag(name) else {
+            return;
         };
         let open = listen.iter().find(|address| !address.ip().is_loopback());
         if let (Some(open), None, false) = (open, tls, allowed) {
@@ -235,6 +237,14 @@ impl Reader<'_> {
                  HIDPS_TLS_KEY, or {name}=true behind a proxy that speaks TLS"
             );
             self.fault::<()>("HIDPS_LISTEN", problem);
+        }
+    }
+
+    fn flag(&mut self, name: &'static str) -> Option<bool> {
+        match self.text(name)?.as_str() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => self.fault(name, "must be true or false"),
         }
     }
 

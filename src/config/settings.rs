@@ -111,4 +111,19 @@ pub const SETTINGS: &[Setting] = &[
             "seconds between full comparisons with the database",
         )
     },
+    Setting {
+        // A feed that is silently dead is noticed within two of them.
+        default: Some("5"),
+        ..setting(
+            "HIDPS_CANARY_SECS",
+            "seconds between two canaries through the Realtime feed",
+        )
+    },
+    Setting {
+        default: Some("false"),
+        ..setting(
+            "HIDPS_READ_ONLY",
+            "true where hosts are observed and alerted on, but sent no command",
+        )
+    },
 ];

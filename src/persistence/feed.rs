@@ -1,21 +1,34 @@
-//! Hears Realtime: turns its events into hints to look again.
-//! It never reads a value out of an event; a hint names an agent and a generation at most.
+//! Hears Realtime: turns its events into hints to look again, and proves by a canary that events
+//! still come. It never reads a value out of an event; a hint names an agent and a generation at
+//! most.
+
+mod canary;
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
 
 use hidps_realtime::{Broadcast, Change, Channel, Config, ConfigError, Event, Subscription};
 use hidps_wire::{AgentId, Generation};
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value};
 use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::config::Supabase;
 use crate::health::Health;
+use crate::persistence::feed::canary::{Act, Canary, Way};
+use crate::ports::FeedProbe;
 use crate::telemetry::{self, Chain};
 
 /// Topic of the private channel that the database's triggers send to.
 const TOPIC: &str = "hidps:feed";
+
+/// Table whose rows exist only to come back through the feed.
+const CANARY_TABLE: &str = "feed_canary";
 
 /// Hints that may wait for the mirror; one more turns into a comparison of everything.
 pub(crate) const HINTS: usize = 1024;
@@ -34,22 +47,40 @@ pub enum FeedEvent {
     },
 }
 
-/// Where a feed's events go.
-#[derive(Debug)]
+/// Where a feed's events go, and how it is proven.
 pub struct FeedSettings {
     /// Hints for the mirror.
     pub hints: mpsc::Sender<FeedEvent>,
     /// Notified when notifications may be waiting.
     pub notifications: Arc<Notify>,
-    /// Where it is recorded whether the feed is joined.
+    /// Where it is recorded whether the feed is joined and carries what is written.
     pub health: Arc<Health>,
+    /// Writes canaries.
+    pub probe: Arc<dyn FeedProbe>,
+    /// Time between two canaries.
+    pub canary_every: Duration,
 }
+
+impl std::fmt::Debug for FeedSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FeedSettings")
+            .field("canary_every", &self.canary_every)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A canary being written, and what became of it.
+type Writing = BoxFuture<'static, (u64, Result<(), String>)>;
 
 /// The task that listens.
 pub struct Feed {
     subscription: Subscription,
     settings: FeedSettings,
     must_resync: bool,
+    /// Names this process, so that it hears its own canaries only.
+    daemon_id: Uuid,
+    canary: Canary,
+    writing: Option<Writing>,
 }
 
 impl std::fmt::Debug for Feed {
@@ -69,13 +100,18 @@ impl Feed {
         let channel = Channel::new(TOPIC)
             .private()
             .broadcast()
-            .changes("public", "desired_generations");
+            .changes("public", "desired_generations")
+            .changes("public", CANARY_TABLE);
         let key = supabase.secret_key.expose_secret();
         let config = Config::new(supabase.url.as_str(), key, channel);
+        let canary = Canary::new(settings.canary_every, Instant::now().into_std());
         Ok(Self {
             subscription: Subscription::new(config)?,
             settings,
             must_resync: false,
+            daemon_id: Uuid::new_v4(),
+            canary,
+            writing: None,
         })
     }
 
@@ -83,6 +119,8 @@ impl Feed {
     pub async fn run(mut self, stop: CancellationToken) {
         let hints = self.settings.hints.clone();
         loop {
+            self.act_on_canary();
+            let canary_at = self.canary.deadline();
             tokio::select! {
                 () = stop.cancelled() => return,
                 event = self.subscription.next() => self.on_event(event),
@@ -91,7 +129,38 @@ impl Feed {
                     permit.send(FeedEvent::Resync);
                     self.must_resync = false;
                 }
+                (beat, written) = written(&mut self.writing) => {
+                    self.canary.on_written(beat, written, now());
+                }
+                () = sleep_until(canary_at.unwrap_or_else(now).into()), if canary_at.is_some() => {}
             }
+            let (trip, fault) = self.canary.report();
+            self.settings.health.set_canary(trip, fault);
+        }
+    }
+
+    fn act_on_canary(&mut self) {
+        match self.canary.act(now()) {
+            Some(Act::Write(beat)) => {
+                let (probe, daemon_id) = (Arc::clone(&self.settings.probe), self.daemon_id);
+                self.writing = Some(Box::pin(async move {
+                    let written = probe.beat(daemon_id, beat).await;
+                    let written = written.inspect_err(
+                        |error| tracing::warn!(error = %Chain(error), "the canary was not written"),
+                    );
+                    (beat, written.map_err(|error| error.for_everybody()))
+                }));
+            }
+            Some(Act::Rejoin(reason)) => {
+                tracing::warn!(reason, "the feed carries no canary; joining it again");
+                metrics::counter!(telemetry::FEED_REJOINS, "reason" => reason).increment(1);
+                self.subscription.rejoin(reason);
+            }
+            Some(Act::Compare) => {
+                self.must_resync = true;
+                self.settings.notifications.notify_one();
+            }
+            None => {}
         }
     }
 
@@ -100,8 +169,12 @@ impl Feed {
             Event::Ready => {
                 tracing::info!("the feed is joined");
                 self.set_joined(true);
+                self.canary.on_ready(now());
                 self.must_resync = true;
                 self.settings.notifications.notify_one();
+            }
+            Event::Change(change) if change.table == CANARY_TABLE => {
+                self.on_beat(Way::Changes, &change.record);
             }
             Event::Change(change) => match hint_of_change(&change) {
                 Some(hint) => self.send(hint),
@@ -111,21 +184,35 @@ impl Feed {
             Event::Lost { error, retry_in } => {
                 tracing::warn!(error = %Chain(&error), ?retry_in, "the feed is lost");
                 self.set_joined(false);
+                self.canary.on_lost();
             }
         }
     }
 
     fn on_broadcast(&mut self, broadcast: &Broadcast) {
+        let payload = broadcast.payload.as_json().and_then(Value::as_object);
         match broadcast.event.as_str() {
-            "generation" => {
-                let payload = broadcast.payload.as_json().and_then(Value::as_object);
-                match payload.and_then(hint_of_record) {
-                    Some(hint) => self.send(hint),
-                    None => self.must_resync = true,
+            "generation" => match payload.and_then(hint_of_record) {
+                Some(hint) => self.send(hint),
+                None => self.must_resync = true,
+            },
+            "canary" => {
+                if let Some(payload) = payload {
+                    self.on_beat(Way::Broadcast, payload);
                 }
             }
             "notification" => self.settings.notifications.notify_one(),
             other => tracing::debug!(event = other, "an unknown broadcast was left aside"),
+        }
+    }
+
+    fn on_beat(&mut self, way: Way, record: &Map<String, Value>) {
+        let daemon = record.get("daemon_id").and_then(Value::as_str);
+        let is_ours = daemon.and_then(|id| id.parse().ok()) == Some(self.daemon_id);
+        if let Some(beat) = record.get("beat").and_then(Value::as_u64)
+            && is_ours
+        {
+            self.canary.on_heard(way, beat, now());
         }
     }
 
@@ -138,6 +225,22 @@ impl Feed {
     fn set_joined(&self, joined: bool) {
         self.settings.health.set_feed_joined(joined);
         metrics::gauge!(telemetry::FEED_CONNECTED).set(f64::from(u8::from(joined)));
+    }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+/// Waits for the canary being written; forever when there is none.
+async fn written(writing: &mut Option<Writing>) -> (u64, Result<(), String>) {
+    match writing {
+        Some(future) => {
+            let result = future.await;
+            *writing = None;
+            result
+        }
+        None => std::future::pending().await,
     }
 }
 

@@ -6,6 +6,7 @@
 //! across restarts.
 
 mod feed;
+mod health_log;
 mod mirror;
 mod outbox;
 mod rest;
@@ -15,8 +16,9 @@ mod spool;
 
 pub(crate) use feed::HINTS;
 pub use feed::{Feed, FeedEvent, FeedSettings};
-pub use mirror::{Mirror, MirrorHandle};
+pub use health_log::HealthLog;
+pub use mirror::{Core as MirrorCore, Followed, Mirror, MirrorHandle, Pace, Want};
 pub use outbox::{Outbox, OutboxHandle};
 pub use rest::Rest;
-pub use retention::run_retention;
+pub use retention::{run_expiry, run_retention};
 pub use spool::{Spool, SpoolError};

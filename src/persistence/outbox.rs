@@ -2,23 +2,30 @@
 //! only. It never lets one kind of write hold up another, and never writes a desired column.
 
 mod alerts;
+mod newest;
 mod records;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hidps_wire::AgentId;
+use hidps_wire::{AgentId, Generation};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{Alert, ConditionKind, ConditionReport, PresenceReport, UsageReport};
+use crate::model::{
+    Alert, ChangeReport, ConditionKind, ConditionReport, PresenceReport, UsageReport,
+};
+use crate::persistence::outbox::newest::Newest;
 use crate::persistence::spool::Spool;
 use crate::ports::{AlertQueue, RecordWriter, Records, Retry};
 use crate::telemetry;
 
 /// Most alerts in memory before they are on disk; a full spool makes them wait here.
 const MAX_UNSPOOLED: usize = 10_000;
+
+/// Most times of changes in memory: a fleet of ten thousand changed a few times during an outage.
+const MAX_CHANGES: usize = 50_000;
 
 /// First pause after a failed write.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -53,20 +60,8 @@ struct Pending {
 struct RecordsPending {
     conditions: BTreeMap<(AgentId, ConditionKind), ConditionReport>,
     presence: BTreeMap<AgentId, PresenceReport>,
+    changes: BTreeMap<(AgentId, Generation), ChangeReport>,
     usage: BTreeMap<AgentId, UsageReport>,
-}
-
-impl RecordsPending {
-    /// Adds a report; one without facts keeps the facts of the one it replaces.
-    fn add_presence(&mut self, mut report: PresenceReport) {
-        if report.host.is_none() {
-            report.host = self
-                .presence
-                .remove(&report.agent_id)
-                .and_then(|older| older.host);
-        }
-        self.presence.insert(report.agent_id, report);
-    }
 }
 
 impl Shared {
@@ -96,29 +91,53 @@ impl AlertQueue for OutboxHandle {
     }
 }
 
-impl Records for OutboxHandle {
-    fn conditions(&self, reports: Vec<ConditionReport>) {
+impl OutboxHandle {
+    fn add<K: Ord, V: Newest>(
+        &self,
+        part: impl FnOnce(&mut RecordsPending) -> &mut BTreeMap<K, V>,
+        reports: impl IntoIterator<Item = (K, V)>,
+    ) {
         self.shared.with(|pending| {
-            for report in reports {
-                pending
-                    .records
-                    .conditions
-                    .insert((report.agent_id, report.kind), report);
+            let part = part(&mut pending.records);
+            for (key, report) in reports {
+                let report = match part.remove(&key) {
+                    Some(older) => report.over(older),
+                    None => report,
+                };
+                part.insert(key, report);
             }
         });
         self.shared.records_wake.notify_one();
     }
+}
+
+impl Records for OutboxHandle {
+    fn conditions(&self, reports: Vec<ConditionReport>) {
+        let keyed = reports
+            .into_iter()
+            .map(|report| ((report.agent_id, report.kind), report));
+        self.add(|pending| &mut pending.conditions, keyed);
+    }
 
     fn presence(&self, report: PresenceReport) {
-        self.shared
-            .with(|pending| pending.records.add_presence(report));
-        self.shared.records_wake.notify_one();
+        self.add(|pending| &mut pending.presence, [(report.agent_id, report)]);
+    }
+
+    fn change(&self, report: ChangeReport) {
+        let key = (report.agent_id, report.generation);
+        let has_room = self.shared.with(|pending| {
+            let changes = &pending.records.changes;
+            changes.len() < MAX_CHANGES || changes.contains_key(&key)
+        });
+        if has_room {
+            self.add(|pending| &mut pending.changes, [(key, report)]);
+        } else {
+            count_write("change", "dropped");
+        }
     }
 
     fn usage(&self, report: UsageReport) {
-        self.shared
-            .with(|pending| pending.records.usage.insert(report.agent_id, report));
-        self.shared.records_wake.notify_one();
+        self.add(|pending| &mut pending.usage, [(report.agent_id, report)]);
     }
 }
 

@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use hidps_wire::{AgentId, EnrollRequest, Enrollment, Generation};
+use hidps_wire::{AgentId, EnrollRequest, Enrollment};
 use postgrest::{Builder, Postgrest};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
@@ -14,16 +14,16 @@ use uuid::Uuid;
 
 use crate::config::Supabase;
 use crate::model::{
-    AgentAccess, AgentCredential, Alert, ConditionReport, DeliveryOutcome, DesiredState,
-    Notification, PresenceReport, UsageReport,
+    AgentAccess, AgentCredential, Alert, ChangeReport, ConditionReport, DeliveryOutcome,
+    DesiredState, DesiredVersion, HealthReport, Notification, PresenceReport, UsageReport,
 };
 use crate::persistence::rows::{
-    AccessRow, AlertRow, ConditionRow, CredentialRow, DesiredRow, GenerationRow, KeyRow,
-    NotificationRow, PresenceRow, UsageRow,
+    AccessRow, AlertRow, ChangeRow, ConditionRow, CredentialRow, DesiredRow, GenerationRow,
+    HealthRow, KeyRow, NotificationRow, PresenceRow, UsageRow,
 };
 use crate::ports::{
-    Access, DesiredReader, Directory, NotificationQueue, RecordWriter, StoreError, StoreErrorKind,
-    StoreResult,
+    Access, DesiredReader, Directory, FeedProbe, HealthWriter, NotificationQueue, RecordWriter,
+    StoreError, StoreErrorKind, StoreResult,
 };
 
 /// Longest wait for one answer; PostgREST's own statement limit is 8 s on hosted projects.
@@ -83,6 +83,15 @@ impl Rest {
         Ok(())
     }
 
+    /// Marks agents offline of whom nothing was heard for longer than the lease; gives how many.
+    ///
+    /// # Errors
+    /// When Supabase did not do it.
+    pub async fn expire_presence(&self) -> Result<i64, StoreError> {
+        self.call("expire presence", "expire_presence", &json!({}))
+            .await
+    }
+
     /// Removes one bounded portion of what is past its retention; gives the rows removed.
     ///
     /// # Errors
@@ -100,6 +109,13 @@ async fn fetch<T: DeserializeOwned>(
         .fetch()
         .await
         .map_err(|source| store_error(operation, source))
+}
+
+/// Asks without reading what is answered.
+async fn run(operation: &'static str, request: Builder) -> Result<(), StoreError> {
+    let answered = request.execute_checked().await;
+    answered.map_err(|source| store_error(operation, source))?;
+    Ok(())
 }
 
 fn store_error(operation: &'static str, source: postgrest::Error) -> StoreError {
@@ -143,26 +159,23 @@ fn rows<R, T: From<R>>(rows: Vec<R>) -> Vec<T> {
 }
 
 impl DesiredReader for Rest {
-    fn list_generations(
+    fn list_versions(
         &self,
         after: Option<AgentId>,
         limit: usize,
-    ) -> StoreResult<'_, Vec<(AgentId, Generation)>> {
+    ) -> StoreResult<'_, Vec<DesiredVersion>> {
         Box::pin(async move {
             let mut query = self
                 .service
                 .from("desired_generations")
-                .select("agent_id,generation")
+                .select("agent_id,generation,changed_at")
                 .order("agent_id.asc")
                 .limit(limit);
             if let Some(after) = after {
                 query = query.gt("agent_id", after.to_string());
             }
             let page: Vec<GenerationRow> = fetch("list desired_generations", query).await?;
-            Ok(page
-                .into_iter()
-                .map(|row| (row.agent_id, row.generation))
-                .collect())
+            Ok(rows(page))
         })
     }
 
@@ -206,6 +219,14 @@ impl RecordWriter for Rest {
         })
     }
 
+    fn write_changes(&self, reports: Vec<ChangeReport>) -> StoreResult<'_, ()> {
+        Box::pin(async move {
+            let body = json!({ "reports": rows::<_, ChangeRow>(reports) });
+            let _changed: i64 = self.call("write changes", "record_changes", &body).await?;
+            Ok(())
+        })
+    }
+
     fn write_usage(&self, reports: Vec<UsageReport>) -> StoreResult<'_, ()> {
         Box::pin(async move {
             let body = json!({ "reports": rows::<_, UsageRow>(reports) });
@@ -215,14 +236,37 @@ impl RecordWriter for Rest {
     }
 }
 
-impl Directory for Rest {
-    fn credential(&self, agent: AgentId) -> StoreResult<'_, Option<AgentCredential>> {
+impl FeedProbe for Rest {
+    fn beat(&self, daemon: Uuid, beat: u64) -> StoreResult<'_, ()> {
         Box::pin(async move {
-            let body = json!({ "p_agent_id": agent });
+            let body = json!({ "p_daemon": daemon, "p_beat": beat });
+            let request = self.service.rpc_json("beat_canary", &body);
+            run("write canary", request).await
+        })
+    }
+}
+
+impl HealthWriter for Rest {
+    fn report_health(&self, reports: Vec<HealthReport>) -> StoreResult<'_, ()> {
+        Box::pin(async move {
+            let body = json!({ "reports": rows::<_, HealthRow>(reports) });
+            let request = self.service.rpc_json("report_health", &body);
+            run("write system_health", request).await
+        })
+    }
+}
+
+impl Directory for Rest {
+    fn credentials(
+        &self,
+        agents: Vec<AgentId>,
+    ) -> StoreResult<'_, Vec<(AgentId, AgentCredential)>> {
+        Box::pin(async move {
+            let body = json!({ "agent_ids": agents });
             let found: Vec<CredentialRow> = self
-                .call("read agent key", "agent_credentials", &body)
+                .call("read agent keys", "agent_credentials", &body)
                 .await?;
-            Ok(found.first().and_then(CredentialRow::credential))
+            Ok(found.iter().filter_map(CredentialRow::credential).collect())
         })
     }
 
@@ -291,11 +335,7 @@ impl NotificationQueue for Rest {
                 "p_id": id, "p_outcome": name, "p_error": error, "p_retry_seconds": retry,
             });
             let request = self.service.rpc_json("finish_notification", &body);
-            request
-                .execute_checked()
-                .await
-                .map_err(|e| store_error("finish notification", e))?;
-            Ok(())
+            run("finish notification", request).await
         })
     }
 }

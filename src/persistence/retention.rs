@@ -1,5 +1,5 @@
-//! Calls the database's own purge where no scheduler in the database does.
-//! It never decides what is old; the function and each organization's settings do.
+//! Calls the database's own purge and lease expiry where no scheduler in the database does.
+//! It never decides what is old; the functions and each organization's settings do.
 
 use std::time::Duration;
 
@@ -14,6 +14,25 @@ const EVERY: Duration = Duration::from_secs(3_600);
 
 /// Most steps of one purge: a step removes a few thousand rows, so that none blocks Realtime long.
 const MAX_STEPS: u32 = 100;
+
+/// Pause between two looks for agents of whom nothing is heard; a lease is longer.
+const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+
+/// Ends leases until it is told to stop.
+pub async fn run_expiry(rest: Rest, stop: CancellationToken) {
+    let mut timer = interval(EXPIRE_EVERY);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = timer.tick() => match rest.expire_presence().await {
+                Ok(0) => {}
+                Ok(agents) => tracing::warn!(agents, "agents were marked offline: nothing was heard of them"),
+                Err(error) => tracing::debug!(error = %Chain(&error), "leases were not looked at"),
+            },
+            () = stop.cancelled() => return,
+        }
+    }
+}
 
 /// Purges until it is told to stop.
 pub async fn run_retention(rest: Rest, stop: CancellationToken) {

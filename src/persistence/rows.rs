@@ -1,23 +1,44 @@
 //! Row shapes: what goes to and comes from PostgREST, one type per RPC, and their conversions.
 //! It never does I/O and has no field that could hold a log event.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hidps_wire::{AgentId, ConditionStatus, ContentHash, DesiredDocument, Generation};
+use hidps_wire::{
+    AgentId, ConditionStatus, ContentHash, DesiredDocument, Generation, SubjectCondition,
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::model::{
-    AgentAccess, AgentCredential, Alert, ConditionReport, DesiredState, KeyStatus, Notification,
-    NotifiedAlert, PresenceReport, UsageReport,
+    AgentAccess, AgentCredential, Alert, ChangeReport, ConditionReport, DesiredState,
+    DesiredVersion, HealthReport, HoldMark, KeyStatus, Notification, NotifiedAlert, PresenceReport,
+    UsageReport,
 };
 
 /// A row of `desired_generations`.
 #[derive(Debug, Deserialize)]
 pub(super) struct GenerationRow {
-    pub(super) agent_id: AgentId,
-    pub(super) generation: Generation,
+    agent_id: AgentId,
+    generation: Generation,
+    changed_at: Timestamp,
+}
+
+impl From<GenerationRow> for DesiredVersion {
+    fn from(row: GenerationRow) -> Self {
+        let GenerationRow {
+            agent_id,
+            generation,
+            changed_at,
+        } = row;
+        Self {
+            agent_id,
+            generation,
+            changed_at,
+        }
+    }
 }
 
 /// A row of `agent_keys`, as far as it is asked for.
@@ -33,6 +54,9 @@ pub(super) struct DesiredRow {
     generation: Generation,
     content_hash: ContentHash,
     document: DesiredDocument,
+    changed_at: Timestamp,
+    hold: Option<String>,
+    released: bool,
 }
 
 impl From<DesiredRow> for (AgentId, DesiredState) {
@@ -42,6 +66,9 @@ impl From<DesiredRow> for (AgentId, DesiredState) {
             generation,
             content_hash: hash,
             document,
+            changed_at,
+            hold,
+            released,
         } = row;
         (
             agent_id,
@@ -49,8 +76,19 @@ impl From<DesiredRow> for (AgentId, DesiredState) {
                 generation,
                 hash,
                 document,
+                changed_at,
+                hold: hold.as_deref().map(hold_mark),
+                released,
             },
         )
+    }
+}
+
+/// A mark that is not known is a mark all the same: a newer database must not be overridden.
+fn hold_mark(name: &str) -> HoldMark {
+    match name {
+        "BlastRadius" => HoldMark::BlastRadius,
+        _ => HoldMark::Unknown,
     }
 }
 
@@ -63,6 +101,8 @@ pub(super) struct ConditionRow {
     reason: String,
     message: String,
     observed_generation: Option<Generation>,
+    subjects: Vec<SubjectCondition>,
+    transition_at: Option<Timestamp>,
 }
 
 impl From<ConditionReport> for ConditionRow {
@@ -74,6 +114,82 @@ impl From<ConditionReport> for ConditionRow {
             reason: report.reason,
             message: report.message,
             observed_generation: report.observed_generation,
+            subjects: report.subjects,
+            transition_at: report.transition_at,
+        }
+    }
+}
+
+/// An element of `rpc/record_changes`.
+#[derive(Debug, Serialize)]
+pub(super) struct ChangeRow {
+    agent_id: AgentId,
+    generation: Generation,
+    changed_at: Timestamp,
+    sent_at: Option<Timestamp>,
+    applied_at: Option<Timestamp>,
+    observed_at: Option<Timestamp>,
+}
+
+impl From<ChangeReport> for ChangeRow {
+    fn from(report: ChangeReport) -> Self {
+        let ChangeReport {
+            agent_id,
+            generation,
+            changed_at,
+            sent_at,
+            applied_at,
+            observed_at,
+        } = report;
+        Self {
+            agent_id,
+            generation,
+            changed_at,
+            sent_at,
+            applied_at,
+            observed_at,
+        }
+    }
+}
+
+/// An element of `rpc/report_health`.
+#[derive(Debug, Serialize)]
+pub(super) struct HealthRow {
+    r#type: &'static str,
+    status: ConditionStatus,
+    reason: &'static str,
+    message: String,
+    details: HealthDetails,
+}
+
+/// Milliseconds by each way of the feed; null if the last canary did not come by it.
+#[derive(Debug, Default, Serialize)]
+struct HealthDetails {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    broadcast_ms: Option<Option<u64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changes_ms: Option<Option<u64>>,
+}
+
+impl From<HealthReport> for HealthRow {
+    fn from(report: HealthReport) -> Self {
+        let millis = |took: Option<Duration>| {
+            took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX))
+        };
+        let trip = report.round_trip;
+        Self {
+            r#type: report.kind,
+            status: if report.holds {
+                ConditionStatus::True
+            } else {
+                ConditionStatus::False
+            },
+            reason: report.reason,
+            message: report.message,
+            details: HealthDetails {
+                broadcast_ms: trip.map(|(broadcast, _)| millis(broadcast)),
+                changes_ms: trip.map(|(_, changes)| millis(changes)),
+            },
         }
     }
 }
@@ -83,7 +199,8 @@ impl From<ConditionReport> for ConditionRow {
 pub(super) struct PresenceRow {
     agent_id: AgentId,
     online: bool,
-    at: Timestamp,
+    /// Seconds since the report was made, by this daemon's clock; the database's decides the rest.
+    age: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     hostname: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,13 +211,17 @@ pub(super) struct PresenceRow {
     agent_version: Option<String>,
 }
 
+fn age_of(at: Timestamp) -> f64 {
+    Timestamp::now().duration_since(at).as_secs_f64().max(0.0)
+}
+
 impl From<PresenceReport> for PresenceRow {
     fn from(report: PresenceReport) -> Self {
         let host = report.host;
         Self {
             agent_id: report.agent_id,
             online: report.online,
-            at: report.at,
+            age: age_of(report.at),
             hostname: host.as_ref().map(|host| host.hostname.clone()),
             os: host.as_ref().map(|host| host.os.clone()),
             arch: host.as_ref().map(|host| host.arch.clone()),
@@ -192,6 +313,7 @@ impl From<AlertRow> for Alert {
 /// A row of `rpc/agent_credentials`.
 #[derive(Debug, Deserialize)]
 pub(super) struct CredentialRow {
+    agent_id: AgentId,
     public_key: String,
     status: KeyStatusRow,
 }
@@ -205,15 +327,15 @@ enum KeyStatusRow {
 }
 
 impl CredentialRow {
-    /// The credential, or none when the key is not 32 bytes in base64.
-    pub(super) fn credential(&self) -> Option<AgentCredential> {
+    /// The agent's credential, or none when the key is not 32 bytes in base64.
+    pub(super) fn credential(&self) -> Option<(AgentId, AgentCredential)> {
         let public_key = STANDARD.decode(&self.public_key).ok()?.try_into().ok()?;
         let status = match self.status {
             KeyStatusRow::Admitted => KeyStatus::Admitted,
             KeyStatusRow::Pending => KeyStatus::Pending,
             KeyStatusRow::Revoked => KeyStatus::Revoked,
         };
-        Some(AgentCredential { public_key, status })
+        Some((self.agent_id, AgentCredential { public_key, status }))
     }
 }
 

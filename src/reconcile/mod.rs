@@ -6,6 +6,8 @@
 //! becomes conditions. Nothing depends on how a state was reached: a lost, doubled or late hint
 //! only changes when the comparison happens.
 
+mod hold;
+mod peak;
 mod plan;
 mod session;
 
@@ -13,15 +15,18 @@ use hidps_wire::AgentId;
 
 use crate::ports::{AgentSession, SessionFactory};
 
-pub use plan::{HoldReason, Step, plan_step};
+pub use plan::{HoldReason, Mode, Step, plan_step};
 pub use session::Session;
 
 /// Makes sessions.
 #[derive(Debug, Default)]
-pub struct Sessions;
+pub struct Sessions {
+    /// Whether they may send commands.
+    pub mode: Mode,
+}
 
 impl SessionFactory for Sessions {
     fn open(&self, agent: AgentId) -> Box<dyn AgentSession> {
-        Box::new(Session::new(agent))
+        Box::new(Session::new(agent, self.mode))
     }
 }

@@ -3,7 +3,21 @@
 
 use hidps_wire::Applied;
 
-use crate::model::DesiredState;
+use crate::model::{DesiredState, HoldMark};
+
+/// Fewest things a host must have before taking most of them away is a mass removal: below, a
+/// person editing a short list by hand would be held.
+const MANY_ENTRIES: u32 = 5;
+
+/// Whether commands may be sent at all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Mode {
+    /// Hosts are brought to what is desired.
+    #[default]
+    Enforce,
+    /// Hosts are only observed.
+    ReadOnly,
+}
 
 /// What comes next for an agent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,81 +37,74 @@ pub enum HoldReason {
     WentBack,
     /// The agent has applied this generation with other content.
     OtherContent,
+    /// This daemon sends no commands.
+    ReadOnly,
+    /// The database marked it.
+    Marked(HoldMark),
+    /// Nothing at all would be desired any more.
+    Emptied {
+        /// The most desired things that it had of late.
+        applied: u32,
+    },
+    /// Most of what is applied would go.
+    Shrunk {
+        /// The most desired things that it had of late.
+        applied: u32,
+        /// Things desired now.
+        desired: u32,
+    },
 }
 
-/// Decides the next step.
+/// Decides the next step; `most` is the most things the host had of late.
 ///
 /// Laws: total and deterministic; `Idle` if and only if nothing is desired or exactly that is
-/// applied; after the document it asks for was applied, it is `Idle`.
+/// applied; after the document it asks for was applied, it is `Idle`; it asks for a generation
+/// only where an older one or none is applied.
 #[must_use]
-pub fn plan_step(desired: Option<&DesiredState>, applied: Option<&Applied>) -> Step {
-    match (desired, applied) {
-        (None, _) => Step::Idle,
-        (Some(_), None) => Step::Apply,
-        (Some(desired), Some(applied)) if applied.generation < desired.generation => Step::Apply,
-        (Some(desired), Some(applied)) if applied.generation > desired.generation => {
+pub fn plan_step(
+    desired: Option<&DesiredState>,
+    applied: Option<&Applied>,
+    mode: Mode,
+    most: u32,
+) -> Step {
+    let Some(desired) = desired else {
+        return Step::Idle;
+    };
+    match applied {
+        Some(applied) if applied.generation > desired.generation => {
             Step::Hold(HoldReason::WentBack)
         }
-        (Some(desired), Some(applied)) if applied.hash == desired.hash => Step::Idle,
-        (Some(_), Some(_)) => Step::Hold(HoldReason::OtherContent),
+        Some(applied) if applied.generation == desired.generation => {
+            if applied.hash == desired.hash {
+                Step::Idle
+            } else {
+                Step::Hold(HoldReason::OtherContent)
+            }
+        }
+        _ if mode == Mode::ReadOnly => Step::Hold(HoldReason::ReadOnly),
+        _ if desired.released => Step::Apply,
+        older => hold_back(desired, older, most).map_or(Step::Apply, Step::Hold),
+    }
+}
+
+/// Why a newer document should wait until somebody has looked at it.
+fn hold_back(desired: &DesiredState, applied: Option<&Applied>, most: u32) -> Option<HoldReason> {
+    if let Some(mark) = desired.hold {
+        return Some(HoldReason::Marked(mark));
+    }
+    let applied = applied?.entries.max(most);
+    let remaining = desired.document.entries();
+    if applied < MANY_ENTRIES || remaining.saturating_mul(2) >= applied {
+        None
+    } else if remaining == 0 {
+        Some(HoldReason::Emptied { applied })
+    } else {
+        Some(HoldReason::Shrunk {
+            applied,
+            desired: remaining,
+        })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use hidps_wire::{ContentHash, DesiredDocument, Generation};
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn desired() -> impl Strategy<Value = DesiredState> {
-        (0_u64..4, "[ab]").prop_map(|(generation, hash)| DesiredState {
-            generation: Generation(generation),
-            hash: ContentHash(hash),
-            document: DesiredDocument::default(),
-        })
-    }
-
-    fn applied() -> impl Strategy<Value = Applied> {
-        (0_u64..4, "[ab]").prop_map(|(generation, hash)| Applied {
-            generation: Generation(generation),
-            hash: ContentHash(hash),
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn idle_means_nothing_desired_or_exactly_that_applied(
-            desired in proptest::option::of(desired()),
-            applied in proptest::option::of(applied()),
-        ) {
-            let step = plan_step(desired.as_ref(), applied.as_ref());
-
-            let converged = match (&desired, &applied) {
-                (None, _) => true,
-                (Some(_), None) => false,
-                (Some(d), Some(a)) => d.generation == a.generation && d.hash == a.hash,
-            };
-            prop_assert_eq!(step == Step::Idle, converged);
-        }
-
-        #[test]
-        fn applying_what_was_asked_for_leaves_nothing_to_do(
-            desired in desired(),
-            before in proptest::option::of(applied()),
-        ) {
-            prop_assume!(plan_step(Some(&desired), before.as_ref()) == Step::Apply);
-            let after =
-                Applied { generation: desired.generation, hash: desired.hash.clone() };
-
-            prop_assert_eq!(plan_step(Some(&desired), Some(&after)), Step::Idle);
-        }
-
-        #[test]
-        fn a_generation_never_goes_back(desired in desired(), applied in applied()) {
-            let step = plan_step(Some(&desired), Some(&applied));
-
-            prop_assert!(step != Step::Apply || desired.generation > applied.generation);
-        }
-    }
-}
+mod tests;

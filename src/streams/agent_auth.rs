@@ -1,7 +1,9 @@
 //! Decides during the handshake whether a connect comes from the agent it names.
 //! It never trusts a header that is not covered by the signature.
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod key_lookup;
+
+use std::sync::{Mutex, PoisonError};
 
 use axum::http::HeaderMap;
 use axum::http::header::HOST;
@@ -14,8 +16,9 @@ use hidps_wire::{
 use jiff::Timestamp;
 
 use crate::model::{AgentCredential, KeyStatus};
-use crate::ports::{Directory, StoreError};
 use crate::streams::nonces::{Nonces, Verdict};
+
+pub use key_lookup::{KeyLookup, KeyLookups};
 
 /// Seconds a signature may be off the daemon's clock in either direction; an agent corrects its
 /// clock from the refusal's `Date` header, so this only has to cover the way.
@@ -48,12 +51,12 @@ pub enum ConnectError {
     Revoked,
     /// The key could not be looked up.
     #[error("the key could not be looked up just now; try again")]
-    Unavailable(#[source] StoreError),
+    Unavailable(#[source] key_lookup::LookupError),
 }
 
 /// The check.
 pub struct AgentAuth {
-    directory: Arc<dyn Directory>,
+    keys: KeyLookup,
     nonces: Mutex<Nonces>,
 }
 
@@ -72,10 +75,10 @@ struct SignedConnect {
 }
 
 impl AgentAuth {
-    /// A check against this directory.
-    pub fn new(directory: Arc<dyn Directory>) -> Self {
+    /// A check against these keys.
+    pub fn new(keys: KeyLookup) -> Self {
         Self {
-            directory,
+            keys,
             nonces: Mutex::default(),
         }
     }
@@ -95,7 +98,7 @@ impl AgentAuth {
         if off > CLOCK_TOLERANCE {
             return Err(ConnectError::Clock(off));
         }
-        let credential = self.directory.credential(connect.agent_id).await;
+        let credential = self.keys.credential(connect.agent_id).await;
         let credential = credential.map_err(ConnectError::Unavailable)?;
         check_signature(&connect, credential.as_ref())?;
         let expires = connect.timestamp + CLOCK_TOLERANCE;

@@ -5,26 +5,25 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
+use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
 use hidps_wire::{
-    AgentFrame, AgentId, Answer, ConditionStatus, DaemonFrame, EventBatch, Hello,
-    MAX_AGENT_FRAME_BYTES, PROTOCOL_VERSION, RetryAdvice, Usage, Welcome, decode, encode,
-    frame_type, printable,
+    AgentFrame, AgentId, Answer, DaemonFrame, EventBatch, Hello, MAX_AGENT_FRAME_BYTES,
+    PROTOCOL_VERSION, Question, Usage, Welcome, decode, encode, frame_type,
 };
 use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
-use crate::chance::draw_share;
-use crate::model::{
-    ConditionKind, ConditionReport, DesiredState, HostFacts, PresenceReport, UsageReport,
-};
+use crate::model::{ChangeReport, DesiredState, Milestone, UsageReport};
 use crate::ports::{AgentSession, DesiredSource, EventIntake, RawBatch, Records, SessionFactory};
+use crate::streams::agent_greeting::{RETURN_WITHIN_MS, part, receive_hello, stagger};
 use crate::streams::mailbox::{Mailbox, ToAgent};
+use crate::streams::presence::Presence;
 use crate::streams::progress::Progress;
-use crate::streams::registry::{ConnectionId, Registry};
+use crate::streams::questions::OpenQuestions;
+use crate::streams::status_budget::StatusBudget;
+use crate::streams::vital_signs::VitalSigns;
 use crate::telemetry;
 
 /// Batches an agent may have in flight: 32 of 32 events cover a burst of a thousand lines.
@@ -39,30 +38,18 @@ const SILENCE: Duration = Duration::from_secs(3 * HEARTBEAT_SECS as u64);
 /// Longest wait for `hello`, and for a frame to be taken by the peer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Most questions that may be open on one connection.
-const MAX_QUESTIONS: usize = 16;
-
 /// Pause before detection is asked again whether it has room.
 const STALL: Duration = Duration::from_millis(20);
 
-/// Least time between two records that an agent was seen; each is a row Realtime carries.
-const SEEN_EVERY: Duration = Duration::from_secs(30);
-
-/// Longest claim of a host that is recorded or logged, in characters.
-const MAX_CLAIM: usize = 255;
-
-/// Upper end of the pause asked of agents when the daemon stops, so that they return spread out.
-const RETURN_WITHIN_MS: u32 = 5_000;
-
 /// What every agent connection needs.
 pub struct AgentLinks {
-    /// Who is connected.
-    pub registry: Arc<Registry>,
+    /// Who is connected, and where that is recorded.
+    pub presence: Presence,
     /// Makes the session of a connection.
     pub sessions: Arc<dyn SessionFactory>,
     /// Desired state to follow.
     pub desired: Arc<dyn DesiredSource>,
-    /// Where presence, usage and conditions go.
+    /// Where usage, conditions and changes go.
     pub records: Arc<dyn Records>,
     /// Where batches of events go.
     pub intake: Arc<dyn EventIntake>,
@@ -73,7 +60,7 @@ pub struct AgentLinks {
 impl std::fmt::Debug for AgentLinks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AgentLinks")
-            .field("registry", &self.registry)
+            .field("presence", &self.presence)
             .finish_non_exhaustive()
     }
 }
@@ -89,67 +76,14 @@ impl AgentLinks {
                 return Box::pin(part(socket, "no hello within 10 s", RETURN_WITHIN_MS)).await;
             }
         };
-        let (connection, mailbox) = self.registry.enter(agent);
-        self.record_connected(agent, &hello);
+        let (connection, mailbox) = self.presence.enter(agent, &hello, Timestamp::now());
         let mut link = Box::new(Link::open(self, agent, mailbox, socket, &hello));
         drop(hello);
         let reason = Box::pin(link.run()).await;
         Box::pin(part(link.socket, &reason, stagger())).await;
-        self.record_left(agent, connection, &reason);
-    }
-
-    fn record_connected(&self, agent: AgentId, hello: &Hello) {
-        let host = HostFacts {
-            hostname: printable(&hello.hostname, MAX_CLAIM),
-            os: printable(&hello.os, MAX_CLAIM),
-            arch: printable(&hello.arch, MAX_CLAIM),
-            agent_version: printable(&hello.agent_version, MAX_CLAIM),
-        };
-        tracing::info!(%agent, version = host.agent_version, "an agent connected");
-        let message = format!("the agent is connected (version {})", host.agent_version);
-        self.record_presence(agent, true, Some(host));
-        self.record_condition(agent, ConditionStatus::True, "Connected", message);
-    }
-
-    /// Marks the agent offline unless a newer connection has taken over; the record is made
-    /// before a newer one can be entered, so that it cannot overtake that one's.
-    fn record_left(&self, agent: AgentId, connection: ConnectionId, reason: &str) {
-        tracing::info!(%agent, reason, "an agent's connection ended");
-        self.registry.leave(agent, connection, || {
-            self.record_presence(agent, false, None);
-            self.record_condition(
-                agent,
-                ConditionStatus::False,
-                "Disconnected",
-                reason.to_owned(),
-            );
-        });
-    }
-
-    fn record_presence(&self, agent_id: AgentId, online: bool, host: Option<HostFacts>) {
-        self.records.presence(PresenceReport {
-            agent_id,
-            online,
-            at: Timestamp::now(),
-            host,
-        });
-    }
-
-    fn record_condition(
-        &self,
-        agent_id: AgentId,
-        status: ConditionStatus,
-        reason: &str,
-        message: String,
-    ) {
-        self.records.conditions(vec![ConditionReport {
-            agent_id,
-            kind: ConditionKind::Connected,
-            status,
-            reason: reason.to_owned(),
-            message,
-            observed_generation: None,
-        }]);
+        let left = &reason;
+        self.presence
+            .leave(agent, connection, left, Timestamp::now());
     }
 }
 
@@ -161,11 +95,14 @@ struct Link<'a> {
     session: Box<dyn AgentSession>,
     desired: watch::Receiver<Option<Arc<DesiredState>>>,
     progress: Arc<Progress>,
-    questions: Vec<(Uuid, oneshot::Sender<Answer>)>,
+    questions: OpenQuestions,
     firewall_active: Option<bool>,
     heard_at: Instant,
-    seen_recorded_at: Instant,
+    signs: VitalSigns,
     submitted: u64,
+    statuses: StatusBudget,
+    /// An agent that said too much is not read before this time.
+    read_at: Option<Instant>,
     /// A batch detection had no room for; nothing more is read until it has.
     stalled: Option<RawBatch>,
 }
@@ -176,6 +113,7 @@ enum Wake {
     Desired,
     Progress(Result<u64, String>),
     Unstall,
+    ReadAgain,
     Deadline,
     Stop,
 }
@@ -201,11 +139,13 @@ impl<'a> Link<'a> {
             session,
             desired,
             progress: Arc::default(),
-            questions: Vec::new(),
+            questions: OpenQuestions::default(),
             firewall_active: None,
             heard_at,
-            seen_recorded_at: heard_at,
+            signs: VitalSigns::new(heard_at),
             submitted: 0,
+            statuses: StatusBudget::new(heard_at),
+            read_at: None,
             stalled: None,
         }
     }
@@ -228,6 +168,7 @@ impl<'a> Link<'a> {
                     return reason;
                 }
             }
+            self.record_milestones();
             let wake = self.wait().await;
             match self.on_wake(wake) {
                 ControlFlow::Continue(frame) => next = frame,
@@ -236,14 +177,32 @@ impl<'a> Link<'a> {
         }
     }
 
+    /// Records the steps of changes; those sent were given to the socket just now.
+    fn record_milestones(&mut self) {
+        let now = Timestamp::now();
+        for (generation, changed_at, milestone) in self.session.poll_milestones() {
+            let at = |wanted| (milestone == wanted).then_some(now);
+            self.links.records.change(ChangeReport {
+                agent_id: self.agent,
+                generation,
+                changed_at,
+                sent_at: at(Milestone::Sent),
+                applied_at: at(Milestone::Applied),
+                observed_at: at(Milestone::Observed),
+            });
+        }
+    }
+
     async fn wait(&mut self) -> Wake {
         let silence = self.heard_at + SILENCE;
         let session = self.session.deadline().map(Instant::from_std);
         let deadline = session.map_or(silence, |deadline| deadline.min(silence));
         let is_stalled = self.stalled.is_some();
+        let read_at = self.read_at;
         tokio::select! {
             () = self.links.stop.cancelled() => Wake::Stop,
-            frame = self.socket.recv(), if !is_stalled => Wake::Frame(frame),
+            frame = self.socket.recv(), if !is_stalled && read_at.is_none() => Wake::Frame(frame),
+            () = sleep_until(read_at.unwrap_or(silence)), if read_at.is_some() => Wake::ReadAgain,
             () = sleep(STALL), if is_stalled => Wake::Unstall,
             mail = self.mailbox.next() => Wake::Mail(mail),
             Ok(()) = self.desired.changed() => Wake::Desired,
@@ -257,7 +216,7 @@ impl<'a> Link<'a> {
         match wake {
             Wake::Stop => return ControlFlow::Break("the daemon is stopping".into()),
             Wake::Frame(frame) => {
-                self.heard_at = now;
+                self.on_heard(now);
                 return self.on_frame(frame);
             }
             Wake::Mail(ToAgent::Superseded) => {
@@ -267,19 +226,7 @@ impl<'a> Link<'a> {
                 return ControlFlow::Break("its key may not connect any more".into());
             }
             Wake::Mail(ToAgent::Ask { question, reply }) => {
-                self.questions.retain(|(_, reply)| !reply.is_closed());
-                if self.questions.len() >= MAX_QUESTIONS {
-                    let message = "too many questions are open at this host; ask again later";
-                    reply
-                        .send(Answer::Failed {
-                            message: message.into(),
-                        })
-                        .ok();
-                    return ControlFlow::Continue(None);
-                }
-                let id = Uuid::new_v4();
-                self.questions.push((id, reply));
-                return ControlFlow::Continue(Some(DaemonFrame::Ask { id, question }));
+                return ControlFlow::Continue(self.on_question(question, reply));
             }
             Wake::Desired => {
                 let desired = self.desired.borrow_and_update().clone();
@@ -295,10 +242,14 @@ impl<'a> Link<'a> {
             }
             Wake::Progress(Err(reason)) => return ControlFlow::Break(reason),
             Wake::Unstall => {
-                self.heard_at = now;
+                self.on_heard(now);
                 if let Some(batch) = self.stalled.take() {
                     self.submit(batch);
                 }
+            }
+            Wake::ReadAgain => {
+                self.on_heard(now);
+                self.read_at = None;
             }
             Wake::Deadline if now >= self.heard_at + SILENCE => {
                 return ControlFlow::Break("nothing was heard for 45 s".into());
@@ -306,6 +257,24 @@ impl<'a> Link<'a> {
             Wake::Deadline => self.session.on_deadline(now.into_std()),
         }
         ControlFlow::Continue(None)
+    }
+
+    /// The frame that asks; a plan that names no document is about what is desired now.
+    fn on_question(
+        &mut self,
+        question: Question,
+        reply: oneshot::Sender<Answer>,
+    ) -> Option<DaemonFrame> {
+        let desired = self.desired.borrow().clone();
+        let document = desired.map(|desired| desired.document.clone());
+        self.questions.ask(question, document, reply)
+    }
+
+    fn on_heard(&mut self, now: Instant) {
+        self.heard_at = now;
+        if self.signs.is_seen(now) {
+            self.links.presence.seen(self.agent, Timestamp::now());
+        }
     }
 
     fn on_frame(
@@ -329,10 +298,12 @@ impl<'a> Link<'a> {
             Ok(AgentFrame::Hello(_)) => return refuse_frame("hello comes once, first"),
             Ok(AgentFrame::Status(status)) => {
                 self.firewall_active = status.firewall_active;
-                self.session.on_status(status, Instant::now().into_std());
+                let now = Instant::now();
+                self.read_at = self.statuses.take(now);
+                self.session.on_status(status, now.into_std());
             }
             Ok(AgentFrame::Usage(usage)) => self.on_usage(usage),
-            Ok(AgentFrame::Answer { id, answer }) => self.on_answer(id, answer),
+            Ok(AgentFrame::Answer { id, answer }) => self.questions.answer(id, answer),
             Err(error) => return refuse_frame(&error.to_string()),
         }
         ControlFlow::Continue(None)
@@ -368,28 +339,15 @@ impl<'a> Link<'a> {
                 0.0
             }
         };
-        if self.seen_recorded_at.elapsed() >= SEEN_EVERY {
-            self.seen_recorded_at = Instant::now();
-            self.links.record_presence(self.agent, true, None);
-        }
-        self.links.records.usage(UsageReport {
+        let report = UsageReport {
             agent_id: self.agent,
             cpu: percent(usage.cpu),
             ram: percent(usage.ram),
             storage: percent(usage.storage),
             firewall_active: self.firewall_active,
-        });
-    }
-
-    fn on_answer(&mut self, id: Uuid, answer: Answer) {
-        let position = self.questions.iter().position(|(open, _)| *open == id);
-        let Some(position) = position else {
-            tracing::debug!(agent = %self.agent, "an answer came too late or to no question");
-            return;
         };
-        let (_, reply) = self.questions.swap_remove(position);
-        if reply.send(answer).is_err() {
-            tracing::debug!(agent = %self.agent, "nobody waits for this answer any more");
+        if self.signs.is_news(report, Instant::now()) {
+            self.links.records.usage(report);
         }
     }
 
@@ -406,62 +364,4 @@ impl<'a> Link<'a> {
 fn refuse_frame(reason: &str) -> ControlFlow<String, Option<DaemonFrame>> {
     metrics::counter!(telemetry::FRAMES_REFUSED, "peer" => "agent").increment(1);
     ControlFlow::Break(reason.to_owned())
-}
-
-async fn receive_hello(socket: &mut WebSocket) -> Result<Hello, String> {
-    loop {
-        match socket.recv().await {
-            Some(Ok(Message::Text(text))) => match decode(&text, MAX_AGENT_FRAME_BYTES) {
-                Ok(AgentFrame::Hello(hello)) if hello.protocol == PROTOCOL_VERSION => {
-                    return Ok(hello);
-                }
-                Ok(AgentFrame::Hello(hello)) => {
-                    return Err(format!(
-                        "protocol {} is not spoken here, only {PROTOCOL_VERSION}; install the \
-                         agent that belongs to this daemon",
-                        hello.protocol
-                    ));
-                }
-                Ok(AgentFrame::Status(_) | AgentFrame::Usage(_) | AgentFrame::Answer { .. }) => {
-                    return Err("the first frame must be hello".into());
-                }
-                Err(error) => return Err(error.to_string()),
-            },
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-            Some(Ok(Message::Binary(_) | Message::Close(_)) | Err(_)) | None => {
-                return Err("the first frame must be hello".into());
-            }
-        }
-    }
-}
-
-/// Says goodbye with the reason and closes; a peer that does not listen is left after a while.
-async fn part(mut socket: WebSocket, reason: &str, retry_ms: u32) {
-    let goodbye = DaemonFrame::Goodbye(RetryAdvice {
-        reason: reason.to_owned(),
-        retry_ms,
-    });
-    let farewell = async {
-        socket.send(Message::text(encode(&goodbye))).await?;
-        let short: String = reason.chars().take(40).collect();
-        let close = CloseFrame {
-            code: close_code::NORMAL,
-            reason: short.into(),
-        };
-        socket.send(Message::Close(Some(close))).await
-    };
-    match timeout(Duration::from_secs(1), farewell).await {
-        Ok(Ok(())) => {}
-        Ok(Err(_)) | Err(_) => tracing::debug!(reason, "the peer was gone before the goodbye"),
-    }
-}
-
-/// A pause from 0 to [`RETURN_WITHIN_MS`], different for each connection.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "the product lies between 0 and the constant"
-)]
-fn stagger() -> u32 {
-    (draw_share() * f64::from(RETURN_WITHIN_MS)) as u32
 }

@@ -17,8 +17,8 @@ use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use crate::model::{
-    AgentAccess, AgentCredential, ConditionReport, DesiredState, HostFacts, KeyStatus,
-    PresenceReport, UsageReport,
+    AgentAccess, AgentCredential, ChangeReport, ConditionReport, DesiredState, HostFacts,
+    KeyStatus, PresenceReport, UsageReport,
 };
 use crate::ports::{
     Access, DesiredSource, Directory, EventIntake, RawBatch, Records, StoreError, StoreErrorKind,
@@ -93,13 +93,21 @@ impl Directory for FakeDirectory {
         })
     }
 
-    fn credential(&self, agent: AgentId) -> StoreResult<'_, Option<AgentCredential>> {
-        let public_key = key().verifying_key().to_bytes();
-        let found = (agent == AGENT).then_some(AgentCredential {
-            public_key,
+    fn credentials(
+        &self,
+        agents: Vec<AgentId>,
+    ) -> StoreResult<'_, Vec<(AgentId, AgentCredential)>> {
+        let credential = AgentCredential {
+            public_key: key().verifying_key().to_bytes(),
             status: self.status,
-        });
-        Box::pin(async move { Ok(found) })
+        };
+        Box::pin(async move {
+            if self.is_down {
+                return Err(failure(StoreErrorKind::Unavailable));
+            }
+            let known = agents.into_iter().filter(|agent| *agent == AGENT);
+            Ok(known.map(|agent| (agent, credential.clone())).collect())
+        })
     }
 
     fn enroll(
@@ -177,6 +185,7 @@ impl DesiredSource for FakeDesired {
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
     pub(super) conditions: Mutex<Vec<ConditionReport>>,
+    pub(super) changes: Mutex<Vec<ChangeReport>>,
     pub(super) presence: Mutex<BTreeMap<AgentId, bool>>,
     pub(super) hosts: Mutex<Vec<HostFacts>>,
     pub(super) batches: Mutex<Vec<RawBatch>>,
@@ -193,6 +202,10 @@ impl Records for Recorder {
             .expect("unpoisoned")
             .insert(report.agent_id, report.online);
         self.hosts.lock().expect("unpoisoned").extend(report.host);
+    }
+
+    fn change(&self, report: ChangeReport) {
+        self.changes.lock().expect("unpoisoned").push(report);
     }
 
     fn usage(&self, _: UsageReport) {}

@@ -62,8 +62,8 @@ mod tests {
     #[tokio::test]
     async fn only_a_key_that_is_not_admitted_ends_a_connection() {
         let registry = Registry::default();
-        let (_, kept) = registry.enter(AGENT);
-        let (_, ended) = registry.enter(OTHER);
+        let (_, kept) = registry.enter(AGENT, || {});
+        let (_, ended) = registry.enter(OTHER, || {});
         let directory = FakeDirectory::with_status(KeyStatus::Admitted);
 
         end_revoked(&registry, &directory)
@@ -77,7 +77,7 @@ mod tests {
     #[tokio::test]
     async fn a_directory_that_does_not_answer_ends_nothing() {
         let registry = Registry::default();
-        let (_, kept) = registry.enter(AGENT);
+        let (_, kept) = registry.enter(AGENT, || {});
         let directory = FakeDirectory::down();
 
         let error = end_revoked(&registry, &directory)

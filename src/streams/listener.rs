@@ -14,7 +14,7 @@ use hyper_util::service::TowerToHyperService;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -22,12 +22,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Tls;
+use crate::streams::open_files::make_room;
 
 /// Handshakes that may be under way at once; more wait in the backlog.
 const MAX_HANDSHAKES: usize = 256;
 
-/// Most connections at once, so that a flood ends before memory or file descriptors do.
+/// Most connections at once, so that a flood ends before memory does; fewer where fewer files may be
+/// open.
 const MAX_CONNECTIONS: usize = 100_000;
+
+/// Connections the kernel may keep until they are accepted: a fleet that comes back at once must not
+/// meet refusals, each of which costs an agent a second or more. The kernel may cap it.
+const BACKLOG: u32 = 4_096;
 
 /// Longest TLS handshake, and longest wait for a request's headers.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
@@ -65,6 +71,7 @@ pub enum ListenError {
 pub struct Listener {
     sockets: Vec<TcpListener>,
     tls: Option<TlsAcceptor>,
+    max_connections: usize,
 }
 
 impl std::fmt::Debug for Listener {
@@ -76,18 +83,27 @@ impl std::fmt::Debug for Listener {
 }
 
 impl Listener {
-    /// Binds every address and reads the TLS identity.
+    /// Binds every address, reads the TLS identity, and makes room for connections.
     ///
     /// # Errors
     /// Names the address or the file.
+    #[expect(
+        clippy::unused_async,
+        reason = "a bound socket belongs to a runtime, and who awaits has one"
+    )]
     pub async fn bind(addresses: &[SocketAddr], tls: Option<&Tls>) -> Result<Self, ListenError> {
         let tls = tls.map(acceptor).transpose()?;
         let mut sockets = Vec::new();
         for address in addresses.iter().copied() {
-            let bound = TcpListener::bind(address).await;
+            let bound = listen(address);
             sockets.push(bound.map_err(|source| ListenError::Bind { address, source })?);
         }
-        Ok(Self { sockets, tls })
+        let max_connections = make_room(MAX_CONNECTIONS);
+        Ok(Self {
+            sockets,
+            tls,
+            max_connections,
+        })
     }
 
     /// The addresses really bound.
@@ -109,11 +125,24 @@ impl Listener {
                 router: router.clone(),
                 connections: connections.clone(),
                 handshakes: Arc::clone(&handshakes),
+                max_connections: self.max_connections,
                 stop: stop.clone(),
             })
         };
         futures_util::future::join_all(self.sockets.into_iter().map(accept)).await;
     }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
+    // A daemon that was killed left connections that linger.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 struct Acceptor {
@@ -122,6 +151,7 @@ struct Acceptor {
     router: Router,
     connections: TaskTracker,
     handshakes: Arc<Semaphore>,
+    max_connections: usize,
     stop: CancellationToken,
 }
 
@@ -142,9 +172,9 @@ async fn accept_all(acceptor: Acceptor) {
                 continue;
             }
         };
-        if acceptor.connections.len() >= MAX_CONNECTIONS {
+        if acceptor.connections.len() >= acceptor.max_connections {
             tracing::warn!(
-                limit = MAX_CONNECTIONS,
+                limit = acceptor.max_connections,
                 "a connection was closed: too many are open"
             );
             continue;

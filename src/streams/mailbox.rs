@@ -55,15 +55,18 @@ impl Mailbox {
             .is_empty()
     }
 
-    /// The next message.
+    /// Takes the next message, if there is one.
+    pub fn take(&self) -> Option<ToAgent> {
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_front()
+    }
+
+    /// Waits for the next message.
     pub async fn next(&self) -> ToAgent {
         loop {
-            let message = self
-                .waiting
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .pop_front();
-            match message {
+            match self.take() {
                 Some(message) => return message,
                 None => self.wake.notified().await,
             }

@@ -3,6 +3,7 @@
 
 mod access;
 mod agent_auth;
+mod agent_greeting;
 mod agent_link;
 mod enroll;
 mod fanout;
@@ -11,11 +12,16 @@ mod key_watch;
 mod listener;
 mod mailbox;
 mod nonces;
+mod open_files;
+mod presence;
 mod progress;
+mod questions;
 mod registry;
 mod routes;
+mod status_budget;
 mod viewer_link;
 mod viewer_queue;
+mod vital_signs;
 
 #[cfg(test)]
 mod fakes;
@@ -23,11 +29,13 @@ mod fakes;
 mod tests;
 
 pub use access::AccessCheck;
-pub use agent_auth::AgentAuth;
+pub use agent_auth::{AgentAuth, KeyLookup, KeyLookups};
 pub use agent_link::AgentLinks;
 pub use fanout::Fanout;
 pub use key_watch::watch_keys;
 pub use listener::{ListenError, Listener};
-pub use registry::Registry;
+pub use mailbox::{Mailbox, ToAgent};
+pub use presence::Presence;
+pub use registry::{ConnectionId, Registry};
 pub use routes::{Gateway, router};
 pub use viewer_queue::{Pending, ViewerQueue};

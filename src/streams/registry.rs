@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry as Slot};
 use hidps_wire::AgentId;
 
 use crate::streams::mailbox::{Mailbox, ToAgent};
@@ -28,16 +28,22 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Enters a connection; the older one of the same agent, if any, is told to close.
-    pub fn enter(&self, agent: AgentId) -> (ConnectionId, Arc<Mailbox>) {
+    /// Enters a connection and calls `recorded` while no other of this agent can enter or leave;
+    /// the older one of the same agent, if any, is told to close.
+    pub fn enter(&self, agent: AgentId, recorded: impl FnOnce()) -> (ConnectionId, Arc<Mailbox>) {
         let connection = ConnectionId(self.next.fetch_add(1, Ordering::Relaxed));
         let mailbox = Arc::new(Mailbox::default());
         let entry = Entry {
             connection,
             mailbox: Arc::clone(&mailbox),
         };
-        if let Some(older) = self.entries.insert(agent, entry) {
-            older.mailbox.push(ToAgent::Superseded);
+        let slot = self.entries.entry(agent);
+        recorded();
+        match slot {
+            Slot::Occupied(mut older) => {
+                older.insert(entry).mailbox.push(ToAgent::Superseded);
+            }
+            Slot::Vacant(free) => drop(free.insert(entry)),
         }
         self.measure();
         (connection, mailbox)
@@ -90,9 +96,9 @@ mod tests {
     #[tokio::test]
     async fn the_newest_connection_wins_and_the_older_is_told() {
         let registry = Registry::default();
-        let (_, older) = registry.enter(AGENT);
+        let (_, older) = registry.enter(AGENT, || {});
 
-        let (_, newer) = registry.enter(AGENT);
+        let (_, newer) = registry.enter(AGENT, || {});
 
         assert!(matches!(older.next().await, ToAgent::Superseded));
         let current = registry.mailbox(AGENT).expect("the agent is connected");
@@ -102,8 +108,8 @@ mod tests {
     #[test]
     fn the_end_of_an_older_connection_leaves_the_newer_one_entered() {
         let registry = Registry::default();
-        let (older, _) = registry.enter(AGENT);
-        let (newer, _) = registry.enter(AGENT);
+        let (older, _) = registry.enter(AGENT, || {});
+        let (newer, _) = registry.enter(AGENT, || {});
 
         registry.leave(AGENT, older, || panic!("the older one is not current"));
         assert!(registry.mailbox(AGENT).is_some());

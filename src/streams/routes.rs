@@ -63,6 +63,9 @@ pub struct Gateway {
     pub fanout: Arc<Fanout>,
     /// State of the daemon.
     pub health: Arc<Health>,
+    /// How long an agent may wait for a daemon that is just starting, before it is told to come
+    /// back: a fleet that returns while it starts is let in with it, not seconds later.
+    pub open_within: Duration,
     /// Renders the metrics in Prometheus' text form.
     pub render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Follows every connection, so that a drain can wait for them.
@@ -108,7 +111,8 @@ async fn connect_agent(
     headers: HeaderMap,
     upgrade: Upgrade,
 ) -> Response {
-    if !gateway.health.is_open() {
+    let opened = timeout(gateway.open_within, gateway.health.opened()).await;
+    if opened.is_err() {
         return refuse(
             StatusCode::SERVICE_UNAVAILABLE,
             "the daemon is starting; try again",
@@ -138,7 +142,7 @@ async fn connect_viewer(
     let token = viewer_token(&headers);
     let links = ViewerLinks {
         access: gateway.access.clone(),
-        registry: Arc::clone(&gateway.links.registry),
+        registry: Arc::clone(gateway.links.presence.registry()),
         fanout: Arc::clone(&gateway.fanout),
         stop: gateway.links.stop.clone(),
     };

@@ -29,6 +29,14 @@ const DEFAULT_USAGE_SECS: u64 = 30;
 /// The ways usage may be spaced: below a second the agent measures itself, above an hour nothing.
 const USAGE_SECS: std::ops::RangeInclusive<i64> = 1..=3600;
 
+/// How long a new firewall may take to be confirmed: a fresh connection takes milliseconds, and a
+/// daemon that restarts is back within this time.
+const DEFAULT_CONFIRM_SECS: u64 = 30;
+
+/// Below this a slow network would look like a host that is cut off; above it a host that is cut
+/// off would stay so for longer than anybody wants to wait.
+const CONFIRM_SECS: std::ops::RangeInclusive<i64> = 5..=600;
+
 /// Everything the agent is told.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -46,6 +54,9 @@ pub struct Config {
     pub firewall: FirewallMode,
     /// Ports that stay reachable when the firewall is on.
     pub keep_open: BTreeSet<Port>,
+    /// How long a new firewall may take to be confirmed before it is rolled back; none where the
+    /// agent changes none.
+    pub confirm_within: Option<Duration>,
     /// Log files to follow.
     pub log_files: Vec<LogFileSource>,
     /// How often usage is reported.
@@ -172,6 +183,7 @@ impl Config {
             ],
         );
         let keep_open = read_keep_open(&mut settings);
+        let confirm_secs = settings.integer("confirm_secs", CONFIRM_SECS);
         let log_files = read_log_files(&mut settings);
         let usage_secs = settings.integer("usage_interval_secs", USAGE_SECS);
         let log_format = settings.choice(
@@ -189,6 +201,8 @@ impl Config {
                 token,
                 firewall,
                 keep_open,
+                confirm_within: (firewall == FirewallMode::Nftables)
+                    .then(|| Duration::from_secs(confirm_secs.unwrap_or(DEFAULT_CONFIRM_SECS))),
                 log_files,
                 usage_interval: Duration::from_secs(usage_secs.unwrap_or(DEFAULT_USAGE_SECS)),
                 log_format,

@@ -22,6 +22,7 @@ fn two_settings_are_enough() {
     assert_eq!(config.firewall, FirewallMode::Nftables);
     assert_eq!(config.keep_open, BTreeSet::from([Port::SSH]));
     assert_eq!(config.usage_interval, Duration::from_secs(30));
+    assert_eq!(config.confirm_within, Some(Duration::from_secs(30)));
     assert_eq!(config.state_dir, Path::new(DEFAULT_STATE_DIR));
 }
 
@@ -60,6 +61,7 @@ fn every_fault_is_told_at_once() {
         firewall = "on"
         keep_open = ["22/tcp", "ssh"]
         usage_interval_secs = 0
+        confirm_secs = 1
         log_format = 7
         colour = "blue"
         [[log_file]]
@@ -82,12 +84,13 @@ fn every_fault_is_told_at_once() {
     check("firewall is \"on\"; it must be \"nftables\" or \"observe\"");
     check("keep_open has \"ssh\"");
     check("usage_interval_secs is 0; it must be a whole number from 1 to 3600");
+    check("confirm_secs is 1; it must be a whole number from 5 to 600");
     check("log_format is 7");
     check("colour is not a setting");
     check("log_file number 1: path is missing");
     check("log_file number 2: path relative.log must begin with /");
     check("log_file number 2: pat is not a setting");
-    assert_eq!(faults.len(), 10, "{faults:#?}");
+    assert_eq!(faults.len(), 11, "{faults:#?}");
 }
 
 #[test]

@@ -1,19 +1,28 @@
 //! The loop with a firewall and a watcher that behave, fail or are stuck on demand.
 
 use std::collections::BTreeSet;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use hidps_wire::{
-    AgentId, ConditionStatus, ContentHash, DesiredDocument, FacetCondition, FirewallIntent,
-    Generation, WatchPath,
+    AgentId, Apply, ConditionStatus, ContentHash, DesiredDocument, FacetCondition, FirewallIntent,
+    Generation, Status, WatchPath,
 };
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::file_watch::{FileKind, PathState, WatchReport};
-use crate::firewall::{FirewallError, FirewallSync, RuleList};
+use crate::event_queue::EventQueue;
+use crate::file_watch::{FileKind, FileWatch, PathState, WatchOutcome};
+use crate::firewall::{
+    DaemonPlace, Drift, Firewall, FirewallChange, FirewallError, FirewallOutcome, FirewallSync,
+    Forecast, RuleList,
+};
+use crate::ledger::Ledger;
+use crate::probe::Probe;
 use crate::state_dir::StateDir;
+use crate::status_queue::StatusQueue;
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -49,6 +58,7 @@ impl Firewall for FakeFirewall {
             return FirewallOutcome {
                 active: None,
                 change: None,
+                tampering: None,
                 sync: FirewallSync::Failed(FirewallError::Privilege),
             };
         }
@@ -66,12 +76,21 @@ impl Firewall for FakeFirewall {
         FirewallOutcome {
             active: Some(wanted),
             change,
+            tampering: None,
             sync,
         }
     }
 
     async fn is_active(&self) -> Result<bool, FirewallError> {
         Ok(self.state.lock().unwrap().loaded)
+    }
+
+    async fn forecast(
+        &self,
+        _: FirewallIntent,
+        _: &DaemonPlace,
+    ) -> Result<Forecast, FirewallError> {
+        Err(FirewallError::Missing)
     }
 
     async fn list_rules(&self) -> Result<RuleList, FirewallError> {
@@ -86,14 +105,26 @@ struct FakeWatch {
 }
 
 impl FileWatch for FakeWatch {
-    async fn ensure(&mut self, paths: BTreeSet<WatchPath>) -> Option<WatchReport> {
+    async fn ensure(&mut self, paths: BTreeSet<WatchPath>) -> Option<WatchOutcome> {
         self.n_asked.fetch_add(1, Ordering::SeqCst);
         let watched = PathState::Watched(FileKind::File);
-        (!self.is_stuck).then(|| paths.into_iter().map(|p| (p, watched.clone())).collect())
+        (!self.is_stuck).then(|| WatchOutcome {
+            states: paths.into_iter().map(|p| (p, watched.clone())).collect(),
+            vanished: BTreeSet::new(),
+        })
     }
 
     async fn changed(&mut self) {
         std::future::pending::<()>().await;
+    }
+}
+
+/// Nothing is on trial here.
+struct NoProbe;
+
+impl Probe for NoProbe {
+    async fn probe(&self) -> Result<(), String> {
+        Err("nobody asked".to_owned())
     }
 }
 
@@ -116,12 +147,13 @@ impl Host {
     }
 
     fn start_again(directory: tempfile::TempDir, state: StateDir, is_stuck: bool) -> Self {
-        let ledger = Ledger::open(state.clone(), AgentId::new(uuid::Uuid::nil()));
+        let ledger = Ledger::new(state.clone(), AgentId::new(uuid::Uuid::nil()));
         let firewall = Arc::new(FakeFirewall::default());
         let n_watch_asked = Arc::new(AtomicUsize::new(0));
         let (applies, applies_rx) = mpsc::channel(4);
         let (drift, drift_rx) = watch::channel(Drift::default());
-        let (status_tx, status) = watch::channel(None);
+        let statuses = Arc::new(StatusQueue::default());
+        let status = statuses.latest();
         let converge = Converge {
             ledger,
             firewall: Arc::clone(&firewall),
@@ -131,9 +163,12 @@ impl Host {
             },
             applies: applies_rx,
             drift: drift_rx,
-            status: status_tx,
-            applied: watch::channel(None).0,
+            statuses,
+            record: watch::channel(None).0,
             events: Arc::new(EventQueue::default()),
+            probe: Arc::new(NoProbe),
+            link: watch::channel(None).1,
+            confirm_within: None,
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(converge.run());

@@ -31,11 +31,24 @@ use watch_tree::WatchTree;
 /// Events are read into a buffer of this size; the longest event is 272 bytes.
 const READ_BUFFER_BYTES: usize = 4_096;
 
+/// Somebody who changes paths all the time is followed at this pace.
+const PAUSE: Duration = Duration::from_millis(250);
+
 /// Setting 1,000 paths takes some 10 ms; a watcher that needs longer is stuck on a file system.
 const REPLY_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The state of every desired path.
 pub type WatchReport = BTreeMap<WatchPath, PathState>;
+
+/// What became of a set of paths.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct WatchOutcome {
+    /// Every path as it is now.
+    pub states: WatchReport,
+    /// Paths that were gone since the last answer, whether or not they are back; what takes the
+    /// place of another in one step was never gone.
+    pub vanished: BTreeSet<WatchPath>,
+}
 
 /// What the loop needs of a watcher of files.
 pub trait FileWatch: Send + 'static {
@@ -43,7 +56,7 @@ pub trait FileWatch: Send + 'static {
     fn ensure(
         &mut self,
         paths: BTreeSet<WatchPath>,
-    ) -> impl Future<Output = Option<WatchReport>> + Send;
+    ) -> impl Future<Output = Option<WatchOutcome>> + Send;
 
     /// Waits until the state of a path is another; nothing is lost when the wait is abandoned.
     fn changed(&mut self) -> impl Future<Output = ()> + Send;
@@ -53,39 +66,64 @@ pub trait FileWatch: Send + 'static {
 #[derive(Debug)]
 pub struct FileWatchHandle {
     requests: mpsc::Sender<Request>,
-    report: watch::Receiver<WatchReport>,
+    report: watch::Receiver<Report>,
+    /// When a change is told at the earliest.
+    not_before: Instant,
 }
 
 struct Request {
     paths: BTreeSet<WatchPath>,
-    reply: oneshot::Sender<WatchReport>,
+    reply: oneshot::Sender<Reply>,
+}
+
+struct Reply {
+    outcome: WatchOutcome,
+    /// Changes that are part of it.
+    n_changes: u64,
+}
+
+/// What the watcher knows now.
+#[derive(Debug, Default)]
+struct Report {
+    states: WatchReport,
+    /// How often something changed by itself.
+    n_changes: u64,
 }
 
 impl FileWatch for FileWatchHandle {
-    async fn ensure(&mut self, paths: BTreeSet<WatchPath>) -> Option<WatchReport> {
+    async fn ensure(&mut self, paths: BTreeSet<WatchPath>) -> Option<WatchOutcome> {
         let (reply, answer) = oneshot::channel();
         self.requests.try_send(Request { paths, reply }).ok()?;
-        let report = tokio::time::timeout(REPLY_DEADLINE, answer).await.ok()?;
-        self.report.mark_unchanged();
-        report.ok()
+        let reply = tokio::time::timeout(REPLY_DEADLINE, answer).await.ok()?;
+        let Reply { outcome, n_changes } = reply.ok()?;
+        // A change may have come between the answer and this moment.
+        let is_news = self.report.borrow_and_update().n_changes != n_changes;
+        if is_news {
+            self.report.mark_changed();
+        }
+        Some(outcome)
     }
 
     async fn changed(&mut self) {
+        sleep_until(self.not_before).await;
         if self.report.changed().await.is_err() {
             // The watcher ends with the agent only.
             std::future::pending::<()>().await;
         }
+        self.not_before = Instant::now() + PAUSE;
     }
 }
 
 /// The watcher's task.
 pub struct FileWatchTask {
     requests: mpsc::Receiver<Request>,
-    report: watch::Sender<WatchReport>,
+    report: watch::Sender<Report>,
     events: Arc<EventQueue>,
     coalescer: Coalescer,
     /// The paths asked for last, for a new instance after one that failed.
     paths: BTreeSet<WatchPath>,
+    /// Paths that were gone since the last answer.
+    vanished: BTreeSet<WatchPath>,
     instance: Option<Instance>,
 }
 
@@ -107,10 +145,11 @@ enum Wake {
 pub fn file_watch(events: Arc<EventQueue>) -> (FileWatchHandle, FileWatchTask) {
     // One request at a time: the loop waits for the answer.
     let (requests_tx, requests) = mpsc::channel(1);
-    let (report, report_rx) = watch::channel(WatchReport::new());
+    let (report, report_rx) = watch::channel(Report::default());
     let handle = FileWatchHandle {
         requests: requests_tx,
         report: report_rx,
+        not_before: Instant::now(),
     };
     let task = FileWatchTask {
         requests,
@@ -118,6 +157,7 @@ pub fn file_watch(events: Arc<EventQueue>) -> (FileWatchHandle, FileWatchTask) {
         events,
         coalescer: Coalescer::default(),
         paths: BTreeSet::new(),
+        vanished: BTreeSet::new(),
         instance: None,
     };
     (handle, task)
@@ -156,10 +196,20 @@ impl FileWatchTask {
 
     fn on_request(&mut self, request: Request) {
         self.paths = request.paths;
-        let report = self.set_paths();
-        self.report.send_replace(report.clone());
+        let states = self.set_paths();
+        let mut n_changes = 0;
+        self.report.send_modify(|report| {
+            report.states.clone_from(&states);
+            n_changes = report.n_changes;
+        });
+        let outcome = WatchOutcome {
+            states,
+            vanished: std::mem::take(&mut self.vanished),
+        };
         // A caller that gave up asks again.
-        request.reply.send(report).ok();
+        if let Err(unheard) = request.reply.send(Reply { outcome, n_changes }) {
+            self.vanished = unheard.outcome.vanished;
+        }
     }
 
     fn set_paths(&mut self) -> WatchReport {
@@ -182,6 +232,8 @@ impl FileWatchTask {
         };
         tree.set(&self.paths);
         let report = tree.report();
+        self.vanished.append(&mut tree.take_vanished());
+        self.vanished.retain(|path| self.paths.contains(path));
         self.collect_changes();
         report
     }
@@ -197,20 +249,29 @@ impl FileWatchTask {
         } else {
             tree.on_event(event);
         }
-        let report = tree.report();
-        self.report.send_if_modified(|known| {
-            let is_new = *known != report;
-            *known = report;
-            is_new
-        });
+        let states = tree.report();
+        let mut vanished = tree.take_vanished();
+        let was_gone = !vanished.is_empty();
+        self.vanished.append(&mut vanished);
+        self.tell_states(states, was_gone);
         self.collect_changes();
     }
 
     fn on_failure(&mut self, error: &io::Error) {
         tracing::warn!(%error, "inotify failed; watching anew");
         self.instance = None;
-        let report = self.set_paths();
-        self.report.send_replace(report);
+        let states = self.set_paths();
+        self.tell_states(states, false);
+    }
+
+    /// Tells of states that nobody asked for, if there is anything new in them.
+    fn tell_states(&self, states: WatchReport, was_gone: bool) {
+        self.report.send_if_modified(|known| {
+            let is_new = known.states != states || was_gone;
+            known.states = states;
+            known.n_changes += u64::from(is_new);
+            is_new
+        });
     }
 
     fn collect_changes(&mut self) {

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::SystemTime;
 
 /// The state of a desired path.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -78,6 +79,9 @@ pub(super) struct Stamp {
     pub(super) kind: FileKind,
     device: u64,
     inode: u64,
+    /// File systems give the number of a file that is gone to the next one; none where the file
+    /// system does not know when a file was made.
+    born: Option<SystemTime>,
     links: u64,
     size: u64,
     modified: (i64, i64),
@@ -103,6 +107,7 @@ impl Stamp {
             kind,
             device: metadata.dev(),
             inode: metadata.ino(),
+            born: metadata.created().ok(),
             links: metadata.nlink(),
             size: metadata.size(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
@@ -112,7 +117,7 @@ impl Stamp {
 
     /// Whether both are of the same file.
     pub(super) fn is_same_file(&self, other: &Self) -> bool {
-        (self.device, self.inode) == (other.device, other.inode)
+        (self.device, self.inode, self.born) == (other.device, other.inode, other.born)
     }
 
     /// Whether this can be a file that was created and then written.

@@ -40,17 +40,21 @@ impl Watcher {
         self.directory.path().join(name)
     }
 
+    fn watch_path(&self, name: &str) -> WatchPath {
+        WatchPath::parse(self.path(name).to_str().unwrap()).unwrap()
+    }
+
     async fn watch(&mut self, names: &[&str]) -> Vec<PathState> {
-        let paths: Vec<_> = names
-            .iter()
-            .map(|name| WatchPath::parse(self.path(name).to_str().unwrap()).unwrap())
-            .collect();
+        let paths: Vec<_> = names.iter().map(|name| self.watch_path(name)).collect();
         let report = self
             .handle
             .ensure(paths.iter().cloned().collect())
             .await
             .unwrap();
-        paths.iter().map(|path| report[path].clone()).collect()
+        paths
+            .iter()
+            .map(|path| report.states[path].clone())
+            .collect()
     }
 
     /// The next events as "action name", until the last one wanted has come.
@@ -93,10 +97,13 @@ impl Watcher {
     async fn state_becomes(&mut self, name: &str, wanted: PathState) {
         let path = WatchPath::parse(self.path(name).to_str().unwrap()).unwrap();
         let mut report = self.handle.report.clone();
-        tokio::time::timeout(DEADLINE, report.wait_for(|report| report[&path] == wanted))
-            .await
-            .unwrap_or_else(|_| panic!("{name} never became {wanted:?}"))
-            .unwrap();
+        tokio::time::timeout(
+            DEADLINE,
+            report.wait_for(|report| report.states[&path] == wanted),
+        )
+        .await
+        .unwrap_or_else(|_| panic!("{name} never became {wanted:?}"))
+        .unwrap();
     }
 }
 
@@ -302,6 +309,126 @@ async fn a_watched_directory_that_appears_with_another_inside_leads_to_files_bel
 
     let file = PathState::Watched(FileKind::File);
     watcher.state_becomes("d/s/x", file).await;
+}
+
+/// What is made from here on has another time of birth than what was made before.
+fn pass_a_tick_of_the_file_system(directory: &Path) {
+    let born = |name: &str| {
+        let path = directory.join(name);
+        fs::write(&path, "").unwrap();
+        let born = fs::metadata(&path).unwrap().created().unwrap();
+        fs::remove_file(&path).unwrap();
+        born
+    };
+    let before = born("before");
+    let end = std::time::Instant::now() + DEADLINE;
+    while born("after") == before {
+        assert!(std::time::Instant::now() < end, "its clock stands still");
+    }
+}
+
+#[tokio::test]
+async fn what_was_gone_for_a_moment_is_said_to_have_been() {
+    // What somebody does before the watcher can look, and which paths were gone by it.
+    let check = async |act: fn(&Path), gone: &[&str]| {
+        let mut watcher = Watcher::start();
+        fs::create_dir_all(watcher.path("above/directory")).unwrap();
+        fs::write(watcher.path("above/file"), "1").unwrap();
+        let names = ["above/directory", "above/file"];
+        watcher.watch(&names).await;
+        pass_a_tick_of_the_file_system(watcher.directory.path());
+
+        act(&watcher.path("above"));
+        if !gone.is_empty() {
+            let changed = watcher.handle.changed();
+            let changed = tokio::time::timeout(DEADLINE, changed).await;
+            changed.unwrap_or_else(|_| panic!("{gone:?} is noticed"));
+        }
+        let paths: BTreeSet<_> = names.iter().map(|name| watcher.watch_path(name)).collect();
+        let outcome = watcher.handle.ensure(paths.clone()).await.unwrap();
+        let again = watcher.handle.ensure(paths).await.unwrap();
+
+        let gone = gone.iter().map(|name| watcher.watch_path(name)).collect();
+        assert_eq!(outcome.vanished, gone);
+        assert_eq!(again.vanished, BTreeSet::new(), "it is said once");
+        let is_watched = |state: &PathState| matches!(state, PathState::Watched(_));
+        assert!(outcome.states.values().all(is_watched), "{outcome:?}");
+    };
+
+    check(
+        |above| {
+            fs::remove_dir(above.join("directory")).unwrap();
+            fs::create_dir(above.join("directory")).unwrap();
+        },
+        &["above/directory"],
+    )
+    .await;
+    check(
+        |above| {
+            fs::remove_dir_all(above).unwrap();
+            fs::create_dir_all(above.join("directory")).unwrap();
+            fs::write(above.join("file"), "2").unwrap();
+        },
+        &["above/directory", "above/file"],
+    )
+    .await;
+    check(
+        |above| {
+            fs::write(above.join("draft"), "2").unwrap();
+            fs::rename(above.join("draft"), above.join("file")).unwrap();
+        },
+        &[],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn no_change_is_missed_while_an_answer_is_on_its_way() {
+    let mut watcher = Watcher::start();
+    let path = watcher.path("directory");
+    let paths = BTreeSet::from([watcher.watch_path("directory")]);
+    watcher.handle.ensure(paths.clone()).await.unwrap();
+
+    for round in 0..1_000 {
+        let (is_there, path) = (round % 2 == 0, path.clone());
+        let somebody = std::thread::spawn(move || {
+            if is_there {
+                fs::create_dir(&path).unwrap();
+            } else {
+                fs::remove_dir(&path).unwrap();
+            }
+        });
+        let mut last = watcher.handle.ensure(paths.clone()).await.unwrap();
+        somebody.join().unwrap();
+
+        let wanted = if is_there {
+            PathState::Watched(FileKind::Directory)
+        } else {
+            PathState::Missing
+        };
+        while last.states.values().any(|state| *state != wanted) {
+            watcher.handle.not_before = Instant::now();
+            let changed = tokio::time::timeout(DEADLINE, watcher.handle.changed()).await;
+            changed.unwrap_or_else(|_| panic!("the change of round {round} is told"));
+            last = watcher.handle.ensure(paths.clone()).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_directory_that_was_made_again_is_watched_on() {
+    let mut watcher = Watcher::start();
+    fs::create_dir(watcher.path("directory")).unwrap();
+    watcher.watch(&["directory"]).await;
+
+    fs::remove_dir(watcher.path("directory")).unwrap();
+    watcher.state_becomes("directory", PathState::Missing).await;
+    fs::create_dir(watcher.path("directory")).unwrap();
+    let watched = PathState::Watched(FileKind::Directory);
+    watcher.state_becomes("directory", watched).await;
+    fs::write(watcher.path("directory/entry"), "1").unwrap();
+
+    watcher.told_until("modified directory/entry").await;
 }
 
 #[tokio::test]

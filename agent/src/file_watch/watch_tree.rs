@@ -27,6 +27,8 @@ pub(super) struct WatchTree {
     desired: BTreeMap<PathBuf, Desired>,
     ancestors: BTreeSet<PathBuf>,
     changes: Vec<FileChange>,
+    /// Desired paths that were gone, if only for a moment.
+    vanished: BTreeSet<WatchPath>,
 }
 
 struct Desired {
@@ -55,6 +57,7 @@ impl WatchTree {
             desired: BTreeMap::new(),
             ancestors: BTreeSet::new(),
             changes: Vec::new(),
+            vanished: BTreeSet::new(),
         }
     }
 
@@ -103,6 +106,11 @@ impl WatchTree {
         std::mem::take(&mut self.changes)
     }
 
+    /// The paths that were gone since the last call.
+    pub(super) fn take_vanished(&mut self) -> BTreeSet<WatchPath> {
+        std::mem::take(&mut self.vanished)
+    }
+
     /// Looks at every path again, because the kernel dropped events.
     pub(super) fn on_overflow(&mut self) {
         let paths: Vec<_> = self.desired.keys().cloned().collect();
@@ -141,7 +149,10 @@ impl WatchTree {
         if is_about_name && is_above_others {
             self.look_below(&path, action);
         }
-        if self.desired.contains_key(&path) {
+        if let Some(desired) = self.desired.get(&path) {
+            if matches!(action, FileAction::Deleted | FileAction::MovedFrom) {
+                self.vanished.insert(desired.name.clone());
+            }
             self.tell(&path, path.clone(), action);
             if is_about_name {
                 // Otherwise what is below has its new watches already.
@@ -211,6 +222,9 @@ impl WatchTree {
             return;
         };
         let before = desired.stamp;
+        if was_gone(cause, (before, stamp)) {
+            self.vanished.insert(desired.name.clone());
+        }
         // A failed look knows nothing new.
         if !matches!(state, PathState::Failed(_)) {
             desired.stamp = stamp;
@@ -289,6 +303,18 @@ impl WatchTree {
                 action,
                 watched: desired.name.clone(),
             });
+        }
+    }
+}
+
+/// Whether a path was there, and is not, or is another one below a directory that was gone.
+fn was_gone(cause: Cause, (before, after): (Option<Stamp>, Option<Stamp>)) -> bool {
+    match (before, after) {
+        (None, _) => false,
+        (Some(_), None) => true,
+        (Some(before), Some(after)) => {
+            let is_above = matches!(cause, Cause::Above(action) if action != FileAction::MovedTo);
+            is_above && !before.is_same_file(&after)
         }
     }
 }

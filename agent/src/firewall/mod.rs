@@ -6,7 +6,10 @@
 //! reads listings into closed types and fails on the rules of other programs, which the agent has
 //! to list, and it waits for `nft` without a deadline.
 
+mod cut_off;
+mod difference;
 mod drift;
+mod forecast;
 mod listing;
 mod nft;
 mod nftables;
@@ -16,9 +19,10 @@ mod ruleset;
 use std::collections::BTreeSet;
 use std::future::Future;
 
-use hidps_wire::{FirewallIntent, FirewallRule};
+use hidps_wire::{CutOff, FirewallIntent, FirewallPlan, FirewallRule};
 
 use crate::config::{FirewallMode, Port};
+pub use cut_off::DaemonPlace;
 pub use drift::{Actor, Drift, watch_drift};
 pub use nft::FirewallError;
 use nft::Nft;
@@ -41,6 +45,14 @@ pub trait Firewall: Send + Sync + 'static {
 
     /// All rules of the host.
     fn list_rules(&self) -> impl Future<Output = Result<RuleList, FirewallError>> + Send;
+
+    /// What [`Firewall::ensure`] would change, and whether that would cost the host its daemon;
+    /// nothing is changed.
+    fn forecast(
+        &self,
+        intent: FirewallIntent,
+        place: &DaemonPlace,
+    ) -> impl Future<Output = Result<Forecast, FirewallError>> + Send;
 }
 
 /// The rules of a host.
@@ -52,6 +64,17 @@ pub struct RuleList {
     pub truncated: bool,
 }
 
+/// What would become of an intent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Forecast {
+    /// What would be done to the table.
+    pub plan: FirewallPlan,
+    /// Whether the host would lose its daemon.
+    pub cuts_off: CutOff,
+    /// Why that is thought, in one sentence.
+    pub why: String,
+}
+
 /// What became of an intent.
 #[derive(Debug)]
 pub struct FirewallOutcome {
@@ -59,6 +82,8 @@ pub struct FirewallOutcome {
     pub active: Option<bool>,
     /// What was done.
     pub change: Option<FirewallChange>,
+    /// What somebody else had done to the table, when that was put right.
+    pub tampering: Option<String>,
     /// How what is so now relates to the intent.
     pub sync: FirewallSync,
 }
@@ -138,5 +163,18 @@ impl Firewall for HostFirewall {
     async fn list_rules(&self) -> Result<RuleList, FirewallError> {
         let listing = self.nft().list(&["list", "ruleset"]).await?;
         Ok(listing::parse_rules(&listing))
+    }
+
+    async fn forecast(
+        &self,
+        intent: FirewallIntent,
+        place: &DaemonPlace,
+    ) -> Result<Forecast, FirewallError> {
+        match self {
+            Self::Nftables(managed) => managed.forecast(intent, place).await,
+            Self::Observe(_) => Ok(Forecast::unchanged(
+                "this agent is configured to observe and never touches the firewall",
+            )),
+        }
     }
 }

@@ -94,6 +94,14 @@ impl Nft {
         self.run(&["-f", "-"], script).await.map(drop)
     }
 
+    /// Lets the kernel judge a script without doing any of it.
+    ///
+    /// # Errors
+    /// Fails when it would refuse it.
+    pub async fn check(&self, script: &str) -> Result<(), FirewallError> {
+        self.run(&["-c", "-f", "-"], script).await.map(drop)
+    }
+
     /// Runs a listing.
     ///
     /// # Errors
@@ -101,6 +109,16 @@ impl Nft {
     pub async fn list(&self, arguments: &[&'static str]) -> Result<Value, FirewallError> {
         let output = self.run(&[&["-j"], arguments].concat(), "").await?;
         serde_json::from_slice(&output).map_err(FirewallError::NotJson)
+    }
+
+    /// The agent's table as text for people, without what it counts.
+    ///
+    /// # Errors
+    /// Fails when it cannot be read, or is absent.
+    pub async fn print_table(&self) -> Result<String, FirewallError> {
+        let arguments = ["-s", "list", "table", TABLE_FAMILY, TABLE_NAME];
+        let output = self.run(&arguments, "").await?;
+        Ok(String::from_utf8_lossy(&output).into_owned())
     }
 
     /// Whether the agent's table is loaded.

@@ -7,6 +7,7 @@ use hidps_wire::FirewallIntent;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
+use super::difference::Difference;
 use super::nft::{FirewallError, Nft};
 use super::ruleset::{RuleSet, normalize, remove_script};
 use super::{FirewallChange, FirewallOutcome, FirewallSync, TABLE_FAMILY, TABLE_NAME};
@@ -17,23 +18,38 @@ use crate::config::Port;
 pub struct Nftables {
     nft: Nft,
     keep_open: BTreeSet<Port>,
-    rules: RuleSet,
-    /// How the kernel lists the table as this process loaded it. It is learned by reading back,
-    /// because versions of nft print the same rule in different words; a table left by an earlier
-    /// process is therefore replaced once.
-    loaded: Mutex<Option<Value>>,
+    pub(super) rules: RuleSet,
+    pub(super) memory: Mutex<Memory>,
+}
+
+/// How the kernel lists the table as this process loaded it. It is learned by reading back, because
+/// versions of nft print the same rule in different words.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// The table that has to be there; none before it was loaded, so that a table left by an
+    /// earlier process is replaced once.
+    pub(super) loaded: Option<Value>,
+    /// How it is printed, for people; kept when the table is gone.
+    pub(super) text: Option<String>,
+}
+
+/// What was done to make the table so.
+#[derive(Debug, Default)]
+struct Deed {
+    change: Option<FirewallChange>,
+    tampering: Option<String>,
 }
 
 /// What is under the name of the agent's table.
 #[derive(Clone, PartialEq, Debug)]
-enum TableState {
+pub(super) enum TableState {
     Absent,
     Present(Value),
 }
 
 /// What has to be done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Step {
+pub(super) enum Step {
     Nothing,
     Load,
     Remove,
@@ -47,7 +63,7 @@ impl Nftables {
             nft,
             rules: RuleSet::new(&keep_open),
             keep_open,
-            loaded: Mutex::new(None),
+            memory: Mutex::default(),
         }
     }
 
@@ -57,9 +73,9 @@ impl Nftables {
 
     /// Makes the table as intended and says what is so now.
     pub async fn ensure(&self, intent: FirewallIntent) -> FirewallOutcome {
-        let mut loaded = self.loaded.lock().await;
-        let mut change = None;
-        let state = self.converge(intent, &mut loaded, &mut change).await;
+        let mut memory = self.memory.lock().await;
+        let mut deed = Deed::default();
+        let state = self.converge(intent, &mut memory, &mut deed).await;
         let active = match &state {
             Ok(state) => Some(*state != TableState::Absent),
             // After a failure only a fresh look tells what is so.
@@ -75,7 +91,8 @@ impl Nftables {
         };
         FirewallOutcome {
             active,
-            change,
+            change: deed.change,
+            tampering: deed.tampering,
             sync,
         }
     }
@@ -83,34 +100,35 @@ impl Nftables {
     async fn converge(
         &self,
         intent: FirewallIntent,
-        loaded: &mut Option<Value>,
-        change: &mut Option<FirewallChange>,
+        memory: &mut Memory,
+        deed: &mut Deed,
     ) -> Result<TableState, FirewallError> {
-        let before = self.observe(loaded.is_some()).await?;
-        match plan_step(intent, &before, loaded.as_ref()) {
+        if intent == FirewallIntent::Unmanaged {
+            // Whoever changes it from here on may.
+            memory.loaded = None;
+        }
+        let before = self.observe(memory.loaded.is_some()).await?;
+        match plan_step(intent, &before, memory.loaded.as_ref()) {
             Step::Nothing => Ok(before),
             Step::Load => {
-                self.nft.apply(&self.rules.load_script()).await?;
-                let after = self.observe(true).await?;
-                let TableState::Present(table) = &after else {
-                    return Err(FirewallError::ReadBack("it is absent".to_owned()));
-                };
-                self.rules
-                    .check_shape(table)
-                    .map_err(FirewallError::ReadBack)?;
                 // A table of an earlier process is not somebody's tampering.
-                let was_ours = loaded.replace(table.clone()).is_some();
-                *change = Some(if was_ours {
-                    FirewallChange::Repaired
-                } else {
-                    FirewallChange::Loaded
+                let tampering = match &memory.loaded {
+                    Some(_) => Some(self.describe_tampering(memory, &before).await),
+                    None => None,
+                };
+                self.nft.apply(&self.rules.load_script()).await?;
+                let after = self.learn(memory).await?;
+                deed.change = Some(match &tampering {
+                    Some(_) => FirewallChange::Repaired,
+                    None => FirewallChange::Loaded,
                 });
+                deed.tampering = tampering;
                 Ok(after)
             }
             Step::Remove => {
                 self.nft.apply(remove_script()).await?;
-                *loaded = None;
-                *change = Some(FirewallChange::Removed);
+                memory.loaded = None;
+                deed.change = Some(FirewallChange::Removed);
                 let after = self.observe(false).await?;
                 if after == TableState::Absent {
                     Ok(after)
@@ -121,9 +139,38 @@ impl Nftables {
         }
     }
 
+    /// Reads back what was just loaded.
+    async fn learn(&self, memory: &mut Memory) -> Result<TableState, FirewallError> {
+        // The text is for people only: without it the firewall is in force all the same.
+        let (after, text) = tokio::join!(self.observe(true), self.nft.print_table());
+        let after = after?;
+        let TableState::Present(table) = &after else {
+            return Err(FirewallError::ReadBack("it is absent".to_owned()));
+        };
+        self.rules
+            .check_shape(table)
+            .map_err(FirewallError::ReadBack)?;
+        memory.loaded = Some(table.clone());
+        memory.text = text.ok().or(memory.text.take());
+        Ok(after)
+    }
+
+    /// What somebody did to the table this process had loaded.
+    async fn describe_tampering(&self, memory: &Memory, found: &TableState) -> String {
+        if *found == TableState::Absent {
+            return "deleted the firewall table".to_owned();
+        }
+        let found = self.nft.print_table().await.ok();
+        let texts = memory.text.as_ref().zip(found.as_ref());
+        texts.map_or_else(
+            || "changed the firewall table".to_owned(),
+            |(loaded, found)| Difference::between(loaded, found).describe(),
+        )
+    }
+
     /// Reads the table. Each call of nft costs 3 ms, so what is expected to be there is listed at
     /// once; only when that fails is it asked whether the table is absent.
-    async fn observe(&self, is_expected: bool) -> Result<TableState, FirewallError> {
+    pub(super) async fn observe(&self, is_expected: bool) -> Result<TableState, FirewallError> {
         const LIST_TABLE: [&str; 4] = ["list", "table", TABLE_FAMILY, TABLE_NAME];
         if is_expected && let Ok(listing) = self.nft.list(&LIST_TABLE).await {
             return Ok(TableState::Present(normalize(&listing)));
@@ -136,7 +183,12 @@ impl Nftables {
     }
 }
 
-fn plan_step(intent: FirewallIntent, state: &TableState, loaded: Option<&Value>) -> Step {
+/// The next step, from what is intended and what is there alone.
+pub(super) fn plan_step(
+    intent: FirewallIntent,
+    state: &TableState,
+    loaded: Option<&Value>,
+) -> Step {
     match (intent, state) {
         (FirewallIntent::Unmanaged, _) | (FirewallIntent::Off, TableState::Absent) => Step::Nothing,
         (FirewallIntent::Off, TableState::Present(_)) => Step::Remove,

@@ -42,6 +42,7 @@ impl ObserveOnly {
         FirewallOutcome {
             active: active.ok(),
             change: None,
+            tampering: None,
             sync,
         }
     }

@@ -89,9 +89,14 @@ impl RuleSet {
 
     /// The transaction that replaces whatever is under our name by this table.
     pub(super) fn load_script(&self) -> String {
+        format!("{RESET}{}", self.table_text())
+    }
+
+    /// The table alone.
+    pub(super) fn table_text(&self) -> String {
         // Statements end with the line: nft 1.0 refuses `; }` on one line.
         let mut text = format!(
-            "{RESET}table {TABLE_FAMILY} {TABLE_NAME} {{\n\tchain input {{\n\
+            "table {TABLE_FAMILY} {TABLE_NAME} {{\n\tchain input {{\n\
              \t\ttype filter hook input priority filter; policy drop;\n"
         );
         for rule in &self.rules {

@@ -1,34 +1,108 @@
 //! Answers to questions about the host.
 //! They change nothing, and a question that cannot be answered says why.
 
-use hidps_wire::{AgentFrame, Answer, Question};
+use std::sync::Arc;
+
+use hidps_wire::{AgentFrame, Answer, DesiredDocument, Question};
+use tokio::net::lookup_host;
+use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::backend::Backend;
+use crate::dial::Dialer;
 use crate::error_chain::chain;
-use crate::firewall::Firewall;
+use crate::firewall::{DaemonPlace, Firewall, FirewallError};
+use crate::ledger::LedgerRecord;
+use crate::plan::plan_host;
 
 /// Questions looked into at once: each may hold a whole ruleset in memory.
 pub(super) const MAX_OPEN_QUESTIONS: usize = 4;
 
+/// What is looked at to answer.
+pub(super) struct HostView<F> {
+    /// The firewall.
+    pub(super) firewall: Arc<F>,
+    /// What the host has accepted.
+    pub(super) record: watch::Receiver<Option<Arc<LedgerRecord>>>,
+    /// The way to the daemon.
+    pub(super) dialer: Arc<Dialer>,
+}
+
+impl<F> Clone for HostView<F> {
+    fn clone(&self) -> Self {
+        Self {
+            firewall: Arc::clone(&self.firewall),
+            record: self.record.clone(),
+            dialer: Arc::clone(&self.dialer),
+        }
+    }
+}
+
 /// Looks at the host.
-pub(super) async fn answer<F: Firewall>(firewall: &F, id: Uuid, question: Question) -> AgentFrame {
+pub(super) async fn answer<F: Firewall>(
+    host: HostView<F>,
+    id: Uuid,
+    question: Question,
+) -> AgentFrame {
     let answer = match question {
-        Question::FirewallRules => firewall
-            .list_rules()
-            .await
-            .map(|list| Answer::FirewallRules {
-                rules: list.rules,
-                truncated: list.truncated,
-            }),
-        Question::FirewallStatus => firewall
-            .is_active()
-            .await
-            .map(|active| Answer::FirewallStatus { active }),
+        Question::FirewallRules => list_rules(&host).await,
+        Question::FirewallStatus => read_status(&host).await,
+        Question::Plan {
+            document: Some(document),
+        } => plan(&host, &document).await,
+        Question::Plan { document: None } => Ok(Answer::Failed {
+            message: "a plan needs a document; the daemon puts in what is desired now".to_owned(),
+        }),
     };
     let answer = answer.unwrap_or_else(|error| Answer::Failed {
         message: chain(&error),
     });
     AgentFrame::Answer { id, answer }
+}
+
+async fn list_rules<F: Firewall>(host: &HostView<F>) -> Result<Answer, FirewallError> {
+    let list = host.firewall.list_rules().await?;
+    Ok(Answer::FirewallRules {
+        rules: list.rules,
+        truncated: list.truncated,
+    })
+}
+
+async fn read_status<F: Firewall>(host: &HostView<F>) -> Result<Answer, FirewallError> {
+    let active = host.firewall.is_active().await?;
+    Ok(Answer::FirewallStatus { active })
+}
+
+async fn plan<F: Firewall>(
+    host: &HostView<F>,
+    document: &DesiredDocument,
+) -> Result<Answer, FirewallError> {
+    let place = find_daemon(host.dialer.backend()).await;
+    let intent = document.firewall_enabled.into();
+    let forecast = host.firewall.forecast(intent, &place).await?;
+    let record = host.record.borrow().clone();
+    Ok(Answer::Plan(plan_host(
+        record.as_deref(),
+        document,
+        forecast,
+    )))
+}
+
+/// Where packets to the daemon go; a name that cannot be looked up now has no addresses.
+async fn find_daemon(backend: &Backend) -> DaemonPlace {
+    let found = lookup_host((backend.host(), backend.port())).await;
+    let addresses = found.map_or_else(
+        |_| Vec::new(),
+        |addresses| {
+            addresses
+                .map(|address| address.ip().to_canonical())
+                .collect()
+        },
+    );
+    DaemonPlace {
+        addresses,
+        port: backend.port(),
+    }
 }
 
 /// Tells that too much is being looked into.

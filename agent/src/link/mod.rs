@@ -3,6 +3,7 @@
 
 mod answers;
 mod handshake;
+mod pulse;
 mod reader;
 mod session;
 mod writer;
@@ -10,7 +11,7 @@ mod writer;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hidps_wire::{AgentId, Applied, Apply, Enrollment, Status, Usage};
+use hidps_wire::{AgentId, Apply, Enrollment, Usage};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
@@ -25,9 +26,12 @@ use crate::event_queue::EventQueue;
 use crate::firewall::Firewall;
 use crate::host_facts::HostFacts;
 use crate::identity::Identity;
+use crate::ledger::LedgerRecord;
 use crate::shutdown::Shutdown;
+use crate::status_queue::StatusQueue;
 use crate::text::printable;
 use handshake::{ConnectError, connect};
+pub use pulse::LinkPulse;
 use session::SessionEnd;
 
 /// How often an agent that waits for its approval asks; a person approves in minutes.
@@ -47,7 +51,7 @@ pub struct Link<F> {
     /// The agent's address.
     pub agent_id: AgentId,
     /// The way to the daemon.
-    pub dialer: Dialer,
+    pub dialer: Arc<Dialer>,
     /// The key.
     pub identity: Identity,
     /// What the host claims to be.
@@ -61,12 +65,14 @@ pub struct Link<F> {
     /// Documents for the loop.
     pub applies: mpsc::Sender<Apply>,
     /// The host's state.
-    pub status: watch::Receiver<Option<Status>>,
+    pub statuses: Arc<StatusQueue>,
     /// The host's load.
     pub usage: watch::Receiver<Option<Usage>>,
     /// What the ledger holds.
-    pub applied: watch::Receiver<Option<Applied>>,
-    /// Where the link tells how it is.
+    pub record: watch::Receiver<Option<Arc<LedgerRecord>>>,
+    /// Where it tells whether it is up and alive.
+    pub pulse: LinkPulse,
+    /// Where the link tells how it is, in words.
     pub state: watch::Sender<LinkState>,
     /// When to end.
     pub shutdown: Shutdown,
@@ -119,7 +125,7 @@ impl<F: Firewall> Link<F> {
     /// The ledger is applied before the first connect, so that hello tells what is so; a host that
     /// is stuck is no reason to stay silent.
     async fn host_is_enforced(&self) {
-        let mut status = self.status.clone();
+        let mut status = self.statuses.latest();
         let first = status.wait_for(Option::is_some);
         if tokio::time::timeout(FIRST_STATUS_DEADLINE, first)
             .await
@@ -150,6 +156,8 @@ impl<F: Firewall> Link<F> {
         let started = Instant::now();
         let end = session::run(socket, self).await;
         self.events.on_disconnected();
+        self.statuses.on_disconnected();
+        self.pulse.on_down();
         course.backoff.on_end(started.elapsed());
         match end {
             SessionEnd::Shutdown => None,

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::MAX_QUOTE_BYTES;
 use super::handshake::Socket;
+use super::pulse::LinkPulse;
 use super::session::{SessionEnd, SessionError, close_reason};
 use crate::event_queue::EventQueue;
 use crate::text::printable;
@@ -30,6 +31,8 @@ pub(super) struct Reader<'l> {
     pub(super) applies: &'l mpsc::Sender<Apply>,
     /// Who wants questions.
     pub(super) questions: mpsc::Sender<(Uuid, Question)>,
+    /// Who wants to know that the daemon answers.
+    pub(super) pulse: &'l LinkPulse,
     /// How long the daemon may be silent.
     pub(super) silence: Duration,
     /// Frames refused so far.
@@ -50,8 +53,12 @@ impl Reader<'_> {
             let end = match message {
                 Message::Text(text) => self.on_text(&text),
                 Message::Binary(_) | Message::Frame(_) => self.refuse("a binary frame"),
-                // Their arrival is what counts; the library answers pings.
-                Message::Ping(_) | Message::Pong(_) => None,
+                Message::Pong(payload) => {
+                    self.pulse.on_pong(&payload);
+                    None
+                }
+                // Its arrival is what counts; the library answers it.
+                Message::Ping(_) => None,
                 Message::Close(close) => Some(closed(close_reason(close.as_ref()))),
             };
             if let Some(end) = end {

@@ -83,6 +83,7 @@ pub(super) async fn run<F: Firewall>(mut socket: Socket, link: &mut Link<F>) -> 
     tracing::info!(backend, credit = welcome.credit, "connected to the daemon");
     link.state.send_replace(LinkState::Connected { backend });
     link.events.on_connected(welcome.credit);
+    link.pulse.on_up();
 
     let heartbeat = welcome
         .heartbeat_secs
@@ -90,14 +91,14 @@ pub(super) async fn run<F: Firewall>(mut socket: Socket, link: &mut Link<F>) -> 
     let heartbeat = Duration::from_secs(u64::from(heartbeat));
     let (sink, stream) = socket.split();
     let (questions_tx, questions) = mpsc::channel(QUESTION_QUEUE);
-    // The daemon wants the state of every new connection, known or not.
-    link.status.mark_changed();
+    link.statuses.on_connected();
     let writer = Writer::new(sink, link, questions, heartbeat);
     let reader = Reader {
         stream,
         events: &link.events,
         applies: &link.applies,
         questions: questions_tx,
+        pulse: &link.pulse,
         silence: heartbeat * SILENT_HEARTBEATS,
         n_refused: 0,
     };
@@ -114,7 +115,7 @@ async fn greet<F>(socket: &mut Socket, link: &Link<F>) -> Result<Welcome, Sessio
         hostname: link.facts.hostname.clone(),
         os: link.facts.os.clone(),
         arch: link.facts.arch.clone(),
-        applied: link.applied.borrow().clone(),
+        applied: link.record.borrow().as_ref().map(|record| record.applied()),
     });
     let mut shutdown = link.shutdown.clone();
     let exchange = async {

@@ -14,12 +14,13 @@ use tokio_tungstenite::tungstenite::{Bytes, Message};
 use uuid::Uuid;
 
 use super::Link;
-use super::answers::{MAX_OPEN_QUESTIONS, answer, refuse};
+use super::answers::{HostView, MAX_OPEN_QUESTIONS, answer, refuse};
 use super::handshake::Socket;
 use super::session::{SessionEnd, SessionError};
 use crate::event_queue::{Batch, EventQueue};
 use crate::firewall::Firewall;
 use crate::shutdown::Shutdown;
+use crate::status_queue::StatusQueue;
 
 /// A frame of 256 KiB crosses the slowest line of today in less.
 const WRITE_DEADLINE: Duration = Duration::from_secs(15);
@@ -30,14 +31,16 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 /// The writing half of a connection.
 pub(super) struct Writer<'l, F> {
     sink: SplitSink<Socket, Message>,
-    firewall: &'l Arc<F>,
+    host: HostView<F>,
     events: &'l Arc<EventQueue>,
-    status: watch::Receiver<Option<Status>>,
+    statuses: &'l StatusQueue,
     usage: watch::Receiver<Option<Usage>>,
     questions: mpsc::Receiver<(Uuid, Question)>,
     /// Answers being found; they end with the connection, for nobody waits for them afterwards.
     answers: JoinSet<AgentFrame>,
     ping: Interval,
+    /// Numbered pings somebody wants to be answered.
+    asked: watch::Receiver<u64>,
     shutdown: Shutdown,
 }
 
@@ -46,9 +49,10 @@ enum Wake {
     Shutdown,
     Question(Uuid, Question),
     Answer(AgentFrame),
-    Status,
+    Status(Status),
     Usage,
     Ping,
+    NumberedPing,
     Batch(Batch),
 }
 
@@ -63,13 +67,18 @@ impl<'l, F: Firewall> Writer<'l, F> {
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             sink,
-            firewall: &link.firewall,
+            host: HostView {
+                firewall: Arc::clone(&link.firewall),
+                record: link.record.clone(),
+                dialer: Arc::clone(&link.dialer),
+            },
             events: &link.events,
-            status: link.status.clone(),
+            statuses: &link.statuses,
             usage: link.usage.clone(),
             questions,
             answers: JoinSet::new(),
             ping,
+            asked: link.pulse.asked(),
             shutdown: link.shutdown.clone(),
         }
     }
@@ -84,9 +93,14 @@ impl<'l, F: Firewall> Writer<'l, F> {
                 }
                 Wake::Question(id, question) => self.on_question(id, question),
                 Wake::Answer(frame) => Some(Message::text(encode(&frame))),
-                Wake::Status => self.latest_status(),
+                Wake::Status(status) => Some(Message::text(encode(&AgentFrame::Status(status)))),
                 Wake::Usage => self.latest_usage(),
                 Wake::Ping => Some(Message::Ping(Bytes::new())),
+                Wake::NumberedPing => {
+                    let number = *self.asked.borrow_and_update();
+                    let payload = number.to_be_bytes().to_vec();
+                    Some(Message::Ping(payload.into()))
+                }
                 Wake::Batch(batch) => Some(Message::text(batch.text)),
             };
             if let Some(message) = message
@@ -105,8 +119,9 @@ impl<'l, F: Firewall> Writer<'l, F> {
             () = self.shutdown.requested() => Wake::Shutdown,
             Some((id, question)) = self.questions.recv() => Wake::Question(id, question),
             Some(Ok(frame)) = self.answers.join_next(), if is_answering => Wake::Answer(frame),
-            Ok(()) = self.status.changed() => Wake::Status,
+            status = self.statuses.next() => Wake::Status(status),
             Ok(()) = self.usage.changed() => Wake::Usage,
+            Ok(()) = self.asked.changed() => Wake::NumberedPing,
             _ = self.ping.tick() => Wake::Ping,
             batch = self.events.next_batch() => Wake::Batch(batch),
         }
@@ -116,15 +131,8 @@ impl<'l, F: Firewall> Writer<'l, F> {
         if self.answers.len() >= MAX_OPEN_QUESTIONS {
             return Some(Message::text(encode(&refuse(id))));
         }
-        let firewall = Arc::clone(self.firewall);
-        self.answers
-            .spawn(async move { answer(&*firewall, id, question).await });
+        self.answers.spawn(answer(self.host.clone(), id, question));
         None
-    }
-
-    fn latest_status(&mut self) -> Option<Message> {
-        let status = self.status.borrow_and_update().clone()?;
-        Some(Message::text(encode(&AgentFrame::Status(status))))
     }
 
     fn latest_usage(&mut self) -> Option<Message> {

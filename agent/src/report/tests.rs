@@ -30,11 +30,13 @@ async fn the_status_of_an_agent_that_ended_is_shown_as_such() {
         status: ConditionStatus::False,
         reason: "NftMissing".to_owned(),
         message: "nft is not installed".to_owned(),
+        subjects: Vec::new(),
     };
     let host = Status {
         applied: Some(Applied {
             generation: Generation(7),
             hash: ContentHash("h".to_owned()),
+            entries: 0,
         }),
         conditions: vec![condition],
         firewall_active: None,
@@ -73,16 +75,24 @@ fn the_desired_document_is_shown_with_what_was_refused() {
             .unwrap()
             .contains("no desired state was received yet")
     );
-    let mut ledger = Ledger::open(state, config.agent_id);
+    let ledger = Ledger::new(state, config.agent_id);
     let document = DesiredDocument {
         firewall_enabled: Some(true),
         monitored_files: vec!["/etc/passwd".to_owned(), "../x".to_owned()],
     };
     ledger
-        .accept(Apply {
-            generation: Generation(3),
-            hash: ContentHash("abc".to_owned()),
-            document,
+        .write(&LedgerRecord {
+            agent_id: config.agent_id,
+            accepted: Apply {
+                generation: Generation(3),
+                hash: ContentHash("abc".to_owned()),
+                document,
+            },
+            trial: Some(Trial {
+                confirmed: None,
+                restore: false,
+                attempts: 1,
+            }),
         })
         .unwrap();
 
@@ -90,7 +100,7 @@ fn the_desired_document_is_shown_with_what_was_refused() {
 
     for words in [
         "generation 3",
-        "firewall   on",
+        "firewall   on, not confirmed; it was off",
         "watch      /etc/passwd",
         "refused    ../x",
     ] {

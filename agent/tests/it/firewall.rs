@@ -2,87 +2,17 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
-use std::time::Duration;
 
-use hidps_lab::command::{Running, find_program, run, wait_for};
-use hidps_lab::netns::{self, Link, Namespace};
+use hidps_lab::command::{Running, wait_for};
+use hidps_lab::netns;
 use hidps_lab::say_skipped;
 use hidps_wire::{Answer, ConditionStatus, EventKind, FacetCondition, Question};
 
 use crate::harness::{AgentHome, document};
-use crate::scripted_daemon::{DEADLINE, ScriptedDaemon, condition};
-
-/// A port nobody keeps open.
-const PORT: u16 = 7_777;
-
-/// Long enough for two cores that are busy, as long as a dropped packet makes a test wait.
-const KNOCK: Duration = Duration::from_millis(1_500);
-
-/// A host with an agent's place, an outsider, and the daemon on the machine.
-struct World {
-    host: Namespace,
-    outsider: Namespace,
-    /// Between host (near) and outsider (far).
-    inside: Link,
-    daemon: ScriptedDaemon,
-}
-
-impl World {
-    /// None, and a visible line, where the machine cannot do this.
-    fn make(test: &str) -> Option<Self> {
-        if let Err(missing) = netns::check() {
-            say_skipped(test, &missing);
-            return None;
-        }
-        if find_program("nft").is_none() {
-            say_skipped(test, &"nft is missing: apt-get install nftables");
-            return None;
-        }
-        let host = Namespace::new("host").unwrap();
-        let outsider = Namespace::new("outsider").unwrap();
-        let inside = host.link_to(&outsider).unwrap();
-        let outside = host.link_to_machine().unwrap();
-        Some(Self {
-            host,
-            outsider,
-            inside,
-            daemon: ScriptedDaemon::start(outside.far_ip()),
-        })
-    }
-
-    fn home(&self) -> AgentHome {
-        AgentHome::new(self.daemon.address(), "")
-    }
-
-    fn listen(&self, port: u16) -> TcpListener {
-        self.listen_at(SocketAddr::from((self.inside.near, port)))
-    }
-
-    fn listen_at(&self, address: SocketAddr) -> TcpListener {
-        self.host
-            .run_inside(|| TcpListener::bind(address).unwrap())
-            .unwrap()
-    }
-
-    fn knock(&self, port: u16) -> std::io::Result<TcpStream> {
-        self.knock_at(SocketAddr::from((self.inside.near, port)))
-    }
-
-    fn knock_at(&self, address: SocketAddr) -> std::io::Result<TcpStream> {
-        self.outsider
-            .run_inside(|| TcpStream::connect_timeout(&address, KNOCK))
-            .unwrap()
-    }
-
-    fn nft(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new("nft");
-        command.args(arguments);
-        let output = run(self.host.exec(&command), DEADLINE).unwrap();
-        String::from_utf8(output.stdout).unwrap()
-    }
-}
+use crate::scripted_daemon::{DEADLINE, condition};
+use crate::world::{PORT, World};
 
 /// The other end reads what was written.
 fn carries(from: &mut TcpStream, to: &mut TcpStream) -> bool {

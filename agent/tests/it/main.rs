@@ -2,7 +2,13 @@
 //! Nothing here reaches into the agent; what it does is asserted from outside.
 
 #[cfg(test)]
+mod commit_confirm;
+#[cfg(test)]
+mod drift;
+#[cfg(test)]
 mod firewall;
+#[cfg(test)]
+mod full_disk;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
@@ -10,4 +16,10 @@ mod link;
 #[cfg(test)]
 mod logs;
 #[cfg(test)]
+mod offline;
+#[cfg(test)]
+mod plan;
+#[cfg(test)]
 mod scripted_daemon;
+#[cfg(test)]
+mod world;

@@ -3,12 +3,15 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::{Signature, Verifier as _, VerifyingKey};
-use hidps_lab::command::wait_for;
 use hidps_wire::{
     AgentFrame, AgentId, Answer, Apply, ConditionStatus, ConnectClaim, ContentHash, DaemonFrame,
     DesiredDocument, EnrollRequest, EventBatch, FacetCondition, Generation, HEADER_AGENT,
@@ -24,9 +27,14 @@ use uuid::Uuid;
 /// Longer than any step takes on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A listening daemon.
+/// A listening daemon. It answers probes by itself, as a daemon does whatever else it is doing.
 pub(crate) struct ScriptedDaemon {
-    listener: TcpListener,
+    address: SocketAddr,
+    visits: Receiver<TcpStream>,
+    n_probes: Arc<AtomicUsize>,
+    /// Takes visits until the daemon is gone.
+    listening: Arc<AtomicBool>,
+    listener: Option<JoinHandle<()>>,
     /// Seconds by which its clock is ahead.
     pub(crate) clock_ahead: i64,
 }
@@ -64,23 +72,55 @@ impl ScriptedDaemon {
 
     pub(crate) fn start_at(address: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).unwrap();
-        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (visits_tx, visits) = mpsc::channel();
+        let n_probes = Arc::new(AtomicUsize::new(0));
+        let listening = Arc::new(AtomicBool::new(true));
+        let (count, is_wanted) = (Arc::clone(&n_probes), Arc::clone(&listening));
+        let listener = thread::spawn(move || {
+            for stream in listener.incoming() {
+                if !is_wanted.load(Ordering::SeqCst) {
+                    return;
+                }
+                let (visits, count) = (visits_tx.clone(), Arc::clone(&count));
+                // One that says nothing must not keep others out.
+                thread::spawn(move || sort_visit(stream.unwrap(), &visits, &count));
+            }
+        });
         Self {
-            listener,
+            address,
+            visits,
+            n_probes,
+            listening,
+            listener: Some(listener),
             clock_ahead: 0,
         }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.listener.local_addr().unwrap()
+        self.address
+    }
+
+    /// Listens no more, as a daemon that is gone; connections are for the test to cut.
+    pub(crate) fn stop(&mut self) {
+        let Some(listener) = self.listener.take() else {
+            return;
+        };
+        self.listening.store(false, Ordering::SeqCst);
+        // Wakes the thread, so that it ends and the port is free.
+        TcpStream::connect(self.address).ok();
+        listener.join().unwrap();
+    }
+
+    /// How often somebody asked whether the daemon can be reached.
+    pub(crate) fn n_probes(&self) -> usize {
+        self.n_probes.load(Ordering::SeqCst)
     }
 
     /// The next visit of an agent.
     pub(crate) fn next_visit(&self) -> Visit {
-        let accept = || self.listener.accept().ok();
-        let (mut stream, _) = wait_for("a visit of the agent", DEADLINE, accept).unwrap();
-        stream.set_nonblocking(false).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let visit = self.visits.recv_timeout(DEADLINE);
+        let mut stream = visit.expect("the agent visits");
         let mut method = [0; 4];
         stream.peek(&mut method).unwrap();
         if &method == b"POST" {
@@ -92,7 +132,7 @@ impl ScriptedDaemon {
 
     /// Whether nobody comes within a while.
     pub(crate) fn is_left_alone_for(&self, while_: Duration) -> bool {
-        wait_for("a visit", while_, || self.listener.accept().ok()).is_err()
+        self.visits.recv_timeout(while_).is_err()
     }
 
     pub(crate) fn next_enrollment(&self) -> EnrollVisit {
@@ -158,6 +198,29 @@ impl ScriptedDaemon {
             Err(response)
         };
         assert!(accept_hdr(stream, refuse).is_err());
+    }
+}
+
+/// Answers a probe, and hands on everything else.
+fn sort_visit(mut stream: TcpStream, visits: &Sender<TcpStream>, n_probes: &AtomicUsize) {
+    const PROBE: &[u8] = b"GET /livez";
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut begin = [0; PROBE.len()];
+    let n = loop {
+        match stream.peek(&mut begin) {
+            Ok(n) if n == 0 || n == PROBE.len() || !PROBE.starts_with(&begin[..n]) => break n,
+            Ok(_) => thread::yield_now(),
+            Err(_) => return,
+        }
+    };
+    if &begin[..n] == PROBE {
+        n_probes.fetch_add(1, Ordering::SeqCst);
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\nconnection: close\r\n\r\nok\n";
+        // A peer that is cut off by now is what a test is about.
+        stream.write_all(answer.as_bytes()).ok();
+    } else {
+        // A test that has ended takes no visits.
+        visits.send(stream).ok();
     }
 }
 
@@ -349,11 +412,11 @@ impl Connection {
         panic!("the wanted status did not come, only {seen:#?}");
     }
 
-    /// The status of a generation.
+    /// The status of a generation, once its firewall is no longer on trial.
     pub(crate) fn status_of(&mut self, generation: u64) -> Status {
         self.next_status(|status| {
-            let applied = status.applied.as_ref();
-            applied.is_some_and(|applied| applied.generation == Generation(generation))
+            let is_of_it = applied_generation(status) == Some(generation);
+            is_of_it && condition(status, FacetCondition::FirewallSynced).1 != "Confirming"
         })
     }
 
@@ -381,7 +444,10 @@ impl Connection {
 
     pub(crate) fn ask(&mut self, question: Question) -> Answer {
         let id = Uuid::from_u128(u128::from(std::process::id()) << 32 | u128::from(line!()));
-        self.send(&DaemonFrame::Ask { id, question });
+        self.send(&DaemonFrame::Ask {
+            id,
+            question: question.clone(),
+        });
         let end = Instant::now() + DEADLINE;
         while Instant::now() < end {
             if let Some(Frame::Control(AgentFrame::Answer {
@@ -426,6 +492,11 @@ fn parse_frame(text: &str) -> Frame {
 fn is_timeout(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{TimedOut, WouldBlock};
     matches!(error.kind(), TimedOut | WouldBlock)
+}
+
+/// The generation a status is about.
+pub(crate) fn applied_generation(status: &Status) -> Option<u64> {
+    status.applied.as_ref().map(|applied| applied.generation.0)
 }
 
 /// The condition of a facet: its status and reason.

@@ -2,10 +2,12 @@
 //! It never touches the machine's own network, configuration or processes beyond what it made.
 
 mod address_block;
+pub mod bench;
 pub mod command;
 pub mod netns;
 pub mod ports;
 pub mod ssh_server;
+pub mod swarm;
 pub mod world;
 
 use std::io::Write as _;

@@ -55,6 +55,9 @@ pub struct Applied {
     pub generation: Generation,
     /// Its hash.
     pub hash: ContentHash,
+    /// How many things it desires, as [`crate::DesiredDocument::entries`] counts them; the daemon
+    /// compares it with the next document to notice a mass removal.
+    pub entries: u32,
 }
 
 /// The state of a host after it was read back.

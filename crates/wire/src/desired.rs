@@ -20,6 +20,15 @@ pub struct DesiredDocument {
     pub monitored_files: Vec<String>,
 }
 
+impl DesiredDocument {
+    /// How many things it desires: each monitored path, and the firewall unless it is unmanaged.
+    #[must_use]
+    pub fn entries(&self) -> u32 {
+        let count = self.monitored_files.len() + usize::from(self.firewall_enabled.is_some());
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+}
+
 /// The desired state of one agent as a valid value.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Desired {

@@ -20,7 +20,7 @@ mod text;
 mod viewer_frame;
 
 pub use agent_frame::{AgentFrame, Applied, EventBatch, Hello, Status, Usage};
-pub use condition::{AgentCondition, ConditionStatus, FacetCondition};
+pub use condition::{AgentCondition, ConditionStatus, FacetCondition, SubjectCondition};
 pub use connect::{
     CONNECT_PATH, ConnectClaim, HEADER_AGENT, HEADER_NONCE, HEADER_SIGNATURE, HEADER_TIMESTAMP,
 };
@@ -30,11 +30,11 @@ pub use desired::{Desired, DesiredDocument, FirewallIntent, PathError, RefusedPa
 pub use enroll::{EnrollRequest, EnrollResponse, Enrollment};
 pub use ids::{AgentId, ContentHash, Generation};
 pub use limits::{
-    MAX_AGENT_FRAME_BYTES, MAX_DAEMON_FRAME_BYTES, MAX_EVENT_FIELDS, MAX_EVENT_TEXT_BYTES,
-    MAX_EVENTS_PER_BATCH, MAX_PATH_BYTES, MAX_VIEWER_FRAME_BYTES, MAX_WATCHED_PATHS,
-    PROTOCOL_VERSION,
+    MAX_AGENT_FRAME_BYTES, MAX_CONDITION_SUBJECTS, MAX_DAEMON_FRAME_BYTES, MAX_EVENT_FIELDS,
+    MAX_EVENT_TEXT_BYTES, MAX_EVENTS_PER_BATCH, MAX_PATH_BYTES, MAX_PLAN_LINES,
+    MAX_VIEWER_FRAME_BYTES, MAX_WATCHED_PATHS, PROTOCOL_VERSION,
 };
 pub use log_event::{EventKind, FieldValue, Fields, LogEvent};
-pub use question::{Answer, FirewallRule, Question};
+pub use question::{Answer, CutOff, FirewallPlan, FirewallRule, HostPlan, PlannedChange, Question};
 pub use text::{Text, printable};
 pub use viewer_frame::{Refusal, StreamFrame, ViewerFrame};

@@ -29,3 +29,9 @@ pub const MAX_PATH_BYTES: usize = 4095;
 
 /// Most watched paths of one agent.
 pub const MAX_WATCHED_PATHS: usize = 1_000;
+
+/// Most things a condition names one by one: enough to act on, few enough for one row.
+pub const MAX_CONDITION_SUBJECTS: usize = 100;
+
+/// Most lines of a plan's difference of rule sets.
+pub const MAX_PLAN_LINES: usize = 1_000;

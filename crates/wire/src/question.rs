@@ -2,14 +2,22 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::desired::DesiredDocument;
+
 /// A question to an agent; a closed set without free text.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Question {
     /// All rules the host's packet filter holds now.
     FirewallRules,
     /// Whether our firewall table is active.
     FirewallStatus,
+    /// What applying a document would change; nothing is applied.
+    Plan {
+        /// The document; without one, a viewer asks about what is desired in the database now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        document: Option<DesiredDocument>,
+    },
 }
 
 /// An agent's answer to a question.
@@ -28,6 +36,8 @@ pub enum Answer {
         /// Whether it is loaded.
         active: bool,
     },
+    /// What a document would change.
+    Plan(HostPlan),
     /// The host could not answer.
     Failed {
         /// What happened and what to do.
@@ -54,4 +64,63 @@ pub struct FirewallRule {
     /// The comment on it, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
+}
+
+/// What applying a document to a host would change.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostPlan {
+    /// What would become of our firewall table.
+    pub firewall: FirewallPlan,
+    /// Paths that would be watched and are not now.
+    pub watch: Vec<String>,
+    /// Paths that are watched now and would not be.
+    pub unwatch: Vec<String>,
+    /// Paths of the document that would be refused, each with its reason.
+    pub refused: Vec<String>,
+    /// How many paths are left out of these three lists, because one frame does not hold them.
+    pub omitted: u32,
+    /// Whether the host would lose the daemon.
+    pub cuts_off: CutOff,
+    /// Why that is thought, in one sentence.
+    pub cut_off_why: String,
+}
+
+/// What would become of the firewall table.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FirewallPlan {
+    /// The act.
+    pub change: PlannedChange,
+    /// The difference of the rule sets, each line with `+ ` or `- ` before it, at most
+    /// [`crate::MAX_PLAN_LINES`].
+    pub lines: Vec<String>,
+    /// Whether the difference was cut.
+    pub truncated: bool,
+}
+
+/// What would be done to the firewall table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlannedChange {
+    /// Nothing.
+    None,
+    /// It would be loaded.
+    Load,
+    /// It is loaded and would be put right.
+    Repair,
+    /// It would be removed.
+    Remove,
+}
+
+/// Whether a host would lose the daemon.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CutOff {
+    /// It would.
+    Yes,
+    /// It would not.
+    No,
+    /// That cannot be told.
+    Unknown,
 }

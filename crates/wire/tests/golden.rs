@@ -81,3 +81,16 @@ fn a_share_outside_0_to_100_percent_is_refused() {
         assert!(read.is_err(), "{share}");
     }
 }
+
+#[test]
+fn a_condition_that_names_too_many_subjects_is_refused() {
+    let subject = r#"{"subject":"/a","status":"false","reason":"R","message":""}"#;
+    let subjects = vec![subject; hidps_wire::MAX_CONDITION_SUBJECTS + 1].join(",");
+    let text = format!(
+        r#"{{"type":"status","applied":null,"conditions":[{{"type":"FilesWatched","status":"false","reason":"R","message":"","subjects":[{subjects}]}}],"firewall_active":null}}"#
+    );
+
+    let decoded = decode::<AgentFrame>(&text, MAX_AGENT_FRAME_BYTES);
+
+    assert!(decoded.is_err(), "it was taken");
+}

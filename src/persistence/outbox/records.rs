@@ -4,15 +4,21 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::newest::Newest;
 use super::{RecordsPending, Shared, count_write, pause};
 use crate::ports::{RecordWriter, Retry, StoreError};
 use crate::telemetry::Chain;
 
 /// Most rows in one request: one transaction of more would hold up Realtime's poller.
 const MAX_ROWS: usize = 100;
+
+/// Most requests under way at once. Each waits mostly for the way to Supabase and back: the rows of
+/// 5,000 agents that come back are 300 requests.
+const REQUESTS: usize = 4;
 
 /// Least time between two usage writes: usage must never compete with the rest.
 const USAGE_EVERY: Duration = Duration::from_secs(1);
@@ -27,7 +33,9 @@ impl<W: RecordWriter> Lane<'_, W> {
         let mut usage_at = Instant::now();
         let mut attempts = 0;
         loop {
-            match self.write_all(&mut usage_at).await {
+            // During an outage, one request is enough to notice its end.
+            let at_once = if attempts == 0 { REQUESTS } else { 1 };
+            match self.write_all(&mut usage_at, at_once).await {
                 Ok(()) => attempts = 0,
                 Err(error) if !stop.is_cancelled() => {
                     let wait = pause(error.retry(), attempts);
@@ -51,23 +59,33 @@ impl<W: RecordWriter> Lane<'_, W> {
         }
     }
 
-    async fn write_all(&self, usage_at: &mut Instant) -> Result<(), StoreError> {
+    async fn write_all(&self, usage_at: &mut Instant, at_once: usize) -> Result<(), StoreError> {
         self.drain(
             "presence",
+            at_once,
             |p| &mut p.presence,
             |rows| self.writer.write_presence(rows),
         )
         .await?;
         self.drain(
             "condition",
+            at_once,
             |p| &mut p.conditions,
             |rows| self.writer.write_conditions(rows),
+        )
+        .await?;
+        self.drain(
+            "change",
+            at_once,
+            |p| &mut p.changes,
+            |rows| self.writer.write_changes(rows),
         )
         .await?;
         if Instant::now() >= *usage_at {
             *usage_at = Instant::now() + USAGE_EVERY;
             self.drain(
                 "usage",
+                at_once,
                 |p| &mut p.usage,
                 |rows| self.writer.write_usage(rows),
             )
@@ -76,60 +94,98 @@ impl<W: RecordWriter> Lane<'_, W> {
         Ok(())
     }
 
-    /// Writes one kind in chunks. A refused chunk is halved until only the bad row is dropped,
-    /// because others' rows share it; one that may pass later goes back unless newer came.
-    async fn drain<K: Ord + Clone, V: Clone, F>(
+    /// Writes all of one kind, some chunks at once. They are taken together, so that no two speak of
+    /// the same thing and an older report cannot overtake a newer one.
+    async fn drain<K: Ord + Clone, V: Newest + Clone, F>(
         &self,
         kind: &'static str,
+        at_once: usize,
         part: impl Fn(&mut RecordsPending) -> &mut BTreeMap<K, V>,
         write: impl Fn(Vec<V>) -> F,
     ) -> Result<(), StoreError>
     where
         F: Future<Output = Result<(), StoreError>>,
     {
-        let take = || {
-            self.shared
-                .with(|pending| take_chunk(part(&mut pending.records)))
-        };
-        let mut chunks = vec![take()];
-        while let Some(mut chunk) = chunks.pop() {
-            if chunk.is_empty() {
-                continue;
-            }
-            match write(chunk.iter().map(|(_, row)| row.clone()).collect()).await {
-                Ok(()) => count_write(kind, "ok"),
-                Err(error) if error.retry() != Retry::Never => {
-                    count_write(kind, "retry");
-                    let back = chunks.into_iter().flatten().chain(chunk);
-                    self.shared
-                        .with(|pending| put_back(part(&mut pending.records), back));
-                    return Err(error);
-                }
-                Err(error) if chunk.len() == 1 => {
-                    count_write(kind, "refused");
-                    tracing::error!(error = %Chain(&error), kind, "a record was refused");
-                }
-                Err(_) => {
-                    let second = chunk.split_off(chunk.len() / 2);
-                    chunks.extend([second, chunk]);
-                }
-            }
+        loop {
+            let chunks = self
+                .shared
+                .with(|pending| take_chunks(part(&mut pending.records), at_once));
             if chunks.is_empty() {
-                chunks.push(take());
+                return Ok(());
+            }
+            let writes = chunks
+                .into_iter()
+                .map(|chunk| write_chunk(kind, chunk, &write));
+            let mut failure = None;
+            for written in join_all(writes).await {
+                if let Err(waiting) = written {
+                    self.shared
+                        .with(|pending| put_back(part(&mut pending.records), waiting.rows));
+                    failure = Some(waiting.error);
+                }
+            }
+            if let Some(error) = failure {
+                return Err(error);
             }
         }
-        Ok(())
     }
 }
 
-fn put_back<K: Ord, V>(part: &mut BTreeMap<K, V>, rows: impl Iterator<Item = (K, V)>) {
-    for (key, row) in rows {
-        part.entry(key).or_insert(row);
+/// Rows that were not written, and why they may be later.
+struct Waiting<K, V> {
+    rows: Vec<(K, V)>,
+    error: StoreError,
+}
+
+/// Writes one chunk. A refused one is halved until only the bad row is dropped, because others'
+/// rows share it; what may pass later is given back.
+async fn write_chunk<K, V: Clone, F>(
+    kind: &'static str,
+    chunk: Vec<(K, V)>,
+    write: &impl Fn(Vec<V>) -> F,
+) -> Result<(), Waiting<K, V>>
+where
+    F: Future<Output = Result<(), StoreError>>,
+{
+    let mut chunks = vec![chunk];
+    while let Some(mut chunk) = chunks.pop() {
+        match write(chunk.iter().map(|(_, row)| row.clone()).collect()).await {
+            Ok(()) => count_write(kind, "ok"),
+            Err(error) if error.retry() != Retry::Never => {
+                count_write(kind, "retry");
+                let rows = chunks.into_iter().flatten().chain(chunk).collect();
+                return Err(Waiting { rows, error });
+            }
+            Err(error) if chunk.len() == 1 => {
+                count_write(kind, "refused");
+                tracing::error!(error = %Chain(&error), kind, "a record was refused");
+            }
+            Err(_) => {
+                let second = chunk.split_off(chunk.len() / 2);
+                chunks.extend([second, chunk]);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn put_back<K: Ord, V: Newest>(part: &mut BTreeMap<K, V>, rows: Vec<(K, V)>) {
+    for (key, older) in rows {
+        let row = match part.remove(&key) {
+            Some(newer) => newer.over(older),
+            None => older,
+        };
+        part.insert(key, row);
     }
 }
 
-fn take_chunk<K: Ord, V>(part: &mut BTreeMap<K, V>) -> Vec<(K, V)> {
-    std::iter::from_fn(|| part.pop_first())
-        .take(MAX_ROWS)
+fn take_chunks<K: Ord, V>(part: &mut BTreeMap<K, V>, most: usize) -> Vec<Vec<(K, V)>> {
+    let take = || {
+        let rows = std::iter::from_fn(|| part.pop_first());
+        Some(rows.take(MAX_ROWS).collect::<Vec<_>>())
+    };
+    std::iter::from_fn(take)
+        .take(most)
+        .take_while(|chunk| !chunk.is_empty())
         .collect()
 }

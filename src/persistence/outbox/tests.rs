@@ -99,6 +99,10 @@ impl RecordWriter for Arc<ScriptedWriter> {
         })
     }
 
+    fn write_changes(&self, _: Vec<ChangeReport>) -> StoreResult<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn write_usage(&self, _: Vec<UsageReport>) -> StoreResult<'_, ()> {
         Box::pin(async { Ok(()) })
     }
@@ -200,6 +204,8 @@ async fn only_the_newest_condition_is_written() {
         reason: reason.into(),
         message: String::new(),
         observed_generation: None,
+        subjects: Vec::new(),
+        transition_at: None,
     };
 
     settle(&writer, |outbox| {
@@ -239,4 +245,89 @@ async fn a_newer_presence_keeps_the_facts_of_the_older() {
         *writer.presence.lock().expect("unpoisoned"),
         [report(false, Some(facts))]
     );
+}
+
+/// Takes a second for each request, and remembers who was in one at which time.
+#[derive(Debug, Default)]
+struct SlowWriter {
+    under_way: Mutex<Vec<AgentId>>,
+    requests: Mutex<usize>,
+    most_requests: Mutex<usize>,
+    written: Mutex<Vec<PresenceReport>>,
+}
+
+impl RecordWriter for Arc<SlowWriter> {
+    fn write_presence(&self, reports: Vec<PresenceReport>) -> StoreResult<'_, ()> {
+        Box::pin(async move {
+            let agents: Vec<AgentId> = reports.iter().map(|report| report.agent_id).collect();
+            {
+                let mut under_way = self.under_way.lock().expect("unpoisoned");
+                let is_under_way = |agent: &AgentId| under_way.contains(agent);
+                assert!(!agents.iter().any(is_under_way), "two requests about one");
+                under_way.extend(&agents);
+                let mut requests = self.requests.lock().expect("unpoisoned");
+                *requests += 1;
+                let mut most = self.most_requests.lock().expect("unpoisoned");
+                *most = requests.max(*most);
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let mut under_way = self.under_way.lock().expect("unpoisoned");
+            under_way.retain(|agent| !agents.contains(agent));
+            *self.requests.lock().expect("unpoisoned") -= 1;
+            self.written.lock().expect("unpoisoned").extend(reports);
+            Ok(())
+        })
+    }
+
+    fn write_alert(&self, _: Alert) -> StoreResult<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn write_conditions(&self, _: Vec<ConditionReport>) -> StoreResult<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn write_changes(&self, _: Vec<ChangeReport>) -> StoreResult<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn write_usage(&self, _: Vec<UsageReport>) -> StoreResult<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_records_are_written_at_once_and_the_newest_of_an_agent_last() {
+    let writer = Arc::new(SlowWriter::default());
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let spool = Spool::open(folder.path()).expect("the spool opens");
+    let (outbox, handle) = Outbox::new(Arc::clone(&writer), spool, Arc::default());
+    let stop = CancellationToken::new();
+    let report_all = |online| {
+        for agent in 0..450 {
+            handle.presence(PresenceReport {
+                agent_id: AgentId::new(Uuid::from_u128(agent)),
+                online,
+                at: Timestamp::UNIX_EPOCH,
+                host: None,
+            });
+        }
+    };
+    report_all(true);
+
+    tokio::join!(outbox.run(stop.clone()), async {
+        // The first requests are under way by now.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        report_all(false);
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        stop.cancel();
+    });
+
+    assert_eq!(*writer.most_requests.lock().expect("unpoisoned"), 4);
+    let written = writer.written.lock().expect("unpoisoned");
+    for agent in 0..450 {
+        let id = AgentId::new(Uuid::from_u128(agent));
+        let last = written.iter().rfind(|report| report.agent_id == id);
+        assert_eq!(last.map(|report| report.online), Some(false), "{id}");
+    }
 }

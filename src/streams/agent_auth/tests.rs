@@ -1,12 +1,33 @@
 //! Who may connect: only the holder of the admitted key, once per signature, in time.
 
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
 use super::*;
 use crate::streams::fakes::{AGENT, FakeDirectory, OTHER, sign_connect};
 
 const NOW: i64 = 1_800_000_000;
 
-fn auth(status: KeyStatus) -> AgentAuth {
-    AgentAuth::new(Arc::new(FakeDirectory::with_status(status)))
+/// A check, and the look-ups it asks.
+struct Rig {
+    auth: AgentAuth,
+    _lookups: JoinSet<()>,
+}
+
+fn auth(status: KeyStatus) -> Rig {
+    rig(FakeDirectory::with_status(status))
+}
+
+fn rig(directory: FakeDirectory) -> Rig {
+    let (lookups, keys) = KeyLookups::new(Arc::new(directory));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(lookups.run(CancellationToken::new()));
+    Rig {
+        auth: AgentAuth::new(keys),
+        _lookups: tasks,
+    }
 }
 
 /// The headers of a connect, signed for `signed_host` and sent to `host`.
@@ -16,8 +37,9 @@ fn headers(agent: AgentId, signed_host: &str, host: &str, seconds: i64) -> Heade
     headers
 }
 
-async fn verdict(auth: &AgentAuth, headers: &HeaderMap) -> Result<AgentId, ConnectError> {
-    auth.verify(headers, Timestamp::from_second(NOW).expect("a valid time"))
+async fn verdict(rig: &Rig, headers: &HeaderMap) -> Result<AgentId, ConnectError> {
+    rig.auth
+        .verify(headers, Timestamp::from_second(NOW).expect("a valid time"))
         .await
 }
 
@@ -102,4 +124,17 @@ async fn each_header_is_checked() {
             "{name}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_directory_that_is_down_is_no_reason_to_call_a_key_unknown() {
+    let rig = rig(FakeDirectory::down());
+    let good = headers(AGENT, "hidps.example", "hidps.example", NOW);
+
+    let refused = verdict(&rig, &good).await;
+
+    assert!(
+        matches!(refused, Err(ConnectError::Unavailable(_))),
+        "{refused:?}"
+    );
 }

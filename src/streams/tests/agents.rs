@@ -14,6 +14,9 @@ fn desired(generation: u64) -> Arc<DesiredState> {
         generation: Generation(generation),
         hash: ContentHash("h".into()),
         document: DesiredDocument::default(),
+        changed_at: jiff::Timestamp::UNIX_EPOCH,
+        hold: None,
+        released: false,
     })
 }
 
@@ -113,10 +116,24 @@ async fn strangers_are_refused_during_the_handshake() {
 
 #[tokio::test]
 async fn agents_wait_outside_until_supabase_was_reached() {
-    let world = world_in(KeyStatus::Admitted, Arc::default()).await;
+    let world = world_starting(Arc::default(), Duration::ZERO).await;
     let (host, now) = (world.address.to_string(), Timestamp::now().as_second());
 
     assert_eq!(refusal(&world, sign_connect(AGENT, &host, now)).await, 503);
+}
+
+#[tokio::test]
+async fn an_agent_that_comes_while_the_daemon_starts_is_let_in_with_it() {
+    let health = Arc::new(Health::default());
+    let world = world_starting(Arc::clone(&health), Duration::from_secs(60)).await;
+    let mut connecting = Box::pin(world.connect());
+
+    let early = timeout(Duration::from_millis(100), &mut connecting).await;
+    health.set_open();
+    let connected = connecting.await;
+
+    assert!(early.is_err(), "{early:?}");
+    assert!(connected.is_ok(), "{connected:?}");
 }
 
 #[tokio::test]
@@ -149,10 +166,12 @@ async fn a_desired_state_is_sent_once_and_its_confirmation_recorded() {
         status: ConditionStatus::True,
         reason: "Enabled".into(),
         message: "the table is loaded".into(),
+        subjects: Vec::new(),
     };
     let applied = Some(Applied {
         generation: apply.generation,
         hash: apply.hash,
+        entries: 0,
     });
 
     let status = Status {

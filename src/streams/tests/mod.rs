@@ -29,7 +29,7 @@ use crate::streams::fakes::{
     AGENT, FakeAccess, FakeDesired, FakeDirectory, Recorder, sign_connect,
 };
 use crate::streams::{
-    AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, Listener, Registry, router,
+    AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, KeyLookups, Listener, Presence, router,
 };
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -47,18 +47,24 @@ struct World {
 async fn world(status: KeyStatus) -> World {
     let health = Arc::new(Health::default());
     health.set_open();
-    world_in(status, health).await
+    build(status, health, Duration::ZERO, None).await
 }
 
-async fn world_in(status: KeyStatus, health: Arc<Health>) -> World {
-    build(status, health, None).await
+/// A world whose daemon is as open as `health` says, and lets agents wait so long for it.
+async fn world_starting(health: Arc<Health>, open_within: Duration) -> World {
+    build(KeyStatus::Admitted, health, open_within, None).await
 }
 
 async fn world_on(tls: Option<&Tls>) -> World {
-    build(KeyStatus::Admitted, Arc::default(), tls).await
+    build(KeyStatus::Admitted, Arc::default(), Duration::ZERO, tls).await
 }
 
-async fn build(status: KeyStatus, health: Arc<Health>, tls: Option<&Tls>) -> World {
+async fn build(
+    status: KeyStatus,
+    health: Arc<Health>,
+    open_within: Duration,
+    tls: Option<&Tls>,
+) -> World {
     let (recorder, fanout) = (Arc::new(Recorder::default()), Arc::new(Fanout::default()));
     let desired = Arc::new(FakeDesired {
         slot: watch::Sender::new(None),
@@ -67,20 +73,22 @@ async fn build(status: KeyStatus, health: Arc<Health>, tls: Option<&Tls>) -> Wor
     let directory = Arc::new(FakeDirectory::with_status(status));
     let stop = CancellationToken::new();
     let links = AgentLinks {
-        registry: Arc::new(Registry::default()),
-        sessions: Arc::new(Sessions),
+        presence: Presence::new(Arc::default(), Arc::clone(&recorder) as _),
+        sessions: Arc::new(Sessions::default()),
         desired: Arc::clone(&desired) as _,
         records: Arc::clone(&recorder) as _,
         intake: Arc::clone(&recorder) as _,
         stop: stop.clone(),
     };
+    let (key_lookups, keys) = KeyLookups::new(Arc::clone(&directory) as _);
     let gateway = Gateway {
-        auth: Arc::new(AgentAuth::new(Arc::clone(&directory) as _)),
+        auth: Arc::new(AgentAuth::new(keys)),
         links: Arc::new(links),
         directory,
         access: AccessCheck::new(Arc::clone(&access) as _),
         fanout: Arc::clone(&fanout),
         health,
+        open_within,
         render_metrics: Arc::new(String::new),
         connections: TaskTracker::new(),
     };
@@ -90,6 +98,7 @@ async fn build(status: KeyStatus, health: Arc<Health>, tls: Option<&Tls>) -> Wor
         .expect("loopback can be bound");
     let address = listener.addresses()[0];
     let mut tasks = JoinSet::new();
+    tasks.spawn(key_lookups.run(stop.clone()));
     tasks.spawn(listener.run(router(gateway), TaskTracker::new(), stop));
     World {
         address,

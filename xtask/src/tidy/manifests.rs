@@ -31,7 +31,7 @@ const IMPURE: [&str; 8] = [
     "getrandom",
 ];
 
-const RULES: [Rule; 8] = [
+const RULES: [Rule; 9] = [
     Rule {
         name: "hidps-wire",
         ours: &[],
@@ -66,6 +66,11 @@ const RULES: [Rule; 8] = [
         name: "hidps",
         ours: &["hidps-wire", "hidps-rules", "hidps-realtime"],
         never: &[],
+    },
+    Rule {
+        name: "hidps-simulation",
+        ours: &["hidps", "hidps-agent", "hidps-wire"],
+        never: &["hidps-lab", "hidps-local-supabase"],
     },
     Rule {
         name: "xtask",

@@ -32,6 +32,8 @@ pub struct DaemonSettings {
 #[derive(Debug)]
 pub struct Daemon {
     settings: DaemonSettings,
+    /// Settings that take the place of, or come to, those it was first started with.
+    changed: Vec<(&'static str, String)>,
     process: Running,
 }
 
@@ -41,8 +43,12 @@ impl Daemon {
     /// # Errors
     /// When it does not start or does not become ready; the error quotes its log.
     pub async fn start(settings: DaemonSettings) -> Result<Self, DaemonError> {
-        let process = spawn(&settings)?;
-        let mut daemon = Self { settings, process };
+        let process = spawn(&settings, &[])?;
+        let mut daemon = Self {
+            settings,
+            changed: Vec::new(),
+            process,
+        };
         daemon.wait_ready().await?;
         Ok(daemon)
     }
@@ -81,8 +87,27 @@ impl Daemon {
     /// # Errors
     /// As [`Self::start`].
     pub async fn restart(&mut self) -> Result<(), DaemonError> {
-        self.process = spawn(&self.settings)?;
+        self.respawn()?;
         self.wait_ready().await
+    }
+
+    /// Starts it again, with the same settings, where it cannot become ready.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn respawn(&mut self) -> Result<(), DaemonError> {
+        self.process = spawn(&self.settings, &self.changed)?;
+        Ok(())
+    }
+
+    /// Changes what the next start has beside, or instead of, the first settings; says whether
+    /// that differs from the start before.
+    pub fn configure(&mut self, changed: &[(&'static str, &str)]) -> bool {
+        let owned = |(name, value): &(&'static str, &str)| (*name, (*value).to_owned());
+        let changed: Vec<_> = changed.iter().map(owned).collect();
+        let differs = self.changed != changed;
+        self.changed = changed;
+        differs
     }
 
     /// Lets it drain and end.
@@ -130,7 +155,10 @@ impl Daemon {
     }
 }
 
-fn spawn(settings: &DaemonSettings) -> Result<Running, DaemonError> {
+fn spawn(
+    settings: &DaemonSettings,
+    changed: &[(&'static str, String)],
+) -> Result<Running, DaemonError> {
     let loopback = format!("127.0.0.1:{}", settings.port);
     let listen = settings.also_listen.map_or_else(
         || loopback.clone(),
@@ -140,12 +168,8 @@ fn spawn(settings: &DaemonSettings) -> Result<Running, DaemonError> {
     command.arg("serve").env_clear().env("HIDPS_LISTEN", listen);
     // Programs of the system are found as everywhere; nothing else of this process is inherited.
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-    command.envs(
-        settings
-            .environment
-            .iter()
-            .map(|(name, value)| (name, value)),
-    );
+    let environment = settings.environment.iter().chain(changed);
+    command.envs(environment.map(|(name, value)| (name, value)));
     Running::start("hidpsd", command).map_err(|source| DaemonError::Process {
         action: "start",
         source,

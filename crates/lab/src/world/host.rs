@@ -215,6 +215,18 @@ impl AgentProcess {
         &self.config
     }
 
+    /// Where it keeps its key and its ledger.
+    #[must_use]
+    pub fn state_dir(&self) -> PathBuf {
+        self.settings.directory.join("state")
+    }
+
+    /// The file with the document it accepted last.
+    #[must_use]
+    pub fn ledger(&self) -> PathBuf {
+        self.state_dir().join("desired.json")
+    }
+
     /// What it logged since its last start.
     #[must_use]
     pub fn log(&self) -> String {

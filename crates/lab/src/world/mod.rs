@@ -4,6 +4,7 @@
 pub mod binaries;
 pub mod daemon;
 pub mod host;
+pub mod observed;
 pub mod outside;
 pub mod person;
 pub mod probe;
@@ -13,6 +14,8 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// What can be made to go wrong with the stack.
+pub use hidps_local_supabase::{ChangeError, Faults, Lane, RestFault, SystemOk};
 use hidps_local_supabase::{Options, Person as Account, Stack, StackError};
 use serde_json::json;
 use tempfile::TempDir;
@@ -190,7 +193,7 @@ impl World {
     }
 }
 
-fn stack_options(options: &WorldOptions) -> Options {
+pub(crate) fn stack_options(options: &WorldOptions) -> Options {
     let supabase = Path::new(REPOSITORY).join("supabase");
     let account = |email: &str| Account {
         email: email.to_owned(),
@@ -204,7 +207,7 @@ fn stack_options(options: &WorldOptions) -> Options {
     }
 }
 
-fn daemon_environment(stack: &Stack, directory: &Path) -> Vec<(&'static str, String)> {
+pub(crate) fn daemon_environment(stack: &Stack, directory: &Path) -> Vec<(&'static str, String)> {
     let rules = Path::new(REPOSITORY).join("detection-rules");
     vec![
         ("SUPABASE_URL", stack.url()),
@@ -244,7 +247,7 @@ async fn create_token(admin: &mut Person) -> Result<String, PersonError> {
     Ok(token.as_str().unwrap_or_default().to_owned())
 }
 
-fn make_directory() -> Result<TempDir, WorldError> {
+pub(crate) fn make_directory() -> Result<TempDir, WorldError> {
     let directory = tempfile::Builder::new().prefix("hidps-world").tempdir();
     let directory = directory.map_err(|source| WorldError::Prepare { source })?;
     make_subdirectory(directory.path(), "daemon")?;

@@ -1,6 +1,7 @@
 //! The database as it is, behind everybody's back: rows without policies, and a search for a text in
 //! every table, in the write-ahead log and in every file. It never writes a row.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -28,6 +29,17 @@ pub struct ConditionRow {
     pub message: String,
     /// For which generation.
     pub observed_generation: Option<i64>,
+}
+
+/// What people want of an agent, from the rows they write.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct IntentRows {
+    /// The generation of all of it.
+    pub generation: i64,
+    /// Whether the firewall is to be on; none where it is left alone.
+    pub firewall: Option<bool>,
+    /// The paths to be watched.
+    pub paths: BTreeSet<String>,
 }
 
 /// What matters of a row of `alerts`.
@@ -84,6 +96,33 @@ impl Outside<'_> {
         let query =
             format!("select generation as value from desired_generations where agent_id = {agent}");
         self.read_one("read a generation", &query).await
+    }
+
+    /// What is desired of an agent, read at one moment.
+    ///
+    /// # Errors
+    /// When the query fails or nothing was ever desired.
+    pub async fn read_intent(&self, agent: &str) -> Result<IntentRows, OutsideError> {
+        let agent = quote(agent);
+        let query = format!(
+            "select jsonb_build_object('generation', g.generation, \
+               'firewall', (select s.firewall_enabled from agent_stats s where s.agent_id = {agent}), \
+               'paths', (select coalesce(jsonb_agg(m.file_path), '[]') from monitored_files m \
+                 where m.agent_id = {agent})) as value \
+             from desired_generations g where g.agent_id = {agent}"
+        );
+        let action = "read what is desired";
+        let value: Value = self.read_one(action, &query).await?;
+        let paths = value["paths"].as_array().into_iter().flatten();
+        Ok(IntentRows {
+            generation: value["generation"]
+                .as_i64()
+                .ok_or(OutsideError::NoValue { action })?,
+            firewall: value["firewall"].as_bool(),
+            paths: paths
+                .filter_map(|path| path.as_str().map(str::to_owned))
+                .collect(),
+        })
     }
 
     /// Whether the agent is online, as people see it.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use hidps_lab::world::{AGENT, World};
-use hidps_wire::{Answer, Question};
+use hidps_wire::{Answer, DesiredDocument, PlannedChange, Question};
 use serde_json::Value;
 
 use crate::report::Observed;
@@ -114,12 +114,51 @@ pub(crate) async fn ask(story: &mut Story) -> Result<Observed> {
         .filter(|rule| rule.managed && rule.table == "hidps")
         .count();
     ensure!(managed > 0, "none of {} rules is ours", rules.len());
+    let plan = plan_without_applying(story).await?;
     let observed = Observed::default()
         .took(took)
+        .fact("what switching it off would do", plan)
         .fact("rules", rules.len())
         .fact("ours", managed)
         .fact("truncated", truncated);
     Ok(observed)
+}
+
+/// Asks what a document would change, and makes sure that asking changes nothing.
+async fn plan_without_applying(story: &mut Story) -> Result<String> {
+    let agent = agent_id()?;
+    let before = story.world.host.list_firewall()?;
+    let viewer = story.viewer().await?;
+    let as_desired = viewer.ask(agent, Question::Plan { document: None }).await?;
+    let off = DesiredDocument {
+        firewall_enabled: Some(false),
+        monitored_files: Vec::new(),
+    };
+    let document = Some(off);
+    let switched_off = viewer.ask(agent, Question::Plan { document }).await?;
+    let after = story.world.host.list_firewall()?;
+
+    let (Answer::Plan(as_desired), Answer::Plan(switched_off)) = (as_desired, switched_off) else {
+        bail!("the host did not plan");
+    };
+    ensure!(
+        as_desired.firewall.change == PlannedChange::None,
+        "a converged host would change: {as_desired:?}"
+    );
+    ensure!(
+        switched_off.firewall.change == PlannedChange::Remove,
+        "switching off would not remove the table: {switched_off:?}"
+    );
+    ensure!(
+        before == after,
+        "asking changed the firewall:\n{before}\n{after}"
+    );
+    Ok(format!(
+        "{} lines and {} paths go, cuts off: {:?}",
+        switched_off.firewall.lines.len(),
+        switched_off.unwatch.len(),
+        switched_off.cuts_off
+    ))
 }
 
 fn exchange(outer: &mut TcpStream, inner: &mut TcpStream) -> Result<()> {

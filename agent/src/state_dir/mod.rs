@@ -1,10 +1,14 @@
 //! The directory with everything the agent remembers: private, locked, written atomically.
 //! It never holds a log event.
 
+mod replace;
+
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+use replace::{RealDisk, replace};
 
 /// Larger than any file of ours: a ledger of 1,000 paths of the greatest length is 4 MiB.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
@@ -87,11 +91,7 @@ impl StateDir {
             source,
         };
         if !path.exists() {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(path)
-                .map_err(failed)?;
+            make_directory(path).map_err(failed)?;
         }
         Self::open_existing(path)
     }
@@ -182,24 +182,26 @@ impl StateDir {
     /// Replaces a file: after a crash it is either the old one or the new one, whole.
     ///
     /// # Errors
-    /// Fails when the disk does; the old file is then still there.
+    /// Fails when the disk does; the old file is then still there, or the new one already.
     pub fn write(&self, name: &str, content: &[u8]) -> Result<(), StateError> {
-        let path = self.path.join(name);
-        let draft = self.path.join(format!("{name}.new"));
-        let replace = || {
-            let mut file = File::options()
-                .create(true)
-                .write(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&draft)?;
-            file.write_all(content)?;
-            file.sync_all()?;
-            fs::rename(&draft, &path)?;
-            File::open(&self.path)?.sync_all()
-        };
-        replace().map_err(|source| StateError::Write { path, source })
+        replace(&RealDisk, &self.path, name, content).map_err(|source| {
+            let path = self.path.join(name);
+            StateError::Write { path, source }
+        })
     }
+}
+
+/// Makes a private directory and those above it, so that what is synced below it later cannot be
+/// lost with it.
+fn make_directory(path: &Path) -> io::Result<()> {
+    let missing: Vec<_> = path.ancestors().take_while(|path| !path.exists()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    for made in missing {
+        // A relative path ends where this process is.
+        let parent = made.parent().filter(|parent| *parent != Path::new(""));
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,0 +1,759 @@
+//! The core on a host made of a few flags and a clock that only tests move.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hidps_wire::{ConditionStatus, ContentHash, DesiredDocument, Generation, WatchPath};
+
+use super::*;
+use crate::file_watch::{FileKind, PathState};
+use crate::firewall::{FirewallChange, FirewallError, FirewallSync};
+use crate::ledger::LedgerRecord;
+
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// When the daemon can be reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Reach {
+    Always,
+    Never,
+    /// The table cuts the host off.
+    UnlessLoaded,
+    /// The table is what lets the host out.
+    OnlyLoaded,
+}
+
+/// A host: what is on its disk, in its kernel and on its network.
+struct SimHost {
+    core: Core,
+    now: Instant,
+    started: Instant,
+    disk: Option<LedgerRecord>,
+    is_disk_full: bool,
+    is_loaded: bool,
+    failure: Option<fn() -> FirewallError>,
+    reach: Reach,
+    vanished: BTreeSet<WatchPath>,
+    statuses: Vec<Status>,
+    notes: Vec<Note>,
+    n_probes: usize,
+    n_writes: usize,
+}
+
+impl SimHost {
+    fn new() -> Self {
+        let now = Instant::now();
+        let mut host = Self {
+            core: core(Err(NoDocument::NotReceived), now),
+            now,
+            started: now,
+            disk: None,
+            is_disk_full: false,
+            is_loaded: false,
+            failure: None,
+            reach: Reach::Always,
+            vanished: BTreeSet::new(),
+            statuses: Vec::new(),
+            notes: Vec::new(),
+            n_probes: 0,
+            n_writes: 0,
+        };
+        host.act();
+        host
+    }
+
+    /// A host that is linked and has confirmed generation 1.
+    fn with_confirmed(firewall: Option<bool>) -> Self {
+        let mut host = Self::new();
+        host.core.on_link_up(host.now);
+        host.offer(1, firewall);
+        assert!(host.disk.as_ref().is_some_and(|r| r.trial.is_none()));
+        host
+    }
+
+    /// SIGKILL and a new process, after a reboot with an empty kernel or without.
+    fn restart(&mut self, is_reboot: bool) {
+        self.is_loaded &= !is_reboot;
+        let ledger = self.disk.clone().ok_or(NoDocument::NotReceived);
+        self.core = core(ledger, self.now);
+        self.act();
+    }
+
+    fn offer(&mut self, generation: u64, firewall: Option<bool>) {
+        self.core
+            .on_document(document(generation, firewall), self.now);
+        self.act();
+    }
+
+    fn act(&mut self) {
+        while let Some(effect) = self.core.poll_effect() {
+            self.perform(effect);
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::WriteLedger(record) => {
+                let result = if self.is_disk_full {
+                    Err("no space left".to_owned())
+                } else {
+                    self.n_writes += 1;
+                    self.disk = Some(record);
+                    Ok(())
+                };
+                self.core.on_ledger_written(result, self.now);
+            }
+            Effect::ReadLedger => {
+                let ledger = self.disk.clone().ok_or(NoDocument::NotReceived);
+                self.core.on_ledger_read(ledger, self.now);
+            }
+            Effect::EnsureFirewall(intent) => {
+                let outcome = self.ensure(intent);
+                self.core.on_firewall_ensured(intent, outcome, self.now);
+            }
+            Effect::LookAtFirewall => {
+                self.core
+                    .on_firewall_looked_at(Some(self.is_loaded), self.now);
+            }
+            Effect::EnsureFiles(paths) => {
+                let states: BTreeMap<_, _> = paths
+                    .into_iter()
+                    .map(|path| (path, PathState::Watched(FileKind::File)))
+                    .collect();
+                let outcome = WatchOutcome {
+                    states,
+                    vanished: std::mem::take(&mut self.vanished),
+                };
+                self.core.on_files_ensured(Some(&outcome), self.now);
+            }
+            Effect::Probe(id) => {
+                self.n_probes += 1;
+                let answer = self.is_reachable().then_some(());
+                let answer = answer.ok_or_else(|| "no route".to_owned());
+                self.core.on_probed(id, answer, self.now);
+            }
+            Effect::Report(status) => self.statuses.push(status),
+            Effect::Note(note) => self.notes.push(note),
+        }
+    }
+
+    fn ensure(&mut self, intent: FirewallIntent) -> FirewallOutcome {
+        if let Some(failure) = self.failure {
+            return outcome(None, None, FirewallSync::Failed(failure()));
+        }
+        let wanted = match intent {
+            FirewallIntent::Unmanaged => self.is_loaded,
+            FirewallIntent::On => true,
+            FirewallIntent::Off => false,
+        };
+        let change = match (self.is_loaded, wanted) {
+            (false, true) => Some(FirewallChange::Loaded),
+            (true, false) => Some(FirewallChange::Removed),
+            _ => None,
+        };
+        self.is_loaded = wanted;
+        let sync = match intent {
+            FirewallIntent::Unmanaged => FirewallSync::Unmanaged,
+            FirewallIntent::Off => FirewallSync::Disabled,
+            FirewallIntent::On => FirewallSync::Enabled {
+                keep_open: BTreeSet::new(),
+            },
+        };
+        outcome(Some(wanted), change, sync)
+    }
+
+    fn is_reachable(&self) -> bool {
+        match self.reach {
+            Reach::Always => true,
+            Reach::Never => false,
+            Reach::UnlessLoaded => !self.is_loaded,
+            Reach::OnlyLoaded => self.is_loaded,
+        }
+    }
+
+    /// Lets time pass, with every tick the core asks for.
+    fn pass(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while self.core.deadline() <= end {
+            let due = self.core.deadline().max(self.now);
+            self.now = due;
+            self.core.on_tick(due);
+            self.act();
+            assert!(self.core.deadline() > due, "a tick does what is due");
+        }
+        self.now = end;
+    }
+
+    fn firewall(&self) -> (ConditionStatus, &str) {
+        condition(self.statuses.last().unwrap())
+    }
+
+    fn message(&self) -> &str {
+        &self.statuses.last().unwrap().conditions[0].message
+    }
+
+    fn generation(&self) -> Option<u64> {
+        let applied = self.statuses.last().unwrap().applied.as_ref();
+        applied.map(|applied| applied.generation.0)
+    }
+}
+
+fn core(ledger: Result<LedgerRecord, NoDocument>, now: Instant) -> Core {
+    let settings = CoreSettings {
+        agent_id: AgentId::new(uuid::Uuid::nil()),
+        confirm_within: Some(WITHIN),
+    };
+    Core::new(settings, ledger, now)
+}
+
+fn outcome(
+    active: Option<bool>,
+    change: Option<FirewallChange>,
+    sync: FirewallSync,
+) -> FirewallOutcome {
+    FirewallOutcome {
+        active,
+        change,
+        tampering: None,
+        sync,
+    }
+}
+
+fn document(generation: u64, firewall: Option<bool>) -> Apply {
+    Apply {
+        generation: Generation(generation),
+        hash: ContentHash(format!("{generation} {firewall:?}")),
+        document: DesiredDocument {
+            firewall_enabled: firewall,
+            monitored_files: vec!["/etc/passwd".to_owned()],
+        },
+    }
+}
+
+fn condition(status: &Status) -> (ConditionStatus, &str) {
+    let firewall = &status.conditions[0];
+    (firewall.status, &firewall.reason)
+}
+
+const ON: Option<bool> = Some(true);
+const OFF: Option<bool> = Some(false);
+
+#[test]
+fn a_new_firewall_is_kept_exactly_if_the_daemon_is_reached_through_it() {
+    // Confirmed before, new, reachable when, and what is so when the time is over.
+    let check = |before, new, reach, is_loaded, reason: &str| {
+        let mut host = SimHost::with_confirmed(before);
+        host.reach = reach;
+
+        host.offer(2, new);
+        host.pass(WITHIN);
+
+        let case = format!("{before:?} -> {new:?}, {reach:?}");
+        assert_eq!(host.is_loaded, is_loaded, "{case}");
+        assert_eq!(host.firewall().1, reason, "{case}");
+        let is_true = host.firewall().0 == ConditionStatus::True;
+        assert_eq!(is_true, reason != "RolledBack", "{case}");
+        // The document is accepted whatever becomes of its firewall, so nobody sends it again.
+        assert_eq!(host.generation(), Some(2), "{case}");
+    };
+
+    check(OFF, ON, Reach::Always, true, "Enabled");
+    check(OFF, ON, Reach::UnlessLoaded, false, "RolledBack");
+    check(OFF, ON, Reach::Never, false, "RolledBack");
+    check(None, ON, Reach::Always, true, "Enabled");
+    check(None, ON, Reach::Never, false, "RolledBack");
+    check(ON, OFF, Reach::Always, false, "Disabled");
+    check(ON, OFF, Reach::OnlyLoaded, true, "RolledBack");
+    // What has the same effect, or none, is no risk and needs no proof.
+    check(ON, ON, Reach::Never, true, "Enabled");
+    check(OFF, OFF, Reach::Never, false, "Disabled");
+    check(ON, None, Reach::Never, true, "Unmanaged");
+    check(OFF, None, Reach::Never, false, "Unmanaged");
+    check(None, OFF, Reach::Never, false, "Disabled");
+}
+
+#[test]
+fn while_it_is_not_confirmed_nothing_is_claimed() {
+    let mut host = SimHost::with_confirmed(OFF);
+    host.reach = Reach::Never;
+    let n_before = host.statuses.len();
+
+    host.offer(2, ON);
+    host.pass(Duration::from_secs(600));
+
+    let told: Vec<_> = host.statuses[n_before..].iter().map(condition).collect();
+    assert_eq!(
+        told.first(),
+        Some(&(ConditionStatus::Unknown, "Confirming"))
+    );
+    assert!(
+        told.iter()
+            .all(|(status, _)| *status != ConditionStatus::True),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_rollback_says_what_why_and_when_it_is_tried_again() {
+    let mut host = SimHost::with_confirmed(OFF);
+    host.reach = Reach::Never;
+
+    host.offer(2, ON);
+    host.pass(WITHIN);
+
+    assert_eq!(
+        host.message(),
+        "the firewall of generation 2 (on) was rolled back to that of generation 1 (off): \
+         no route; it is tried again when the link has been up for 60 s"
+    );
+    let rolled_back = Note::RolledBack {
+        generation: Generation(2),
+        why: "no route".to_owned(),
+    };
+    assert!(host.notes.contains(&rolled_back), "{:?}", host.notes);
+}
+
+#[test]
+fn the_watched_files_of_a_rolled_back_document_stay_applied() {
+    let mut host = SimHost::with_confirmed(OFF);
+    host.reach = Reach::Never;
+
+    host.offer(2, ON);
+    host.pass(WITHIN);
+
+    let files = &host.statuses.last().unwrap().conditions[1];
+    assert_eq!(files.reason, "AllWatched");
+}
+
+#[test]
+fn a_probe_proves_nothing_while_the_link_is_down() {
+    let mut host = SimHost::with_confirmed(OFF);
+    host.core.on_link_down(host.now);
+
+    host.offer(2, ON);
+    let on_trial = host.firewall().1.to_owned();
+    host.pass(WITHIN);
+
+    assert_eq!(on_trial, "Confirming");
+    assert_eq!(host.firewall().1, "RolledBack");
+    assert!(host.message().contains("the link to the daemon was down"));
+}
+
+#[test]
+fn a_link_that_comes_back_within_the_time_confirms() {
+    let mut host = SimHost::with_confirmed(OFF);
+    host.core.on_link_down(host.now);
+    host.offer(2, ON);
+
+    host.pass(WITHIN / 2);
+    host.core.on_link_up(host.now);
+    host.act();
+
+    assert_eq!(host.firewall(), (ConditionStatus::True, "Enabled"));
+    assert_eq!(host.disk.as_ref().unwrap().trial, None);
+}
+
+#[test]
+fn it_is_tried_again_when_the_link_has_been_up_and_ever_more_rarely() {
+    let mut host = SimHost::with_confirmed(OFF);
+    host.reach = Reach::UnlessLoaded;
+    host.offer(2, ON);
+    let mut tried_at = Vec::new();
+
+    for _ in 0..12 * 3_600 {
+        let n_before = host.notes.len();
+        host.pass(Duration::from_secs(1));
+        if host.notes[n_before..].contains(&Note::OnTrial(Generation(2))) {
+            tried_at.push((host.now - host.started).as_secs());
+        }
+    }
+
+    let gaps: Vec<_> = tried_at.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    // Each trial takes its 30 s before the next wait begins.
+    assert_eq!(tried_at[0], 90);
+    assert_eq!(gaps[..7], [150, 270, 510, 990, 1_950, 3_630, 3_630]);
+    assert!(!host.is_loaded);
+}
+
+#[test]
+fn the_wait_begins_anew_with_every_link() {
+    let mut host = SimHost::with_confirmed(OFF);
+    host.reach = Reach::Never;
+    host.offer(2, ON);
+    host.pass(WITHIN);
+    host.reach = Reach::Always;
+
+    for _ in 0..10 {
+        host.pass(Duration::from_secs(59));
+        host.core.on_link_down(host.now);
+        host.core.on_link_up(host.now);
+        host.act();
+    }
+    let while_it_flaps = host.is_loaded;
+    host.pass(Duration::from_secs(60));
+
+    assert!(!while_it_flaps);
+    assert!(host.is_loaded);
+    assert_eq!(host.firewall(), (ConditionStatus::True, "Enabled"));
+}
+
+#[test]
+fn a_new_generation_is_tried_at_once() {
+    let mut host = SimHost::with_confirmed(OFF);
+    host.reach = Reach::Never;
+    host.offer(2, ON);
+    host.pass(WITHIN);
+    host.reach = Reach::Always;
+
+    host.offer(3, ON);
+
+    assert_eq!(host.firewall(), (ConditionStatus::True, "Enabled"));
+    assert_eq!(host.generation(), Some(3));
+}
+
+#[test]
+fn a_document_that_wants_what_is_in_force_again_ends_the_trial() {
+    for is_over in [false, true] {
+        let mut host = SimHost::with_confirmed(OFF);
+        host.reach = Reach::Never;
+        host.offer(2, ON);
+        host.pass(if is_over { WITHIN } else { WITHIN / 2 });
+
+        host.offer(3, OFF);
+
+        assert_eq!(host.firewall(), (ConditionStatus::True, "Disabled"));
+        assert!(!host.is_loaded);
+        assert_eq!(host.disk.as_ref().unwrap().trial, None);
+    }
+}
+
+#[test]
+fn what_was_tried_is_undone_before_the_table_is_left_alone() {
+    for is_killed in [false, true] {
+        let mut host = SimHost::with_confirmed(None);
+        host.reach = Reach::UnlessLoaded;
+        host.offer(2, ON);
+        assert!(host.is_loaded);
+        // The disk of a host that is killed here has accepted, and nothing was undone yet.
+        if is_killed {
+            host.core.on_document(document(3, None), host.now);
+            let write = host.core.poll_effect().unwrap();
+            host.perform(write);
+            host.restart(false);
+        } else {
+            host.offer(3, None);
+        }
+
+        assert!(!host.is_loaded);
+        assert_eq!(host.firewall(), (ConditionStatus::True, "Unmanaged"));
+        assert_eq!(host.disk.as_ref().unwrap().trial, None);
+    }
+}
+
+#[test]
+fn an_agent_killed_within_the_time_begins_with_what_was_confirmed() {
+    for is_reboot in [false, true] {
+        let mut host = SimHost::with_confirmed(OFF);
+        host.reach = Reach::UnlessLoaded;
+        host.offer(2, ON);
+        host.pass(WITHIN / 2);
+        assert!(host.is_loaded);
+
+        host.restart(is_reboot);
+
+        assert!(!host.is_loaded, "it is put back at once");
+        assert_eq!(host.firewall(), (ConditionStatus::False, "RolledBack"));
+        assert_eq!(host.generation(), Some(2));
+        assert!(
+            host.message()
+                .contains("the agent ended before it was confirmed")
+        );
+        // It is not tried before the link has been up for a while.
+        host.pass(Duration::from_secs(600));
+        assert!(!host.is_loaded);
+        host.reach = Reach::Always;
+        host.core.on_link_up(host.now);
+        host.pass(Duration::from_secs(60));
+        assert_eq!(host.firewall(), (ConditionStatus::True, "Enabled"));
+    }
+}
+
+#[test]
+fn an_agent_that_is_killed_in_every_trial_waits_ever_longer() {
+    let mut host = SimHost::with_confirmed(OFF);
+    host.reach = Reach::UnlessLoaded;
+    host.offer(2, ON);
+    host.restart(false);
+    host.core.on_link_up(host.now);
+    host.pass(Duration::from_secs(60));
+    assert!(host.is_loaded, "the second trial");
+    host.restart(true);
+    host.core.on_link_up(host.now);
+
+    host.pass(Duration::from_secs(119));
+    let before = host.is_loaded;
+    host.pass(Duration::from_secs(1));
+
+    assert_eq!((before, host.is_loaded), (false, true));
+}
+
+#[test]
+fn a_confirmed_firewall_is_in_force_after_a_reboot_without_a_daemon() {
+    let mut host = SimHost::with_confirmed(ON);
+    host.reach = Reach::Never;
+
+    host.restart(true);
+    host.pass(Duration::from_secs(86_400));
+
+    assert!(host.is_loaded);
+    assert_eq!(host.firewall(), (ConditionStatus::True, "Enabled"));
+}
+
+#[test]
+fn an_old_proof_is_no_proof_of_a_new_firewall() {
+    let mut host = SimHost::with_confirmed(OFF);
+    host.core.on_document(document(2, ON), host.now);
+    let mut stale = None;
+    while let Some(effect) = host.core.poll_effect() {
+        if let Effect::Probe(id) = effect {
+            stale = Some(id);
+        } else {
+            host.perform(effect);
+        }
+    }
+    host.reach = Reach::UnlessLoaded;
+    host.offer(3, ON);
+
+    host.core.on_probed(stale.unwrap(), Ok(()), host.now);
+    host.act();
+
+    assert_eq!(host.firewall().1, "Confirming");
+    host.pass(WITHIN);
+    assert_eq!(host.firewall().1, "RolledBack");
+}
+
+#[test]
+fn a_firewall_that_cannot_be_applied_is_not_rolled_back_and_tried_at_every_audit() {
+    let mut host = SimHost::with_confirmed(OFF);
+    host.failure = Some(|| FirewallError::Missing);
+    host.offer(2, ON);
+    host.pass(WITHIN * 2);
+    let missing = host.firewall().1.to_owned();
+
+    host.failure = None;
+    host.pass(AUDIT_INTERVAL);
+
+    assert_eq!(missing, "NftMissing");
+    assert_eq!(host.firewall(), (ConditionStatus::True, "Enabled"));
+}
+
+#[test]
+fn a_firewall_that_failed_and_may_be_in_force_is_rolled_back_all_the_same() {
+    let mut host = SimHost::with_confirmed(OFF);
+    host.failure = Some(|| FirewallError::Deadline);
+    host.reach = Reach::Never;
+    host.offer(2, ON);
+    // It was loaded before nft hung.
+    host.is_loaded = true;
+    host.pass(WITHIN);
+    let failed = host.firewall();
+    assert_eq!(failed, (ConditionStatus::False, "NftFailed"));
+    assert!(host.message().contains("was rolled back"));
+    assert!(
+        host.message()
+            .contains("but that failed: nft did not answer")
+    );
+
+    host.failure = None;
+    host.pass(Duration::from_secs(2));
+
+    assert!(!host.is_loaded, "putting back is not left to the audit");
+    assert_eq!(host.firewall().1, "RolledBack");
+}
+
+#[test]
+fn a_trial_that_cannot_be_written_down_does_not_begin() {
+    let mut host = SimHost::with_confirmed(OFF);
+    host.is_disk_full = true;
+
+    host.offer(2, ON);
+
+    assert!(!host.is_loaded);
+    assert_eq!(host.generation(), Some(1));
+    assert!(matches!(host.notes.last(), Some(Note::Refused { .. })));
+    host.is_disk_full = false;
+    host.reach = Reach::Never;
+    host.offer(2, ON);
+    host.pass(WITHIN);
+    host.is_disk_full = true;
+    host.pass(Duration::from_secs(60));
+    assert!(!host.is_loaded, "nor does the next one");
+    assert_eq!(host.firewall().1, "RolledBack");
+    host.is_disk_full = false;
+    host.reach = Reach::Always;
+    host.pass(Duration::from_secs(60));
+    assert_eq!(host.firewall(), (ConditionStatus::True, "Enabled"));
+}
+
+#[test]
+fn a_confirmation_is_written_down_as_soon_as_the_disk_allows() {
+    let mut host = SimHost::with_confirmed(OFF);
+    host.core.on_link_down(host.now);
+    host.offer(2, ON);
+    host.is_disk_full = true;
+    host.core.on_link_up(host.now);
+    host.act();
+    assert_eq!(host.firewall(), (ConditionStatus::True, "Enabled"));
+    assert!(host.disk.as_ref().unwrap().trial.is_some());
+
+    host.is_disk_full = false;
+    host.pass(LEDGER_RETRY);
+
+    assert_eq!(host.disk.as_ref().unwrap().trial, None);
+}
+
+#[test]
+fn drift_is_told_as_it_was_and_as_it_is_again() {
+    let mut host = SimHost::with_confirmed(ON);
+    let n_before = host.statuses.len();
+
+    host.is_loaded = false;
+    let actor = Actor {
+        process: 77,
+        name: "nft".to_owned(),
+    };
+    host.core.on_firewall_changed(Some(actor), host.now);
+    host.act();
+
+    let told: Vec<_> = host.statuses[n_before..].iter().map(condition).collect();
+    assert_eq!(
+        told,
+        [
+            (ConditionStatus::False, "Drifted"),
+            (ConditionStatus::True, "Enabled")
+        ]
+    );
+    let message = &host.statuses[n_before].conditions[0].message;
+    assert!(message.starts_with("nft (process 77) "), "{message}");
+    assert!(host.is_loaded);
+}
+
+#[test]
+fn drift_that_nobody_tells_is_found_by_the_audit() {
+    let mut host = SimHost::with_confirmed(ON);
+    let n_before = host.statuses.len();
+
+    host.is_loaded = false;
+    host.pass(AUDIT_INTERVAL);
+
+    assert!(host.is_loaded);
+    let told: Vec<_> = host.statuses[n_before..].iter().map(condition).collect();
+    assert_eq!(told[0], (ConditionStatus::False, "Drifted"));
+    assert_eq!(told[1], (ConditionStatus::True, "Enabled"));
+}
+
+#[test]
+fn a_path_that_was_gone_is_told_as_it_was_and_as_it_is_again() {
+    let mut host = SimHost::with_confirmed(None);
+    let n_before = host.statuses.len();
+
+    host.vanished = [WatchPath::parse("/etc/passwd").unwrap()].into();
+    host.core.on_files_changed(host.now);
+    host.act();
+
+    let told: Vec<_> = host.statuses[n_before..]
+        .iter()
+        .map(|status| (status.conditions[1].status, &*status.conditions[1].reason))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (ConditionStatus::False, "PathMissing"),
+            (ConditionStatus::True, "AllWatched")
+        ]
+    );
+}
+
+#[test]
+fn a_table_that_was_away_during_the_proof_has_to_be_proven_anew() {
+    let mut host = SimHost::with_confirmed(OFF);
+    host.reach = Reach::UnlessLoaded;
+    host.core.on_document(document(2, ON), host.now);
+    while let Some(effect) = host.core.poll_effect() {
+        // Somebody takes the table away just before the daemon is asked.
+        host.is_loaded &= !matches!(effect, Effect::Probe(_)) || host.n_probes > 0;
+        host.perform(effect);
+    }
+
+    assert_eq!(host.firewall().1, "Confirming");
+    host.pass(WITHIN);
+    assert_eq!(host.firewall().1, "RolledBack");
+}
+
+#[test]
+fn the_first_load_after_a_reboot_is_no_drift() {
+    let mut host = SimHost::with_confirmed(ON);
+    let n_before = host.statuses.len();
+
+    host.restart(true);
+
+    let told: Vec<_> = host.statuses[n_before..].iter().map(condition).collect();
+    assert_eq!(told, [(ConditionStatus::True, "Enabled")]);
+}
+
+#[test]
+fn a_document_that_comes_while_another_is_written_waits_and_the_newest_wins() {
+    let mut host = SimHost::with_confirmed(OFF);
+    host.core.on_document(document(2, OFF), host.now);
+    let write = host.core.poll_effect().unwrap();
+    host.core.on_document(document(4, OFF), host.now);
+    host.core.on_document(document(3, OFF), host.now);
+    assert_eq!(host.core.poll_effect(), None);
+
+    host.perform(write);
+    host.act();
+
+    assert_eq!(host.generation(), Some(4));
+}
+
+#[test]
+fn an_unreadable_ledger_is_read_again_before_a_document_is_judged() {
+    let unreadable = || {
+        NoDocument::Unreadable(crate::state_dir::StateError::InUse {
+            path: "/state".into(),
+        })
+    };
+    let mut host = SimHost::with_confirmed(OFF);
+    host.offer(5, OFF);
+    host.core = core(Err(unreadable()), host.now);
+
+    host.offer(4, ON);
+
+    // What is on the disk is newer than what is offered.
+    assert_eq!(host.generation(), Some(5));
+    assert!(matches!(host.notes.last(), Some(Note::Refused { .. })));
+}
+
+#[test]
+fn where_nothing_is_confirmed_a_document_is_simply_applied() {
+    let mut host = SimHost::with_confirmed(OFF);
+    let settings = CoreSettings {
+        confirm_within: None,
+        ..host.core.settings
+    };
+    host.core = Core::new(settings, Ok(host.disk.clone().unwrap()), host.now);
+    host.reach = Reach::Never;
+
+    host.offer(2, ON);
+    host.pass(Duration::from_secs(600));
+
+    assert_eq!((host.n_probes, host.is_loaded), (0, true));
+    // An agent that is told to manage the firewall later puts it on trial first.
+    host.core = core(Ok(host.disk.clone().unwrap()), host.now);
+    host.act();
+    assert!(!host.is_loaded);
+    assert!(host.message().contains("was never in force"));
+    host.reach = Reach::Always;
+    host.core.on_link_up(host.now);
+    host.act();
+    assert_eq!(host.firewall(), (ConditionStatus::True, "Enabled"));
+}

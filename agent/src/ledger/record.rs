@@ -1,0 +1,323 @@
+//! What the ledger says, as plain data: the accepted document, and what its firewall may go back to.
+//! It reads no file and no clock; storing it is the business of the module around it.
+//!
+//! A document is accepted whole, but its firewall is on trial until the daemon was reached through
+//! it. The record says so for as long as it is, so that an agent that is killed or a host that
+//! reboots in the middle of a trial begins with the firewall that was confirmed last.
+
+use hidps_wire::{AgentId, Applied, Apply, ContentHash, FirewallIntent, Generation};
+use serde::{Deserialize, Serialize};
+
+/// The content of a ledger.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LedgerRecord {
+    /// Whose ledger it is.
+    pub agent_id: AgentId,
+    /// The last accepted document.
+    pub accepted: Apply,
+    /// There while the firewall of that document is not confirmed; ledgers of before there were
+    /// trials have none, and their firewall counts as confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<Trial>,
+}
+
+/// A firewall that is not confirmed, and the one that was confirmed last. Of the confirmed document
+/// nothing else is kept, for everything else follows the accepted one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trial {
+    /// The document whose firewall was confirmed last; none when there was no document yet.
+    pub confirmed: Option<Generation>,
+    /// Whether the agent's table was loaded then.
+    pub restore: bool,
+    /// Trials begun so far; each is written down before it begins.
+    pub attempts: u32,
+}
+
+/// Why a document is refused.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// It is older than the one in the ledger.
+    #[error("generation {offered} is older than {held}, which this host has accepted")]
+    Outdated {
+        /// The document's.
+        offered: Generation,
+        /// The ledger's.
+        held: Generation,
+    },
+    /// It has the ledger's generation and another content.
+    #[error(
+        "generation {generation} came with the hash {offered}, but this host has accepted it \
+         with {held}"
+    )]
+    Conflict {
+        /// Of both.
+        generation: Generation,
+        /// The document's hash.
+        offered: ContentHash,
+        /// The ledger's hash.
+        held: ContentHash,
+    },
+}
+
+/// What becomes of a document that is not refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Acceptance {
+    /// It is new and has to be written down.
+    New,
+    /// It is the one the ledger has.
+    Known,
+}
+
+impl LedgerRecord {
+    /// Generation, hash and size of the accepted document.
+    #[must_use]
+    pub fn applied(&self) -> Applied {
+        Applied {
+            generation: self.accepted.generation,
+            hash: self.accepted.hash.clone(),
+            entries: self.accepted.document.entries(),
+        }
+    }
+
+    /// What the accepted document wants of the firewall.
+    #[must_use]
+    pub fn intent(&self) -> FirewallIntent {
+        self.accepted.document.firewall_enabled.into()
+    }
+
+    /// Whether the accepted firewall differs in effect from the one confirmed last; one that leaves
+    /// the table alone never does.
+    #[must_use]
+    pub fn wants_trial(&self) -> bool {
+        let wanted = self.accepted.document.firewall_enabled;
+        self.trial
+            .is_some_and(|trial| wanted.is_some_and(|loaded| loaded != trial.restore))
+    }
+}
+
+/// Compares a document with the accepted one: the generation never goes back, and a document never
+/// takes the place of another of the same generation.
+///
+/// # Errors
+/// Refuses what is older and what conflicts.
+pub fn judge(held: Option<&LedgerRecord>, offered: &Apply) -> Result<Acceptance, Refusal> {
+    let Some(held) = held.map(|record| &record.accepted) else {
+        return Ok(Acceptance::New);
+    };
+    if offered.generation < held.generation {
+        return Err(Refusal::Outdated {
+            offered: offered.generation,
+            held: held.generation,
+        });
+    }
+    if offered.generation > held.generation {
+        return Ok(Acceptance::New);
+    }
+    if offered.hash == held.hash {
+        Ok(Acceptance::Known)
+    } else {
+        Err(Refusal::Conflict {
+            generation: held.generation,
+            offered: offered.hash.clone(),
+            held: held.hash.clone(),
+        })
+    }
+}
+
+/// The record that follows when a document is accepted. `is_loaded` says whether the agent's table
+/// is loaded now: that is what was confirmed where no document decided it.
+#[must_use]
+pub fn plan_record(
+    held: Option<&LedgerRecord>,
+    agent_id: AgentId,
+    offered: Apply,
+    is_loaded: Option<bool>,
+) -> LedgerRecord {
+    let before = held.map_or(
+        Trial {
+            confirmed: None,
+            // A table nobody could see is not one to bring back.
+            restore: is_loaded.unwrap_or(false),
+            attempts: 0,
+        },
+        |held| held.trial.unwrap_or_else(|| confirmed_by(held, is_loaded)),
+    );
+    let mut record = LedgerRecord {
+        agent_id,
+        accepted: offered,
+        trial: Some(Trial {
+            attempts: 0,
+            ..before
+        }),
+    };
+    // What was tried has to be undone before the table can be left alone.
+    let must_undo = record.intent() == FirewallIntent::Unmanaged && before.attempts > 0;
+    if must_undo {
+        record.trial = Some(before);
+    } else if !record.wants_trial() {
+        record.trial = None;
+    }
+    record
+}
+
+/// What a confirmed document left.
+fn confirmed_by(held: &LedgerRecord, is_loaded: Option<bool>) -> Trial {
+    Trial {
+        confirmed: Some(held.accepted.generation),
+        restore: held
+            .accepted
+            .document
+            .firewall_enabled
+            .or(is_loaded)
+            .unwrap_or(false),
+        attempts: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hidps_wire::DesiredDocument;
+    use proptest::prelude::*;
+
+    fn offer(generation: u64, hash: &str, firewall: Option<bool>) -> Apply {
+        Apply {
+            generation: Generation(generation),
+            hash: ContentHash(hash.to_owned()),
+            document: DesiredDocument {
+                firewall_enabled: firewall,
+                monitored_files: Vec::new(),
+            },
+        }
+    }
+
+    fn agent() -> AgentId {
+        AgentId::new(uuid::Uuid::nil())
+    }
+
+    fn confirmed(firewall: Option<bool>) -> LedgerRecord {
+        LedgerRecord {
+            agent_id: agent(),
+            accepted: offer(1, "a", firewall),
+            trial: None,
+        }
+    }
+
+    #[test]
+    fn older_and_conflicting_documents_are_refused() {
+        let held = LedgerRecord {
+            accepted: offer(3, "on", None),
+            ..confirmed(None)
+        };
+        let check = |generation, hash| judge(Some(&held), &offer(generation, hash, None));
+
+        assert!(matches!(check(2, "on"), Err(Refusal::Outdated { .. })));
+        assert!(matches!(check(3, "off"), Err(Refusal::Conflict { .. })));
+        assert_eq!(check(3, "on"), Ok(Acceptance::Known));
+        assert_eq!(check(4, "on"), Ok(Acceptance::New));
+        assert_eq!(judge(None, &offer(0, "", None)), Ok(Acceptance::New));
+    }
+
+    #[test]
+    fn only_a_firewall_that_differs_in_effect_goes_on_trial() {
+        let (on, off, unmanaged) = (Some(true), Some(false), None);
+        let check = |held: Option<Option<bool>>, is_loaded, offered, restore: Option<bool>| {
+            let held = held.map(confirmed);
+
+            let record = plan_record(held.as_ref(), agent(), offer(2, "b", offered), is_loaded);
+
+            let trial = record.trial.map(|trial| trial.restore);
+            assert_eq!(trial, restore, "{held:?} {is_loaded:?} {offered:?}");
+            assert_eq!(record.wants_trial(), restore.is_some());
+        };
+
+        // A new host, found without the table, with one, or not to be looked at.
+        check(None, Some(false), on, Some(false));
+        check(None, Some(false), off, None);
+        check(None, Some(true), on, None);
+        check(None, Some(true), off, Some(true));
+        check(None, None, on, Some(false));
+        check(None, Some(false), unmanaged, None);
+        // What a document said counts, whatever the table does just now.
+        check(Some(on), Some(false), on, None);
+        check(Some(on), Some(true), off, Some(true));
+        check(Some(on), Some(true), unmanaged, None);
+        check(Some(off), Some(true), off, None);
+        check(Some(off), None, on, Some(false));
+        // Nobody had decided, so what is there counts.
+        check(Some(unmanaged), Some(true), on, None);
+        check(Some(unmanaged), Some(true), off, Some(true));
+        check(Some(unmanaged), Some(false), on, Some(false));
+        check(Some(unmanaged), None, on, Some(false));
+    }
+
+    #[test]
+    fn a_trial_goes_back_to_what_was_confirmed_however_many_documents_come() {
+        let first = plan_record(
+            Some(&confirmed(Some(false))),
+            agent(),
+            offer(2, "b", Some(true)),
+            Some(false),
+        );
+        let second = plan_record(Some(&first), agent(), offer(3, "c", Some(true)), Some(true));
+        let back = plan_record(
+            Some(&second),
+            agent(),
+            offer(4, "d", Some(false)),
+            Some(true),
+        );
+
+        let expected = Some(Trial {
+            confirmed: Some(Generation(1)),
+            restore: false,
+            attempts: 0,
+        });
+        assert_eq!((first.trial, second.trial), (expected, expected));
+        assert_eq!(back.trial, None);
+    }
+
+    #[test]
+    fn what_was_tried_is_remembered_until_it_is_undone() {
+        let mut tried = plan_record(
+            Some(&confirmed(Some(false))),
+            agent(),
+            offer(2, "b", Some(true)),
+            Some(false),
+        );
+        let untried = plan_record(Some(&tried), agent(), offer(3, "c", None), Some(false));
+        tried.trial.as_mut().unwrap().attempts = 2;
+
+        let unmanaged = plan_record(Some(&tried), agent(), offer(3, "c", None), Some(true));
+
+        assert_eq!(untried.trial, None);
+        assert_eq!(unmanaged.trial, tried.trial);
+        assert!(!unmanaged.wants_trial());
+    }
+
+    proptest! {
+        #[test]
+        fn the_generation_never_goes_back(
+            offers in prop::collection::vec((0_u64..6, "[ab]", any::<Option<bool>>()), 1..12)
+        ) {
+            let mut held: Option<LedgerRecord> = None;
+
+            for (generation, hash, firewall) in offers {
+                let offered = offer(generation, &hash, firewall);
+                let judged = judge(held.as_ref(), &offered);
+
+                let known = held.as_ref().map(|held| &held.accepted);
+                let is_newer = known.is_none_or(|known| known.generation < offered.generation);
+                let is_same = known.is_some_and(|known| {
+                    (known.generation, &known.hash) == (offered.generation, &offered.hash)
+                });
+                prop_assert_eq!(judged.clone().ok() == Some(Acceptance::New), is_newer);
+                prop_assert_eq!(judged.clone().ok() == Some(Acceptance::Known), is_same);
+                if judged == Ok(Acceptance::New) {
+                    held = Some(plan_record(held.as_ref(), agent(), offered, Some(false)));
+                }
+            }
+        }
+    }
+}
