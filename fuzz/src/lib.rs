@@ -4,6 +4,8 @@
 use std::net::IpAddr;
 
 use hidps_agent::normalize::{LineSource, normalize};
+use hidps_local_supabase::fuzzing::{read_client_frame, weigh_log_message};
+use hidps_realtime::fuzzing::{TOKEN, receive};
 use hidps_rules::tests::TestFile;
 use hidps_rules::{Engine, Event, Limits, LogSource, RuleFile, RuleSet, Scope, Value};
 use hidps_wire::{
@@ -19,7 +21,10 @@ use serde::de::DeserializeOwned;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets; each has a file in `fuzz_targets` and a directory in `corpus`.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 10] = [
+    ("log_message", log_message),
+    ("realtime_client_frame", realtime_client_frame),
+    ("realtime_frames", realtime_frames),
     ("rule_file", rule_file),
     ("sshd_line", sshd_line),
     ("watch_path", watch_path),
@@ -73,6 +78,37 @@ pub fn wire_viewer_frame(data: &[u8]) {
         let once = encode(&frame);
         let again: StreamFrame<'_> = decode(&once, usize::MAX).expect("our own text is read");
         assert_eq!(encode(&again), once, "the text form is stable");
+    }
+}
+
+/// Lines of frames from a Realtime server: told or failed, never both after one another, and never
+/// with the token in an error.
+pub fn realtime_frames(data: &[u8]) {
+    let frames = data.split(|byte| *byte == b'\n');
+    let told = receive(frames);
+    let n_failures = told.iter().filter(|told| told.is_err()).count();
+    assert!(n_failures <= 1, "a session fails once");
+    assert!(
+        told.iter().take(told.len() - n_failures).all(Result::is_ok),
+        "nothing is told after a failure"
+    );
+    for error in told.iter().filter_map(|told| told.as_ref().err()) {
+        let words = format!("{error} {error:?}");
+        assert!(!words.contains(TOKEN), "an error keeps the token");
+        assert!(words.chars().count() < 2_000, "an error is short");
+        let _ = error.remedy();
+    }
+}
+
+/// Frames of Realtime clients, as the stand-in reads them: refused or relayed unchanged.
+pub fn realtime_client_frame(data: &[u8]) {
+    read_client_frame(data);
+}
+
+/// Messages of Postgres' log: refused, or no larger than what they were read from.
+pub fn log_message(data: &[u8]) {
+    if let Some(weight) = weigh_log_message(data) {
+        assert!(weight <= data.len(), "nothing is made up");
     }
 }
 

@@ -1,6 +1,10 @@
 //! The whole product from outside: real database, real daemon, real agent on a real host.
-//! One binary, one world at a time; a test that cannot run here says why and what to install.
+//! One binary, one world at a time (faults, which mostly wait, take two); a test that cannot run
+//! here says why and what to install.
 
 mod boundaries;
+mod faults;
 mod misuse;
+mod open_files;
+mod swarm;
 mod turn;

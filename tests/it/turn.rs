@@ -12,9 +12,14 @@ pub(crate) struct Turn {
     _turn: MutexGuard<'static, ()>,
 }
 
+/// Waits for this test's turn to start processes of its own.
+pub(crate) async fn take_turn() -> MutexGuard<'static, ()> {
+    TURN.lock().await
+}
+
 /// Starts a world when it is this test's turn.
 pub(crate) async fn start_world() -> Turn {
-    let turn = TURN.lock().await;
+    let turn = take_turn().await;
     let world = World::start(WorldOptions::default()).await;
     Turn {
         world: world.unwrap_or_else(|error| panic!("no world: {error:?}")),

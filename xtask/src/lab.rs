@@ -1,4 +1,5 @@
-//! The doors to `hidps-lab`: builds its program and what that starts, then becomes it.
+//! The doors to `hidps-lab` and `hidps-simulation`: builds a program and what it starts, then becomes
+//! it.
 //! It never stays between the terminal and the program: Ctrl-C must reach the one that cleans up.
 
 use std::os::unix::process::CommandExt;
@@ -39,5 +40,19 @@ pub(crate) fn run(name: &str, profile: Profile, args: &[String]) -> Result<ExitC
     if !path.exists() {
         bail!("hidps-lab has no program {name}");
     }
+    Err(program(path).args(args).exec().into())
+}
+
+/// Builds the simulation for speed and becomes it; it needs nothing of this machine.
+///
+/// # Errors
+/// When the build fails; otherwise it does not return.
+pub(crate) fn simulate(args: &[String]) -> Result<ExitCode> {
+    let mut build = cargo();
+    build.args(["build", "--quiet", "--release", "-p", "hidps-simulation"]);
+    succeed(&mut build)?;
+    let path = build_directory()?
+        .with_file_name("release")
+        .join("simulate");
     Err(program(path).args(args).exec().into())
 }

@@ -53,6 +53,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Run random schedules of changes and faults on simulated time (`--seeds N`, `--seed N`).
+    Simulate {
+        /// Arguments for the program.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Run all benchmarks, or those named (`--json` for machines).
     Bench {
         /// Arguments for the program.
@@ -69,6 +75,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::run(),
         Task::Dev { args } => lab::run("dev", lab::Profile::Debug, &args),
         Task::Demo { args } => lab::run("demo", lab::Profile::Debug, &args),
+        Task::Simulate { args } => lab::simulate(&args),
         Task::Bench { args } => lab::run("bench", lab::Profile::Release, &args),
     };
     match outcome {

@@ -1,0 +1,13 @@
+//! Real faults on the whole product, each ending in the host being what the rows say. The same
+//! promises are kept on simulated time by `crates/simulation`, with far more schedules.
+
+mod change_times;
+mod feed;
+mod health;
+mod holds;
+mod presence;
+mod processes;
+mod read_only;
+mod reads;
+mod settled;
+mod shared;
