@@ -164,6 +164,7 @@ pub fn rule_file(data: &[u8]) {
             category: Some("file_event"),
             product: Some("linux"),
             service: Some(service),
+            also: &[],
         };
         let fields = [
             ("outcome", Value::Str(message)),

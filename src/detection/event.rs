@@ -38,11 +38,13 @@ fn log_source<'a>(event: &'a LogEvent<'_>) -> LogSource<'a> {
         category,
         product: Some("linux"),
         service,
+        also: &[],
     };
     let ours = |service| LogSource {
         category: None,
         product: Some("hidps"),
         service,
+        also: &[],
     };
     match event.kind {
         EventKind::Login | EventKind::Firewall => linux(None, Some(event.service.as_str())),

@@ -22,6 +22,8 @@ pub struct LogSource<'a> {
     pub product: Option<&'a str>,
     /// The program that made it, such as `sshd`.
     pub service: Option<&'a str>,
+    /// Further services it answers to, such as `auth` for every line about logins.
+    pub also: &'a [&'a str],
 }
 
 /// The value of a named field.

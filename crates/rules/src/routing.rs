@@ -1,7 +1,7 @@
 //! Which rules an event is tried on: those whose log source is part of the event's.
 //! It never grows with what events say; unknown names share one entry.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use crate::event::LogSource;
 use crate::fault::Fault;
@@ -68,20 +68,24 @@ pub(crate) struct Bucket {
 const MAX_BUCKETS: usize = 4096;
 
 /// A name's number among those that rules mention; zero is every other name, or none.
-type Coordinates = [usize; 3];
+type Name = usize;
 
 /// Finds the bucket of an event, building each at its first use.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Router {
-    names: [HashMap<String, usize>; 3],
+    names: [HashMap<String, Name>; 3],
     wanted: Vec<Routed>,
-    buckets: HashMap<Coordinates, Bucket>,
+    buckets: Vec<Bucket>,
+    /// Where a bucket is, by the key of its events: category, product, services in order.
+    places: HashMap<Vec<Name>, usize>,
+    /// The key of the event at hand.
+    key: Vec<Name>,
 }
 
 /// One rule as the router sees it.
 #[derive(Clone, Debug)]
 struct Routed {
-    coordinates: Coordinates,
+    wanted: [Name; 3],
     rule: usize,
     has_keywords: bool,
 }
@@ -89,16 +93,16 @@ struct Routed {
 impl Router {
     /// Adds a rule under its number.
     pub(crate) fn add(&mut self, rule: usize, source: &WantedSource, has_keywords: bool) {
-        let wanted = [&source.category, &source.product, &source.service];
-        let mut coordinates = [0; 3];
-        for ((names, wanted), number) in self.names.iter_mut().zip(wanted).zip(&mut coordinates) {
-            if let Some(name) = wanted {
+        let asked = [&source.category, &source.product, &source.service];
+        let mut wanted = [0; 3];
+        for ((names, asked), number) in self.names.iter_mut().zip(asked).zip(&mut wanted) {
+            if let Some(name) = asked {
                 let next = names.len() + 1;
                 *number = *names.entry(name.clone()).or_insert(next);
             }
         }
         self.wanted.push(Routed {
-            coordinates,
+            wanted,
             rule,
             has_keywords,
         });
@@ -106,35 +110,58 @@ impl Router {
 
     /// The rules that apply to an event.
     pub(crate) fn route(&mut self, source: LogSource<'_>, rules: &[Rule]) -> &Bucket {
+        self.write_key(source);
+        let place = match self.places.get(self.key.as_slice()) {
+            Some(place) => *place,
+            None => self.build(rules),
+        };
+        &self.buckets[place]
+    }
+
+    /// Builds the bucket for the key at hand and answers where it is.
+    fn build(&mut self, rules: &[Rule]) -> usize {
+        if self.buckets.len() >= MAX_BUCKETS {
+            self.buckets.clear();
+            self.places.clear();
+        }
+        let place = self.buckets.len();
+        self.buckets
+            .push(Bucket::of(&self.wanted, &self.key, rules));
+        self.places.insert(self.key.clone(), place);
+        place
+    }
+
+    /// Writes what tells the event's bucket from others.
+    fn write_key(&mut self, source: LogSource<'_>) {
         let [categories, products, services] = &self.names;
-        let find = |names: &HashMap<String, usize>, name: Option<&str>| {
+        let find = |names: &HashMap<String, Name>, name: Option<&str>| {
             name.and_then(|name| names.get(name)).copied().unwrap_or(0)
         };
-        let coordinates = [
-            find(categories, source.category),
-            find(products, source.product),
-            find(services, source.service),
-        ];
-        if self.buckets.len() >= MAX_BUCKETS && !self.buckets.contains_key(&coordinates) {
-            self.buckets.clear();
+        self.key.clear();
+        self.key.push(find(categories, source.category));
+        self.key.push(find(products, source.product));
+        for name in source.service.iter().chain(source.also) {
+            let service = find(services, Some(name));
+            let known = self.key.get(2..).unwrap_or_default();
+            if service != 0 && !known.contains(&service) {
+                self.key.push(service);
+            }
         }
-        let wanted = &self.wanted;
-        self.buckets
-            .entry(coordinates)
-            .or_insert_with(|| Bucket::of(wanted, coordinates, rules))
+        if let Some(services) = self.key.get_mut(2..) {
+            services.sort_unstable();
+        }
     }
 }
 
 impl Bucket {
     /// Gathers the rules whose every wanted part is the event's.
-    fn of(wanted: &[Routed], event: Coordinates, rules: &[Rule]) -> Self {
+    fn of(wanted: &[Routed], event: &[Name], rules: &[Rule]) -> Self {
         let mut bucket = Self::default();
         let admits = |routed: &&Routed| {
-            routed
-                .coordinates
-                .iter()
-                .zip(event)
-                .all(|(want, have)| *want == 0 || *want == have)
+            let [category, product, service] = routed.wanted;
+            let has = |at, want| want == 0 || event.get(at) == Some(&want);
+            let services = event.get(2..).unwrap_or_default();
+            has(0, category) && has(1, product) && (service == 0 || services.contains(&service))
         };
         for routed in wanted.iter().filter(admits) {
             bucket.rules.push(routed.rule);

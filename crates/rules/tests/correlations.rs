@@ -70,6 +70,7 @@ fn fail(
         category: None,
         product: Some("linux"),
         service: Some("sshd"),
+        also: &[],
     };
     let event = Event {
         logsource,

@@ -51,6 +51,7 @@ fn a_rule_applies_to_events_whose_source_has_all_it_asks_for() {
         category,
         product,
         service,
+        also: &[],
     };
 
     let sshd = matching(&mut engine, source(None, Some("linux"), Some("sshd")));
@@ -67,6 +68,36 @@ fn a_rule_applies_to_events_whose_source_has_all_it_asks_for() {
     assert_eq!(file, ["linux", "file", "upper"]);
     assert_eq!(windows, ["file"]);
     assert_eq!(nothing, Vec::<String>::new());
+}
+
+#[test]
+fn an_event_answers_to_its_service_and_to_every_further_one() {
+    let of = |service: &str| {
+        rule("  s: {x: null}\n  condition: s\n")
+            .replace(
+                "{product: linux}",
+                &format!("{{product: linux, service: {service}}}"),
+            )
+            .replace("id: rule", &format!("id: {service}"))
+    };
+    let texts = ["auth", "sshd", "syslog", "cron"].map(of);
+    let mut engine = engine(&texts.each_ref().map(String::as_str));
+    let source = |also| LogSource {
+        product: Some("linux"),
+        service: Some("sshd"),
+        also,
+        ..LogSource::default()
+    };
+
+    assert_eq!(matching(&mut engine, source(&[])), ["sshd"]);
+    for also in [&["auth", "syslog"], &["syslog", "auth"]] {
+        assert_eq!(
+            matching(&mut engine, source(also)),
+            ["auth", "sshd", "syslog"]
+        );
+    }
+    let doubled: &[&str] = &["sshd", "unheard", "auth", "auth"];
+    assert_eq!(matching(&mut engine, source(doubled)), ["auth", "sshd"]);
 }
 
 #[test]

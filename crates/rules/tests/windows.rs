@@ -78,6 +78,7 @@ fn observe(engine: &mut Engine, scope: u128, now_ms: i64, arrival: &Arrival) -> 
         category: None,
         product: Some("linux"),
         service: None,
+        also: &[],
     };
     let event = Event {
         logsource,
@@ -281,6 +282,7 @@ fn an_event_that_matches_two_joined_rules_counts_once() {
             category: None,
             product: Some("linux"),
             service: None,
+            also: &[],
         };
         let event = Event {
             logsource,

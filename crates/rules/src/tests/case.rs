@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::event::Value;
 use crate::fault::{Fault, Location};
-use crate::metadata::read_text;
+use crate::metadata::{read_text, read_texts};
 use crate::number::Number;
 use crate::timespan::parse_timespan;
 use crate::value::{Scalar, read_scalar};
@@ -30,6 +30,8 @@ pub(super) struct TestEvent {
     pub(super) every_ms: i64,
     pub(super) times: usize,
     pub(super) source: [Option<String>; 3],
+    /// The further services it answers to.
+    pub(super) also: Vec<String>,
     pub(super) message: String,
     pub(super) fields: BTreeMap<String, OwnedValue>,
 }
@@ -70,6 +72,7 @@ pub(super) fn parse_cases(text: &str) -> Result<Vec<Case>, Fault> {
         every_ms: 0,
         times: 1,
         source: [None, None, None],
+        also: Vec::new(),
         message: String::new(),
         fields: BTreeMap::new(),
     };
@@ -171,9 +174,10 @@ impl TestEvent {
 /// Reads what a file may say once for all its events.
 fn parse_shared(node: &Node, mut event: TestEvent) -> Result<TestEvent, Fault> {
     if let Some(source) = node.get("logsource") {
-        check_keys(source, &["category", "product", "service"])?;
+        check_keys(source, &["category", "product", "service", "also"])?;
         let read = |key| read_text(source, key);
         event.source = [read("category")?, read("product")?, read("service")?];
+        event.also = read_texts(source, "also")?;
     }
     let Some(fields) = node.get("fields") else {
         return Ok(event);

@@ -204,10 +204,12 @@ fn run_case(
             .map(|(name, value)| (name.as_str(), value.borrow()))
             .collect();
         let [category, product, service] = event.source.each_ref().map(Option::as_deref);
+        let also: Vec<&str> = event.also.iter().map(String::as_str).collect();
         let logsource = LogSource {
             category,
             product,
             service,
+            also: &also,
         };
         let observed = Event {
             logsource,

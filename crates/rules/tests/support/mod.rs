@@ -51,6 +51,7 @@ pub(crate) fn observe(
         category: None,
         product: Some("linux"),
         service: Some("any"),
+        also: &[],
     };
     engine.observe(
         Scope(1),
