@@ -5,7 +5,7 @@ use super::Finding;
 use super::tree::{Tree, has_extension};
 
 /// Everything that may stand at the top of the repository, apart from dot files.
-const TOP: [&str; 24] = [
+const TOP: [&str; 25] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -24,6 +24,7 @@ const TOP: [&str; 24] = [
     "docs",
     "fuzz",
     "install.sh",
+    "judges",
     "rust-toolchain.toml",
     "rustfmt.toml",
     "src",
