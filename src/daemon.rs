@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::detection::{Detection, LoadedRules, RuleFilesError, load_rules};
+use crate::detection::{Detection, LoadedRules, RuleFilesError, RulesInForce, load_rules};
 use crate::health::Health;
 use crate::model::Alert;
 use crate::notify::{MailerError, Notifier, SmtpMailer};
@@ -63,7 +63,7 @@ pub enum StartError {
 
 /// What can fail at start: files, addresses and keys, all tried before anything runs.
 struct Outside {
-    rules: LoadedRules,
+    rules: RulesInForce,
     rest: Rest,
     spool: (Spool, Vec<Alert>),
     listener: Listener,
@@ -74,6 +74,7 @@ impl Outside {
     async fn open(config: &Config) -> Result<Self, StartError> {
         let rules = load_rules(&config.rules_dir).map_err(StartError::Rules)?;
         announce(&rules, config.mail.is_some());
+        let (_, rules) = watch::channel(Arc::new(rules));
         let rest = Rest::new(&config.supabase).map_err(StartError::Rest)?;
         let spool = Spool::open(&config.state_dir).map_err(StartError::Spool)?;
         let mailer = config.mail.as_ref().map(SmtpMailer::new).transpose();

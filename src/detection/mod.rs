@@ -25,7 +25,7 @@ use crate::ports::{AlertQueue, EventIntake, LiveLog, RawBatch};
 use worker::Worker;
 
 pub use pipeline::Pipeline;
-pub use rule_files::{LoadedRules, RuleFilesError, load_rules};
+pub use rule_files::{LoadedRules, RuleFilesError, RulesInForce, SourceFile, load_rules};
 
 /// Batches that may wait per worker: some milliseconds of work, and 64 MiB at the very worst.
 const WAITING_PER_WORKER: usize = 256;
@@ -47,9 +47,9 @@ pub struct Detection {
 }
 
 impl Detection {
-    /// Workers for every core over these rules.
+    /// Workers for every core over the rules in force, present and to come.
     pub fn new(
-        rules: &LoadedRules,
+        rules: &RulesInForce,
         live: &Arc<dyn LiveLog>,
         alerts: &Arc<dyn AlertQueue>,
     ) -> (Self, DetectionHandle) {
@@ -57,8 +57,15 @@ impl Detection {
         let (senders, workers) = (0..cores.min(MAX_WORKERS))
             .map(|_| {
                 let (sender, batches) = mpsc::channel(WAITING_PER_WORKER);
-                let pipeline = Pipeline::new(rules, Arc::clone(live), Arc::clone(alerts));
-                (sender, Worker { pipeline, batches })
+                let mut rules = rules.clone();
+                let present = Arc::clone(&rules.borrow_and_update());
+                let pipeline = Pipeline::new(&present, Arc::clone(live), Arc::clone(alerts));
+                let worker = Worker {
+                    pipeline,
+                    batches,
+                    rules,
+                };
+                (sender, worker)
             })
             .unzip();
         (

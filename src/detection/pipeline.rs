@@ -51,6 +51,13 @@ impl Pipeline {
         }
     }
 
+    /// Puts other rules in place of the present ones; what correlations have counted for rules
+    /// that are the same goes on.
+    pub fn use_rules(&mut self, rules: &LoadedRules) {
+        self.engine.replace(rules.set.clone());
+        rules.set.hash().clone_into(&mut self.rule_set);
+    }
+
     /// Takes a batch in, or refuses it with a reason, and tells its connection which.
     pub fn on_batch(&mut self, batch: &RawBatch) {
         match parse_batch(&batch.text) {

@@ -4,9 +4,12 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hidps_rules::tests::{TEST_SUFFIX, TestFailure, TestFile, run_tests};
 use hidps_rules::{RuleError, RuleFile, RuleSet};
+use jiff::Timestamp;
+use tokio::sync::watch;
 
 /// Largest rule file in bytes; the longest community rule has 20 KiB.
 const MAX_FILE: u64 = 256 * 1024;
@@ -17,14 +20,30 @@ const MAX_FILES: usize = 20_000;
 /// Deepest folder below the directory.
 const MAX_DEPTH: usize = 8;
 
+/// One file of a rule directory.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct SourceFile {
+    /// Path below the directory.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+}
+
 /// A set of rules whose tests pass.
 #[derive(Debug, Clone)]
 pub struct LoadedRules {
     /// The rules.
     pub set: RuleSet,
+    /// The rule files it was compiled from, for whoever compiles them with more.
+    pub sources: Arc<[SourceFile]>,
     /// How many test files ran.
     pub tests: usize,
+    /// When it was loaded.
+    pub loaded_at: Timestamp,
 }
+
+/// Where workers find the rules in force; a new set is taken between two batches.
+pub type RulesInForce = watch::Receiver<Arc<LoadedRules>>;
 
 /// Why a directory of rules cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -83,8 +102,8 @@ pub fn load_rules(directory: &Path) -> Result<LoadedRules, RuleFilesError> {
     list_files(directory, directory, 0, &mut files)?;
     files.sort();
     let (tests, sources): (Vec<_>, Vec<_>) = files
-        .iter()
-        .partition(|(name, _)| name.ends_with(TEST_SUFFIX));
+        .into_iter()
+        .partition(|file| file.name.ends_with(TEST_SUFFIX));
     if sources.is_empty() {
         return Err(RuleFilesError::Empty {
             path: directory.to_owned(),
@@ -92,7 +111,10 @@ pub fn load_rules(directory: &Path) -> Result<LoadedRules, RuleFilesError> {
     }
     let rule_files: Vec<RuleFile<'_>> = sources
         .iter()
-        .map(|(name, text)| RuleFile { name, text })
+        .map(|file| RuleFile {
+            name: &file.name,
+            text: &file.text,
+        })
         .collect();
     let set = RuleSet::compile(&rule_files).map_err(RuleFilesError::Rules)?;
     let tests = parse_tests(&tests).map_err(RuleFilesError::Rules)?;
@@ -100,7 +122,9 @@ pub fn load_rules(directory: &Path) -> Result<LoadedRules, RuleFilesError> {
     if failures.is_empty() {
         Ok(LoadedRules {
             set,
+            sources: sources.into(),
             tests: tests.len(),
+            loaded_at: Timestamp::now(),
         })
     } else {
         Err(RuleFilesError::Tests(failures))
@@ -108,9 +132,9 @@ pub fn load_rules(directory: &Path) -> Result<LoadedRules, RuleFilesError> {
 }
 
 /// Parses every test file, or names every one that cannot be read.
-fn parse_tests(files: &[&(String, String)]) -> Result<Vec<TestFile>, Vec<RuleError>> {
+fn parse_tests(files: &[SourceFile]) -> Result<Vec<TestFile>, Vec<RuleError>> {
     let (mut tests, mut faults) = (Vec::new(), Vec::new());
-    for (name, text) in files {
+    for SourceFile { name, text } in files {
         match TestFile::parse(name, text) {
             Ok(test) => tests.push(test),
             Err(fault) => faults.push(fault),
@@ -127,7 +151,7 @@ fn list_files(
     root: &Path,
     folder: &Path,
     depth: usize,
-    files: &mut Vec<(String, String)>,
+    files: &mut Vec<SourceFile>,
 ) -> Result<(), RuleFilesError> {
     let fault = |path: &Path| {
         let path = path.to_owned();
@@ -154,7 +178,7 @@ fn list_files(
                 .unwrap_or(&path)
                 .display()
                 .to_string();
-            files.push((name, text));
+            files.push(SourceFile { name, text });
         }
     }
     Ok(())

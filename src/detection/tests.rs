@@ -192,6 +192,24 @@ async fn a_flood_of_different_alerts_ends_in_one_that_counts_the_rest() {
 }
 
 #[tokio::test]
+async fn a_window_survives_that_the_rules_are_loaded_again() {
+    let before = batch((0..4).map(|_| failed_login()).collect());
+    let (mut pipeline, recorder) = pipeline_after(&[before]);
+    assert!(recorder.alerts.lock().expect("unpoisoned").is_empty());
+
+    pipeline.use_rules(&our_rules());
+    let progress = Arc::clone(&recorder) as _;
+    pipeline.on_batch(&RawBatch {
+        agent_id: AGENT,
+        text: batch(vec![failed_login()]).into(),
+        progress,
+    });
+
+    let alerts = recorder.alerts.lock().expect("unpoisoned");
+    assert_eq!(alerts.len(), 1, "the fifth failure: {alerts:#?}");
+}
+
+#[tokio::test]
 async fn events_are_shown_whether_or_not_a_rule_matches() {
     let quiet = event(EventKind::AgentInfo, "agent", "started", Fields::default());
 

@@ -1,6 +1,7 @@
 //! One worker: takes batches one after the other through its own pipeline.
 //! It never shares state with another worker; an agent always meets the same one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -8,6 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::detection::pipeline::Pipeline;
+use crate::detection::rule_files::RulesInForce;
 use crate::ports::RawBatch;
 
 /// How often counted repeats are looked at.
@@ -18,6 +20,7 @@ const TICK: Duration = Duration::from_secs(1);
 pub(super) struct Worker {
     pub(super) pipeline: Pipeline,
     pub(super) batches: mpsc::Receiver<RawBatch>,
+    pub(super) rules: RulesInForce,
 }
 
 impl Worker {
@@ -30,6 +33,11 @@ impl Worker {
                     Some(batch) => self.pipeline.on_batch(&batch),
                     None => break,
                 },
+                // Whoever sends new rules may be gone; those at hand then stay.
+                Ok(()) = self.rules.changed() => {
+                    let rules = Arc::clone(&self.rules.borrow_and_update());
+                    self.pipeline.use_rules(&rules);
+                }
                 _ = tick.tick() => self.pipeline.raise_due(false),
                 () = stop.cancelled() => break,
             }
