@@ -42,6 +42,9 @@ impl fmt::Debug for Subscription {
     }
 }
 
+/// Frames read before the timer is asked although more have arrived: a flood must not silence heartbeats.
+const MOST_UNASKED: u8 = 64;
+
 type TokenChange = Pin<Box<dyn Future<Output = Option<watch::Receiver<Secret>>> + Send>>;
 type Connecting = Pin<Box<dyn Future<Output = Result<Socket, RealtimeError>> + Send>>;
 
@@ -65,6 +68,8 @@ struct Link {
     timer: Pin<Box<Sleep>>,
     /// A frame the socket has not taken yet.
     unsent: Option<Message>,
+    /// Frames read since the timer was last asked.
+    n_unasked: u8,
 }
 
 impl Subscription {
@@ -170,6 +175,7 @@ impl Subscription {
             session,
             timer,
             unsent: None,
+            n_unasked: 0,
         })
     }
 
@@ -224,20 +230,33 @@ impl Link {
             if let Some(told) = self.poll_outputs(cx)? {
                 return Poll::Ready(Ok(told));
             }
-            self.timer.as_mut().reset(self.session.deadline().into());
-            if self.timer.as_mut().poll(cx).is_ready() {
-                self.session.on_time(now());
+            if self.n_unasked >= MOST_UNASKED && self.poll_time(cx).is_ready() {
                 continue;
             }
             match Pin::new(&mut self.socket).poll_next(cx) {
-                Poll::Ready(Some(Ok(message))) => self.on_message(message)?,
+                Poll::Ready(Some(Ok(message))) => {
+                    self.n_unasked = self.n_unasked.saturating_add(1);
+                    self.on_message(message)?;
+                }
                 Poll::Ready(Some(Err(source))) => return Poll::Ready(Err(socket_failed(source))),
                 Poll::Ready(None) => {
                     return Poll::Ready(Err(RealtimeError::SocketClosed { code: None }));
                 }
+                // Only now: what has arrived may be what a deadline waits for.
+                Poll::Pending if self.poll_time(cx).is_ready() => {}
                 Poll::Pending => return Poll::Pending,
             }
         }
+    }
+
+    /// Tells the session the time when it is due.
+    fn poll_time(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.n_unasked = 0;
+        self.timer.as_mut().reset(self.session.deadline().into());
+        self.timer
+            .as_mut()
+            .poll(cx)
+            .map(|()| self.session.on_time(now()))
     }
 
     /// Sends what the session wants sent, up to the first event.

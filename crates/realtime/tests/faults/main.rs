@@ -520,3 +520,22 @@ async fn a_reconnect_under_a_cancelled_wait_goes_on() {
 
     assert!(matches!(event, Event::Ready), "{event:?}");
 }
+
+#[tokio::test]
+async fn an_owner_who_was_busy_past_a_deadline_reads_the_answer_first() {
+    let server = ScriptedServer::start().await;
+    let (mut subscription, mut peer) = ready(&server).await;
+    let heartbeat = tokio::select! {
+        heartbeat = peer.take_any() => heartbeat,
+        event = next(&mut subscription) => panic!("{event:?}"),
+    };
+
+    peer.answer(&heartbeat).await;
+    peer.push("postgres_changes", change(&Value::Null)).await;
+    tokio::time::pause();
+    tokio::time::advance(server.config().reply_deadline * 2).await;
+    tokio::time::resume();
+
+    let event = next(&mut subscription).await;
+    assert!(matches!(event, Event::Change(_)), "{event:?}");
+}

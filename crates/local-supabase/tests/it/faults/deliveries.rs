@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use hidps_local_supabase::{ChangeError, Lane};
-use hidps_realtime::{ChangeKind, Event};
+use hidps_realtime::{ChangeKind, Event, Subscription};
 
-use super::{GENERATIONS, Heard, alone, bump, heard, next, ready};
+use super::{GENERATIONS, Heard, alone, bump, config, heard, next, ready, until_ready};
 
 #[test]
 fn two_tables_and_broadcasts_come_by_one_private_channel() {
@@ -48,12 +48,15 @@ fn each_lane_can_be_silent_while_the_other_goes_on() {
 #[test]
 fn a_server_that_is_silent_altogether_still_answers_heartbeats() {
     alone(async |stack, faults| {
-        let mut subscription = ready(stack).await;
+        let mut config = config(stack);
+        config.reply_deadline = Duration::from_secs(4);
+        let mut subscription = Subscription::new(config).expect("the configuration is right");
+        until_ready(&mut subscription).await;
 
         faults.go_silent(&Lane::BOTH);
         bump(stack).await;
-        // Longer than three heartbeats and the deadline of one.
-        let silence = tokio::time::timeout(Duration::from_secs(2), subscription.next()).await;
+        // Longer than several heartbeats and the deadline of one.
+        let silence = tokio::time::timeout(Duration::from_secs(5), subscription.next()).await;
         faults.go_silent(&[]);
         let generation = bump(stack).await;
 

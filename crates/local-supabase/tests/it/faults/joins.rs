@@ -9,7 +9,8 @@ use serde_json::json;
 
 use super::raw::RawClient;
 use super::{
-    alone, bump, config, heard, heard_in_passing, ready, subscribe, until_lost, until_ready,
+    alone, bump, config, heard, heard_in_passing, ready, subscribe, subscribe_impatiently,
+    until_lost, until_ready,
 };
 
 /// A reason for every code of the protocol, and what cures it.
@@ -128,7 +129,7 @@ fn a_refusal_that_comes_late_is_understood_with_patience_only() {
         let mut patience = config(stack);
         patience.reply_deadline = Duration::from_secs(60);
         let mut patient = Subscription::new(patience).expect("the configuration is right");
-        let mut impatient = subscribe(stack);
+        let mut impatient = subscribe_impatiently(stack);
 
         let (patient, impatient) =
             tokio::join!(until_lost(&mut patient), until_lost(&mut impatient));
@@ -148,7 +149,7 @@ fn a_refusal_that_comes_late_is_understood_with_patience_only() {
 fn an_ignored_join_is_lost_at_the_deadline_and_tried_again() {
     alone(async |stack, faults| {
         faults.ignore_joins(true);
-        let mut subscription = subscribe(stack);
+        let mut subscription = subscribe_impatiently(stack);
         let error = until_lost(&mut subscription).await;
         faults.ignore_joins(false);
         until_ready(&mut subscription).await;
@@ -161,7 +162,7 @@ fn an_ignored_join_is_lost_at_the_deadline_and_tried_again() {
 fn an_omitted_system_ok_is_noticed_and_a_delayed_one_is_waited_for() {
     alone(async |stack, faults| {
         faults.set_system_ok(SystemOk::Omitted);
-        let mut subscription = subscribe(stack);
+        let mut subscription = subscribe_impatiently(stack);
         let error = until_lost(&mut subscription).await;
         faults.set_system_ok(SystemOk::Delayed(Duration::from_millis(500)));
         until_ready(&mut subscription).await;
@@ -219,7 +220,7 @@ fn a_change_before_the_confirmation_is_never_delivered() {
     alone(async |stack, faults| {
         let mut witness = ready(stack).await;
         faults.set_system_ok(SystemOk::Omitted);
-        let mut subscription = subscribe(stack);
+        let mut subscription = subscribe_impatiently(stack);
         until_lost(&mut subscription).await;
         bump(stack).await;
         // The witness shows that the log has been read past the change.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hidps_local_supabase::RefusalDelays;
 use hidps_realtime::{RealtimeError, Remedy, Secret, Subscription};
 
-use super::{alone, config, ready, subscribe, until_lost, until_ready};
+use super::{alone, config, ready, subscribe, subscribe_impatiently, until_lost, until_ready};
 
 #[test]
 fn dropped_and_closed_sockets_are_lost_and_ready_again() {
@@ -34,7 +34,8 @@ fn dropped_and_closed_sockets_are_lost_and_ready_again() {
 #[test]
 fn muted_heartbeats_are_noticed() {
     alone(async |stack, faults| {
-        let mut subscription = ready(stack).await;
+        let mut subscription = subscribe_impatiently(stack);
+        until_ready(&mut subscription).await;
 
         faults.mute_heartbeats(true);
         let error = until_lost(&mut subscription).await;
