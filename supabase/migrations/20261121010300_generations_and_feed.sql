@@ -264,6 +264,20 @@ $$;
 
 -- Generations ---------------------------------------------------------------------------------
 
+-- Tells the daemon of the nth change of a statement. A change of a whole organization would flood the
+-- topic: after so many, one hint that names no agent makes the daemon compare everything, which takes
+-- no longer than to hear of each.
+create function private.announce_change(nth integer, changed jsonb) returns void
+language plpgsql security definer set search_path = '' as $$
+begin
+  if nth <= 100 then
+    perform private.hint_daemon('generation', changed);
+  elsif nth = 101 then
+    perform private.hint_daemon('generation', '{}');
+  end if;
+end
+$$;
+
 -- Moves the changed agents up, and holds what reaches too far. Takes the rows in one order, so that
 -- two writers of several agents cannot deadlock. An agent that is just being deleted has no row any
 -- more and is passed over.
@@ -273,7 +287,7 @@ declare
   wide uuid[] := private.widely_changed_organizations(changed);
   others uuid[] := '{}';
   bumped record;
-  n_hints integer := 0;
+  n_bumped integer := 0;
 begin
   if cardinality(wide) > 0 then
     others := private.holdable_agents(wide, changed);
@@ -302,14 +316,8 @@ begin
     where g.agent_id = l.agent_id
     returning g.agent_id, g.generation
   loop
-    n_hints := n_hints + 1;
-    -- A change of a whole organization would flood the topic: after so many, one hint that names no
-    -- agent makes the daemon compare everything, which takes no longer than to hear of each.
-    if n_hints <= 100 then
-      perform private.hint_daemon('generation', to_jsonb(bumped));
-    elsif n_hints = 101 then
-      perform private.hint_daemon('generation', '{}');
-    end if;
+    n_bumped := n_bumped + 1;
+    perform private.announce_change(n_bumped, to_jsonb(bumped));
   end loop;
 end
 $$;

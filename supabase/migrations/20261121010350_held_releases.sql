@@ -88,10 +88,7 @@ begin
     returning g.agent_id, g.generation
   loop
     n_freed := n_freed + 1;
-    -- As for any other change of a whole organization.
-    if n_freed <= 100 then
-      perform private.hint_daemon('generation', to_jsonb(freed));
-    end if;
+    perform private.announce_change(n_freed, to_jsonb(freed));
   end loop;
   return n_freed;
 end

@@ -221,6 +221,22 @@ begin
 end
 $$;
 
+-- a_release_of_a_whole_fleet_is_told_as_any_other_change_of_one
+do $$
+begin
+  insert into public.agents (name, owner_id, org_id)
+  select 'fleet ' || n, pg_temp.id('owen'), pg_temp.id('org') from generate_series(1, 150) n;
+  update public.desired_generations g set hold = 'BlastRadius'
+  from public.agents a where a.id = g.agent_id and a.name like 'fleet %';
+  delete from realtime.messages;
+  perform pg_temp.attempt('adam',
+    'insert into public.held_releases (org_id) values (pg_temp.id(''org''))');
+  perform pg_temp.must_equal('hints', (select count(*)::text from realtime.messages), '101');
+  perform pg_temp.must_equal('the last of them names no agent',
+    (select count(*)::text from realtime.messages where payload - 'id' = '{}'), '1');
+end
+$$;
+
 -- only_ones_own_releases_can_be_read
 do $$
 begin
