@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::turn::start_world;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn a_bad_path_is_refused_where_it_is_written_and_a_good_one_still_works() {

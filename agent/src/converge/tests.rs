@@ -24,7 +24,7 @@ use crate::probe::Probe;
 use crate::state_dir::StateDir;
 use crate::status_queue::StatusQueue;
 
-const DEADLINE: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A firewall that is a flag.
 #[derive(Debug, Default)]

@@ -12,7 +12,7 @@ use super::path_state::Stamp;
 use super::*;
 
 /// Longer than the kernel and the coalescing take, on any machine.
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(30);
 
 struct Watcher {
     handle: FileWatchHandle,

@@ -444,7 +444,7 @@ mod tests {
     fn a_line_is_waited_for_and_found() {
         let mut running = Running::start("talker", shell("echo ready >&2; sleep 60")).unwrap();
 
-        let line = running.wait_for_line("readiness", Duration::from_secs(5), |l| l == "ready");
+        let line = running.wait_for_line("readiness", Duration::from_secs(30), |l| l == "ready");
 
         assert_eq!(line.unwrap(), "ready");
     }
@@ -454,7 +454,7 @@ mod tests {
         let mut running = Running::start("failer", shell("echo broken; exit 3")).unwrap();
 
         let error = running
-            .wait_for_line("readiness", Duration::from_secs(5), |l| l == "ready")
+            .wait_for_line("readiness", Duration::from_secs(30), |l| l == "ready")
             .unwrap_err();
 
         let text = error.to_string();
@@ -468,7 +468,7 @@ mod tests {
     fn a_dropped_process_takes_its_children_along() {
         let mut running = Running::start("parent", shell("sleep 60 & echo $!; wait")).unwrap();
         let child = running
-            .wait_for_line("the child's id", Duration::from_secs(5), |_| true)
+            .wait_for_line("the child's id", Duration::from_secs(30), |_| true)
             .unwrap();
 
         drop(running);
@@ -477,7 +477,7 @@ mod tests {
             let stat = std::fs::read_to_string(format!("/proc/{child}/stat"));
             stat.map_or(true, |stat| stat.contains(") Z")).then_some(())
         };
-        wait_for("the end of the child", Duration::from_secs(5), gone).unwrap();
+        wait_for("the end of the child", Duration::from_secs(30), gone).unwrap();
     }
 
     #[test]
@@ -494,7 +494,7 @@ mod tests {
     fn a_failed_command_says_what_it_printed() {
         let error = run(
             shell("echo no such thing >&2; exit 2"),
-            Duration::from_secs(5),
+            Duration::from_secs(30),
         );
 
         assert!(error.unwrap_err().to_string().contains("no such thing"));

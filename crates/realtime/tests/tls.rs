@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::Message;
 
 /// Far more than anything here takes.
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A server with a certificate for `localhost` that nobody trusts by default.
 struct SecureServer {

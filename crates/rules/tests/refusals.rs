@@ -10,7 +10,7 @@ use proptest::prelude::{any, proptest};
 use support::{compile, refusal, rule};
 
 /// Longest time for a refusal in a debug build on a busy machine; in practice some milliseconds.
-const PROMPT: Duration = Duration::from_secs(5);
+const PROMPT: Duration = Duration::from_secs(30);
 
 const CORRELATION: &str = "title: C
 id: c

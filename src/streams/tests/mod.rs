@@ -159,7 +159,7 @@ async fn receive_text(socket: &mut Socket) -> String {
             }
         }
     };
-    timeout(Duration::from_secs(5), next)
+    timeout(Duration::from_secs(30), next)
         .await
         .expect("a frame comes within 5 s")
 }
@@ -176,7 +176,7 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    timeout(Duration::from_secs(5), waiting)
+    timeout(Duration::from_secs(30), waiting)
         .await
         .unwrap_or_else(|_| panic!("never: {what}"));
 }

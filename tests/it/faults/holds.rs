@@ -13,7 +13,7 @@ use super::shared::with_world;
 const OFTEN: [(&str, &str); 2] = [("HIDPS_CANARY_SECS", "1"), ("HIDPS_RESYNC_SECS", "5")];
 
 /// A change is held in milliseconds, on a machine busy with builds in seconds.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Agents that have rows and no host.
 const N_ROWS: usize = 10;

@@ -124,5 +124,5 @@ pub(super) fn nft(world: &World, commands: &str) {
     let namespace = world.host.namespace().expect("the host has a namespace");
     let mut nft = Command::new("nft");
     nft.arg(commands);
-    run(namespace.exec(&nft), Duration::from_secs(10)).expect("nft does it");
+    run(namespace.exec(&nft), Duration::from_secs(30)).expect("nft does it");
 }

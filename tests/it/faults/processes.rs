@@ -155,7 +155,7 @@ impl SmallDisk {
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=64k,mode=700", "hidps-test"]);
         mount.arg(&directory);
-        run(mount, Duration::from_secs(10)).ok()?;
+        run(mount, Duration::from_secs(30)).ok()?;
         Some(Self(directory))
     }
 
@@ -190,7 +190,7 @@ impl Drop for SmallDisk {
         let mut unmount = Command::new("umount");
         // Also where an agent that a failed test left still has it open.
         unmount.arg("--lazy").arg(&self.0);
-        run(unmount, Duration::from_secs(10)).ok();
+        run(unmount, Duration::from_secs(30)).ok();
     }
 }
 

@@ -98,7 +98,7 @@ impl Viewer {
             next_event: 0,
         };
         viewer
-            .wait_for("the daemon's ready", Duration::from_secs(10), |arrival| {
+            .wait_for("the daemon's ready", Duration::from_secs(30), |arrival| {
                 matches!(arrival, Arrival::Ready).then_some(())
             })
             .await?;
@@ -111,7 +111,7 @@ impl Viewer {
     /// With the reason, when the daemon refuses.
     pub async fn subscribe(&mut self, agent_id: AgentId) -> Result<(), ViewerError> {
         self.send(&ViewerFrame::Subscribe { agent_id }).await?;
-        self.wait_for("the subscription", Duration::from_secs(10), |arrival| {
+        self.wait_for("the subscription", Duration::from_secs(30), |arrival| {
             matches!(arrival, Arrival::Subscribed(agent) if *agent == agent_id).then_some(())
         })
         .await

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::shared::SHARED;
 
 /// Far more than anything here takes.
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Makes a published table that the service role may read, and subscribes to it.
 async fn subscribe(stack: &Stack, table: &str, definition: &str) -> anyhow::Result<Subscription> {

@@ -15,7 +15,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 /// Far longer than an immediate shutdown of Postgres takes.
-const END_DEADLINE: Duration = Duration::from_secs(10);
+const END_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Postgres with its supervisor, REST with Auth, mail.
 const N_PARTS: usize = 4;

@@ -8,7 +8,7 @@ use hidps_realtime::{Channel, Config, Event, Subscription};
 use crate::shared::{AGENT, SHARED};
 
 /// Far more than anything here takes.
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(30);
 
 async fn next(subscription: &mut Subscription) -> Event {
     tokio::time::timeout(DEADLINE, subscription.next())
