@@ -13,12 +13,12 @@ use crate::model::Alert;
 
 /// The severity of a level, 1 to 4; none for levels that only feed other rules.
 #[must_use]
-pub(super) const fn severity(level: Level) -> Option<(u8, u8)> {
+pub(super) const fn severity(level: Level) -> Option<u8> {
     match level {
         Level::Informational | Level::Low => None,
-        Level::Medium => Some((2, 50)),
-        Level::High => Some((3, 70)),
-        Level::Critical => Some((4, 90)),
+        Level::Medium => Some(2),
+        Level::High => Some(3),
+        Level::Critical => Some(4),
     }
 }
 
@@ -29,7 +29,7 @@ pub(super) struct Finding {
 }
 
 impl Finding {
-    /// The finding of a match, or none when its level is too low to alert.
+    /// The finding of a match, or none when its level is too low to alert or it is on trial.
     #[must_use]
     pub(super) fn new(
         agent: AgentId,
@@ -37,8 +37,8 @@ impl Finding {
         message: &str,
         rule_set: &str,
     ) -> Option<Self> {
-        let (severity, risk) = severity(found.rule.level)?;
         let rule = found.rule;
+        let severity = severity(rule.level).filter(|_| !rule.shadow)?;
         let evidence = if rule.evidence {
             json!([excerpt(message)])
         } else {
@@ -56,7 +56,7 @@ impl Finding {
                 .clone()
                 .unwrap_or_else(|| "security".to_owned()),
             severity,
-            risk,
+            risk: rule.risk,
             evidence,
             explanation: explain(found, rule_set),
             occurred_at: Timestamp::now(),

@@ -25,6 +25,8 @@ pub(crate) enum Compiled {
 pub(crate) struct Document {
     /// Where it begins.
     pub(crate) at: Location,
+    /// Where it names the rule that arms it again.
+    pub(crate) rearm_at: Option<Location>,
     /// What it says of itself.
     pub(crate) info: RuleInfo,
     /// Hash of its content, the same whatever its layout and comments.
@@ -54,6 +56,7 @@ impl Compiled {
         for name in &info.group_by {
             compilation.slot(name);
         }
+        let rearm = node.get("hidps").and_then(|own| own.get("rearm"));
         let mut canonical = String::new();
         node.write_canonical(&mut canonical);
         let fingerprint = hex(&Sha256::digest(canonical.as_bytes()));
@@ -73,6 +76,7 @@ impl Compiled {
         };
         Ok(Self::Rule(Document {
             at: node.at,
+            rearm_at: rearm.map(|name| name.at),
             info,
             fingerprint,
             body,

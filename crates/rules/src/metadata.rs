@@ -1,9 +1,9 @@
 //! What a rule says of itself: id, title, author, level, tags and our own `hidps` attribute.
 //! It never decides what matches.
 
-use crate::fault::{Fault, Location};
-use crate::value::read_flag;
-use crate::yaml::{Entry, Kind, Node};
+use crate::fault::Fault;
+use crate::own_attribute::read_own_attribute;
+use crate::yaml::{Kind, Node};
 
 /// What a rule says of itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,6 +37,12 @@ pub struct RuleInfo {
     pub evidence: bool,
     /// Fields whose values tell one alert of this rule from another.
     pub group_by: Vec<String>,
+    /// Whether its matches are only counted, while it is tried out.
+    pub shadow: bool,
+    /// How much a match says against a host, 0 to 100; by its level where the file does not say.
+    pub risk: u8,
+    /// The id of the rule that must match with the same group key before this one is raised again.
+    pub rearm: Option<String>,
     /// Name of the file it came from.
     pub file: String,
 }
@@ -75,6 +81,18 @@ impl Level {
             Self::Critical => "critical",
         }
     }
+
+    /// How much a match of this level says against a host, where its rule does not say.
+    #[must_use]
+    pub const fn risk(self) -> u8 {
+        match self {
+            Self::Informational => 5,
+            Self::Low => 20,
+            Self::Medium => 50,
+            Self::High => 70,
+            Self::Critical => 90,
+        }
+    }
 }
 
 /// How mature a rule is.
@@ -106,9 +124,6 @@ impl Status {
     }
 }
 
-/// Longest `alert_type`, which ends up in a column that people filter by.
-const MAX_ALERT_TYPE_CHARS: usize = 40;
-
 /// Reads what a document says of itself.
 pub(crate) fn read_metadata(document: &Node, file: &str) -> Result<RuleInfo, Fault> {
     let Some(title) = read_text(document, "title")? else {
@@ -136,59 +151,16 @@ pub(crate) fn read_metadata(document: &Node, file: &str) -> Result<RuleInfo, Fau
         advice: None,
         evidence: true,
         group_by: Vec::new(),
+        shadow: false,
+        risk: 0,
+        rearm: None,
         file: file.to_owned(),
     };
+    info.risk = info.level.risk();
     if let Some(own) = document.get("hidps") {
         read_own_attribute(own, &mut info)?;
     }
     Ok(info)
-}
-
-/// Reads our own attribute.
-fn read_own_attribute(own: &Node, info: &mut RuleInfo) -> Result<(), Fault> {
-    let Some(entries) = own.entries() else {
-        return Err(Fault::new(
-            own.at,
-            "'hidps' is not a map",
-            "write 'hidps: {alert_type: …}'",
-        ));
-    };
-    for Entry { at, key, value } in entries {
-        match key.as_str() {
-            "alert_type" => info.alert_type = Some(read_alert_type(own, value.at)?),
-            "advice" => info.advice = read_text(own, "advice")?,
-            "evidence" => info.evidence = read_flag(value)?,
-            "group-by" => info.group_by = read_texts(own, "group-by")?,
-            _ => {
-                return Err(Fault::new(
-                    *at,
-                    format!("'hidps' has no attribute '{key}'"),
-                    "use alert_type, advice, evidence or group-by",
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Reads the kind of alert: one lower-case word.
-fn read_alert_type(own: &Node, at: Location) -> Result<String, Fault> {
-    let is_word = |text: &String| {
-        !text.is_empty()
-            && text.len() <= MAX_ALERT_TYPE_CHARS
-            && text
-                .chars()
-                .all(|character| character.is_ascii_lowercase() || character == '_')
-    };
-    read_text(own, "alert_type")?
-        .filter(is_word)
-        .ok_or_else(|| {
-            Fault::new(
-                at,
-                "'alert_type' is one lower-case word",
-                "write one such as security, integrity, file_monitoring, network or system",
-            )
-        })
 }
 
 /// Reads `level`.

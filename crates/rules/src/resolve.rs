@@ -9,6 +9,7 @@ use crate::correlation::{Alias, CorrelationDraft, FieldName, Measure};
 use crate::document::{Body, Document, hex};
 use crate::fault::{Fault, Location, RuleError};
 use crate::filter::{Filter, apply_filters};
+use crate::rearm::{list_rearms, resolve_rearms};
 use crate::rule_set::{Correlation, Feed, Logic, Member, Rule};
 
 /// Links documents into rules, correlations behind the rules they join.
@@ -18,6 +19,7 @@ pub(crate) fn resolve(
     errors: &mut Vec<RuleError>,
 ) -> Vec<Rule> {
     apply_filters(filters, &mut documents, errors);
+    let rearms = list_rearms(&documents);
     let names = index_names(&documents, errors);
     let Some(order) = order_documents(&documents, &names, errors) else {
         return Vec::new();
@@ -42,6 +44,7 @@ pub(crate) fn resolve(
         rules.push(rule);
     }
     silence_joined_rules(&mut rules);
+    resolve_rearms(&rearms, &mut rules, errors);
     rules
 }
 

@@ -133,6 +133,18 @@ fn metadata_that_is_wrong_is_refused_at_its_place() {
             "'hidps' has no attribute 'colour'",
         ),
         ("hidps: {evidence: 1}", 1, 19, "true or false is needed"),
+        ("hidps: {shadow: 1}", 1, 17, "true or false is needed"),
+        ("hidps: {risk: 101}", 1, 15, "a whole number from 0 to 100"),
+        ("hidps: {risk: -1}", 1, 15, "a whole number from 0 to 100"),
+        ("hidps: {risk: 1.5}", 1, 15, "a whole number from 0 to 100"),
+        ("hidps: {rearm: ''}", 1, 16, "'rearm' names no rule"),
+        ("hidps: {rearm: [a]}", 1, 16, "'rearm' is not a text"),
+        (
+            "hidps: {rearm: nobody}",
+            1,
+            16,
+            "no rule with the id or name 'nobody'",
+        ),
         ("hidps: text", 1, 8, "'hidps' is not a map"),
         ("action: global", 1, 9, "old form of rule collections"),
     ];
