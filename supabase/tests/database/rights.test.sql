@@ -20,6 +20,14 @@ begin
   insert into public.feed_canary (daemon_id, beat) values (gen_random_uuid(), 1);
   insert into public.held_releases (id, org_id)
   values (pg_temp.remember('release', gen_random_uuid()), pg_temp.id('org'));
+  insert into public.detection_rules (id, org_id, name, body)
+  values (pg_temp.remember('rule', gen_random_uuid()), pg_temp.id('org'), 'R', 'title: R');
+  insert into public.detection_overrides (id, org_id, rule_id)
+  values (pg_temp.remember('override', gen_random_uuid()), pg_temp.id('org'), 'r');
+  insert into public.suppressions (id, org_id, rule_id, note)
+  values (pg_temp.remember('suppression', gen_random_uuid()), pg_temp.id('org'), 'r', 'n');
+  insert into public.shadow_matches (org_id, rule_id) values (pg_temp.id('org'), 'r');
+  insert into public.agent_risk (agent_id, score, window_secs) values (pg_temp.id('host'), 1, 3600);
   insert into public.agent_keys (agent_id, public_key) values (pg_temp.id('host'), 'k');
   insert into public.agent_tokens (id, org_id, name, prefix, expires_at)
   values (pg_temp.remember('token', gen_random_uuid()), pg_temp.id('org'), 'T', 'p', now());
@@ -77,6 +85,20 @@ insert into rights values
     'alert_id = pg_temp.id(''alert'') and recipient_id = pg_temp.id(''owen'')',
     'alert_id, agent_id, recipient', 'pg_temp.id(''alert''), pg_temp.id(''host''), ''x@y''',
     'status = ''sent'''),
+  ('detection_rules', 'DNRRR', 'DDDRD', 'DNDRD', 'DNDRD',
+    'id = pg_temp.id(''rule'')', 'org_id, name, body', 'pg_temp.id(''org''), ''S'', ''title: S''',
+    'enabled = false'),
+  ('detection_overrides', 'DNRRR', 'DDDRD', 'DNDRD', 'DNDRD',
+    'id = pg_temp.id(''override'')', 'org_id, rule_id', 'pg_temp.id(''org''), ''s''',
+    'enabled = false'),
+  ('suppressions', 'DNRRR', 'DDDRD', 'DNDRD', 'DNDRD',
+    'id = pg_temp.id(''suppression'')', 'org_id, rule_id, note',
+    'pg_temp.id(''org''), ''s'', ''n''', 'note = ''other'''),
+  ('shadow_matches', 'DNRRR', 'DDDDD', 'DDDDD', 'DDDDD',
+    'org_id = pg_temp.id(''org'')', 'org_id, rule_id', 'pg_temp.id(''org''), ''s''', 'matches = 0'),
+  ('agent_risk', 'DNRRR', 'DDDDD', 'DDDDD', 'DDDDD',
+    'agent_id = pg_temp.id(''host'')', 'agent_id, score, window_secs',
+    'pg_temp.id(''host''), 0, 1', 'score = 0'),
   ('agent_keys', 'DNRRR', 'DDDDD', 'DNDRD', 'DDDDD',
     'agent_id = pg_temp.id(''host'')', 'agent_id, public_key', 'pg_temp.id(''host''), ''k''',
     'status = ''admitted'''),
@@ -156,10 +178,17 @@ begin
     ('authenticated', 'agents', 'UPDATE', 'name, owner_id'),
     ('authenticated', 'alerts', 'UPDATE',
       'acknowledged_at, acknowledged_by, resolved, resolved_at, resolved_by'),
+    ('authenticated', 'detection_overrides', 'INSERT', 'enabled, level, org_id, rule_id, shadow, threshold'),
+    ('authenticated', 'detection_overrides', 'UPDATE', 'enabled, level, shadow, threshold'),
+    ('authenticated', 'detection_rules', 'INSERT', 'body, enabled, name, org_id, shadow'),
+    ('authenticated', 'detection_rules', 'UPDATE', 'body, enabled, name, shadow'),
     ('authenticated', 'held_releases', 'INSERT', 'agent_id, note, org_id'),
     ('authenticated', 'monitored_files', 'INSERT', 'added_by, agent_id, file_path, id'),
     ('authenticated', 'monitored_files', 'UPDATE', 'file_path'),
     ('authenticated', 'organizations', 'UPDATE', 'name, settings'),
+    ('authenticated', 'suppressions', 'INSERT',
+      'agent_id, field, match, note, org_id, rule_id, until, value'),
+    ('authenticated', 'suppressions', 'UPDATE', 'field, match, note, rule_id, until, value'),
     ('service_role', 'agent_stats', 'INSERT',
       'agent_id, cpu_usage, firewall_active, is_installed, ram_usage, storage_usage'),
     ('service_role', 'agent_stats', 'UPDATE',
@@ -214,6 +243,8 @@ begin
     ('create_agent(text,uuid)', 'authenticated'),
     ('create_agent_token(uuid,text,uuid,interval,integer)', 'authenticated'),
     ('desired_state(uuid[])', 'service_role'),
+    ('detection_index()', 'service_role'),
+    ('detection_intent(uuid)', 'service_role'),
     ('enroll_agent(uuid,text,text,text,text,text,text)', 'service_role'),
     ('expire_presence()', 'service_role'),
     ('finish_notification(uuid,text,text,integer)', 'service_role'),
@@ -223,9 +254,13 @@ begin
     ('purge(integer,integer)', 'service_role'),
     ('record_changes(jsonb)', 'service_role'),
     ('record_presence(jsonb)', 'service_role'),
+    ('record_risk(jsonb)', 'service_role'),
+    ('record_shadow_matches(jsonb)', 'service_role'),
+    ('record_suppressed(jsonb)', 'service_role'),
     ('record_usage(jsonb)', 'service_role'),
     ('register_organization(text)', 'authenticated'),
     ('report_conditions(jsonb)', 'service_role'),
+    ('report_detection(jsonb)', 'service_role'),
     ('report_health(jsonb)', 'service_role'),
     ('reset_presence()', 'service_role'),
     ('upsert_alert(jsonb)', 'service_role'),
