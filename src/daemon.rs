@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::detection::{Detection, LoadedRules, RuleFilesError, RulesInForce, load_rules};
+use crate::detection::{Detection, LoadedRules, RuleFilesError, RuleReload, load_rules};
 use crate::health::Health;
 use crate::model::Alert;
 use crate::notify::{MailerError, Notifier, SmtpMailer};
@@ -63,7 +63,7 @@ pub enum StartError {
 
 /// What can fail at start: files, addresses and keys, all tried before anything runs.
 struct Outside {
-    rules: RulesInForce,
+    rules: LoadedRules,
     rest: Rest,
     spool: (Spool, Vec<Alert>),
     listener: Listener,
@@ -74,7 +74,6 @@ impl Outside {
     async fn open(config: &Config) -> Result<Self, StartError> {
         let rules = load_rules(&config.rules_dir).map_err(StartError::Rules)?;
         announce(&rules, config.mail.is_some());
-        let (_, rules) = watch::channel(Arc::new(rules));
         let rest = Rest::new(&config.supabase).map_err(StartError::Rest)?;
         let spool = Spool::open(&config.state_dir).map_err(StartError::Spool)?;
         let mailer = config.mail.as_ref().map(SmtpMailer::new).transpose();
@@ -144,6 +143,7 @@ pub struct Daemon {
     outbox: Outbox<Rest>,
     health_log: HealthLog,
     detection: Detection,
+    rule_reload: RuleReload,
     notifier: Option<Notifier<Rest, SmtpMailer>>,
     stop_connections: CancellationToken,
 }
@@ -171,17 +171,16 @@ impl Daemon {
         let fanout = Arc::new(Fanout::default());
         let (live, alerts): (Arc<dyn LiveLog>, Arc<dyn AlertQueue>) =
             (Arc::clone(&fanout) as _, Arc::new(records.clone()));
-        let (detection, intake) = Detection::new(&outside.rules, &live, &alerts);
+        let (rule_reload, rules) =
+            RuleReload::new(&config.rules_dir, outside.rules, Arc::clone(&health));
+        let (detection, intake) = Detection::new(&rules, &live, &alerts);
         let stop_connections = CancellationToken::new();
-        let mode = if config.read_only {
-            Mode::ReadOnly
-        } else {
-            Mode::Enforce
-        };
         let records: Arc<dyn Records> = Arc::new(records);
         let links = AgentLinks {
             presence: Presence::new(Arc::default(), Arc::clone(&records)),
-            sessions: Arc::new(Sessions { mode }),
+            sessions: Arc::new(Sessions {
+                mode: mode_of(config),
+            }),
             desired: Arc::new(inflow.desired),
             records,
             intake: Arc::new(intake),
@@ -217,9 +216,16 @@ impl Daemon {
             outbox,
             health_log: inflow.health_log,
             detection,
+            rule_reload,
             notifier,
             stop_connections,
         })
+    }
+
+    /// Where to ask that the rules be loaded again.
+    #[must_use]
+    pub fn rule_reload_asked(&self) -> Arc<Notify> {
+        self.rule_reload.asked()
     }
 
     /// Runs until `shutdown` ends or a part does; gives whether it ended as asked.
@@ -250,9 +256,9 @@ impl Daemon {
             "key watch",
             watch_keys(registry, directory, working.clone()),
         );
-        tasks.spawn("expiry", run_expiry(self.rest.clone(), working.clone()));
-        tasks.spawn("retention", run_retention(self.rest, working.clone()));
+        spawn_upkeep(&mut tasks, self.rest, &working);
         tasks.spawn("health log", self.health_log.run(working.clone()));
+        tasks.spawn("rule reload", self.rule_reload.run(working.clone()));
         tasks.spawn("outbox", self.outbox.run(working.clone()));
         detection.spawn("detection", self.detection.run(detecting.clone()));
         if let Some(notifier) = self.notifier {
@@ -287,12 +293,26 @@ impl Daemon {
     }
 }
 
+const fn mode_of(config: &Config) -> Mode {
+    if config.read_only {
+        Mode::ReadOnly
+    } else {
+        Mode::Enforce
+    }
+}
+
 fn announce(rules: &LoadedRules, has_mail: bool) {
     let (count, tests, hash) = (rules.set.rules().len(), rules.tests, rules.set.hash());
     tracing::info!(rules = count, tests, hash, "rules are loaded");
     if !has_mail {
         tracing::warn!("HIDPS_SMTP_URL is not set: alerts are rows only, no mail is sent");
     }
+}
+
+/// Starts what keeps the database tidy where it does not do so by itself.
+fn spawn_upkeep(tasks: &mut TaskSet, rest: Rest, working: &CancellationToken) {
+    tasks.spawn("expiry", run_expiry(rest.clone(), working.clone()));
+    tasks.spawn("retention", run_retention(rest, working.clone()));
 }
 
 fn report_ended(name: &str, panicked: bool) -> bool {

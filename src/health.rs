@@ -1,8 +1,10 @@
 //! What the daemon knows of its own state, for `/readyz`, `system_health` and whoever operates it.
 //! It never decides anything; the parts write it and others read it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 /// Something that is wrong: one CamelCase word for machines, one sentence for people.
@@ -23,6 +25,55 @@ pub struct RoundTrip {
     pub changes: Option<Duration>,
 }
 
+/// One thing that is wrong with a rule file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RuleFault {
+    /// The file, below the directory of rules; empty for the directory itself.
+    pub file: String,
+    /// Line and column, where there is one.
+    pub place: Option<(usize, usize)>,
+    /// What is wrong and what to do.
+    pub problem: String,
+}
+
+impl std::fmt::Display for RuleFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.file, self.place) {
+            (file, Some((line, column))) => write!(f, "{file}:{line}:{column}: {}", self.problem),
+            (file, None) if file.is_empty() || self.problem.starts_with(file) => {
+                f.write_str(&self.problem)
+            }
+            (file, None) => write!(f, "{file}: {}", self.problem),
+        }
+    }
+}
+
+/// A content of the directory of rules that did not come into force.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RulesRefused {
+    /// One CamelCase word.
+    pub reason: &'static str,
+    /// When it was refused.
+    pub at: Timestamp,
+    /// Everything that is wrong.
+    pub faults: Arc<[RuleFault]>,
+}
+
+/// The rules in force.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RulesVerdict {
+    /// Hash of the set.
+    pub hash: String,
+    /// How many rules it has.
+    pub rules: usize,
+    /// How many test files were run.
+    pub tests: usize,
+    /// Since when they are in force.
+    pub loaded_at: Timestamp,
+    /// Why what the directory holds now is not in force; none when it is.
+    pub refused: Option<RulesRefused>,
+}
+
 /// Facts about the daemon's parts.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct Facts {
@@ -32,6 +83,7 @@ struct Facts {
     read: Option<Result<(), Fault>>,
     canary: Option<Fault>,
     trip: RoundTrip,
+    rules: Option<RulesVerdict>,
 }
 
 /// Whether the feed can be believed.
@@ -76,6 +128,24 @@ impl Health {
     pub fn set_canary(&self, trip: RoundTrip, fault: Option<Fault>) {
         self.set(|facts| &mut facts.trip, trip);
         self.set(|facts| &mut facts.canary, fault);
+    }
+
+    /// Records which rules are in force.
+    pub fn set_rules(&self, verdict: RulesVerdict) {
+        self.set(|facts| &mut facts.rules, Some(verdict));
+    }
+
+    /// Records that what the directory of rules holds was refused, or, with none, that it is what
+    /// is in force.
+    pub fn set_rules_refused(&self, refused: Option<RulesRefused>) {
+        let rules = self.rules().map(|rules| RulesVerdict { refused, ..rules });
+        self.set(|facts| &mut facts.rules, rules);
+    }
+
+    /// The rules in force; none before they were loaded.
+    #[must_use]
+    pub fn rules(&self) -> Option<RulesVerdict> {
+        self.facts.borrow().rules.clone()
     }
 
     /// Wakes when any fact changed.

@@ -123,13 +123,22 @@ fn serve(source: &Source) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()?;
     let graceful = runtime.block_on(async {
+        // Before anything else: a SIGHUP that comes early must not end the process.
+        let mut hangup = signal(SignalKind::hangup())?;
         let daemon = Daemon::build(&config, metrics).await?;
         let (mut terminate, mut interrupt) = (
             signal(SignalKind::terminate())?,
             signal(SignalKind::interrupt())?,
         );
+        let reload_asked = daemon.rule_reload_asked();
         let shutdown = async {
-            tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => return,
+                    _ = interrupt.recv() => return,
+                    Some(()) = hangup.recv() => reload_asked.notify_one(),
+                }
+            }
         };
         anyhow::Ok(daemon.run(shutdown).await)
     })?;

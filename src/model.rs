@@ -1,8 +1,6 @@
 //! Plain data shared by the modules: what is desired, observed, alerted and delivered.
 //! It never does I/O and never derives `Serialize`: row shapes belong to `persistence`.
 
-use std::time::Duration;
-
 use hidps_wire::{
     AgentId, ConditionStatus, ContentHash, DesiredDocument, Generation, SubjectCondition,
 };
@@ -134,8 +132,8 @@ pub struct HealthReport {
     pub reason: &'static str,
     /// One sentence.
     pub message: String,
-    /// How long the last canary took by Broadcast and by `postgres_changes`, if it came.
-    pub round_trip: Option<(Option<Duration>, Option<Duration>)>,
+    /// What programs may want to know beside it: an object of at most 4 KiB as text.
+    pub details: serde_json::Value,
 }
 
 /// Whether an agent is connected, and what it said of its host.

@@ -27,6 +27,16 @@ pub const EVENTS_LOST: &str = "hidps_events_lost_total";
 pub const FRAMES_REFUSED: &str = "hidps_frames_refused_total";
 /// Matches, by rule.
 pub const DETECTIONS: &str = "hidps_detections_total";
+/// Rules in force.
+pub const RULES_IN_FORCE: &str = "hidps_rules_in_force";
+/// Since when they are, in seconds since 1970.
+pub const RULES_LOADED_AT: &str = "hidps_rules_loaded_timestamp_seconds";
+/// Whether what the directory of rules holds was refused, 0 or 1.
+pub const RULES_REFUSED: &str = "hidps_rules_refused";
+/// Reloads of the rules, by result.
+pub const RULE_RELOADS: &str = "hidps_rule_reloads_total";
+/// 1, with the hash of the rules in force.
+pub const RULES_INFO: &str = "hidps_rules_info";
 /// Writes to Supabase, by kind and result.
 pub const WRITES: &str = "hidps_writes_total";
 /// Whether the feed is joined, 0 or 1.
@@ -62,6 +72,17 @@ pub const METRICS: &[(&str, &str)] = &[
     ),
     (FRAMES_REFUSED, "frames refused, by peer"),
     (DETECTIONS, "matches, by rule"),
+    (RULES_IN_FORCE, "rules in force"),
+    (
+        RULES_LOADED_AT,
+        "since when the rules are in force, in seconds since 1970",
+    ),
+    (
+        RULES_REFUSED,
+        "whether what the directory of rules holds was refused, 0 or 1",
+    ),
+    (RULE_RELOADS, "reloads of the rules, by result"),
+    (RULES_INFO, "1, with the hash of the rules in force"),
     (WRITES, "writes to Supabase, by kind and result"),
     (FEED_CONNECTED, "whether the feed is joined, 0 or 1"),
     (

@@ -9,8 +9,11 @@ mod alerting;
 mod event;
 mod excerpt;
 mod pipeline;
+mod reload;
 mod repeats;
+mod rule_check;
 mod rule_files;
+mod rule_watch;
 mod worker;
 
 use std::hash::{BuildHasher as _, RandomState};
@@ -25,7 +28,9 @@ use crate::ports::{AlertQueue, EventIntake, LiveLog, RawBatch};
 use worker::Worker;
 
 pub use pipeline::Pipeline;
-pub use rule_files::{LoadedRules, RuleFilesError, RulesInForce, SourceFile, load_rules};
+pub use reload::RuleReload;
+pub use rule_check::{LoadedRules, RuleFilesError, RulesInForce, load_rules};
+pub use rule_files::{ReadFault, SourceFile};
 
 /// Batches that may wait per worker: some milliseconds of work, and 64 MiB at the very worst.
 const WAITING_PER_WORKER: usize = 256;

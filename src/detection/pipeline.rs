@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::detection::alerting::Finding;
 use crate::detection::event::{rule_event, rule_fields};
 use crate::detection::repeats::Repeats;
-use crate::detection::rule_files::LoadedRules;
+use crate::detection::rule_check::LoadedRules;
 use crate::ports::{AlertQueue, LiveLog, RawBatch};
 use crate::telemetry;
 

@@ -9,7 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::detection::pipeline::Pipeline;
-use crate::detection::rule_files::RulesInForce;
+use crate::detection::rule_check::RulesInForce;
 use crate::ports::RawBatch;
 
 /// How often counted repeats are looked at.

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::health::{FeedVerdict, Health};
 use crate::model::HealthReport;
+use crate::persistence::health_reports::{feed_report, news, read_only_report, rules_report};
 use crate::ports::HealthWriter;
 use crate::telemetry::{self, Chain};
 
@@ -44,13 +45,13 @@ impl HealthLog {
         loop {
             let verdict = self.health.feed();
             measure(&verdict);
-            let reason = verdict.fault.as_ref().map(|fault| fault.reason);
-            if written != Some(reason) || Instant::now() >= write_at {
-                let reports = vec![feed_report(&verdict), self.read_only_report()];
+            let reports = self.reports(&verdict);
+            let news = Some(reports.iter().map(news).collect::<Vec<_>>());
+            if written != news || Instant::now() >= write_at {
                 let result = self.writer.report_health(reports).await;
                 write_at = Instant::now() + if result.is_ok() { EVERY } else { PAUSE };
                 // A failed write is tried again by the timer, not by every change.
-                written = Some(reason);
+                written = news;
                 if let Err(error) = result {
                     tracing::debug!(error = %Chain(&error), "system_health was not written");
                 }
@@ -63,33 +64,11 @@ impl HealthLog {
         }
     }
 
-    fn read_only_report(&self) -> HealthReport {
-        let (reason, message) = if self.read_only {
-            ("Configured", "this daemon observes and sends no command")
-        } else {
-            ("Enforcing", "this daemon brings hosts to what is desired")
-        };
-        HealthReport {
-            kind: "ReadOnly",
-            holds: self.read_only,
-            reason,
-            message: message.to_owned(),
-            round_trip: None,
-        }
-    }
-}
-
-fn feed_report(verdict: &FeedVerdict) -> HealthReport {
-    let (reason, message) = match &verdict.fault {
-        Some(fault) => (fault.reason, fault.message.clone()),
-        None => ("Healthy", "changes are heard by both ways".to_owned()),
-    };
-    HealthReport {
-        kind: "FeedHealthy",
-        holds: verdict.fault.is_none(),
-        reason,
-        message,
-        round_trip: Some((verdict.trip.broadcast, verdict.trip.changes)),
+    fn reports(&self, feed: &FeedVerdict) -> Vec<HealthReport> {
+        let rules = self.health.rules();
+        let mut reports = vec![feed_report(feed), read_only_report(self.read_only)];
+        reports.extend(rules.as_ref().map(rules_report));
+        reports
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod feed;
 mod health_log;
+mod health_reports;
 mod mirror;
 mod outbox;
 mod rest;

@@ -1,8 +1,6 @@
 //! Row shapes: what goes to and comes from PostgREST, one type per RPC, and their conversions.
 //! It never does I/O and has no field that could hold a log event.
 
-use std::time::Duration;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hidps_wire::{
@@ -10,6 +8,7 @@ use hidps_wire::{
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::model::{
@@ -159,24 +158,11 @@ pub(super) struct HealthRow {
     status: ConditionStatus,
     reason: &'static str,
     message: String,
-    details: HealthDetails,
-}
-
-/// Milliseconds by each way of the feed; null if the last canary did not come by it.
-#[derive(Debug, Default, Serialize)]
-struct HealthDetails {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    broadcast_ms: Option<Option<u64>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    changes_ms: Option<Option<u64>>,
+    details: Value,
 }
 
 impl From<HealthReport> for HealthRow {
     fn from(report: HealthReport) -> Self {
-        let millis = |took: Option<Duration>| {
-            took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX))
-        };
-        let trip = report.round_trip;
         Self {
             r#type: report.kind,
             status: if report.holds {
@@ -186,10 +172,7 @@ impl From<HealthReport> for HealthRow {
             },
             reason: report.reason,
             message: report.message,
-            details: HealthDetails {
-                broadcast_ms: trip.map(|(broadcast, _)| millis(broadcast)),
-                changes_ms: trip.map(|(_, changes)| millis(changes)),
-            },
+            details: report.details,
         }
     }
 }

@@ -83,6 +83,7 @@ pub fn router(gateway: Gateway) -> Router {
     Router::new()
         .route("/", get(|| async { "hidpsd\n" }))
         .route("/livez", get(health::live))
+        .route("/healthz", get(health::overview))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
         .route(CONNECT_PATH, get(connect_agent))
