@@ -12,6 +12,9 @@ use super::*;
 use crate::model::Alert;
 use crate::ports::BatchProgress;
 
+/// The rule of five failed logins of one address within a minute.
+const BRUTE_FORCE: &str = "5d5280b1-aa92-4ad7-a69a-55251886647f";
+
 const AGENT: AgentId = AgentId::new(Uuid::from_u128(1));
 
 /// Remembers alerts, shown events and what was said of batches.
@@ -21,6 +24,15 @@ struct Recorder {
     shown: Mutex<usize>,
     taken: Mutex<Vec<u64>>,
     refused: Mutex<Vec<String>>,
+}
+
+impl Recorder {
+    /// The alerts of one rule; other rules may have something to say of the same events.
+    fn of_rule(&self, id: &str) -> Vec<Alert> {
+        let alerts = self.alerts.lock().expect("unpoisoned");
+        let of_it = alerts.iter().filter(|alert| alert.rule_id == id);
+        of_it.cloned().collect()
+    }
 }
 
 impl AlertQueue for Recorder {
@@ -129,11 +141,11 @@ async fn a_burst_of_failed_logins_is_one_alert_that_is_counted_up() {
     let burst = batch((0..12).map(|_| failed_login()).collect());
 
     let (mut pipeline, recorder) = pipeline_after(&[burst]);
-    let first = recorder.alerts.lock().expect("unpoisoned").clone();
+    let first = recorder.of_rule(BRUTE_FORCE);
     tokio::time::advance(Duration::from_secs(6)).await;
     pipeline.raise_due(false);
 
-    let alerts = recorder.alerts.lock().expect("unpoisoned");
+    let alerts = recorder.of_rule(BRUTE_FORCE);
     assert_eq!(first.len(), 1, "{first:#?}");
     assert_eq!(alerts.len(), 2, "{alerts:#?}");
     assert_eq!(alerts[1].fingerprint, first[0].fingerprint);
@@ -195,7 +207,7 @@ async fn a_flood_of_different_alerts_ends_in_one_that_counts_the_rest() {
 async fn a_window_survives_that_the_rules_are_loaded_again() {
     let before = batch((0..4).map(|_| failed_login()).collect());
     let (mut pipeline, recorder) = pipeline_after(&[before]);
-    assert!(recorder.alerts.lock().expect("unpoisoned").is_empty());
+    assert!(recorder.of_rule(BRUTE_FORCE).is_empty());
 
     pipeline.use_rules(&our_rules());
     let progress = Arc::clone(&recorder) as _;
@@ -205,7 +217,7 @@ async fn a_window_survives_that_the_rules_are_loaded_again() {
         progress,
     });
 
-    let alerts = recorder.alerts.lock().expect("unpoisoned");
+    let alerts = recorder.of_rule(BRUTE_FORCE);
     assert_eq!(alerts.len(), 1, "the fifth failure: {alerts:#?}");
 }
 
