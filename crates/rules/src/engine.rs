@@ -2,15 +2,17 @@
 //! It never reads a clock, never does I/O and never mixes the windows of two scopes.
 
 use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
 
 use crate::correlate::Correlator;
 use crate::counters::{Counters, RuleCounters};
-use crate::event::{Event, Scope};
+use crate::event::{Event, LogSource, Scope};
 use crate::found::{Match, collect_match};
+use crate::json::{EventError, load_json};
 use crate::limits::Limits;
 use crate::prefilter::Candidates;
 use crate::rule_set::{Rule, RuleSet};
-use crate::view::{Scratch, View};
+use crate::view::{FieldTable, Scratch, View};
 
 /// Tries rules on events and remembers what correlations need.
 #[derive(Debug)]
@@ -70,8 +72,42 @@ impl Engine {
         now_ms: i64,
         on_match: &mut dyn FnMut(Match<'_>),
     ) {
-        self.n_events += 1;
-        self.match_event(event);
+        let load = |scratch: &mut Scratch, fields: &FieldTable, whole| {
+            scratch.load(event, fields, whole);
+            Ok::<(), Infallible>(())
+        };
+        match self.match_event(event.logsource, load) {
+            Ok(()) => self.report(scope, now_ms, on_match),
+            Err(never) => match never {},
+        }
+    }
+
+    /// Tries all rules on an event that is a JSON object, read straight into place.
+    ///
+    /// It is [`Self::observe`] of an event whose fields are those of the object: the names of
+    /// nested objects are joined by dots, an array is several values of one name, null is an
+    /// absent value, and keywords search every text.
+    ///
+    /// # Errors
+    /// When the text is not one JSON object; nothing is matched or counted then. The text of an
+    /// event to which no rule applies is not read.
+    pub fn observe_json(
+        &mut self,
+        scope: Scope,
+        logsource: LogSource<'_>,
+        json: &str,
+        now_ms: i64,
+        on_match: &mut dyn FnMut(Match<'_>),
+    ) -> Result<(), EventError> {
+        self.match_event(logsource, |scratch, fields, whole| {
+            load_json(scratch, json, fields, whole)
+        })?;
+        self.report(scope, now_ms, on_match);
+        Ok(())
+    }
+
+    /// Hands out the matches of the event at hand and feeds them to correlations.
+    fn report(&mut self, scope: Scope, now_ms: i64, on_match: &mut dyn FnMut(Match<'_>)) {
         if self.hits.is_empty() {
             return;
         }
@@ -82,7 +118,7 @@ impl Engine {
             n_matches,
             ..
         } = self;
-        let view = View::new(event, &self.scratch);
+        let view = View::new(&self.scratch, &rules.fields);
         for number in &self.hits {
             let Some(rule) = rules.rules.get(*number) else {
                 continue;
@@ -114,8 +150,12 @@ impl Engine {
         );
     }
 
-    /// Finds the rules over single events that match.
-    fn match_event(&mut self, event: &Event<'_>) {
+    /// Finds the rules over single events that match what `load` lays out.
+    fn match_event<E>(
+        &mut self,
+        logsource: LogSource<'_>,
+        load: impl FnOnce(&mut Scratch, &FieldTable, bool) -> Result<(), E>,
+    ) -> Result<(), E> {
         self.hits.clear();
         let RuleSet {
             rules,
@@ -123,12 +163,14 @@ impl Engine {
             router,
             ..
         } = &mut self.rules;
-        let bucket = router.route(event.logsource, rules);
+        let bucket = router.route(logsource, rules);
         if bucket.rules.is_empty() {
-            return;
+            self.n_events += 1;
+            return Ok(());
         }
-        self.scratch.load(event, fields, bucket.has_keywords);
-        let view = View::new(event, &self.scratch);
+        load(&mut self.scratch, fields, bucket.has_keywords)?;
+        self.n_events += 1;
+        let view = View::new(&self.scratch, fields);
         bucket.prefilter.find(view, &mut self.candidates);
         for number in self
             .candidates
@@ -147,6 +189,7 @@ impl Engine {
                 self.hits.push(*number);
             }
         }
+        Ok(())
     }
 
     /// Puts other rules in place of the present ones; windows, hits and suspensions of rules whose

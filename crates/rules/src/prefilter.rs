@@ -6,7 +6,7 @@ use hashbrown::HashMap;
 
 use crate::detection::Detection;
 use crate::matcher::Place;
-use crate::view::View;
+use crate::view::{Slot, View};
 use crate::witness::{Clue, find_witness};
 
 /// Rules by their place in the bucket.
@@ -134,14 +134,15 @@ impl Prefilter {
     pub(crate) fn find(&self, view: View<'_>, candidates: &mut Candidates) {
         candidates.clear(self.n_rules);
         candidates.add(&self.always);
-        for (slot, text) in view.folded_fields() {
-            if let Some(Some(clues)) = self.fields.get(slot.index()) {
-                clues.find(text, candidates);
+        for shown in view.shown() {
+            let slot = shown.slot.map_or(usize::MAX, Slot::index);
+            if let Some(Some(clues)) = self.fields.get(slot) {
+                clues.find(shown.folded, candidates);
             }
         }
         if let Some(clues) = &self.texts {
-            view.texts()
-                .for_each(|(_, seen)| clues.find(seen.folded, candidates));
+            let texts = view.shown().filter(|shown| shown.is_text);
+            texts.for_each(|shown| clues.find(shown.folded, candidates));
         }
     }
 }
@@ -340,7 +341,7 @@ mod tests {
             let event = Event { logsource: LogSource::default(), message: &message, fields: &fields };
             let mut scratch = Scratch::default();
             scratch.load(&event, &rules.fields, true);
-            let view = View::new(&event, &scratch);
+            let view = View::new(&scratch, &rules.fields);
             let detections = || rules.rules.iter().filter_map(|rule| rule.detection());
 
             let mut candidates = Candidates::default();
@@ -381,7 +382,7 @@ mod tests {
             let mut scratch = Scratch::default();
             scratch.load(&event, &rules.fields, false);
             let mut candidates = Candidates::default();
-            prefilter.find(View::new(&event, &scratch), &mut candidates);
+            prefilter.find(View::new(&scratch, &rules.fields), &mut candidates);
             candidates.iter().collect::<Vec<usize>>()
         };
 

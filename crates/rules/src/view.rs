@@ -17,6 +17,9 @@ pub(crate) struct Slot(usize);
 #[derive(Clone, Default, Debug)]
 pub(crate) struct FieldTable {
     slots: HashMap<Box<str>, usize>,
+    names: Vec<Box<str>>,
+    /// Whether a name has a dot, so that nested objects have to be looked into.
+    has_dots: bool,
 }
 
 impl Slot {
@@ -29,28 +32,50 @@ impl Slot {
 impl FieldTable {
     /// The number of `name`, given at its first mention.
     pub(crate) fn slot(&mut self, name: &str) -> Slot {
-        let next = self.slots.len();
-        Slot(*self.slots.entry(name.into()).or_insert(next))
+        if let Some(slot) = self.slots.get(name) {
+            return Slot(*slot);
+        }
+        let next = self.names.len();
+        self.slots.insert(name.into(), next);
+        self.names.push(name.into());
+        self.has_dots |= name.contains('.');
+        Slot(next)
     }
 
     /// The number of `name`, if it was mentioned.
     pub(crate) fn find(&self, name: &str) -> Option<Slot> {
         self.slots.get(name).copied().map(Slot)
     }
+
+    /// Whether a name has a dot.
+    pub(crate) fn has_dots(&self) -> bool {
+        self.has_dots
+    }
 }
 
-/// A range of the scratch text.
+/// A range of a text.
 type Range = (usize, usize);
 
-/// Where the text of one value lies.
+/// What a value is besides its text.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Kind {
+    Text,
+    Number(Number),
+    Flag,
+}
+
+/// One value.
 #[derive(Clone, Copy, Debug)]
 struct Cell {
-    /// As written, for numbers and booleans only: strings are in the event.
-    rendered: Option<Range>,
-    /// In caseless form, when some rule may ask for it.
-    folded: Option<Range>,
+    /// As written.
+    plain: Range,
+    /// In caseless form.
+    folded: Range,
+    kind: Kind,
     /// The slot of its field, when some rule mentions it.
-    slot: Option<usize>,
+    slot: Option<Slot>,
+    /// Its name, when no rule mentions it.
+    name: Range,
     /// The next value of the same field, as an index behind one.
     next: usize,
 }
@@ -58,58 +83,96 @@ struct Cell {
 /// Buffers reused from event to event.
 #[derive(Default, Debug)]
 pub(crate) struct Scratch {
-    text: String,
+    plain: String,
+    folded: String,
+    /// Names that no rule mentions.
+    names: String,
     cells: Vec<Cell>,
     /// Per slot the first value, as an index behind one; zero is none.
     heads: Vec<usize>,
     touched: Vec<usize>,
 }
 
+/// Texts grown beyond this by one event are given back after it.
+const MAX_KEPT_BYTES: usize = 256 * 1024;
+
 impl Scratch {
-    /// Lays out an event; `whole` also folds values that no rule mentions, for keywords.
+    /// Lays out an event; `whole` also keeps values that no rule mentions, for keywords.
     pub(crate) fn load(&mut self, event: &Event<'_>, fields: &FieldTable, whole: bool) {
-        self.clear(fields.slots.len());
+        self.clear(fields);
         for (name, value) in event.fields {
-            let slot = fields.slots.get(*name).copied();
-            self.add(*value, slot, whole);
+            let slot = fields.find(name);
+            if whole || slot.is_some() {
+                self.add(name, slot, *value);
+            }
         }
-        let slot = fields.slots.get("message").copied();
-        let free = slot.filter(|slot| self.heads.get(*slot) == Some(&0));
-        self.add(Value::Str(event.message), free, whole);
+        let slot = fields.find("message").filter(|slot| self.is_free(*slot));
+        if whole || slot.is_some() {
+            self.add("message", slot, Value::Str(event.message));
+        }
+        self.fold();
     }
 
     /// Forgets the event before.
-    fn clear(&mut self, n_slots: usize) {
-        self.text.clear();
+    pub(crate) fn clear(&mut self, fields: &FieldTable) {
+        for text in [&mut self.plain, &mut self.folded, &mut self.names] {
+            text.clear();
+            text.shrink_to(MAX_KEPT_BYTES);
+        }
         self.cells.clear();
         for slot in self.touched.drain(..) {
             if let Some(head) = self.heads.get_mut(slot) {
                 *head = 0;
             }
         }
-        self.heads.resize(n_slots, 0);
+        self.heads.resize(fields.names.len(), 0);
+    }
+
+    /// Whether no value of a field was added.
+    fn is_free(&self, slot: Slot) -> bool {
+        self.heads.get(slot.0) == Some(&0)
     }
 
     /// Adds one value.
-    fn add(&mut self, value: Value<'_>, slot: Option<usize>, whole: bool) {
-        let wanted = whole || slot.is_some();
-        let (rendered, folded) = match value {
-            Value::Str(text) => (None, wanted.then(|| fold_into(text, &mut self.text))),
-            Value::Int(_) | Value::Float(_) | Value::Bool(_) if wanted => {
-                let rendered = Some(self.render(value));
-                (rendered, rendered)
+    pub(crate) fn add(&mut self, name: &str, slot: Option<Slot>, value: Value<'_>) {
+        let start = self.plain.len();
+        let kind = match value {
+            Value::Str(text) => {
+                self.plain.push_str(text);
+                Kind::Text
             }
-            Value::Int(_) | Value::Float(_) | Value::Bool(_) => (Some((0, 0)), None),
+            Value::Int(whole) => {
+                write!(self.plain, "{whole}").expect("writing to a String cannot fail");
+                Kind::Number(Number::Int(whole))
+            }
+            Value::Float(fraction) => {
+                write!(self.plain, "{fraction}").expect("writing to a String cannot fail");
+                Kind::Number(Number::Float(fraction))
+            }
+            Value::Bool(flag) => {
+                self.plain.push_str(if flag { "true" } else { "false" });
+                Kind::Flag
+            }
         };
-        let cell = Cell {
-            rendered,
-            folded,
+        self.push((start, self.plain.len()), kind, slot, name);
+    }
+
+    /// Adds a cell for a text already written.
+    fn push(&mut self, plain: Range, kind: Kind, slot: Option<Slot>, name: &str) {
+        let name_start = self.names.len();
+        if slot.is_none() {
+            self.names.push_str(name);
+        }
+        self.cells.push(Cell {
+            plain,
+            folded: plain,
+            kind,
             slot,
+            name: (name_start, self.names.len()),
             next: 0,
-        };
-        self.cells.push(cell);
+        });
         if let Some(slot) = slot {
-            self.link(slot);
+            self.link(slot.0);
         }
     }
 
@@ -134,17 +197,18 @@ impl Scratch {
         }
     }
 
-    /// Writes a number or boolean as text.
-    fn render(&mut self, value: Value<'_>) -> Range {
-        let start = self.text.len();
-        let written = match value {
-            Value::Int(whole) => write!(self.text, "{whole}"),
-            Value::Float(fraction) => write!(self.text, "{fraction}"),
-            Value::Bool(flag) => write!(self.text, "{flag}"),
-            Value::Str(text) => self.text.write_str(text),
-        };
-        written.expect("writing to a String cannot fail");
-        (start, self.text.len())
+    /// Writes the caseless form of everything: of ASCII in one go, else value by value.
+    pub(crate) fn fold(&mut self) {
+        if self.plain.is_ascii() {
+            self.folded.push_str(&self.plain);
+            self.folded.make_ascii_lowercase();
+            return;
+        }
+        for cell in &mut self.cells {
+            let (start, end) = cell.plain;
+            let text = self.plain.get(start..end).unwrap_or_default();
+            cell.folded = fold_into(text, &mut self.folded);
+        }
     }
 }
 
@@ -166,34 +230,47 @@ impl Seen<'_> {
     }
 }
 
+/// One value as the prefilter sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shown<'v> {
+    /// Its field, when some rule mentions it.
+    pub(crate) slot: Option<Slot>,
+    /// Whether keywords search it.
+    pub(crate) is_text: bool,
+    /// Its text in caseless form.
+    pub(crate) folded: &'v str,
+}
+
 /// A laid out event.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct View<'v> {
-    event: &'v Event<'v>,
     scratch: &'v Scratch,
+    fields: &'v FieldTable,
 }
 
 impl<'v> View<'v> {
-    /// Joins an event and the scratch it was loaded into.
-    pub(crate) fn new(event: &'v Event<'v>, scratch: &'v Scratch) -> Self {
-        Self { event, scratch }
+    /// Joins the scratch an event was loaded into and the names it was loaded by.
+    pub(crate) fn new(scratch: &'v Scratch, fields: &'v FieldTable) -> Self {
+        Self { scratch, fields }
     }
 
     /// The values of a field, in the order of the event.
     pub(crate) fn values(self, slot: Slot) -> impl Iterator<Item = Seen<'v>> {
         let mut at = self.scratch.heads.get(slot.0).copied().unwrap_or(0);
         std::iter::from_fn(move || {
-            let index = at.checked_sub(1)?;
-            let cell = self.scratch.cells.get(index)?;
+            let cell = self.scratch.cells.get(at.checked_sub(1)?)?;
             at = cell.next;
-            Some(self.seen(index, cell))
+            Some(self.seen(cell))
         })
     }
 
-    /// Every value of a field that rules mention, in caseless form.
-    pub(crate) fn folded_fields(self) -> impl Iterator<Item = (Slot, &'v str)> {
-        let cells = self.scratch.cells.iter();
-        cells.filter_map(move |cell| Some((Slot(cell.slot?), self.slice(cell.folded?)?)))
+    /// Every value, in caseless form.
+    pub(crate) fn shown(self) -> impl Iterator<Item = Shown<'v>> {
+        self.scratch.cells.iter().map(move |cell| Shown {
+            slot: cell.slot,
+            is_text: cell.kind == Kind::Text,
+            folded: slice(&self.scratch.folded, cell.folded),
+        })
     }
 
     /// The first value of a field.
@@ -203,50 +280,35 @@ impl<'v> View<'v> {
 
     /// What keyword rules search: the message and every field that holds a string.
     pub(crate) fn texts(self) -> impl Iterator<Item = (&'v str, Seen<'v>)> {
-        let cells = self.scratch.cells.iter().enumerate();
-        cells
-            .filter(|(_, cell)| cell.rendered.is_none())
-            .map(move |(index, cell)| {
-                let name = self
-                    .event
-                    .fields
-                    .get(index)
-                    .map_or("message", |(name, _)| *name);
-                (name, self.seen(index, cell))
-            })
+        let texts = self.scratch.cells.iter();
+        texts
+            .filter(|cell| cell.kind == Kind::Text)
+            .map(move |cell| (self.name(cell), self.seen(cell)))
     }
 
-    /// The value at an index.
-    fn seen(self, index: usize, cell: &Cell) -> Seen<'v> {
-        let value = self
-            .event
-            .fields
-            .get(index)
-            .map_or(Value::Str(self.event.message), |(_, value)| *value);
-        let rendered = || {
-            cell.rendered
-                .and_then(|range| self.slice(range))
-                .unwrap_or("")
-        };
-        let (plain, stored) = match value {
-            Value::Str(text) => (text, None),
-            Value::Int(whole) => (rendered(), Some(Number::Int(whole))),
-            Value::Float(fraction) => (rendered(), Some(Number::Float(fraction))),
-            Value::Bool(_) => (rendered(), None),
-        };
-        let folded = cell
-            .folded
-            .and_then(|range| self.slice(range))
-            .unwrap_or(plain);
-        Seen {
-            plain,
-            folded,
-            stored,
+    /// The name of a value's field.
+    fn name(self, cell: &Cell) -> &'v str {
+        let known = cell.slot.and_then(|slot| self.fields.names.get(slot.0));
+        match known {
+            Some(name) => name,
+            None => slice(&self.scratch.names, cell.name),
         }
     }
 
-    /// A piece of the scratch text.
-    fn slice(self, (start, end): Range) -> Option<&'v str> {
-        self.scratch.text.get(start..end)
+    /// A value as matchers see it.
+    fn seen(self, cell: &Cell) -> Seen<'v> {
+        Seen {
+            plain: slice(&self.scratch.plain, cell.plain),
+            folded: slice(&self.scratch.folded, cell.folded),
+            stored: match cell.kind {
+                Kind::Number(number) => Some(number),
+                Kind::Text | Kind::Flag => None,
+            },
+        }
     }
+}
+
+/// A piece of a text.
+fn slice(text: &str, (start, end): Range) -> &str {
+    text.get(start..end).unwrap_or_default()
 }
