@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-use crate::program::{build_directory, cargo, program, succeed};
+use crate::program::{build_directory, cargo, program, repository_root, succeed};
 use crate::setup;
 
 /// How the programs are built.
@@ -54,5 +54,23 @@ pub(crate) fn simulate(args: &[String]) -> Result<ExitCode> {
     let path = build_directory()?
         .with_file_name("release")
         .join("simulate");
+    Err(program(path).args(args).exec().into())
+}
+
+/// Builds the rule engine's bench for speed and becomes it.
+///
+/// It lies outside the workspace, and the engine it compares with asks for a newer compiler than
+/// it needs.
+///
+/// # Errors
+/// When the build fails; otherwise it does not return.
+pub(crate) fn bench_rules(args: &[String]) -> Result<ExitCode> {
+    const DIRECTORY: &str = "judges/bench";
+    let mut build = cargo();
+    build.args(["build", "--quiet", "--release", "--ignore-rust-version"]);
+    build.args(["--manifest-path", &format!("{DIRECTORY}/Cargo.toml")]);
+    build.args(["--target-dir", &format!("{DIRECTORY}/target")]);
+    succeed(&mut build)?;
+    let path = repository_root().join(format!("{DIRECTORY}/target/release/hidps-rules-bench"));
     Err(program(path).args(args).exec().into())
 }

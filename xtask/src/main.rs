@@ -59,7 +59,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Run all benchmarks, or those named (`--json` for machines).
+    /// Run all benchmarks, or those named (`--json` for machines); `rules` is the rule engine's.
     Bench {
         /// Arguments for the program.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -76,6 +76,9 @@ fn main() -> ExitCode {
         Task::Dev { args } => lab::run("dev", lab::Profile::Debug, &args),
         Task::Demo { args } => lab::run("demo", lab::Profile::Debug, &args),
         Task::Simulate { args } => lab::simulate(&args),
+        Task::Bench { args } if args.first().is_some_and(|name| name == "rules") => {
+            lab::bench_rules(args.get(1..).unwrap_or_default())
+        }
         Task::Bench { args } => lab::run("bench", lab::Profile::Release, &args),
     };
     match outcome {

@@ -1,0 +1,124 @@
+//! Rates of engines over streams, measured in turns so that noise meets all alike.
+//! It never compares figures of two runs.
+
+use std::time::{Duration, Instant};
+
+use crate::contender::Contender;
+use crate::stream::Sample;
+
+/// What one engine did with one stream.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Figure {
+    /// Events in a second, in its best turn.
+    pub rate: f64,
+    /// Matches in one pass over the stream.
+    pub matches: usize,
+}
+
+/// Two engines over one stream.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Duel {
+    /// Ours.
+    pub ours: Figure,
+    /// The other.
+    pub theirs: Figure,
+    /// How many times faster ours was: the median of the turns.
+    pub ratio: f64,
+    /// On how many events the two named other rules.
+    pub disagreements: usize,
+}
+
+/// How long an engine runs in one turn, at least.
+const TURN: Duration = Duration::from_millis(250);
+
+/// Passes over the stream for one turn and answers the rate.
+fn run_turn(engine: &mut dyn Contender, stream: &[Sample], now_ms: &mut i64) -> f64 {
+    let mut ids = Vec::new();
+    let mut events = 0_usize;
+    let start = Instant::now();
+    while start.elapsed() < TURN {
+        for sample in stream {
+            *now_ms += 1;
+            engine.observe(sample, *now_ms, &mut ids);
+        }
+        events += stream.len();
+        ids.clear();
+    }
+    events as f64 / start.elapsed().as_secs_f64()
+}
+
+/// The ids of every event, sorted.
+fn judge(engine: &mut dyn Contender, stream: &[Sample], now_ms: &mut i64) -> Vec<Vec<String>> {
+    let judge_one = |sample| {
+        let mut ids = Vec::new();
+        *now_ms += 1;
+        engine.observe(sample, *now_ms, &mut ids);
+        ids.sort();
+        ids
+    };
+    stream.iter().map(judge_one).collect()
+}
+
+/// Measures one engine alone.
+pub fn solo(ours: &mut dyn Contender, stream: &[Sample], turns: usize) -> Figure {
+    let mut now_ms = 0;
+    let judged = judge(ours, stream, &mut now_ms);
+    let rates = (0..turns).map(|_| run_turn(ours, stream, &mut now_ms));
+    Figure {
+        rate: rates.fold(0.0, f64::max),
+        matches: judged.iter().map(Vec::len).sum(),
+    }
+}
+
+/// Measures two engines in turns.
+pub fn duel(
+    ours: &mut dyn Contender,
+    theirs: &mut dyn Contender,
+    stream: &[Sample],
+    turns: usize,
+) -> Duel {
+    let (mut our_ms, mut their_ms) = (0, 0);
+    let our_ids = judge(ours, stream, &mut our_ms);
+    let their_ids = judge(theirs, stream, &mut their_ms);
+    let mut duel = Duel {
+        disagreements: our_ids
+            .iter()
+            .zip(&their_ids)
+            .filter(|(our, their)| our != their)
+            .count(),
+        ..Duel::default()
+    };
+    duel.ours.matches = our_ids.iter().map(Vec::len).sum();
+    duel.theirs.matches = their_ids.iter().map(Vec::len).sum();
+    let mut ratios = Vec::new();
+    for _ in 0..turns {
+        let our_rate = run_turn(ours, stream, &mut our_ms);
+        let their_rate = run_turn(theirs, stream, &mut their_ms);
+        duel.ours.rate = duel.ours.rate.max(our_rate);
+        duel.theirs.rate = duel.theirs.rate.max(their_rate);
+        ratios.push(our_rate / their_rate);
+    }
+    ratios.sort_by(f64::total_cmp);
+    duel.ratio = ratios.get(ratios.len() / 2).copied().unwrap_or_default();
+    duel
+}
+
+/// The shortest time of several runs.
+pub fn best_time(runs: usize, mut run: impl FnMut()) -> Duration {
+    let time_one = |_| {
+        let start = Instant::now();
+        run();
+        start.elapsed()
+    };
+    (0..runs).map(time_one).min().unwrap_or_default()
+}
+
+/// The memory this process holds, in bytes.
+pub fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = status
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse::<u64>().ok());
+    pages.unwrap_or_default() * 4096
+}
