@@ -14,9 +14,20 @@ pub(crate) struct Compilation {
     /// The field names seen so far.
     pub(crate) fields: FieldTable,
     n_regexes: usize,
+    /// How many regular expressions fewer than usual it may have.
+    fewer_regexes: usize,
 }
 
 impl Compilation {
+    /// A compilation that goes on where a set's ended, with fewer regular expressions.
+    pub(crate) fn over(fields: FieldTable, most_regexes: usize) -> Self {
+        Self {
+            fields,
+            fewer_regexes: MAX_REGEXES.saturating_sub(most_regexes),
+            ..Self::default()
+        }
+    }
+
     /// The number of a field name.
     pub(crate) fn slot(&mut self, name: &str) -> Slot {
         self.fields.slot(name)
@@ -25,12 +36,13 @@ impl Compilation {
     /// Takes one regular expression from the budget.
     pub(crate) fn count_regex(&mut self, at: Location) -> Result<(), Fault> {
         self.n_regexes += 1;
-        if self.n_regexes <= MAX_REGEXES {
+        let most = MAX_REGEXES - self.fewer_regexes;
+        if self.n_regexes <= most {
             return Ok(());
         }
         Err(Fault::new(
             at,
-            format!("the rules have more than {MAX_REGEXES} regular expressions together"),
+            format!("the rules have more than {most} regular expressions together"),
             "use 'contains', 'startswith' and 'endswith', which are faster too",
         ))
     }

@@ -9,6 +9,7 @@ use crate::document::{Body, Document, hex};
 use crate::fault::{Fault, Location, RuleError};
 use crate::metadata::{RuleInfo, read_texts};
 use crate::routing::WantedSource;
+use crate::rule_set::{Logic, Rule};
 use crate::yaml::{Kind, Node};
 
 /// A filter with what it says of itself.
@@ -22,14 +23,23 @@ pub(crate) struct Filter {
     pub(crate) fingerprint: String,
 }
 
-/// Narrows the rules that filters mean.
+/// Narrows the rules that filters mean, among documents and among rules that are compiled already.
 pub(crate) fn apply_filters(
     filters: &[Filter],
+    base: &mut [Rule],
     documents: &mut [Document],
     errors: &mut Vec<RuleError>,
 ) {
     for filter in filters {
-        errors.extend(filter.refuse_names(documents));
+        errors.extend(filter.refuse_names(base, documents));
+        for rule in base.iter_mut() {
+            if let Logic::Detection(detection) = &mut rule.logic
+                && filter.draft.applies_to(&rule.info, detection)
+            {
+                detection.narrow(&filter.draft.detection);
+                filter.mark(&mut rule.fingerprint);
+            }
+        }
         for document in documents.iter_mut() {
             let Document {
                 info,
@@ -41,26 +51,35 @@ pub(crate) fn apply_filters(
                 && filter.draft.applies_to(info, rule)
             {
                 rule.narrow(&filter.draft.detection);
-                fingerprint.push_str(&filter.fingerprint);
-                *fingerprint = hex(&Sha256::digest(fingerprint.as_bytes()));
+                filter.mark(fingerprint);
             }
         }
     }
 }
 
 impl Filter {
+    /// Makes a narrowed rule's hash another one.
+    fn mark(&self, fingerprint: &mut String) {
+        fingerprint.push_str(&self.fingerprint);
+        *fingerprint = hex(&Sha256::digest(fingerprint.as_bytes()));
+    }
+
     /// The refusals of names that mean no rule, or a correlation.
-    fn refuse_names(&self, documents: &[Document]) -> Vec<RuleError> {
+    fn refuse_names(&self, base: &[Rule], documents: &[Document]) -> Vec<RuleError> {
         let FilterTarget::Named(names) = &self.draft.target else {
             return Vec::new();
         };
         let refuse = |(at, name): &(Location, String)| {
-            let meant = documents
-                .iter()
-                .find(|document| document.info.is_called(name));
-            let problem = match meant.map(|document| &document.body) {
-                Some(Body::Detection(_)) => return None,
-                Some(Body::Correlation(_)) => format!("'{name}' is a correlation"),
+            let document = documents.iter().find(|one| one.info.is_called(name));
+            let rule = base.iter().find(|one| one.info.is_called(name));
+            let is_detection = match (rule, document) {
+                (Some(rule), _) => Some(rule.detection().is_some()),
+                (None, Some(document)) => Some(matches!(document.body, Body::Detection(_))),
+                (None, None) => None,
+            };
+            let problem = match is_detection {
+                Some(true) => return None,
+                Some(false) => format!("'{name}' is a correlation"),
                 None => format!("there is no rule with the id or name '{name}'"),
             };
             let instead = "write the id or name of a rule with a 'detection'";

@@ -14,11 +14,22 @@ use crate::rule_set::{Correlation, Feed, Logic, Member, Rule};
 
 /// Links documents into rules, correlations behind the rules they join.
 pub(crate) fn resolve(
+    documents: Vec<Document>,
+    filters: &[Filter],
+    errors: &mut Vec<RuleError>,
+) -> Vec<Rule> {
+    resolve_onto(Vec::new(), documents, filters, errors)
+}
+
+/// The same behind rules that are linked already, which documents and filters may name.
+pub(crate) fn resolve_onto(
+    base: Vec<Rule>,
     mut documents: Vec<Document>,
     filters: &[Filter],
     errors: &mut Vec<RuleError>,
 ) -> Vec<Rule> {
-    apply_filters(filters, &mut documents, errors);
+    let mut rules = base;
+    apply_filters(filters, &mut rules, &mut documents, errors);
     let rearms = list_rearms(&documents);
     let names = index_names(&documents, errors);
     let Some(order) = order_documents(&documents, &names, errors) else {
@@ -27,15 +38,18 @@ pub(crate) fn resolve(
     let mut numbers = vec![0; documents.len()];
     for (number, document) in order.iter().enumerate() {
         if let Some(slot) = numbers.get_mut(*document) {
-            *slot = number;
+            *slot = rules.len() + number;
         }
     }
-    let numbers = names
+    let mut numbers: HashMap<String, usize> = names
         .into_iter()
         .filter_map(|(name, document)| Some((name, *numbers.get(document)?)))
         .collect();
+    for (number, rule) in rules.iter().enumerate() {
+        let own = std::iter::once(&rule.info.id).chain(&rule.info.name);
+        numbers.extend(own.map(|name| (name.clone(), number)));
+    }
     let mut documents: Vec<Option<Document>> = documents.into_iter().map(Some).collect();
-    let mut rules = Vec::new();
     for document in order
         .into_iter()
         .filter_map(|index| documents.get_mut(index)?.take())

@@ -119,18 +119,23 @@ impl RuleSet {
             errors.sort();
             return Err(errors);
         }
+        Ok(Self::of_rules(rules, compilation.fields, hash_files(files)))
+    }
+
+    /// A set of these rules, routed.
+    pub(crate) fn of_rules(rules: Vec<Rule>, fields: FieldTable, hash: String) -> Self {
         let mut router = Router::default();
         for (number, rule) in rules.iter().enumerate() {
             if let Logic::Detection(detection) = &rule.logic {
                 router.add(number, &detection.source, detection.has_keywords());
             }
         }
-        Ok(Self {
+        Self {
             rules,
-            fields: compilation.fields,
+            fields,
             router,
-            hash: hash_files(files),
-        })
+            hash,
+        }
     }
 
     /// SHA-256 of the sources in hexadecimal: the same for the same files in any order and with

@@ -1,0 +1,308 @@
+//! Rules laid over a set for some of its events: further rules, exceptions and other thresholds.
+//! It never changes the set below, and holds of it only what has become another rule, and what the
+//! further rules join.
+
+use std::collections::BTreeSet;
+
+use sha2::{Digest, Sha256};
+
+use crate::compilation::Compilation;
+use crate::correlation::Measure;
+use crate::document::{Body, Compiled, Document, hex};
+use crate::fault::{Fault, Location, RuleError};
+use crate::filter::{Filter, FilterTarget};
+use crate::number::{Comparison, Number};
+use crate::resolve::resolve_onto;
+use crate::rule_set::{Feed, Logic, Rule, RuleFile, RuleSet};
+use crate::yaml::parse_documents;
+
+/// How much one layer may hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LayerLimits {
+    /// Most rules, correlations and filters of its own.
+    pub documents: usize,
+    /// Most rules taken from the set below.
+    pub taken: usize,
+    /// Most regular expressions of its own.
+    pub regexes: usize,
+}
+
+/// Rules laid over a set.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// The rules of the layer. It reports the matches of its own rules and of those in `replaced`.
+    pub set: RuleSet,
+    /// Ids of rules below whose matches this layer's take the place of.
+    pub replaced: BTreeSet<String>,
+}
+
+impl RuleSet {
+    /// Lays further files and other thresholds over this set. Filters among the files narrow rules of
+    /// both; correlations may join rules of both, and silence none of this set.
+    ///
+    /// # Errors
+    /// Every fault of every file, in the order of files and lines; nothing is laid over then.
+    pub fn lay_over(
+        &self,
+        files: &[RuleFile<'_>],
+        thresholds: &[(String, i64)],
+        limits: LayerLimits,
+    ) -> Result<Layer, Vec<RuleError>> {
+        let mut errors = Vec::new();
+        let mut compilation = Compilation::over(self.fields.clone(), limits.regexes);
+        let own = read_own(files, &mut compilation, limits, &mut errors);
+        errors.extend(own.documents.iter().flat_map(|one| self.refuse_name(one)));
+        let changed = self.find_changed(&own.filters, thresholds);
+        let taken = self.find_taken(&changed, &own);
+        if taken.len() > limits.taken {
+            let (n, most) = (taken.len(), limits.taken);
+            let problem = format!("filters and correlations take in {n} of the rules below");
+            let instead = format!("name single rules; {most} are the most");
+            let file = files.first().map_or("", |file| file.name);
+            errors.push(Fault::new(Location::START, problem, instead).in_file(file));
+        }
+        if !errors.is_empty() {
+            errors.sort();
+            return Err(errors);
+        }
+        let base = self.take(&taken, thresholds);
+        let n_taken = base.len();
+        let mut rules = resolve_onto(base, own.documents, &own.filters, &mut errors);
+        if !errors.is_empty() {
+            errors.sort();
+            return Err(errors);
+        }
+        let numbers = taken.iter().copied().zip(0..n_taken);
+        for (below, number) in numbers {
+            let is_reported = self.rules.get(below).is_some_and(|rule| rule.is_reported);
+            mark_joined(&mut rules, number);
+            if let Some(rule) = rules.get_mut(number) {
+                rule.is_reported = changed.contains(&below) && is_reported;
+            }
+        }
+        let replaced = changed.iter().filter_map(|number| self.rules.get(*number));
+        Ok(Layer {
+            replaced: replaced.map(|rule| rule.info.id.clone()).collect(),
+            set: Self::of_rules(
+                rules,
+                compilation.fields,
+                self.layer_hash(files, thresholds),
+            ),
+        })
+    }
+
+    /// Whether a rule counts towards a number that may be another one.
+    #[must_use]
+    pub fn has_threshold(&self, id: &str) -> bool {
+        self.number_of(id)
+            .is_some_and(|number| self.rules.get(number).is_some_and(has_threshold))
+    }
+
+    /// The number of the rule with this id.
+    fn number_of(&self, id: &str) -> Option<usize> {
+        self.rules.iter().position(|rule| rule.info.id == id)
+    }
+
+    /// The refusal of an id or name that a rule of this set has.
+    fn refuse_name(&self, document: &Document) -> Option<RuleError> {
+        let own = &document.info;
+        let is_taken = |rule: &&Rule| {
+            rule.info.is_called(&own.id)
+                || own
+                    .name
+                    .as_ref()
+                    .is_some_and(|name| rule.info.is_called(name))
+        };
+        let rule = self.rules.iter().find(is_taken)?;
+        let fault = Fault::new(
+            document.at,
+            format!(
+                "its id or name is also that of the built-in rule '{}'",
+                rule.info.title
+            ),
+            "give the rule an id and a name of its own",
+        );
+        Some(fault.in_file(&own.file))
+    }
+
+    /// The rules that become others: those narrowed or given another threshold, and whatever counts
+    /// their matches.
+    fn find_changed(&self, filters: &[Filter], thresholds: &[(String, i64)]) -> BTreeSet<usize> {
+        let is_narrowed = |rule: &Rule| match &rule.logic {
+            Logic::Detection(detection) => filters
+                .iter()
+                .any(|filter| filter.draft.applies_to(&rule.info, detection)),
+            Logic::Correlation(_) => thresholds.iter().any(|(id, _)| *id == rule.info.id),
+        };
+        let mut changed = BTreeSet::new();
+        // Correlations stand behind the rules they join.
+        for (number, rule) in self.rules.iter().enumerate() {
+            if changed.contains(&number) || is_narrowed(rule) {
+                changed.insert(number);
+                changed.extend(rule.feeds.iter().map(|feed| feed.correlation));
+            }
+        }
+        changed
+    }
+
+    /// The rules a layer needs: those that change, those its own documents name, and whatever these
+    /// join in turn.
+    fn find_taken(&self, changed: &BTreeSet<usize>, own: &Own) -> BTreeSet<usize> {
+        let is_named = |rule: &Rule| own.names().any(|name| rule.info.is_called(name));
+        let named = self.rules.iter().enumerate();
+        let named = named.filter(|(_, rule)| is_named(rule));
+        let mut taken: BTreeSet<usize> = named.map(|(number, _)| number).collect();
+        taken.extend(changed);
+        for (number, rule) in self.rules.iter().enumerate().rev() {
+            if rule
+                .feeds
+                .iter()
+                .any(|feed| taken.contains(&feed.correlation))
+            {
+                taken.insert(number);
+            }
+        }
+        taken
+    }
+
+    /// Copies of some rules, linked among themselves, with other thresholds.
+    fn take(&self, taken: &BTreeSet<usize>, thresholds: &[(String, i64)]) -> Vec<Rule> {
+        let renumber = |feed: &Feed| {
+            taken.contains(&feed.correlation).then(|| Feed {
+                correlation: taken.range(..feed.correlation).count(),
+                member: feed.member,
+            })
+        };
+        let copy = |number: &usize| {
+            let mut rule = self.rules.get(*number)?.clone();
+            rule.feeds = rule.feeds.iter().filter_map(renumber).collect();
+            let threshold = thresholds.iter().find(|(id, _)| *id == rule.info.id);
+            if let Some((_, threshold)) = threshold {
+                set_threshold(&mut rule, *threshold);
+            }
+            Some(rule)
+        };
+        taken.iter().filter_map(copy).collect()
+    }
+
+    /// Hash of the set below and of everything laid over it.
+    fn layer_hash(&self, files: &[RuleFile<'_>], thresholds: &[(String, i64)]) -> String {
+        let mut hash = Sha256::new();
+        hash.update(self.hash());
+        for file in files {
+            hash.update(Sha256::digest(file.name));
+            hash.update(Sha256::digest(file.text));
+        }
+        for (id, threshold) in thresholds {
+            hash.update(Sha256::digest(id));
+            hash.update(threshold.to_be_bytes());
+        }
+        hex(&hash.finalize())
+    }
+}
+
+/// What the files of a layer hold.
+#[derive(Default)]
+struct Own {
+    documents: Vec<Document>,
+    filters: Vec<Filter>,
+}
+
+impl Own {
+    /// Every name by which they refer to rules.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let documents = self.documents.iter().flat_map(|document| {
+            let members = match &document.body {
+                Body::Correlation(draft) => draft.members.as_slice(),
+                Body::Detection(_) => &[],
+            };
+            let members = members.iter().map(|(_, name)| name.as_str());
+            members.chain(document.info.rearm.as_deref())
+        });
+        let filters = self
+            .filters
+            .iter()
+            .flat_map(|filter| match &filter.draft.target {
+                FilterTarget::Named(names) => names.as_slice(),
+                FilterTarget::Any => &[],
+            });
+        documents.chain(filters.map(|(_, name)| name.as_str()))
+    }
+}
+
+/// Compiles the files of a layer, one document after the other.
+fn read_own(
+    files: &[RuleFile<'_>],
+    compilation: &mut Compilation,
+    limits: LayerLimits,
+    errors: &mut Vec<RuleError>,
+) -> Own {
+    let mut own = Own::default();
+    for file in files {
+        let nodes = parse_documents(file.text).unwrap_or_else(|fault| {
+            errors.push(fault.in_file(file.name));
+            Vec::new()
+        });
+        for node in nodes {
+            let most = limits.documents;
+            if own.documents.len() + own.filters.len() >= most {
+                let problem = format!("there are more than {most} rules and filters");
+                let fault = Fault::new(node.at, problem, "remove some of them");
+                errors.push(fault.in_file(file.name));
+                return own;
+            }
+            match Compiled::read(&node, file.name, compilation) {
+                Ok(Compiled::Rule(document)) => own.documents.push(document),
+                Ok(Compiled::Filter(filter)) => own.filters.push(filter),
+                Err(fault) => errors.push(fault.in_file(file.name)),
+            }
+        }
+    }
+    own
+}
+
+/// Makes the hash of a correlation follow those of the rules it joins, which may have become others.
+fn mark_joined(rules: &mut [Rule], number: usize) {
+    let joined: String = rules
+        .iter()
+        .filter(|rule| rule.feeds.iter().any(|feed| feed.correlation == number))
+        .map(|rule| rule.fingerprint.as_str())
+        .collect();
+    if let Some(rule) = rules.get_mut(number).filter(|_| !joined.is_empty()) {
+        rule.fingerprint = hex(&Sha256::digest(format!("{}{joined}", rule.fingerprint)));
+    }
+}
+
+/// Whether a rule is a correlation that asks for at least so much of something.
+fn has_threshold(rule: &Rule) -> bool {
+    match &rule.logic {
+        Logic::Correlation(correlation) => {
+            let bounds = &correlation.plan.bounds;
+            let is_temporal = matches!(
+                correlation.plan.measure,
+                Measure::Temporal | Measure::TemporalOrdered
+            );
+            !is_temporal && bounds.iter().any(|(relation, _)| is_least(*relation))
+        }
+        Logic::Detection(_) => false,
+    }
+}
+
+/// Whether a bound asks for at least so much.
+fn is_least(relation: Comparison) -> bool {
+    matches!(relation, Comparison::Gt | Comparison::Gte)
+}
+
+/// Puts another number in the place of the one a correlation counts towards.
+fn set_threshold(rule: &mut Rule, threshold: i64) {
+    if !has_threshold(rule) {
+        return;
+    }
+    if let Logic::Correlation(correlation) = &mut rule.logic {
+        let bounds = &mut correlation.plan.bounds;
+        bounds.retain(|(relation, _)| !is_least(*relation));
+        bounds.push((Comparison::Gte, Number::Int(threshold)));
+    }
+    let marked = format!("{} {threshold}", rule.fingerprint);
+    rule.fingerprint = hex(&Sha256::digest(marked));
+}
