@@ -2,20 +2,29 @@
 //! It keeps every message as it was written and never takes text for a fact: an address must
 //! parse, a pattern reaches from end to end, and what can be read in two ways is left unread.
 
+mod address;
+mod cron;
+mod firewall;
 mod header;
+mod kernel;
 mod login;
 mod pam;
+mod program;
+mod reading;
 mod sshd;
 mod su;
 mod sudo;
+mod systemd;
+mod users;
 
-use hidps_wire::{EventKind, FieldValue, Fields, LogEvent};
+use hidps_wire::LogEvent;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::clock;
 use header::parse_header;
-use login::Reading;
+use program::{Understood, understand};
+use reading::{Facts, Reading};
 
 /// Repeats of one line that are told one by one, so that attempts can be counted; a logger that
 /// joins more than this has told enough.
@@ -39,6 +48,8 @@ pub struct NormalLine<'a> {
     pub event: LogEvent<'a>,
     /// How many such events the line stands for, at least 1.
     pub count: u32,
+    /// Whether the line was understood; one that was not is told all the same, as its message.
+    pub is_read: bool,
 }
 
 /// Reads a line.
@@ -47,66 +58,30 @@ pub fn normalize<'a>(line: &'a str, source: &LineSource<'a>) -> NormalLine<'a> {
     let header = parse_header(line.trim_end(), source.seen, &source.zone);
     let program = header.program.unwrap_or(source.program);
     let (message, count) = unfold_repeats(header.message);
-    let service = service_of(program);
-    let reading = read_login(service, message);
-    let mut fields = Fields::default();
-    if program != service {
-        fields.push("program", program);
-    }
-    if let Some(pid) = header.pid {
-        fields.push("pid", i64::from(pid));
-    }
-    match reading {
-        Reading::Login(login) => login.push_fields(&mut fields),
-        Reading::Ambiguous => {
-            fields.push("ambiguous", FieldValue::Bool(true));
-        }
-        Reading::Other => {}
-    }
+    let Understood {
+        service,
+        kind,
+        reading,
+    } = understand(program, header.pid, message);
+    let is_read = reading != Reading::Other;
+    let facts = match reading {
+        Reading::Stated(facts) => facts,
+        Reading::Ambiguous => Facts::none().flag("ambiguous", true),
+        Reading::Companion | Reading::Other => Facts::none(),
+    };
+    let facts = facts.text_if("program", Some(program).filter(|name| *name != service));
+    // A message that names a process itself means that one, not its own program's.
+    let facts = facts.number_unless_told("pid", header.pid);
     NormalLine {
         event: LogEvent {
             timestamp: clock::rfc3339(header.timestamp.unwrap_or(source.seen)).into(),
-            kind: kind_of(service, message),
+            kind,
             service: service.into(),
             message: message.into(),
-            fields,
+            fields: facts.into_fields(),
         },
         count,
-    }
-}
-
-/// The name rules know a program by: OpenSSH is several programs since version 9.8.
-fn service_of(program: &str) -> &str {
-    let name = program.rsplit('/').next().unwrap_or(program);
-    match name {
-        "sshd-session" | "sshd-auth" => "sshd",
-        _ => name,
-    }
-}
-
-fn kind_of(service: &str, message: &str) -> EventKind {
-    match service {
-        "sshd" | "sudo" | "su" | "login" => EventKind::Login,
-        "kernel"
-            if ["IN=", "OUT=", "SRC="]
-                .iter()
-                .all(|key| message.contains(key)) =>
-        {
-            EventKind::Firewall
-        }
-        _ => EventKind::Process,
-    }
-}
-
-fn read_login<'a>(service: &str, message: &'a str) -> Reading<'a> {
-    if let Some(login) = pam::parse(message) {
-        return login;
-    }
-    match service {
-        "sshd" => sshd::parse(message),
-        "sudo" => sudo::parse(message),
-        "su" => su::parse(message),
-        _ => Reading::Other,
+        is_read,
     }
 }
 

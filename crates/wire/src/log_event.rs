@@ -172,6 +172,12 @@ impl From<i64> for FieldValue<'_> {
 pub struct Fields<'a>(Vec<(Text<'a>, FieldValue<'a>)>);
 
 impl<'a> Fields<'a> {
+    /// No fields, and room for some.
+    #[must_use]
+    pub fn with_capacity(n_fields: usize) -> Self {
+        Self(Vec::with_capacity(n_fields.min(MAX_EVENT_FIELDS)))
+    }
+
     /// Adds a field; beyond [`MAX_EVENT_FIELDS`] it is left out and `false` is returned.
     pub fn push(&mut self, name: impl Into<Text<'a>>, value: impl Into<FieldValue<'a>>) -> bool {
         let fits = self.0.len() < MAX_EVENT_FIELDS;

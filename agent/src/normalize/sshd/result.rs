@@ -1,24 +1,12 @@
-//! Messages of OpenSSH's server about logins.
-//! The user name in them is chosen by whoever knocks, spaces and all: every pattern is anchored at
-//! both ends, and the address is the one that the server itself wrote last.
+//! What became of an attempt to log in.
+//! It never takes a part of a user's name or of a certificate for an address.
 
-use super::login::{Endpoint, Login, Outcome, Reading, parse_ip};
+use crate::normalize::address::Endpoint;
+use crate::normalize::login::{Login, Outcome};
+use crate::normalize::reading::Reading;
 
 /// Reads a message.
 pub(super) fn parse(message: &str) -> Reading<'_> {
-    let message = message.trim_end();
-    let message = message.strip_suffix(" [preauth]").unwrap_or(message);
-    let result = parse_result(message);
-    if result != Reading::Other {
-        return result;
-    }
-    parse_invalid_user(message)
-        .or_else(|| parse_departure(message))
-        .into()
-}
-
-/// `Failed password for [invalid user ]U from A port N ssh2`, `Accepted publickey for … ssh2: K F`
-fn parse_result(message: &str) -> Reading<'_> {
     let results = [
         ("Accepted ", Outcome::Success),
         ("Failed ", Outcome::Failure),
@@ -26,44 +14,49 @@ fn parse_result(message: &str) -> Reading<'_> {
         ("Partial ", Outcome::Attempt),
     ];
     for (word, outcome) in results {
-        let Some((method, rest)) = message
-            .strip_prefix(word)
-            .and_then(|rest| rest.split_once(" for "))
-        else {
-            continue;
-        };
-        if !method
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-/".contains(&b))
-        {
-            return Reading::Other;
+        if let Some(rest) = message.strip_prefix(word) {
+            return parse_result(rest, outcome);
         }
-        // A client asks with "none" which methods there are; nothing was tried.
-        let outcome = match (outcome, method) {
-            (Outcome::Failure, "none") => Outcome::Attempt,
-            (outcome, _) => outcome,
-        };
-        return read_target(
-            rest,
-            Login {
-                method: Some(method),
-                ..Login::new(outcome)
-            },
-        );
     }
-    let exceeded = "maximum authentication attempts exceeded for ";
-    let message = message.strip_prefix("error: ").unwrap_or(message);
-    message
-        .strip_prefix(exceeded)
-        .map_or(Reading::Other, |rest| {
-            read_target(rest, Login::new(Outcome::Aborted))
-        })
+    if let Some(rest) = message.strip_prefix("maximum authentication attempts exceeded for ") {
+        let reading = read_target(rest, Login::new(Outcome::Aborted));
+        return reading.map(|facts| facts.text("action", "too_many_failures"));
+    }
+    let login = parse_invalid_user(message)
+        .or_else(|| parse_pam_error(message))
+        .or_else(|| parse_request(message));
+    login.map_or(Reading::Other, Reading::from)
+}
+
+/// `METHOD for [invalid user ]U from A port N ssh2[: TYPE FINGERPRINT]`
+fn parse_result(rest: &str, outcome: Outcome) -> Reading<'_> {
+    let Some((method, rest)) = rest.split_once(" for ") else {
+        return Reading::Other;
+    };
+    let is_method = |b: u8| b.is_ascii_alphanumeric() || b"-/".contains(&b);
+    if !method.bytes().all(is_method) {
+        return Reading::Other;
+    }
+    // A client asks with "none" which methods there are; nothing was tried.
+    let outcome = match (outcome, method) {
+        (Outcome::Failure, "none") => Outcome::Attempt,
+        (outcome, _) => outcome,
+    };
+    let login = Login {
+        method: Some(method),
+        ..Login::new(outcome)
+    };
+    read_target(rest, login)
 }
 
 /// `[invalid user ]U from A port N ssh2…`: all ways to split it are tried. One is the truth; two
 /// mean that somebody chose a name or a certificate that looks like the other half.
 fn read_target<'a>(rest: &'a str, login: Login<'a>) -> Reading<'a> {
-    let (invalid, rest) = strip_invalid_user(rest);
+    // No real user has a space in the name.
+    let (invalid, rest) = match rest.strip_prefix("invalid user ") {
+        Some(rest) => (true, rest),
+        None => (false, rest),
+    };
     let mut readings = rest.match_indices(" from ").filter_map(|(at, separator)| {
         let (user, tail) = (rest.get(..at)?, rest.get(at + separator.len()..)?);
         Some((user, parse_ssh2_endpoint(tail)?))
@@ -74,29 +67,24 @@ fn read_target<'a>(rest: &'a str, login: Login<'a>) -> Reading<'a> {
     if readings.next().is_some() {
         return Reading::Ambiguous;
     }
-    Reading::Login(Box::new(Login {
+    let login = Login {
         user: Some(user),
         source: Some(source),
         invalid_user: Some(invalid),
         ..login
-    }))
-}
-
-fn strip_invalid_user(rest: &str) -> (bool, &str) {
-    // No real user has a space in the name.
-    rest.strip_prefix("invalid user ")
-        .map_or((false, rest), |rest| (true, rest))
+    };
+    login.into()
 }
 
 /// `A port N ssh2`, then nothing, or `: TYPE FINGERPRINT`, or that and a certificate's description.
-fn parse_ssh2_endpoint(tail: &str) -> Option<Endpoint> {
+fn parse_ssh2_endpoint(tail: &str) -> Option<Endpoint<'_>> {
     let (address, rest) = tail.split_once(" port ")?;
     let (port, rest) = rest.split_once(" ssh2")?;
     let is_whole = rest.is_empty() || rest.strip_prefix(": ").is_some_and(is_key);
     if !is_whole {
         return None;
     }
-    parse_endpoint(address, port)
+    Endpoint::parse(address, port)
 }
 
 /// `RSA SHA256:…`, or `RSA-CERT SHA256:… ID … (serial N) CA RSA SHA256:…`.
@@ -111,69 +99,47 @@ fn is_key(text: &str) -> bool {
     !kind.is_empty() && fingerprint.contains(':') && is_described
 }
 
-fn parse_endpoint(address: &str, port: &str) -> Option<Endpoint> {
-    Some(Endpoint {
-        ip: parse_ip(address)?,
-        port: Some(port.parse().ok()?),
-    })
-}
-
-/// `Invalid user U from A port N`, without the port in old versions.
+/// `Invalid user U from A port N`, without the port in old versions; `Illegal` in very old ones.
 fn parse_invalid_user(message: &str) -> Option<Login<'_>> {
-    let rest = message.strip_prefix("Invalid user ")?;
+    let rest = message
+        .strip_prefix("Invalid user ")
+        .or_else(|| message.strip_prefix("Illegal user "))?;
     // The server writes the address last.
     let (user, tail) = rest.rsplit_once(" from ").or_else(|| {
         // An empty name leaves only one space.
         rest.strip_prefix("from ").map(|tail| ("", tail))
     })?;
-    let source = match tail.split_once(" port ") {
-        Some((address, port)) => parse_endpoint(address, port)?,
-        None => Endpoint {
-            ip: parse_ip(tail)?,
-            port: None,
-        },
-    };
     Some(Login {
         user: Some(user),
-        source: Some(source),
+        source: Some(Endpoint::parse_words(tail)?),
         invalid_user: Some(true),
         ..Login::new(Outcome::Attempt)
     })
 }
 
-/// `Connection closed by [authenticating user U |invalid user U ]A port N`, and its relatives.
-fn parse_departure(message: &str) -> Option<Login<'_>> {
-    let beginnings = [
-        "Connection closed by ",
-        "Connection reset by ",
-        "Disconnected from ",
-    ];
-    let rest = beginnings
-        .iter()
-        .find_map(|beginning| message.strip_prefix(beginning))?;
-    let (rest, port) = rest.rsplit_once(" port ")?;
-    let (user, address) = rest
-        .rsplit_once(' ')
-        .map_or((None, rest), |(user, address)| (Some(user), address));
-    let source = parse_endpoint(address, port)?;
-    let (invalid_user, user) = match user {
-        None => (None, None),
-        Some(text) => {
-            if let Some(user) = text.strip_prefix("invalid user ") {
-                (Some(true), Some(user))
-            } else if let Some(user) = text.strip_prefix("authenticating user ") {
-                (Some(false), Some(user))
-            } else if let Some(user) = text.strip_prefix("user ") {
-                (Some(false), Some(user))
-            } else {
-                return None;
-            }
-        }
+/// `PAM: REASON for [illegal user ]U from A`, a companion of the failure's own line.
+fn parse_pam_error(message: &str) -> Option<Login<'_>> {
+    let rest = message.strip_prefix("PAM: ")?;
+    let (rest, host) = rest.rsplit_once(" from ")?;
+    let (_, user) = rest.split_once(" for ")?;
+    let (invalid, user) = match user.strip_prefix("illegal user ") {
+        Some(user) => (true, user),
+        None => (false, user),
     };
     Some(Login {
-        user,
-        source: Some(source),
-        invalid_user,
-        ..Login::new(Outcome::Aborted)
+        user: Some(user),
+        source: Some(Endpoint::parse_host(host)?),
+        invalid_user: Some(invalid),
+        ..Login::new(Outcome::Attempt)
+    })
+}
+
+/// `input_userauth_request: invalid user U`, of versions before 7.
+fn parse_request(message: &str) -> Option<Login<'_>> {
+    let user = message.strip_prefix("input_userauth_request: invalid user ")?;
+    Some(Login {
+        user: Some(user),
+        invalid_user: Some(true),
+        ..Login::new(Outcome::Attempt)
     })
 }
