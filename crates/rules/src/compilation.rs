@@ -2,6 +2,8 @@
 //! It never outlives the compilation; the set keeps the field numbers only.
 
 use crate::fault::{Fault, Location};
+use crate::options::Options;
+use crate::pipeline_run::Pipes;
 use crate::view::{FieldTable, Slot};
 
 /// Most regular expressions of one set: the community's 3,757 rules have 217, and each may take
@@ -13,12 +15,25 @@ const MAX_REGEXES: usize = 2_000;
 pub(crate) struct Compilation {
     /// The field names seen so far.
     pub(crate) fields: FieldTable,
+    /// What pipelines make of rules.
+    pub(crate) pipes: Pipes,
+    /// What of the options is part of every rule's content.
+    pub(crate) digest: Vec<u8>,
     n_regexes: usize,
     /// How many regular expressions fewer than usual it may have.
     fewer_regexes: usize,
 }
 
 impl Compilation {
+    /// Begins with nothing compiled.
+    pub(crate) fn new(options: &Options) -> Self {
+        Self {
+            pipes: Pipes::new(options),
+            digest: options.digest(),
+            ..Self::default()
+        }
+    }
+
     /// A compilation that goes on where a set's ended, with fewer regular expressions.
     pub(crate) fn over(fields: FieldTable, most_regexes: usize) -> Self {
         Self {

@@ -6,6 +6,7 @@ use crate::correlation_condition::{Condition, read_measure};
 use crate::fault::{Fault, Location};
 use crate::metadata::read_texts;
 use crate::number::{Comparison, Number};
+use crate::pipeline_run::RuleFacts;
 use crate::timespan::read_timespan;
 use crate::value::read_flag;
 use crate::view::Slot;
@@ -13,6 +14,9 @@ use crate::yaml::{Kind, Node};
 
 /// Most rules one correlation may join.
 const MAX_MEMBERS: usize = 256;
+
+/// Most fields that keep windows apart, so that keys stay small.
+const MAX_GROUP_FIELDS: usize = 16;
 
 /// A field by name and number.
 #[derive(Clone, Debug)]
@@ -101,25 +105,35 @@ pub(crate) struct Alias {
 
 impl CorrelationDraft {
     /// Reads the `correlation` of a document.
-    pub(crate) fn read(node: &Node, compilation: &mut Compilation) -> Result<Self, Fault> {
+    pub(crate) fn read(
+        document: &Node,
+        node: &Node,
+        compilation: &mut Compilation,
+    ) -> Result<Self, Fault> {
         refuse_unknown_keys(node)?;
         let members = read_members(node)?;
+        let tags = read_texts(document, "tags")?;
+        let names: Vec<String> = members.iter().map(|(_, name)| name.clone()).collect();
+        compilation.pipes.begin_rule(RuleFacts {
+            at: document.at,
+            tags: &tags,
+            source: None,
+            members: &names,
+        })?;
+        let aliases = read_aliases(node, compilation)?;
         let condition = Condition::read(node, members.len(), compilation)?;
         let measure = read_measure(node, &condition)?;
-        let group_by = read_texts(node, "group-by")?;
+        let group_by = read_group_by(node, &aliases, compilation)?;
         let plan = Plan {
             measure,
             bounds: condition.bounds,
-            group_by: group_by
-                .iter()
-                .map(|name| FieldName::new(name, compilation))
-                .collect(),
+            group_by,
             timespan_ms: read_timespan(node)?,
             generate: node.get("generate").map_or(Ok(false), read_flag)?,
         };
         Ok(Self {
             members,
-            aliases: read_aliases(node, compilation)?,
+            aliases,
             plan,
         })
     }
@@ -171,6 +185,38 @@ fn read_members(node: &Node) -> Result<Vec<(Location, String)>, Fault> {
     Ok(places.into_iter().zip(names).collect())
 }
 
+/// Reads the fields that keep windows apart, each once, under the names that pipelines give them.
+fn read_group_by(
+    node: &Node,
+    aliases: &[Alias],
+    compilation: &mut Compilation,
+) -> Result<Vec<FieldName>, Fault> {
+    let at = node.get("group-by").map_or(node.at, |node| node.at);
+    let mut names: Vec<String> = Vec::new();
+    for name in read_texts(node, "group-by")? {
+        let more = match aliases.iter().any(|alias| alias.name == name) {
+            true => vec![name],
+            false => compilation.pipes.rename(&name, at)?,
+        };
+        for name in more {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    if names.len() > MAX_GROUP_FIELDS {
+        return Err(Fault::new(
+            at,
+            format!("windows are kept apart by more than {MAX_GROUP_FIELDS} fields"),
+            "keep the fields that tell one case from another",
+        ));
+    }
+    Ok(names
+        .iter()
+        .map(|name| FieldName::new(name, compilation))
+        .collect())
+}
+
 /// Reads the fields that have different names in different rules.
 fn read_aliases(node: &Node, compilation: &mut Compilation) -> Result<Vec<Alias>, Fault> {
     let Some(aliases) = node.get("aliases") else {
@@ -191,7 +237,10 @@ fn read_aliases(node: &Node, compilation: &mut Compilation) -> Result<Vec<Alias>
                 at: rule.at,
                 name: alias.key.clone(),
                 rule: rule.key.clone(),
-                field: FieldName::new(field, compilation),
+                field: FieldName::new(
+                    &compilation.pipes.rename_one(field, rule.value.at)?,
+                    compilation,
+                ),
             });
         }
     }

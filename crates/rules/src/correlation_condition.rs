@@ -51,10 +51,10 @@ impl Condition {
         for entry in entries {
             if entry.key == "field" {
                 let names = read_texts(condition, "field")?;
-                read.fields = names
-                    .iter()
-                    .map(|name| FieldName::new(name, compilation))
-                    .collect();
+                for name in names {
+                    let name = compilation.pipes.rename_one(&name, entry.value.at)?;
+                    read.fields.push(FieldName::new(&name, compilation));
+                }
             } else {
                 read.bounds.push(read_bound(entry)?);
             }

@@ -5,6 +5,8 @@ use crate::compilation::Compilation;
 use crate::condition::parse_condition;
 use crate::expression::Expression;
 use crate::fault::Fault;
+use crate::metadata::read_texts;
+use crate::pipeline_run::{Added, RuleFacts};
 use crate::routing::WantedSource;
 use crate::selection::compile_selection;
 use crate::yaml::{Kind, Node};
@@ -18,6 +20,10 @@ pub(crate) struct Detection {
     pub(crate) selections: Vec<Expression>,
     /// What joins them.
     pub(crate) condition: Expression,
+    /// The names of its selections, for explanations.
+    pub(crate) names: Vec<String>,
+    /// The condition as written, for explanations.
+    pub(crate) written: String,
 }
 
 impl Detection {
@@ -31,7 +37,40 @@ impl Detection {
             ));
         };
         let source = WantedSource::read(document)?;
-        Self::read(source, detection, &["condition"], compilation)
+        let tags = read_texts(document, "tags")?;
+        let change = compilation.pipes.begin_rule(RuleFacts {
+            at: document.at,
+            tags: &tags,
+            source: Some(&source),
+            members: &[],
+        })?;
+        let source = change.source.unwrap_or(source);
+        let mut compiled = Self::read(source, detection, &["condition"], compilation)?;
+        for added in &change.added {
+            compilation.pipes.skip(added.n_over);
+            compiled.add(added, compilation)?;
+        }
+        Ok(compiled)
+    }
+
+    /// Adds the selection of a pipeline.
+    fn add(&mut self, added: &Added, compilation: &mut Compilation) -> Result<(), Fault> {
+        let Some(selection) = compile_selection(&added.selection, compilation)? else {
+            return Ok(());
+        };
+        let joined = |part: Expression| match added.negated {
+            true => Expression::Not(Box::new(part)),
+            false => part,
+        };
+        let name = format!("_pipeline_{}", self.selections.len());
+        self.narrow(&Self {
+            source: self.source.clone(),
+            selections: vec![selection],
+            condition: joined(Expression::Selection(0)),
+            written: format!("{}{name}", if added.negated { "not " } else { "" }),
+            names: vec![name],
+        });
+        Ok(())
     }
 
     /// Compiles selections and their condition; `others` are the keys that are no selections.
@@ -43,10 +82,29 @@ impl Detection {
     ) -> Result<Self, Fault> {
         let (names, selections) = compile_selections(detection, others, compilation)?;
         let condition = compile_condition(detection, &names)?;
+        let gone: Vec<usize> = selections
+            .iter()
+            .enumerate()
+            .filter(|(_, selection)| selection.is_none())
+            .map(|(index, _)| index)
+            .collect();
+        let condition = condition.without(&gone).ok_or_else(|| {
+            Fault::new(
+                detection.at,
+                "pipelines drop everything that this rule asks for",
+                "give the step that drops it conditions of its own",
+            )
+        })?;
+        let nothing = || Expression::Any(Vec::new());
         Ok(Self {
             source,
-            selections,
+            selections: selections
+                .into_iter()
+                .map(|selection| selection.unwrap_or_else(nothing))
+                .collect(),
             condition,
+            names: names.into_iter().map(str::to_owned).collect(),
+            written: write_condition(detection),
         })
     }
 
@@ -56,6 +114,8 @@ impl Detection {
         let own = std::mem::replace(&mut self.condition, Expression::All(Vec::new()));
         self.condition = Expression::All(vec![own, other.condition.renumbered(offset)]);
         self.selections.extend(other.selections.iter().cloned());
+        self.names.extend(other.names.iter().cloned());
+        self.written = format!("({}) and ({})", self.written, other.written);
     }
 
     /// Whether it searches the whole event.
@@ -69,7 +129,7 @@ fn compile_selections<'n>(
     detection: &'n Node,
     others: &[&str],
     compilation: &mut Compilation,
-) -> Result<(Vec<&'n str>, Vec<Expression>), Fault> {
+) -> Result<(Vec<&'n str>, Vec<Option<Expression>>), Fault> {
     let Some(entries) = detection.entries() else {
         return Err(Fault::new(
             detection.at,
@@ -114,5 +174,23 @@ fn compile_condition(detection: &Node, names: &[&str]) -> Result<Expression, Fau
             .map(parse)
             .collect::<Result<_, _>>()
             .map(Expression::Any),
+    }
+}
+
+/// The condition as written; a list of conditions as alternatives.
+fn write_condition(detection: &Node) -> String {
+    let Some(condition) = detection.get("condition") else {
+        return String::new();
+    };
+    match &condition.kind {
+        Kind::List(items) => {
+            let texts: Vec<String> = items
+                .iter()
+                .filter_map(Node::text)
+                .map(|text| format!("({text})"))
+                .collect();
+            texts.join(" or ")
+        }
+        Kind::Scalar { .. } | Kind::Map(_) => condition.text().unwrap_or_default().to_owned(),
     }
 }

@@ -59,10 +59,13 @@ impl Compiled {
         let rearm = node.get("hidps").and_then(|own| own.get("rearm"));
         let mut canonical = String::new();
         node.write_canonical(&mut canonical);
-        let fingerprint = hex(&Sha256::digest(canonical.as_bytes()));
+        let mut hash = Sha256::new();
+        hash.update(canonical.as_bytes());
+        hash.update(&compilation.digest);
+        let fingerprint = hex(&hash.finalize());
         let body = match (node.get("correlation"), node.get("filter")) {
             (Some(correlation), _) => {
-                Body::Correlation(CorrelationDraft::read(correlation, compilation)?)
+                Body::Correlation(CorrelationDraft::read(node, correlation, compilation)?)
             }
             (None, Some(filter)) => {
                 let draft = FilterDraft::read(node, filter, compilation)?;

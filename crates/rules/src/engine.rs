@@ -17,7 +17,7 @@ use crate::view::{FieldTable, Scratch, View};
 /// Tries rules on events and remembers what correlations need.
 #[derive(Debug)]
 pub struct Engine {
-    rules: RuleSet,
+    pub(crate) rules: RuleSet,
     limits: Limits,
     tallies: Vec<Tally>,
     correlator: Correlator,
@@ -222,6 +222,16 @@ impl Engine {
     #[must_use]
     pub fn rules(&self) -> &RuleSet {
         &self.rules
+    }
+
+    /// The bounds it keeps.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Why the rule of this number is not tried, if it is suspended.
+    pub(crate) fn suspension(&self, number: usize) -> Option<&str> {
+        self.tallies.get(number)?.suspended.as_deref()
     }
 
     /// Stops trying a rule, for a reason that the counters show; answers whether there is one.

@@ -30,6 +30,17 @@ pub(crate) struct Item {
     pub(crate) negated: bool,
     /// The values.
     pub(crate) matchers: Vec<Matcher>,
+    /// How the rule writes it.
+    pub(crate) written: Box<Written>,
+}
+
+/// A line of a selection as the rule writes it, for explanations.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Written {
+    /// The field with its modifiers, as pipelines left it.
+    pub(crate) key: String,
+    /// The values, one for each matcher.
+    pub(crate) values: Vec<String>,
 }
 
 /// What an item looks at.
@@ -55,6 +66,48 @@ impl Expression {
         }
     }
 
+    /// Whether it holds where `decide` answers single selections.
+    pub(crate) fn decide(&self, decide: &dyn Fn(usize) -> bool) -> bool {
+        match self {
+            Self::All(parts) => parts.iter().all(|part| part.decide(decide)),
+            Self::Any(parts) => parts.iter().any(|part| part.decide(decide)),
+            Self::Not(part) => !part.decide(decide),
+            Self::Selection(index) => decide(*index),
+            Self::Item(_) => false,
+        }
+    }
+
+    /// Adds the numbers of the selections it asks for to `found`, each at its first mention.
+    pub(crate) fn list_selections(&self, found: &mut Vec<usize>) {
+        match self {
+            Self::All(parts) | Self::Any(parts) => {
+                parts.iter().for_each(|part| part.list_selections(found));
+            }
+            Self::Not(part) => part.list_selections(found),
+            Self::Selection(index) if !found.contains(index) => found.push(*index),
+            Self::Selection(_) | Self::Item(_) => {}
+        }
+    }
+
+    /// What is left without some selections; nothing when it asks for no others.
+    pub(crate) fn without(self, gone: &[usize]) -> Option<Self> {
+        let rest = |parts: Vec<Self>| -> Vec<Self> {
+            let left = parts.into_iter().filter_map(|part| part.without(gone));
+            left.collect()
+        };
+        match self {
+            Self::All(parts) => Some(rest(parts))
+                .filter(|parts| !parts.is_empty())
+                .map(Self::All),
+            Self::Any(parts) => Some(rest(parts))
+                .filter(|parts| !parts.is_empty())
+                .map(Self::Any),
+            Self::Not(part) => part.without(gone).map(|part| Self::Not(Box::new(part))),
+            Self::Selection(index) => (!gone.contains(&index)).then_some(Self::Selection(index)),
+            Self::Item(item) => Some(Self::Item(item)),
+        }
+    }
+
     /// The same expression over selections whose numbers begin at `offset`.
     pub(crate) fn renumbered(&self, offset: usize) -> Self {
         let all = |parts: &[Self]| parts.iter().map(|part| part.renumbered(offset)).collect();
@@ -74,6 +127,18 @@ impl Expression {
             Self::Not(part) => part.has_keywords(),
             Self::Selection(_) => false,
             Self::Item(item) => matches!(item.target, Target::Keywords),
+        }
+    }
+
+    /// Hands every line of a selection to `visit`.
+    pub(crate) fn visit_items<'e>(&'e self, visit: &mut dyn FnMut(&'e Item)) {
+        match self {
+            Self::All(parts) | Self::Any(parts) => {
+                parts.iter().for_each(|part| part.visit_items(visit));
+            }
+            Self::Not(part) => part.visit_items(visit),
+            Self::Selection(_) => {}
+            Self::Item(item) => visit(item),
         }
     }
 
@@ -102,12 +167,17 @@ impl Expression {
 }
 
 impl Item {
-    /// Whether the values match.
-    fn holds(&self, view: View<'_>) -> bool {
-        let hit = |matcher: &Matcher| match &self.target {
+    /// Whether one of its matchers finds something.
+    pub(crate) fn hits(&self, matcher: &Matcher, view: View<'_>) -> bool {
+        match &self.target {
             Target::Field(slot, _) => matcher.matches_field(*slot, view),
             Target::Keywords => view.texts().any(|(_, seen)| matcher.matches(seen, view)),
-        };
+        }
+    }
+
+    /// Whether the values match.
+    pub(crate) fn holds(&self, view: View<'_>) -> bool {
+        let hit = |matcher: &Matcher| self.hits(matcher, view);
         let held = if self.all {
             self.matchers.iter().all(hit)
         } else {

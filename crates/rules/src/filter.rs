@@ -8,6 +8,7 @@ use crate::detection::Detection;
 use crate::document::{Body, Document, hex};
 use crate::fault::{Fault, Location, RuleError};
 use crate::metadata::{RuleInfo, read_texts};
+use crate::pipeline_run::RuleFacts;
 use crate::routing::WantedSource;
 use crate::rule_set::{Logic, Rule};
 use crate::yaml::{Kind, Node};
@@ -116,6 +117,13 @@ impl FilterDraft {
     ) -> Result<Self, Fault> {
         let source = WantedSource::read(document)?;
         let target = read_target(filter)?;
+        let change = compilation.pipes.begin_rule(RuleFacts {
+            at: document.at,
+            tags: &[],
+            source: Some(&source),
+            members: &[],
+        })?;
+        let source = change.source.unwrap_or(source);
         let detection = Detection::read(source, filter, &["rules", "condition"], compilation)?;
         Ok(Self { target, detection })
     }

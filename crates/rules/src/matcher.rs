@@ -6,6 +6,7 @@ use regex::Regex;
 use crate::network::Network;
 use crate::number::{Comparison, Number};
 use crate::pattern::Pattern;
+use crate::time_part::TimePart;
 use crate::view::{Seen, Slot, View};
 
 /// Most bytes of a value that a regular expression reads: the slowest pattern in use takes
@@ -29,6 +30,8 @@ pub(crate) enum Matcher {
     Flag(bool),
     /// A relation to a number.
     Compare(Comparison, Number),
+    /// A relation of a part of a time to a number.
+    Part(TimePart, Comparison, Number),
     /// A relation to another field of the event.
     FieldRef(Slot, Place),
     /// Whether the field is there at all.
@@ -74,6 +77,9 @@ impl Matcher {
             Self::Compare(relation, number) => seen
                 .number()
                 .is_some_and(|seen| relation.holds(seen, *number)),
+            Self::Part(part, relation, number) => part
+                .of(seen.plain)
+                .is_some_and(|seen| relation.holds(Number::Int(seen), *number)),
             Self::FieldRef(other, place) => view
                 .values(*other)
                 .any(|other| place.holds(seen.folded, other.folded)),

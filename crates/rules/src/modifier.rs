@@ -5,6 +5,7 @@ use crate::encoding::Encoding;
 use crate::fault::{Fault, Location};
 use crate::matcher::Place;
 use crate::number::Comparison;
+use crate::time_part::TimePart;
 
 /// What a chain of modifiers asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,6 +22,8 @@ pub(crate) struct Modifiers {
     pub(crate) cased: bool,
     /// Whether the outcome is turned round.
     pub(crate) negated: bool,
+    /// Whether values hold placeholders.
+    pub(crate) expanded: bool,
 }
 
 /// What kind of test the values are.
@@ -34,8 +37,8 @@ pub(crate) enum Test {
     Network,
     /// Presence of the field.
     Exists,
-    /// A relation to a number.
-    Compare(Comparison),
+    /// A relation to a number, or of a part of a time to one.
+    Compare(Comparison, Option<TimePart>),
     /// Another field.
     FieldRef,
 }
@@ -50,10 +53,6 @@ pub(crate) struct RegexFlags {
     /// `.` is also a line's end.
     pub(crate) dot_all: bool,
 }
-
-/// Modifiers of the language that this engine does not have: what placeholders stand for is
-/// known to nobody here, and the parts of a time need a field that is one.
-const UNSUPPORTED: [&str; 7] = ["expand", "minute", "hour", "day", "week", "month", "year"];
 
 /// Longest chain of encodings; `utf16le|base64offset` is the longest that means anything.
 const MAX_ENCODINGS: usize = 3;
@@ -70,6 +69,7 @@ impl Modifiers {
             all: false,
             cased: false,
             negated: false,
+            expanded: false,
         };
         let mut column = at.column + field.chars().count() + 1;
         for word in words {
@@ -89,6 +89,8 @@ impl Modifiers {
             "all" => set_flag(&mut self.all, word, at),
             "cased" => set_flag(&mut self.cased, word, at),
             "neq" => set_flag(&mut self.negated, word, at),
+            "expand" => set_flag(&mut self.expanded, word, at),
+            "minute" | "hour" | "day" | "week" | "month" | "year" => self.set_time_part(word, at),
             "re" => self.set_test(Test::Regex(RegexFlags::default()), at),
             "cidr" => self.set_test(Test::Network, at),
             "exists" => self.set_test(Test::Exists, at),
@@ -97,7 +99,7 @@ impl Modifiers {
             "m" | "multiline" => self.set_regex_flag(word, |flags| &mut flags.multi_line, at),
             "s" | "dotall" => self.set_regex_flag(word, |flags| &mut flags.dot_all, at),
             "lt" | "lte" | "gt" | "gte" => match Comparison::parse(word) {
-                Some(relation) => self.set_test(Test::Compare(relation), at),
+                Some(relation) => self.set_comparison(relation, at),
                 None => Ok(()),
             },
             _ => self.add_encoding(word, at),
@@ -151,6 +153,23 @@ impl Modifiers {
         }
         self.test = test;
         Ok(())
+    }
+
+    /// Takes a part of a time, which is compared for equality unless another relation follows.
+    fn set_time_part(&mut self, word: &str, at: Location) -> Result<(), Fault> {
+        match TimePart::parse(word) {
+            Some(part) => self.set_test(Test::Compare(Comparison::Eq, Some(part)), at),
+            None => Err(unknown(word, at)),
+        }
+    }
+
+    /// Takes a relation, of the part of a time before it or of the field itself.
+    fn set_comparison(&mut self, relation: Comparison, at: Location) -> Result<(), Fault> {
+        if let Test::Compare(Comparison::Eq, Some(part)) = self.test {
+            self.test = Test::Compare(relation, Some(part));
+            return Ok(());
+        }
+        self.set_test(Test::Compare(relation, None), at)
     }
 
     /// Sets a flag of the regular expression before it.
@@ -222,17 +241,11 @@ fn set_flag(flag: &mut bool, word: &str, at: Location) -> Result<(), Fault> {
 
 /// The refusal of a modifier that cannot be used.
 fn unknown(word: &str, at: Location) -> Fault {
-    if UNSUPPORTED.contains(&word) {
-        return Fault::new(
-            at,
-            format!("the modifier '{word}' is not supported by this engine yet"),
-            "write the values out",
-        );
-    }
     Fault::new(
         at,
         format!("there is no modifier '{word}'"),
         "use contains, startswith, endswith, all, cased, neq, re, cidr, exists, fieldref, lt, \
-         lte, gt, gte, base64, base64offset, wide, utf16le, utf16be, utf16 or windash",
+         lte, gt, gte, minute, hour, day, week, month, year, expand, base64, base64offset, wide, \
+         utf16le, utf16be, utf16 or windash",
     )
 }

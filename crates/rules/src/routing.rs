@@ -13,9 +13,12 @@ use crate::yaml::Node;
 /// The log source a rule asks for; an absent part means any.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(crate) struct WantedSource {
-    category: Option<String>,
-    product: Option<String>,
-    service: Option<String>,
+    /// The class of events.
+    pub(crate) category: Option<String>,
+    /// The system that made them.
+    pub(crate) product: Option<String>,
+    /// The program that made them.
+    pub(crate) service: Option<String>,
 }
 
 impl WantedSource {
@@ -31,16 +34,21 @@ impl WantedSource {
         let node = document
             .get("logsource")
             .ok_or_else(|| missing(document.at))?;
-        let lower = |key| Ok::<_, Fault>(read_text(node, key)?.map(|text| text.to_lowercase()));
-        let wanted = Self {
-            category: lower("category")?,
-            product: lower("product")?,
-            service: lower("service")?,
-        };
+        let wanted = Self::read_parts(node)?;
         if wanted == Self::default() {
             return Err(missing(node.at));
         }
         Ok(wanted)
+    }
+
+    /// Reads the parts of a log source from a map that has them.
+    pub(crate) fn read_parts(node: &Node) -> Result<Self, Fault> {
+        let lower = |key| Ok::<_, Fault>(read_text(node, key)?.map(|text| text.to_lowercase()));
+        Ok(Self {
+            category: lower("category")?,
+            product: lower("product")?,
+            service: lower("service")?,
+        })
     }
 
     /// Whether every event this admits is also admitted by `wider`.

@@ -9,10 +9,12 @@ use crate::detection::Detection;
 use crate::document::{Compiled, hex};
 use crate::fault::{Fault, Location, RuleError};
 use crate::metadata::RuleInfo;
+use crate::options::Options;
+use crate::pipeline_source::gather_sources;
 use crate::resolve::resolve;
 use crate::routing::Router;
 use crate::view::FieldTable;
-use crate::yaml::parse_documents;
+use crate::yaml::{Node, parse_documents};
 
 /// One file of rules: its name for messages, and its text.
 #[derive(Clone, Copy, Debug)]
@@ -99,19 +101,49 @@ pub(crate) struct Feed {
 impl RuleSet {
     /// Compiles rule files.
     ///
+    /// ```
+    /// use hidps_rules::{RuleFile, RuleSet};
+    ///
+    /// let text = "title: Root
+    /// logsource: {product: linux}
+    /// detection: {s: {user: root}, condition: s}
+    /// ";
+    /// let rules = RuleSet::compile(&[RuleFile { name: "root.yml", text }]).unwrap();
+    /// assert_eq!(rules.rules().len(), 1);
+    ///
+    /// let text = "title: Root
+    /// logsource: {product: linux}
+    /// detection: {s: {user|begins: r}, condition: s}
+    /// ";
+    /// let refused = RuleSet::compile(&[RuleFile { name: "root.yml", text }]).unwrap_err();
+    /// assert!(refused[0].to_string().starts_with("root.yml:3:22: there is no modifier 'begins'"));
+    /// ```
+    ///
     /// # Errors
     /// Every fault of every file, in the order of files and lines; nothing is loaded then.
     pub fn compile(files: &[RuleFile<'_>]) -> Result<Self, Vec<RuleError>> {
-        let mut compilation = Compilation::default();
+        Self::compile_with(files, &Options::default())
+    }
+
+    /// Compiles rule files with pipelines and placeholders.
+    ///
+    /// # Errors
+    /// Every fault of every file, in the order of files and lines; nothing is loaded then.
+    pub fn compile_with(files: &[RuleFile<'_>], options: &Options) -> Result<Self, Vec<RuleError>> {
+        let mut compilation = Compilation::new(options);
+        let mut errors = Vec::new();
+        let nodes = read_files(files, &mut errors);
+        if !compilation.pipes.is_empty() {
+            let sources = gather_sources(nodes.iter().map(|(_, node)| node));
+            compilation.pipes.tell_sources(sources);
+        }
         let mut documents = Vec::new();
         let mut filters = Vec::new();
-        let mut errors = Vec::new();
-        for file in files {
-            for compiled in read_file(file, &mut compilation, &mut errors) {
-                match compiled {
-                    Compiled::Rule(document) => documents.push(document),
-                    Compiled::Filter(filter) => filters.push(filter),
-                }
+        for (file, node) in &nodes {
+            match Compiled::read(node, file, &mut compilation) {
+                Ok(Compiled::Rule(document)) => documents.push(document),
+                Ok(Compiled::Filter(filter)) => filters.push(filter),
+                Err(fault) => errors.push(fault.in_file(file)),
             }
         }
         let rules = resolve(documents, &filters, &mut errors);
@@ -119,7 +151,8 @@ impl RuleSet {
             errors.sort();
             return Err(errors);
         }
-        Ok(Self::of_rules(rules, compilation.fields, hash_files(files)))
+        let hash = hash_files(files, &compilation.digest);
+        Ok(Self::of_rules(rules, compilation.fields, hash))
     }
 
     /// A set of these rules, routed.
@@ -157,36 +190,31 @@ impl RuleSet {
     }
 }
 
-/// Compiles the documents of one file.
-fn read_file(
-    file: &RuleFile<'_>,
-    compilation: &mut Compilation,
+/// The documents of all files, each with the name of its file.
+pub(crate) fn read_files<'f>(
+    files: &[RuleFile<'f>],
     errors: &mut Vec<RuleError>,
-) -> Vec<Compiled> {
-    let nodes = parse_documents(file.text).and_then(|nodes| match nodes.as_slice() {
-        [] => Err(Fault::new(
-            Location::START,
-            "the file holds no rule",
-            "remove it",
-        )),
-        _ => Ok(nodes),
-    });
-    let nodes = nodes.unwrap_or_else(|fault| {
-        errors.push(fault.in_file(file.name));
-        Vec::new()
-    });
-    let mut compiled = Vec::new();
-    for node in nodes {
-        match Compiled::read(&node, file.name, compilation) {
-            Ok(document) => compiled.push(document),
+) -> Vec<(&'f str, Node)> {
+    let mut all = Vec::new();
+    for file in files {
+        let nodes = parse_documents(file.text).and_then(|nodes| match nodes.as_slice() {
+            [] => Err(Fault::new(
+                Location::START,
+                "the file holds no rule",
+                "remove it",
+            )),
+            _ => Ok(nodes),
+        });
+        match nodes {
+            Ok(nodes) => all.extend(nodes.into_iter().map(|node| (file.name, node))),
             Err(fault) => errors.push(fault.in_file(file.name)),
         }
     }
-    compiled
+    all
 }
 
 /// Hash of all sources.
-fn hash_files(files: &[RuleFile<'_>]) -> String {
+fn hash_files(files: &[RuleFile<'_>], options: &[u8]) -> String {
     let mut hashes: Vec<[u8; 32]> = files
         .iter()
         .map(|file| {
@@ -202,5 +230,8 @@ fn hash_files(files: &[RuleFile<'_>]) -> String {
         })
         .collect();
     hashes.sort_unstable();
-    hex(&Sha256::digest(hashes.concat()))
+    let mut hash = Sha256::new();
+    hash.update(hashes.concat());
+    hash.update(options);
+    hex(&hash.finalize())
 }

@@ -2,17 +2,19 @@
 //! It never looks at the condition that joins them.
 
 use crate::compilation::Compilation;
-use crate::expression::{Expression, Item, Target};
+use crate::expression::{Expression, Item, Target, Written};
 use crate::fault::{Fault, Location};
 use crate::modifier::Modifiers;
+use crate::pipeline_run::Alternative;
+use crate::placeholder::expand_values;
 use crate::value::compile_value;
 use crate::yaml::{Entry, Kind, Node};
 
-/// Compiles one selection.
+/// Compiles one selection; nothing is left of one that pipelines dropped.
 pub(crate) fn compile_selection(
     node: &Node,
     compilation: &mut Compilation,
-) -> Result<Expression, Fault> {
+) -> Result<Option<Expression>, Fault> {
     match &node.kind {
         Kind::Map(entries) => compile_map(node.at, entries, compilation),
         Kind::List(items) => compile_list(node.at, items, compilation),
@@ -25,15 +27,15 @@ fn compile_map(
     at: Location,
     entries: &[Entry],
     compilation: &mut Compilation,
-) -> Result<Expression, Fault> {
+) -> Result<Option<Expression>, Fault> {
     if entries.is_empty() {
         return Err(empty(at));
     }
-    let items: Result<Vec<_>, _> = entries
-        .iter()
-        .map(|entry| compile_item(entry, compilation))
-        .collect();
-    Ok(Expression::All(items?))
+    let mut items = Vec::new();
+    for entry in entries {
+        items.extend(compile_item(entry, compilation)?);
+    }
+    Ok((!items.is_empty()).then_some(Expression::All(items)))
 }
 
 /// A list holds when one of its maps or keywords does.
@@ -41,7 +43,7 @@ fn compile_list(
     at: Location,
     items: &[Node],
     compilation: &mut Compilation,
-) -> Result<Expression, Fault> {
+) -> Result<Option<Expression>, Fault> {
     if items.is_empty() {
         return Err(empty(at));
     }
@@ -49,7 +51,7 @@ fn compile_list(
     let mut keywords = Vec::new();
     for item in items {
         match &item.kind {
-            Kind::Map(entries) => parts.push(compile_map(item.at, entries, compilation)?),
+            Kind::Map(entries) => parts.extend(compile_map(item.at, entries, compilation)?),
             Kind::Scalar { .. } => keywords.push(item),
             Kind::List(_) => {
                 return Err(Fault::new(
@@ -61,13 +63,13 @@ fn compile_list(
         }
     }
     if let Some(first) = keywords.first() {
-        parts.push(compile_keywords(first, &keywords, "", compilation)?);
+        parts.extend(compile_keywords(first, &keywords, "", compilation)?);
     }
-    Ok(Expression::Any(parts))
+    Ok((!parts.is_empty()).then_some(Expression::Any(parts)))
 }
 
 /// Compiles one line of a map: field, modifiers, values.
-fn compile_item(entry: &Entry, compilation: &mut Compilation) -> Result<Expression, Fault> {
+fn compile_item(entry: &Entry, compilation: &mut Compilation) -> Result<Option<Expression>, Fault> {
     let values: Vec<&Node> = match &entry.value.kind {
         Kind::Scalar { .. } => vec![&entry.value],
         Kind::List(items) if items.is_empty() => return Err(empty(entry.value.at)),
@@ -88,13 +90,13 @@ fn compile_item(entry: &Entry, compilation: &mut Compilation) -> Result<Expressi
         return compile_keywords(&at, &values, &entry.key, compilation);
     }
     let (field, modifiers) = Modifiers::parse(&entry.key, entry.at)?;
-    let slot = compilation.slot(field);
-    compile(
-        &values,
-        Target::Field(slot, field.to_owned()),
-        &modifiers,
-        compilation,
-    )
+    let line = Line {
+        at: entry.at,
+        field: Some(field),
+        key: &entry.key,
+        modifiers: &modifiers,
+    };
+    line.compile(&values, compilation)
 }
 
 /// Compiles texts that may stand anywhere in the event.
@@ -103,29 +105,92 @@ fn compile_keywords(
     values: &[&Node],
     key: &str,
     compilation: &mut Compilation,
-) -> Result<Expression, Fault> {
+) -> Result<Option<Expression>, Fault> {
     let (_, modifiers) = Modifiers::parse(key, node.at)?;
-    compile(values, Target::Keywords, &modifiers, compilation)
+    let line = Line {
+        at: node.at,
+        field: None,
+        key,
+        modifiers: &modifiers,
+    };
+    line.compile(values, compilation)
 }
 
-/// Compiles the values of one item.
-fn compile(
-    values: &[&Node],
-    target: Target,
-    modifiers: &Modifiers,
-    compilation: &mut Compilation,
-) -> Result<Expression, Fault> {
-    let keyword = matches!(target, Target::Keywords);
-    let matchers: Result<Vec<_>, _> = values
-        .iter()
-        .map(|value| compile_value(value, modifiers, keyword, compilation))
-        .collect();
-    Ok(Expression::Item(Item {
-        target,
-        all: modifiers.all,
-        negated: modifiers.negated,
-        matchers: matchers?,
-    }))
+/// One line of a selection before its values are compiled.
+struct Line<'n> {
+    at: Location,
+    field: Option<&'n str>,
+    key: &'n str,
+    modifiers: &'n Modifiers,
+}
+
+impl Line<'_> {
+    /// Compiles it under every name that pipelines give its field; one of them is enough.
+    fn compile(
+        &self,
+        values: &[&Node],
+        compilation: &mut Compilation,
+    ) -> Result<Option<Expression>, Fault> {
+        let ways = compilation.pipes.route_item(self.field, values, self.at)?;
+        let mut items: Vec<Expression> = ways
+            .iter()
+            .map(|way| self.compile_way(way, values, compilation))
+            .collect::<Result<_, _>>()?;
+        Ok(match items.len() {
+            0 | 1 => items.pop(),
+            _ => Some(Expression::Any(items)),
+        })
+    }
+
+    /// Compiles it under one name.
+    fn compile_way(
+        &self,
+        way: &Alternative,
+        values: &[&Node],
+        compilation: &mut Compilation,
+    ) -> Result<Expression, Fault> {
+        let values = expand_values(values, self.modifiers, &compilation.pipes, way)?;
+        let (target, mut key) = match &way.field {
+            None => (Target::Keywords, String::new()),
+            Some(field) => {
+                let slot = compilation.slot(field);
+                (Target::Field(slot, field.clone()), field.clone())
+            }
+        };
+        let chain = self.key.split_once('|').map(|(_, chain)| chain);
+        if let Some(chain) = chain {
+            key.push('|');
+            key.push_str(chain);
+        }
+        let is_keyword = matches!(target, Target::Keywords);
+        let mut matchers = Vec::new();
+        let mut texts = Vec::new();
+        for value in &values {
+            matchers.push(compile_value(
+                value,
+                self.modifiers,
+                is_keyword,
+                compilation,
+            )?);
+            texts.push(show(value));
+        }
+        let written = Written { key, values: texts };
+        Ok(Expression::Item(Item {
+            target,
+            all: self.modifiers.all,
+            negated: self.modifiers.negated,
+            matchers,
+            written: Box::new(written),
+        }))
+    }
+}
+
+/// A value as the rule writes it.
+fn show(value: &Node) -> String {
+    match &value.kind {
+        Kind::Scalar { text, .. } if !value.is_null() => text.clone(),
+        Kind::Scalar { .. } | Kind::List(_) | Kind::Map(_) => "null".to_owned(),
+    }
 }
 
 /// The refusal of a selection that selects nothing.

@@ -98,8 +98,11 @@ pub(crate) fn compile_value(
         }
         Test::Network => compile_network(node, &scalar),
         Test::Exists => read_flag(node).map(Matcher::Exists),
-        Test::Compare(relation) => match scalar {
-            Scalar::Number(number, _) => Ok(Matcher::Compare(relation, number)),
+        Test::Compare(relation, part) => match scalar {
+            Scalar::Number(number, _) => Ok(match part {
+                None => Matcher::Compare(relation, number),
+                Some(part) => Matcher::Part(part, relation, number),
+            }),
             Scalar::Null | Scalar::Flag(_) | Scalar::Text(_) => Err(Fault::new(
                 node.at,
                 "a comparison takes a number",
@@ -107,7 +110,12 @@ pub(crate) fn compile_value(
             )),
         },
         Test::FieldRef => match node.text().filter(|name| !name.is_empty()) {
-            Some(name) => Ok(Matcher::FieldRef(compilation.slot(name), modifiers.place)),
+            Some(name) => {
+                let names = compilation.pipes.rename(name, node.at)?;
+                let refer =
+                    |name: &String| Matcher::FieldRef(compilation.slot(name), modifiers.place);
+                Ok(one_of(names.iter().map(refer).collect()))
+            }
             None => Err(Fault::new(
                 node.at,
                 "'fieldref' takes a field name",
@@ -209,17 +217,21 @@ fn compile_spellings(
         }
         spellings = encoded;
     }
-    let mut matchers: Vec<Matcher> = spellings
+    let matchers = spellings
         .into_iter()
         .map(|spelling| compile_text(spelling, place, modifiers.cased))
         .collect();
+    Ok(one_of(matchers))
+}
+
+/// One matcher as it is, several as alternatives.
+fn one_of(mut matchers: Vec<Matcher>) -> Matcher {
     match matchers.pop() {
-        Some(only) if matchers.is_empty() => Ok(only),
-        Some(last) => {
-            matchers.push(last);
-            Ok(Matcher::AnyOf(matchers))
+        Some(only) if matchers.is_empty() => only,
+        last => {
+            matchers.extend(last);
+            Matcher::AnyOf(matchers)
         }
-        None => Ok(Matcher::AnyOf(matchers)),
     }
 }
 

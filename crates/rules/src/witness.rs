@@ -78,6 +78,7 @@ fn of_matcher(matcher: &Matcher, field: Option<Slot>) -> Option<Witness> {
         | Matcher::Number(..)
         | Matcher::Flag(_)
         | Matcher::Compare(..)
+        | Matcher::Part(..)
         | Matcher::FieldRef(..)
         | Matcher::Exists(true) => None,
     };

@@ -342,8 +342,6 @@ fn what_cannot_be_honoured_is_refused_at_its_place() {
             "rewritten more than 3 times",
         ),
         ("a|wide|re: x", 4, "an encoding does not go with"),
-        ("a|expand: '%x%'", 6, "not supported by this engine yet"),
-        ("a|hour: 3", 6, "not supported by this engine yet"),
         ("'|endswith': x", 4, "a keyword takes no modifiers but"),
         (
             "a|contains: 5",
@@ -380,5 +378,50 @@ fn what_cannot_be_honoured_is_refused_at_its_place() {
             "{selection}: {error}"
         );
         assert!(!error.instead.is_empty(), "{selection}");
+    }
+}
+
+#[test]
+fn parts_of_a_time_are_compared_as_numbers() {
+    let evening = Value::Str("2026-11-21T20:15:00+01:00");
+    let morning = Value::Str("2026-03-02 06:59");
+    let no_time = [Value::Str("20:15"), Value::Int(20), Value::Bool(true)];
+    let table = [
+        ("n|hour: 20", true, false),
+        ("n|hour|gte: 20", true, false),
+        ("n|hour|neq: 20", false, true),
+        ("n|minute: [15, 16]", true, false),
+        ("n|day|lt: 21", false, true),
+        ("n|week: 47", true, false),
+        ("n|month|lte: 3", false, true),
+        ("n|year: 2026", true, true),
+    ];
+
+    for (selection, is_evening, is_morning) in table {
+        let values = [(evening, is_evening), (morning, is_morning)];
+        let chosen = |wanted| -> Vec<Value<'_>> {
+            let values = values.iter().filter(|(_, holds)| *holds == wanted);
+            values.map(|(value, _)| *value).collect()
+        };
+        check_values(selection, &chosen(true), &chosen(false));
+        if !selection.contains("neq") {
+            check_values(selection, &[], &no_time);
+        }
+    }
+}
+
+#[test]
+fn parts_of_a_time_that_mean_nothing_are_refused() {
+    let table = [
+        ("a|hour: x", 13, "a comparison takes a number"),
+        ("a|gte|hour: 3", 11, "two modifiers that say what it is"),
+        ("a|hour|minute: 3", 12, "two modifiers that say what it is"),
+        ("a|expand: '%x%'", 15, "nothing is configured for"),
+    ];
+    for (selection, column, problem) in table {
+        let error = refusal(&rule(&format!("  s:\n    {selection}\n  condition: s\n")));
+
+        assert!(error.problem.contains(problem), "{selection}: {error}");
+        assert_eq!((error.line, error.column), (6, column), "{error}");
     }
 }
