@@ -51,6 +51,7 @@ mod rearm;
 mod resolve;
 mod routing;
 mod rule_set;
+mod scan;
 mod selection;
 pub mod tests;
 mod time_part;

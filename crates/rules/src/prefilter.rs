@@ -1,52 +1,58 @@
 //! Which rules of a bucket an event could match at all, by one pass over each of its fields.
 //! It never leaves out a rule that matches; what it lets through is decided by the rule itself.
 
-use aho_corasick::AhoCorasick;
 use hashbrown::HashMap;
 
 use crate::detection::Detection;
 use crate::matcher::Place;
+use crate::scan::Scan;
 use crate::view::{Slot, View};
 use crate::witness::{Clue, find_witness};
 
 /// Rules by their place in the bucket.
-type Rules = Vec<usize>;
+type Rules = Vec<u32>;
 
 /// The clues of all rules of a bucket.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Prefilter {
-    /// Rules without a witness.
-    always: Rules,
+    /// Rules without a witness, as the candidates every event begins with.
+    always: Candidates,
     /// Per slot of a field the clues in it.
     fields: Vec<Option<Box<Clues>>>,
-    /// The clues in any text.
-    texts: Option<Box<Clues>>,
-    n_rules: usize,
+    /// Which literals any text is searched for.
+    texts: Searched,
+    /// All literals that may stand at any place.
+    scan: Scan,
+    /// Per literal of the scan the rules that have it as a clue, by field; no field is any text.
+    owners: Vec<Vec<(Option<Slot>, Rules)>>,
 }
 
-/// The clues in one field.
+/// Which literals at any place a field is searched for.
+#[derive(Clone, Copy, Default, Debug)]
+struct Searched {
+    long: bool,
+    short: bool,
+}
+
+/// The clues at the ends of one field.
 #[derive(Clone, Default, Debug)]
 struct Clues {
     present: Rules,
-    whole: HashMap<String, Rules>,
+    whole: HashMap<Box<str>, Rules>,
+    /// A bit for every length of a whole value; the last is all longer ones.
+    lengths: u64,
     starts: Edges,
     ends: Edges,
-    anywhere: Option<Literals>,
-    waiting: HashMap<String, Rules>,
+    anywhere: Searched,
 }
 
 /// Literals at the beginning or the end, by their outermost four bytes.
 #[derive(Clone, Default, Debug)]
 struct Edges {
+    /// One bit per hash of four bytes, so that most texts need no look-up.
+    bitmap: [u64; 16],
     long: HashMap<[u8; 4], Vec<(Box<str>, Rules)>>,
     short: Vec<(Box<str>, Rules)>,
-}
-
-/// Literals at any place, found all at once.
-#[derive(Clone, Debug)]
-struct Literals {
-    automaton: AhoCorasick,
-    rules: Vec<Rules>,
 }
 
 /// The rules that may match the event at hand.
@@ -56,16 +62,10 @@ pub(crate) struct Candidates {
 }
 
 impl Candidates {
-    /// Begins with no rule of this many.
-    fn clear(&mut self, n_rules: usize) {
-        self.bits.clear();
-        self.bits.resize(n_rules.div_ceil(64), 0);
-    }
-
     /// Adds rules.
-    fn add(&mut self, rules: &[usize]) {
+    fn add(&mut self, rules: &[u32]) {
         for rule in rules {
-            if let Some(word) = self.bits.get_mut(rule / 64) {
+            if let Some(word) = self.bits.get_mut(*rule as usize / 64) {
                 *word |= 1 << (rule % 64);
             }
         }
@@ -84,103 +84,130 @@ impl Candidates {
     }
 }
 
+/// Literals at any place while they are gathered.
+type Gathered = HashMap<Box<str>, Vec<(Option<Slot>, Rules)>>;
+
 impl Prefilter {
     /// Gathers the clues of the rules of a bucket.
     pub(crate) fn new<'r>(rules: impl Iterator<Item = &'r Detection>) -> Self {
         let mut prefilter = Self::default();
-        for (rule, detection) in rules.enumerate() {
-            prefilter.n_rules = rule + 1;
+        let mut gathered = Gathered::default();
+        let mut always = Rules::new();
+        for (rule, detection) in (0..).zip(rules) {
+            prefilter.always.bits.resize(rule as usize / 64 + 1, 0);
             match find_witness(detection) {
                 Some(witness) => {
-                    witness
-                        .clues
-                        .iter()
-                        .for_each(|clue| prefilter.add(clue, rule));
+                    for clue in &witness.clues {
+                        prefilter.add(clue, rule, &mut gathered);
+                    }
                 }
-                None => prefilter.always.push(rule),
+                None => always.push(rule),
             }
         }
-        let clues = prefilter
-            .fields
-            .iter_mut()
-            .flatten()
-            .chain(&mut prefilter.texts);
-        let broken: Vec<Rules> = clues.flat_map(|clues| clues.finish()).collect();
-        broken
-            .into_iter()
-            .for_each(|rules| prefilter.always.extend(rules));
+        prefilter.always.add(&always);
+        let (literals, owners) = gathered.into_iter().unzip();
+        prefilter.scan = Scan::new(literals);
+        prefilter.owners = owners;
         prefilter
     }
 
     /// Adds one clue of a rule.
-    fn add(&mut self, clue: &Clue, rule: usize) {
-        let clues = match clue.field {
+    fn add(&mut self, clue: &Clue, rule: u32, gathered: &mut Gathered) {
+        let searched = match clue.field {
             None => &mut self.texts,
             Some(slot) => {
-                let index = slot.index();
-                if self.fields.len() <= index {
-                    self.fields.resize(index + 1, None);
+                let clues = self.clues_of(slot);
+                match &clue.text {
+                    Some((Place::Anywhere, _)) => &mut clues.anywhere,
+                    _ => return clues.add(clue, rule),
                 }
-                let Some(clues) = self.fields.get_mut(index) else {
-                    return;
-                };
-                clues
             }
         };
-        clues.get_or_insert_default().add(clue, rule);
+        let Some((_, text)) = &clue.text else {
+            return;
+        };
+        searched.long |= !Scan::is_short(text);
+        searched.short |= Scan::is_short(text);
+        let owners = gathered.entry(text.as_str().into()).or_default();
+        match owners.iter_mut().find(|(field, _)| *field == clue.field) {
+            Some((_, rules)) => push_new(rules, rule),
+            None => owners.push((clue.field, vec![rule])),
+        }
+    }
+
+    /// The clues of a field.
+    fn clues_of(&mut self, slot: Slot) -> &mut Clues {
+        let index = slot.index();
+        if self.fields.len() <= index {
+            self.fields.resize(index + 1, None);
+        }
+        self.fields[index].get_or_insert_default()
     }
 
     /// Finds the rules that may match an event.
     pub(crate) fn find(&self, view: View<'_>, candidates: &mut Candidates) {
-        candidates.clear(self.n_rules);
-        candidates.add(&self.always);
+        candidates.bits.clone_from(&self.always.bits);
         for shown in view.shown() {
-            let slot = shown.slot.map_or(usize::MAX, Slot::index);
-            if let Some(Some(clues)) = self.fields.get(slot) {
+            let clues = shown
+                .slot
+                .and_then(|slot| self.fields.get(slot.index())?.as_deref());
+            let mut searched = Searched::default();
+            if let Some(clues) = clues {
                 clues.find(shown.folded, candidates);
+                searched = clues.anywhere;
             }
-        }
-        if let Some(clues) = &self.texts {
-            let texts = view.shown().filter(|shown| shown.is_text);
-            texts.for_each(|shown| clues.find(shown.folded, candidates));
+            if shown.is_text {
+                searched.long |= self.texts.long;
+                searched.short |= self.texts.short;
+            }
+            if !searched.long && !searched.short {
+                continue;
+            }
+            self.scan
+                .find(shown.folded, searched.short, &mut |literal| {
+                    for (field, rules) in self.owners.get(literal).into_iter().flatten() {
+                        if *field == shown.slot || (field.is_none() && shown.is_text) {
+                            candidates.add(rules);
+                        }
+                    }
+                });
         }
     }
 }
 
+/// Adds a rule that is not the last already.
+fn push_new(rules: &mut Rules, rule: u32) {
+    if rules.last() != Some(&rule) {
+        rules.push(rule);
+    }
+}
+
+/// The bit of a length.
+fn length_bit(text: &str) -> u64 {
+    1 << text.len().min(63)
+}
+
 impl Clues {
-    /// Adds one clue of a rule.
-    fn add(&mut self, clue: &Clue, rule: usize) {
+    /// Adds a clue that is not at any place.
+    fn add(&mut self, clue: &Clue, rule: u32) {
         let rules = match &clue.text {
             None => &mut self.present,
-            Some((Place::Whole, text)) => self.whole.entry_ref(text.as_str()).or_default(),
             Some((Place::Start, text)) => self.starts.entry(text, first_four(text)),
             Some((Place::End, text)) => self.ends.entry(text, last_four(text)),
-            Some((Place::Anywhere, text)) => self.waiting.entry_ref(text.as_str()).or_default(),
-        };
-        if rules.last() != Some(&rule) {
-            rules.push(rule);
-        }
-    }
-
-    /// Builds the automaton; answers the rules whose literals it cannot hold.
-    fn finish(&mut self) -> Vec<Rules> {
-        if self.waiting.is_empty() {
-            return Vec::new();
-        }
-        let (texts, rules): (Vec<String>, Vec<Rules>) = self.waiting.drain().unzip();
-        match AhoCorasick::new(&texts) {
-            Ok(automaton) => {
-                self.anywhere = Some(Literals { automaton, rules });
-                Vec::new()
+            Some((Place::Whole | Place::Anywhere, text)) => {
+                self.lengths |= length_bit(text);
+                self.whole.entry(text.as_str().into()).or_default()
             }
-            Err(_) => rules,
-        }
+        };
+        push_new(rules, rule);
     }
 
     /// Finds the rules that have a clue in a text.
     fn find(&self, text: &str, candidates: &mut Candidates) {
         candidates.add(&self.present);
-        if let Some(rules) = self.whole.get(text) {
+        if self.lengths & length_bit(text) != 0
+            && let Some(rules) = self.whole.get(text)
+        {
             candidates.add(rules);
         }
         self.starts.find(
@@ -193,13 +220,6 @@ impl Clues {
             |literal| text.ends_with(literal),
             candidates,
         );
-        if let Some(literals) = &self.anywhere {
-            for found in literals.automaton.find_overlapping_iter(text) {
-                if let Some(rules) = literals.rules.get(found.pattern().as_usize()) {
-                    candidates.add(rules);
-                }
-            }
-        }
     }
 }
 
@@ -207,7 +227,11 @@ impl Edges {
     /// The rules of a literal.
     fn entry(&mut self, text: &str, key: Option<[u8; 4]>) -> &mut Rules {
         let literals = match key {
-            Some(key) => self.long.entry(key).or_default(),
+            Some(key) => {
+                let bit = edge_bit(key);
+                self.bitmap[bit / 64] |= 1 << (bit % 64);
+                self.long.entry(key).or_default()
+            }
             None => &mut self.short,
         };
         let known = literals.iter().position(|(literal, _)| **literal == *text);
@@ -225,7 +249,12 @@ impl Edges {
         matches: impl Fn(&str) -> bool,
         candidates: &mut Candidates,
     ) {
+        let is_known = |key: &[u8; 4]| {
+            let bit = edge_bit(*key);
+            self.bitmap[bit / 64] >> (bit % 64) & 1 != 0
+        };
         let long = key
+            .filter(is_known)
             .and_then(|key| self.long.get(&key))
             .into_iter()
             .flatten();
@@ -235,6 +264,11 @@ impl Edges {
             }
         }
     }
+}
+
+/// The number of the bit of four bytes, below 1,024.
+fn edge_bit(key: [u8; 4]) -> usize {
+    (u32::from_le_bytes(key).wrapping_mul(0x9e37_79b1) >> 22) as usize
 }
 
 /// The first four bytes of a text that has as many.
