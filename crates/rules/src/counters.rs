@@ -36,6 +36,8 @@ impl Counters {
 pub struct RuleCounters {
     /// Its matches, those kept silent included.
     pub hits: u64,
+    /// Events it was tried on: those that had a clue that it might match.
+    pub tries: u64,
     /// Why it is not tried any more.
     pub suspended: Option<String>,
 }

@@ -34,6 +34,7 @@ pub struct Engine {
 #[derive(Clone, Default, Debug)]
 struct Tally {
     hits: u64,
+    tries: u64,
     suspended: Option<String>,
 }
 
@@ -177,15 +178,15 @@ impl Engine {
             .iter()
             .filter_map(|index| bucket.rules.get(index))
         {
-            let is_active = self
-                .tallies
-                .get(*number)
-                .is_some_and(|tally| tally.suspended.is_none());
-            let detection = rules
-                .get(*number)
-                .filter(|_| is_active)
-                .and_then(Rule::detection);
-            if detection.is_some_and(|rule| rule.condition.holds(&rule.selections, view)) {
+            let (Some(rule), Some(tally)) = (rules.get(*number), self.tallies.get_mut(*number))
+            else {
+                continue;
+            };
+            let Some(detection) = rule.detection().filter(|_| tally.suspended.is_none()) else {
+                continue;
+            };
+            tally.tries += 1;
+            if detection.condition.holds(&detection.selections, view) {
                 self.hits.push(*number);
             }
         }
@@ -275,6 +276,7 @@ impl Engine {
         for (rule, tally) in rules {
             let counted = RuleCounters {
                 hits: tally.hits,
+                tries: tally.tries,
                 suspended: tally.suspended.clone(),
             };
             counters.rules.insert(rule.info.id.clone(), counted);

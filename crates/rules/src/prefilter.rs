@@ -7,7 +7,7 @@ use crate::detection::Detection;
 use crate::matcher::Place;
 use crate::scan::Scan;
 use crate::view::{Slot, View};
-use crate::witness::{Clue, find_witness};
+use crate::witness::{Clue, Commonness, find_witness};
 
 /// Rules by their place in the bucket.
 type Rules = Vec<u32>;
@@ -89,13 +89,15 @@ type Gathered = HashMap<Box<str>, Vec<(Option<Slot>, Rules)>>;
 
 impl Prefilter {
     /// Gathers the clues of the rules of a bucket.
-    pub(crate) fn new<'r>(rules: impl Iterator<Item = &'r Detection>) -> Self {
+    pub(crate) fn new<'r>(rules: impl Iterator<Item = &'r Detection> + Clone) -> Self {
+        let mut common = Commonness::default();
+        rules.clone().for_each(|rule| common.count(rule));
         let mut prefilter = Self::default();
         let mut gathered = Gathered::default();
         let mut always = Rules::new();
         for (rule, detection) in (0..).zip(rules) {
             prefilter.always.bits.resize(rule as usize / 64 + 1, 0);
-            match find_witness(detection) {
+            match find_witness(detection, &common) {
                 Some(witness) => {
                     for clue in &witness.clues {
                         prefilter.add(clue, rule, &mut gathered);

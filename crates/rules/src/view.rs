@@ -10,7 +10,7 @@ use crate::fold::fold_into;
 use crate::number::Number;
 
 /// The number of a field name, the same for all rules of a set.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Slot(usize);
 
 /// The field names that the rules of a set mention.

@@ -1,6 +1,8 @@
 //! Witnesses: the cheapest set of clues of which one must be in an event that a rule matches.
 //! It never decides a match; without its clues a rule cannot match, with them it is tried.
 
+use hashbrown::HashMap;
+
 use crate::detection::Detection;
 use crate::expression::{Expression, Item, Target};
 use crate::fold::fold;
@@ -26,37 +28,105 @@ pub(crate) struct Witness {
     cost: u32,
 }
 
+/// How many rules of a bucket ask for the same whole value of the same field.
+///
+/// What many rules ask for, such as the type of a record, is what many events have.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Commonness {
+    rules: HashMap<(Option<Slot>, String), u32>,
+}
+
+impl Commonness {
+    /// Counts the whole values that a rule asks for.
+    pub(crate) fn count(&mut self, rule: &Detection) {
+        for selection in &rule.selections {
+            self.count_in(selection);
+        }
+    }
+
+    /// Counts the whole values that a selection asks for.
+    fn count_in(&mut self, expression: &Expression) {
+        match expression {
+            Expression::All(parts) | Expression::Any(parts) => {
+                parts.iter().for_each(|part| self.count_in(part));
+            }
+            Expression::Not(part) => self.count_in(part),
+            Expression::Selection(_) => {}
+            Expression::Item(item) => {
+                for text in item.matchers.iter().filter_map(whole_text) {
+                    *self.rules.entry((field_of(item), text)).or_default() += 1;
+                }
+            }
+        }
+    }
+
+    /// What a whole value costs beyond the cheapest.
+    fn surcharge(&self, field: Option<Slot>, text: &str) -> u32 {
+        let rules = self.rules.get(&(field, text.to_owned())).copied();
+        rules
+            .unwrap_or_default()
+            .saturating_sub(1)
+            .saturating_mul(10)
+    }
+}
+
+/// The whole value a matcher asks for, in caseless form.
+fn whole_text(matcher: &Matcher) -> Option<String> {
+    let (Matcher::Text(pattern) | Matcher::CasedText(pattern)) = matcher else {
+        return None;
+    };
+    if let Pattern::Exact(text) = pattern {
+        return Some(fold(text));
+    }
+    None
+}
+
+/// The field an item looks at.
+fn field_of(item: &Item) -> Option<Slot> {
+    match &item.target {
+        Target::Field(slot, _) => Some(*slot),
+        Target::Keywords => None,
+    }
+}
+
 /// Finds the witness of a rule; without one the rule must be tried on every event.
-pub(crate) fn find_witness(rule: &Detection) -> Option<Witness> {
-    of_expression(&rule.condition, &rule.selections)
+pub(crate) fn find_witness(rule: &Detection, common: &Commonness) -> Option<Witness> {
+    of_expression(&rule.condition, &rule.selections, common)
 }
 
 /// The witness of an expression.
-fn of_expression(expression: &Expression, selections: &[Expression]) -> Option<Witness> {
+fn of_expression(
+    expression: &Expression,
+    selections: &[Expression],
+    common: &Commonness,
+) -> Option<Witness> {
     match expression {
-        Expression::All(parts) => {
-            cheapest(parts.iter().map(|part| of_expression(part, selections)))
-        }
-        Expression::Any(parts) => union(parts.iter().map(|part| of_expression(part, selections))),
+        Expression::All(parts) => cheapest(
+            parts
+                .iter()
+                .map(|part| of_expression(part, selections, common)),
+        ),
+        Expression::Any(parts) => union(
+            parts
+                .iter()
+                .map(|part| of_expression(part, selections, common)),
+        ),
         Expression::Not(_) => None,
-        Expression::Selection(index) => of_expression(selections.get(*index)?, &[]),
-        Expression::Item(item) => of_item(item),
+        Expression::Selection(index) => of_expression(selections.get(*index)?, &[], common),
+        Expression::Item(item) => of_item(item, common),
     }
 }
 
 /// The witness of one line of a selection.
-fn of_item(item: &Item) -> Option<Witness> {
+fn of_item(item: &Item, common: &Commonness) -> Option<Witness> {
     if item.negated {
         return None;
     }
-    let field = match &item.target {
-        Target::Field(slot, _) => Some(*slot),
-        Target::Keywords => None,
-    };
+    let field = field_of(item);
     let matchers = item
         .matchers
         .iter()
-        .map(|matcher| of_matcher(matcher, field));
+        .map(|matcher| of_matcher(matcher, field, common));
     if item.all {
         cheapest(matchers)
     } else {
@@ -65,12 +135,16 @@ fn of_item(item: &Item) -> Option<Witness> {
 }
 
 /// The witness of one value.
-fn of_matcher(matcher: &Matcher, field: Option<Slot>) -> Option<Witness> {
+fn of_matcher(matcher: &Matcher, field: Option<Slot>, common: &Commonness) -> Option<Witness> {
     let text = match matcher {
         Matcher::Text(pattern) => clue_of(pattern),
         Matcher::CasedText(pattern) => clue_of(pattern).map(|(place, text)| (place, fold(&text))),
         Matcher::AnyOf(spellings) => {
-            return union(spellings.iter().map(|spelling| of_matcher(spelling, field)));
+            return union(
+                spellings
+                    .iter()
+                    .map(|spelling| of_matcher(spelling, field, common)),
+            );
         }
         Matcher::Exists(false) => return None,
         Matcher::Regex(_)
@@ -85,9 +159,11 @@ fn of_matcher(matcher: &Matcher, field: Option<Slot>) -> Option<Witness> {
     if text.is_none() && field.is_none() {
         return None;
     }
-    let cost = text
-        .as_ref()
-        .map_or(PRESENCE_COST, |(place, text)| cost_of(*place, text));
+    let cost = match &text {
+        None => PRESENCE_COST,
+        Some((Place::Whole, text)) => 1 + common.surcharge(field, text),
+        Some((place, text)) => cost_of(*place, text),
+    };
     Some(Witness {
         clues: vec![Clue { field, text }],
         cost,

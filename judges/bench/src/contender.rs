@@ -23,6 +23,35 @@ impl Ours {
         Self(Engine::new(compile(texts), Limits::default()))
     }
 
+    /// Rules tried so far, and events.
+    pub fn tries(&self) -> (u64, u64) {
+        let counters = self.0.counters();
+        (
+            counters.rules.values().map(|rule| rule.tries).sum(),
+            counters.events,
+        )
+    }
+
+    /// Rules tried most, with how often they were tried and matched.
+    pub fn most_tried(&self) -> Vec<(u64, u64, String)> {
+        let counters = self.0.counters();
+        let title = |id: &str| {
+            self.0
+                .rules()
+                .rule(id)
+                .map_or_else(String::new, |rule| rule.title.clone())
+        };
+        let mut rules: Vec<_> = counters
+            .rules
+            .iter()
+            .map(|(id, rule)| (rule.tries, rule.hits, title(id)))
+            .collect();
+        rules.sort();
+        rules.reverse();
+        rules.truncate(12);
+        rules
+    }
+
     /// Puts the same rules in place anew.
     pub fn reload(&mut self, texts: &Texts) {
         self.0.replace(compile(texts));

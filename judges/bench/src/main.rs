@@ -91,7 +91,14 @@ fn run_only(what: &str, texts: &Texts) {
                 .iter()
                 .for_each(|sample| ours.observe(sample, 0, &mut ids));
         }
-        println!("{name}: {} matches", ids.len());
+        let (tries, events) = ours.tries();
+        println!(
+            "{name}: {} matches, {tries} rules tried on {events} events",
+            ids.len()
+        );
+        for (tries, hits, title) in ours.most_tried() {
+            println!("  {tries:>9} {hits:>9} {title}");
+        }
     }
 }
 
