@@ -9,5 +9,6 @@ mod presence;
 mod processes;
 mod read_only;
 mod reads;
+mod rules;
 mod settled;
 mod shared;
