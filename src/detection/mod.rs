@@ -8,6 +8,7 @@
 mod alerting;
 mod event;
 mod excerpt;
+mod log_source;
 mod pipeline;
 mod reload;
 mod repeats;

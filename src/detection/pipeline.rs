@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::detection::alerting::Finding;
-use crate::detection::event::{rule_event, rule_fields};
+use crate::detection::event::RuleView;
 use crate::detection::repeats::Repeats;
 use crate::detection::rule_check::LoadedRules;
 use crate::ports::{AlertQueue, LiveLog, RawBatch};
@@ -91,12 +91,12 @@ impl Pipeline {
     }
 
     fn observe(&mut self, agent: AgentId, event: &LogEvent<'_>) {
-        let fields = rule_fields(event);
+        let view = RuleView::of(event);
         let (now_ms, now) = (Timestamp::now().as_millisecond(), Instant::now());
         let (repeats, rule_set, alerts) = (&mut self.repeats, &self.rule_set, &self.alerts);
         let scope = Scope(agent.uuid().as_u128());
         self.engine
-            .observe(scope, &rule_event(event, &fields), now_ms, &mut |found| {
+            .observe(scope, &view.event(), now_ms, &mut |found| {
                 metrics::counter!(telemetry::DETECTIONS, "rule" => found.rule.id.clone())
                     .increment(1);
                 let finding = Finding::new(agent, &found, &event.message, rule_set);
