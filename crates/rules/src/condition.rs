@@ -151,13 +151,12 @@ impl<'c> ConditionParser<'c> {
         Ok(join(parts))
     }
 
-    /// The selections a pattern means; `them` leaves out names that begin with `_`.
+    /// The selections a pattern means; names that begin with `_` are left out unless the pattern
+    /// begins so too, because a pattern is `them` with a restriction.
     fn list_selections(&self, pattern: &str) -> Vec<Expression> {
         let glob = Pattern::compile(&SigmaString::with_runs(pattern));
-        let is_meant = |name: &str| match pattern {
-            "them" => !name.starts_with('_'),
-            _ => glob.matches(name),
-        };
+        let is_hidden = |name: &str| name.starts_with('_') && !pattern.starts_with('_');
+        let is_meant = |name: &str| !is_hidden(name) && (pattern == "them" || glob.matches(name));
         let named = self
             .names
             .iter()

@@ -26,7 +26,7 @@ pub(crate) enum Matcher {
     Network(Network),
     /// A number, stored as one or written the same way.
     Number(Number, String),
-    /// A truth value, stored as one or written as `true` or `false`.
+    /// A truth value, stored as one, written as `true` or `false`, or stored or written as 1 or 0.
     Flag(bool),
     /// A relation to a number.
     Compare(Comparison, Number),
@@ -73,7 +73,7 @@ impl Matcher {
                 Some(stored) => Comparison::Eq.holds(stored, *number),
                 None => seen.plain == written,
             },
-            Self::Flag(flag) => seen.folded == if *flag { "true" } else { "false" },
+            Self::Flag(flag) => is_flag(*flag, seen),
             Self::Compare(relation, number) => seen
                 .number()
                 .is_some_and(|seen| relation.holds(seen, *number)),
@@ -98,6 +98,19 @@ impl Place {
             Self::End => text.ends_with(part),
             Self::Anywhere => text.contains(part),
         }
+    }
+}
+
+/// Whether a value is this truth value in one of the forms that logs have.
+fn is_flag(flag: bool, seen: Seen<'_>) -> bool {
+    let (word, digit, number) = if flag {
+        ("true", "1", Number::Int(1))
+    } else {
+        ("false", "0", Number::Int(0))
+    };
+    match seen.stored {
+        Some(stored) => Comparison::Eq.holds(stored, number),
+        None => seen.folded == word || seen.plain == digit,
     }
 }
 

@@ -93,7 +93,7 @@ proptest! {
             ("all of selection_*", a && b),
             ("1 of them", a || b || c),
             ("all of them", a && b && c),
-            ("all of *", a && b && c && hidden),
+            ("all of *", a && b && c),
             ("1 of *_c", c),
             ("1 of filter_c", c),
             ("not 1 of selection_*", !(a || b)),

@@ -175,8 +175,34 @@ fn comparisons_are_between_numbers_only() {
 fn booleans_match_however_they_are_stored() {
     check_values(
         "n: true",
-        &[Value::Bool(true), Value::Str("True")],
-        &[Value::Bool(false), Value::Int(1)],
+        &[
+            Value::Bool(true),
+            Value::Str("True"),
+            Value::Str("1"),
+            Value::Int(1),
+            Value::Float(1.0),
+        ],
+        &[
+            Value::Bool(false),
+            Value::Int(0),
+            Value::Int(2),
+            Value::Str("0"),
+        ],
+    );
+    check_values(
+        "n: false",
+        &[
+            Value::Bool(false),
+            Value::Str("false"),
+            Value::Str("0"),
+            Value::Int(0),
+        ],
+        &[
+            Value::Bool(true),
+            Value::Int(1),
+            Value::Str("no"),
+            Value::Str(""),
+        ],
     );
     check_values("n: 'true'", &[Value::Bool(true)], &[Value::Bool(false)]);
 }
