@@ -22,7 +22,8 @@ pub(crate) fn run() -> ExitCode {
 
 fn check_format() -> Result<()> {
     succeed(cargo().args(["fmt", "--all", "--check"]))?;
-    succeed(cargo().args(["fmt", "--check", "--manifest-path", "fuzz/Cargo.toml"]))
+    succeed(cargo().args(["fmt", "--check", "--manifest-path", "fuzz/Cargo.toml"]))?;
+    succeed(cargo().args(["fmt", "--check", "--manifest-path", "judges/Cargo.toml"]))
 }
 
 fn check_tidy() -> Result<()> {

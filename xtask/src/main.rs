@@ -7,6 +7,7 @@
 )]
 
 mod check;
+mod judge;
 mod lab;
 mod private_postgres;
 mod program;
@@ -38,6 +39,18 @@ enum Task {
         /// Arguments for `cargo test`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
+    },
+    /// Compare the rule engine with pySigma over SQLite and with rsigma, on many rules and events.
+    Judge {
+        /// Events made from each rule.
+        #[arg(long, default_value_t = 60)]
+        events: u32,
+        /// Streams made for each kind of correlation.
+        #[arg(long, default_value_t = 20)]
+        streams: u32,
+        /// What the events are drawn by.
+        #[arg(long, default_value_t = 1)]
+        seed: u32,
     },
     /// Find or install the programs that tests and the local stack need.
     Setup,
@@ -72,6 +85,11 @@ fn main() -> ExitCode {
         Task::Check => Ok(check::run()),
         Task::Tidy => tidy::run(),
         Task::Test { args } => Ok(test::run(&args)),
+        Task::Judge {
+            events,
+            streams,
+            seed,
+        } => Ok(judge::run(events, streams, seed)),
         Task::Setup => setup::run(),
         Task::Dev { args } => lab::run("dev", lab::Profile::Debug, &args),
         Task::Demo { args } => lab::run("demo", lab::Profile::Debug, &args),

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
+use crate::judge;
 use crate::private_postgres::PrivatePostgres;
 use crate::program::{build_directory, capture, cargo, program, repository_root, succeed};
 use crate::report::Report;
@@ -26,6 +27,7 @@ pub(crate) fn run(args: &[String]) -> ExitCode {
     run_sql_tests(&mut report);
     run_rule_tests(&mut report);
     report.step("fuzz corpora", replay_corpora);
+    judge::run_briefly(&mut report);
     report.finish()
 }
 
