@@ -140,7 +140,10 @@ def make_events(rules, rng, per_rule):
     """Events for a set of rules: at most `per_rule` for each, and a tenth of noise."""
     events, hits_of = [], {}
     for number, rule in enumerate(rules):
-        hits = list_hits(rule, rng, most=per_rule // 4)
+        try:
+            hits = list_hits(rule, rng, most=max(per_rule // 4, 1))
+        except Exception as error:
+            raise ValueError(f"the oracle cannot read rule {rule.id} ({rule.title})") from error
         made = hits + [miss for hit in rng.sample(hits, min(len(hits), 6)) for miss in near_misses(hit, rng)]
         rng.shuffle(made)
         hits_of[number] = hits

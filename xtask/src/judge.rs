@@ -92,7 +92,7 @@ fn judge(scale: Scale) -> Result<()> {
     }
     succeed(&mut make_cases(&directory, &cases, scale))?;
     let mut run = cargo();
-    run.args(["run", "--quiet", "--locked", "--manifest-path"]);
+    run.args(["run", "--quiet", "--manifest-path"]);
     run.arg("judges/Cargo.toml");
     // The other engine asks for a newer compiler than it needs.
     run.args(["--ignore-rust-version", "--target-dir"]);
