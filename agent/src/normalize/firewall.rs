@@ -16,7 +16,7 @@ pub(super) fn parse(message: &str) -> Reading<'_> {
     };
     let mut packet = Packet::default();
     let mut depth = 0_usize;
-    for word in rest.split_ascii_whitespace() {
+    for word in rest.split(' ').filter(|word| !word.is_empty()) {
         let opened = word.starts_with('[');
         depth += usize::from(opened);
         if depth == 0 && packet.take(word).is_none() {
@@ -43,12 +43,9 @@ fn split_prefix(message: &str) -> Option<(&str, &str)> {
 /// What is told of a packet, as text.
 #[derive(Default)]
 struct Packet<'a> {
-    words: [Option<&'a str>; KEYS.len()],
+    words: [Option<&'a str>; FIELDS.len()],
     flags: Flags<'a>,
 }
-
-/// A key of the kernel, the field it becomes, and how its value is read.
-type Key = (&'static str, &'static str, Kind);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -60,21 +57,40 @@ enum Kind {
     FirstNumber,
 }
 
-const KEYS: [Key; 13] = [
-    ("IN", "in", Kind::Text),
-    ("OUT", "out", Kind::Text),
-    ("MAC", "mac", Kind::Text),
-    ("SRC", "src_ip", Kind::Address),
-    ("DST", "dst_ip", Kind::Address),
-    ("LEN", "length", Kind::FirstNumber),
-    ("TTL", "ttl", Kind::Number),
-    ("HOPLIMIT", "ttl", Kind::Number),
-    ("PROTO", "proto", Kind::Protocol),
-    ("SPT", "src_port", Kind::Number),
-    ("DPT", "dst_port", Kind::Number),
-    ("TYPE", "icmp_type", Kind::Number),
-    ("CODE", "icmp_code", Kind::Number),
+/// The fields and how their values are read, in the order of [`number_of`].
+const FIELDS: [(&str, Kind); 12] = [
+    ("in", Kind::Text),
+    ("out", Kind::Text),
+    ("mac", Kind::Text),
+    ("src_ip", Kind::Address),
+    ("dst_ip", Kind::Address),
+    ("length", Kind::FirstNumber),
+    ("ttl", Kind::Number),
+    ("proto", Kind::Protocol),
+    ("src_port", Kind::Number),
+    ("dst_port", Kind::Number),
+    ("icmp_type", Kind::Number),
+    ("icmp_code", Kind::Number),
 ];
+
+/// Which field a key of the kernel becomes.
+fn number_of(key: &str) -> Option<usize> {
+    Some(match key {
+        "IN" => 0,
+        "OUT" => 1,
+        "MAC" => 2,
+        "SRC" => 3,
+        "DST" => 4,
+        "LEN" => 5,
+        "TTL" | "HOPLIMIT" => 6,
+        "PROTO" => 7,
+        "SPT" => 8,
+        "DPT" => 9,
+        "TYPE" => 10,
+        "CODE" => 11,
+        _ => return None,
+    })
+}
 
 impl<'a> Packet<'a> {
     /// Takes a word in; none if it says again what was said.
@@ -83,10 +99,9 @@ impl<'a> Packet<'a> {
             self.flags.take(word);
             return Some(());
         };
-        let number = KEYS.iter().position(|(key, ..)| *key == name);
-        let Some((slot, (_, _, kind))) =
-            number.and_then(|number| Some((self.words.get_mut(number)?, KEYS.get(number)?)))
-        else {
+        let found = number_of(name)
+            .and_then(|number| Some((self.words.get_mut(number)?, FIELDS.get(number)?)));
+        let Some((slot, (_, kind))) = found else {
             return Some(());
         };
         if slot.is_some() {
@@ -98,8 +113,11 @@ impl<'a> Packet<'a> {
 
     /// The packet as fields; none if an address, a port or a number is not one.
     fn into_facts(self, prefix: &'a str) -> Option<Facts<'a>> {
-        let mut facts = Facts::action(action_of(prefix)).text("prefix", prefix);
-        for ((_, name, kind), value) in KEYS.into_iter().zip(self.words) {
+        let facts = Facts::with_room(FIELDS.len() + 5);
+        let mut facts = facts
+            .text("action", action_of(prefix))
+            .text("prefix", prefix);
+        for ((name, kind), value) in FIELDS.into_iter().zip(self.words) {
             let Some(value) = value.filter(|value| !value.is_empty()) else {
                 continue;
             };

@@ -1,15 +1,17 @@
-//! The beginning of a line: time, host and program, in the classic and the ISO form of syslog.
+//! The beginning of a line: time, host and program, in each form of syslog.
 //! A line without a header is all message; nothing is ever cut off by mistake.
 
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
+use super::rfc5424;
+
 /// A header whose time is further away than this is wrong, or not a header's.
 const MAX_DISTANCE: SignedDuration = SignedDuration::from_hours(24);
 
 /// Longest name of a program; longer ones are not names.
-const MAX_PROGRAM_BYTES: usize = 64;
+pub(super) const MAX_PROGRAM_BYTES: usize = 64;
 
 const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
@@ -33,6 +35,16 @@ pub(super) fn parse_header<'a>(line: &'a str, seen: Timestamp, zone: &TimeZone) 
         message: line,
     };
     let stripped = strip_priority(line);
+    // Only behind a priority: without one a line of plain text could pass for this form.
+    let has_priority = stripped.len() < line.len();
+    if let Some(header) = rfc5424::parse(stripped).filter(|_| has_priority) {
+        return Header {
+            timestamp: header.time.filter(|time| is_near(*time, seen)),
+            program: header.program,
+            pid: header.pid,
+            message: header.message,
+        };
+    }
     let timed = parse_iso(stripped, zone).or_else(|| parse_classic(stripped, seen, zone));
     let Some((time, rest)) = timed else {
         return headless;
@@ -43,7 +55,7 @@ pub(super) fn parse_header<'a>(line: &'a str, seen: Timestamp, zone: &TimeZone) 
     if host.is_empty() {
         return headless;
     }
-    let timestamp = Some(time).filter(|time| time.duration_since(seen).abs() <= MAX_DISTANCE);
+    let timestamp = Some(time).filter(|time| is_near(*time, seen));
     let (program, pid, message) = split_tag(rest);
     Header {
         timestamp,
@@ -51,6 +63,11 @@ pub(super) fn parse_header<'a>(line: &'a str, seen: Timestamp, zone: &TimeZone) 
         pid,
         message,
     }
+}
+
+/// Whether a time can be a line's.
+fn is_near(time: Timestamp, seen: Timestamp) -> bool {
+    time.duration_since(seen).abs() <= MAX_DISTANCE
 }
 
 /// `<38>`, as some loggers leave it in files.
@@ -111,6 +128,8 @@ fn split_tag(rest: &str) -> (Option<&str>, Option<u32>, &str) {
             Some((program, pid)) => (program, Some(pid.strip_suffix(']')?)),
             None => (tag, None),
         };
+        // Display managers leave a bracket behind: `gdm-password][77]`.
+        let program = program.strip_suffix(']').unwrap_or(program);
         let is_name = |c: char| c.is_ascii_alphanumeric() || "-_./@()".contains(c);
         if program.is_empty() || program.len() > MAX_PROGRAM_BYTES || !program.chars().all(is_name)
         {
@@ -174,6 +193,18 @@ mod tests {
             time,
             Some("CRON"),
             Some(5),
+        );
+        check(
+            "<38>1 2026-11-21T01:02:03Z h sshd 77 - - text: more",
+            time,
+            Some("sshd"),
+            Some(77),
+        );
+        check(
+            "Nov 21 02:02:03 h gdm-password][77]: text: more",
+            time,
+            Some("gdm-password"),
+            Some(77),
         );
         check(
             "Nov 21 02:02:03 h /usr/sbin/x: text: more",

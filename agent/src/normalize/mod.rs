@@ -11,6 +11,7 @@ mod login;
 mod pam;
 mod program;
 mod reading;
+mod rfc5424;
 mod sshd;
 mod su;
 mod sudo;

@@ -54,7 +54,12 @@ pub(super) struct Facts<'a>(Fields<'a>);
 impl<'a> Facts<'a> {
     /// No fact yet.
     pub(super) fn none() -> Self {
-        Self(Fields::with_capacity(USUAL_FIELDS))
+        Self::with_room(USUAL_FIELDS)
+    }
+
+    /// No fact yet, and room for so many.
+    pub(super) fn with_room(n_fields: usize) -> Self {
+        Self(Fields::with_capacity(n_fields))
     }
 
     /// That something was done.
