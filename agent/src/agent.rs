@@ -142,7 +142,7 @@ fn start_parts(
         state: link_tx,
         shutdown: shutdown.clone(),
     };
-    let log_files = LogFiles::start(&config.log_files, Arc::clone(&events));
+    let (log_files, unread) = LogFiles::start(&config.log_files, Arc::clone(&events));
     let mut parts = JoinSet::new();
     parts.spawn(named("log files", log_files.run(shutdown.clone())));
     parts.spawn(named("drift", watch_drift(drift_tx, shutdown)));
@@ -154,7 +154,7 @@ fn start_parts(
     ));
     parts.spawn(named(
         "status file",
-        keep_status_file(state, statuses.latest(), link_state),
+        keep_status_file(state, statuses.latest(), link_state, unread),
     ));
     parts.spawn(named("link", link.run()));
     events.push(AgentNote::Started.into_event());

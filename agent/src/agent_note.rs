@@ -19,6 +19,13 @@ pub enum AgentNote {
     EventsLost(Losses),
     /// The kernel's queue of file events was full; how many are gone is not known.
     FileEventsLost,
+    /// Lines of logs were passed on without being understood.
+    LinesUnread {
+        /// How many since it last said so.
+        new: u64,
+        /// How many of which program since it began.
+        sentence: String,
+    },
     /// A desired document was not accepted.
     DocumentRefused {
         /// Why.
@@ -32,6 +39,7 @@ impl AgentNote {
             Self::Started => "started",
             Self::EventsLost(_) => "events_lost",
             Self::FileEventsLost => "file_events_lost",
+            Self::LinesUnread { .. } => "lines_unread",
             Self::DocumentRefused { .. } => "document_refused",
         }
     }
@@ -49,6 +57,10 @@ impl AgentNote {
                                      directories may be missing, and every watched path was \
                                      compared again"
                 .to_owned(),
+            Self::LinesUnread { new, sentence } => format!(
+                "{new} line(s) of logs were passed on without being understood; since the agent \
+                 started: {sentence}"
+            ),
             Self::DocumentRefused { reason } => {
                 format!("a desired document was not accepted: {reason}")
             }
@@ -60,10 +72,16 @@ impl AgentNote {
     pub fn into_event(self) -> LogEvent<'static> {
         let mut fields = Fields::default();
         fields.push("event", self.name());
-        if let Self::EventsLost(losses) = self {
-            let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
-            fields.push("lost", number(losses.total()));
-            fields.push("lost_security", number(losses.security));
+        let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        match &self {
+            Self::EventsLost(losses) => {
+                fields.push("lost", number(losses.total()));
+                fields.push("lost_security", number(losses.security));
+            }
+            Self::LinesUnread { new, .. } => {
+                fields.push("unread", number(*new));
+            }
+            Self::Started | Self::FileEventsLost | Self::DocumentRefused { .. } => {}
         }
         LogEvent {
             timestamp: clock::now().into(),

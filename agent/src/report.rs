@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::clock;
+use crate::collect::unread::UnreadLines;
 use crate::config::Config;
 use crate::error_chain::chain;
 use crate::ledger::{LedgerRecord, Trial, read_ledger};
@@ -28,6 +29,9 @@ pub struct StatusReport {
     pub link: LinkState,
     /// What was read back from the host.
     pub host: Option<Status>,
+    /// Lines of logs that were passed on without being understood.
+    #[serde(default)]
+    pub unread: UnreadLines,
 }
 
 /// Why a command has nothing to show.
@@ -49,6 +53,7 @@ pub async fn keep_status_file(
     state: StateDir,
     mut host: watch::Receiver<Option<Status>>,
     mut link: watch::Receiver<LinkState>,
+    mut unread: watch::Receiver<UnreadLines>,
 ) {
     loop {
         let report = StatusReport {
@@ -56,6 +61,7 @@ pub async fn keep_status_file(
             process: std::process::id(),
             link: link.borrow_and_update().clone(),
             host: host.borrow_and_update().clone(),
+            unread: unread.borrow_and_update().clone(),
         };
         if let Err(error) = state.write(FILE, hidps_wire::encode(&report).as_bytes()) {
             tracing::warn!(error = %chain(&error), "the status file was not written");
@@ -63,6 +69,8 @@ pub async fn keep_status_file(
         let changed = tokio::select! {
             changed = host.changed() => changed,
             changed = link.changed() => changed,
+            // The logs may end first; the last state of the link is still to be written.
+            Ok(()) = unread.changed() => Ok(()),
         };
         if changed.is_err() {
             return;
@@ -102,6 +110,9 @@ fn print_status(config: &Config, report: &StatusReport, is_running: bool) -> Str
         LinkState::Waiting { reason } => format!("down: {reason}"),
     };
     line("link", &link);
+    if report.unread.total() > 0 {
+        line("not understood", &report.unread.sentence());
+    }
     let Some(host) = &report.host else {
         return text;
     };

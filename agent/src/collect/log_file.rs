@@ -12,10 +12,13 @@ use hidps_wire::FieldValue;
 use inotify::{EventStream, Inotify, WatchMask};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tokio::time::sleep;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 
 use super::follower::Follower;
 use super::lines::Line;
+use super::unread::UnreadLines;
+use crate::agent_note::AgentNote;
 use crate::config::LogFileSource;
 use crate::event_queue::EventQueue;
 use crate::normalize::{LineSource, normalize};
@@ -27,6 +30,12 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// The least time between two looks; a thousand lines a second are then fifty looks.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// How often counts of lines that were not understood are shown on the host.
+const SHOW_UNREAD_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How often they are told to the daemon, where there are new ones.
+const TELL_UNREAD_INTERVAL: Duration = Duration::from_secs(3_600);
+
 /// A directory event is at most 272 bytes.
 const READ_BUFFER_BYTES: usize = 4_096;
 
@@ -37,6 +46,16 @@ pub struct LogFiles {
     zone: TimeZone,
     /// None where inotify is not to be had; the timer is slower but enough.
     wakes: Option<EventStream<Vec<u8>>>,
+    unread: UnreadLog,
+}
+
+/// Lines that were not understood, and when that was last said.
+struct UnreadLog {
+    lines: UnreadLines,
+    shown: watch::Sender<UnreadLines>,
+    show_at: Instant,
+    tell_at: Instant,
+    told: u64,
 }
 
 struct FollowedFile {
@@ -46,21 +65,29 @@ struct FollowedFile {
 }
 
 impl LogFiles {
-    /// Prepares to follow files from their present ends.
+    /// Prepares to follow files from their present ends; the receiver hears how many lines were
+    /// not understood.
     #[must_use]
-    pub fn start(sources: &[LogFileSource], events: Arc<EventQueue>) -> Self {
+    pub fn start(
+        sources: &[LogFileSource],
+        events: Arc<EventQueue>,
+    ) -> (Self, watch::Receiver<UnreadLines>) {
         let files = sources.iter().map(FollowedFile::start).collect();
         let directories: BTreeSet<_> = sources.iter().filter_map(|s| s.path.parent()).collect();
         let wakes = watch_directories(&directories);
         if let Err(error) = &wakes {
             tracing::warn!(%error, "inotify is not to be had; log files are looked at by a timer");
         }
-        Self {
+        let unread = UnreadLog::new(Instant::now());
+        let shown = unread.shown.subscribe();
+        let log_files = Self {
             files,
             events,
             zone: TimeZone::system(),
             wakes: wakes.ok(),
-        }
+            unread,
+        };
+        (log_files, shown)
     }
 
     /// Follows them until the agent ends.
@@ -100,11 +127,50 @@ impl LogFiles {
 
     fn read_all(&mut self) -> bool {
         let (events, zone) = (&self.events, &self.zone);
+        let unread = &mut self.unread.lines;
         let mut more = false;
         for file in &mut self.files {
-            more |= file.read_new(events, zone);
+            more |= file.read_new(events, zone, unread);
         }
+        self.unread.tell(Instant::now(), events);
         more
+    }
+}
+
+impl UnreadLog {
+    fn new(now: Instant) -> Self {
+        Self {
+            lines: UnreadLines::default(),
+            shown: watch::Sender::default(),
+            show_at: now,
+            tell_at: now + TELL_UNREAD_INTERVAL,
+            told: 0,
+        }
+    }
+
+    /// Shows and tells what is new, each at its own pace.
+    fn tell(&mut self, now: Instant, events: &EventQueue) {
+        if now >= self.show_at {
+            self.show_at = now + SHOW_UNREAD_INTERVAL;
+            let lines = &self.lines;
+            self.shown.send_if_modified(|shown| {
+                let is_new = shown != lines;
+                if is_new {
+                    shown.clone_from(lines);
+                }
+                is_new
+            });
+        }
+        if now >= self.tell_at {
+            self.tell_at = now + TELL_UNREAD_INTERVAL;
+            let total = self.lines.total();
+            if total > self.told {
+                let new = total - self.told;
+                let sentence = self.lines.sentence();
+                self.told = total;
+                events.push(AgentNote::LinesUnread { new, sentence }.into_event());
+            }
+        }
     }
 }
 
@@ -121,7 +187,7 @@ impl FollowedFile {
         }
     }
 
-    fn read_new(&mut self, events: &EventQueue, zone: &TimeZone) -> bool {
+    fn read_new(&mut self, events: &EventQueue, zone: &TimeZone, unread: &mut UnreadLines) -> bool {
         let source = LineSource {
             program: &self.program,
             seen: Timestamp::now(),
@@ -129,7 +195,7 @@ impl FollowedFile {
         };
         let read = self
             .follower
-            .read_new(|line| push_line(line, &source, events));
+            .read_new(|line| push_line(line, &source, events, unread));
         let is_readable = read.is_ok();
         if self.was_readable != is_readable {
             self.was_readable = is_readable;
@@ -147,12 +213,20 @@ fn tell_readable(path: &Path, error: Option<&io::Error>) {
     }
 }
 
-fn push_line(line: Line<'_>, source: &LineSource<'_>, events: &EventQueue) {
+fn push_line(
+    line: Line<'_>,
+    source: &LineSource<'_>,
+    events: &EventQueue,
+    unread: &mut UnreadLines,
+) {
     let text = String::from_utf8_lossy(line.bytes);
     if text.trim().is_empty() {
         return;
     }
     let read = normalize(&text, source);
+    if !read.is_read {
+        unread.count(&read.event.service);
+    }
     let mut event = read.event;
     if line.is_cut {
         event.fields.push("truncated", FieldValue::Bool(true));
@@ -207,7 +281,7 @@ mod tests {
             path: path.clone(),
             program: Some("sshd".to_owned()),
         };
-        let files = LogFiles::start(&[source], Arc::clone(&queue));
+        let (files, _unread) = LogFiles::start(&[source], Arc::clone(&queue));
         let (switch, shutdown) = shutdown();
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(files.run(shutdown));
@@ -237,5 +311,41 @@ mod tests {
         tokio::time::timeout(DEADLINE, tasks.join_next())
             .await
             .expect("it ends");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lines_that_were_not_understood_are_shown_soon_and_told_by_the_hour() {
+        let queue = EventQueue::default();
+        queue.on_connected(u32::MAX);
+        let mut log = UnreadLog::new(Instant::now());
+        let shown = log.shown.subscribe();
+        let source = LineSource {
+            program: "named",
+            seen: Timestamp::UNIX_EPOCH,
+            zone: TimeZone::UTC,
+        };
+        let push = |log: &mut UnreadLog, bytes: &[u8]| {
+            let is_cut = false;
+            push_line(Line { bytes, is_cut }, &source, &queue, &mut log.lines);
+        };
+
+        push(&mut log, b"sshd[1]: no header, so a line of named");
+        push(&mut log, b"another");
+        log.tell(Instant::now(), &queue);
+        let n_shown = shown.borrow().total();
+        tokio::time::advance(TELL_UNREAD_INTERVAL).await;
+        log.tell(Instant::now(), &queue);
+        tokio::time::advance(TELL_UNREAD_INTERVAL).await;
+        log.tell(Instant::now(), &queue);
+        let events = events_of(&queue, 3).await;
+
+        assert_eq!(n_shown, 2);
+        let told: Vec<_> = events
+            .iter()
+            .filter(|event| event.fields.get("event").is_some())
+            .collect();
+        assert_eq!(told.len(), 1, "nothing new in the second hour");
+        assert_eq!(told[0].fields.get("unread"), Some(&FieldValue::Integer(2)));
+        assert!(told[0].message.contains("named 2"), "{}", told[0].message);
     }
 }

@@ -4,4 +4,5 @@
 mod follower;
 mod lines;
 pub mod log_file;
+pub mod unread;
 pub mod usage;

@@ -43,8 +43,11 @@ async fn the_status_of_an_agent_that_ended_is_shown_as_such() {
     };
     let (host_tx, host) = watch::channel(Some(host));
     let (link_tx, link) = watch::channel(LinkState::WaitingForApproval);
-    drop((host_tx, link_tx));
-    keep_status_file(state, host, link).await;
+    let mut lines = UnreadLines::default();
+    lines.count("named");
+    let (unread_tx, unread) = watch::channel(lines);
+    drop((host_tx, link_tx, unread_tx));
+    keep_status_file(state, host, link, unread).await;
 
     let text = show_status(&config).unwrap();
 
@@ -53,6 +56,7 @@ async fn the_status_of_an_agent_that_ended_is_shown_as_such() {
         "approve",
         "generation 7",
         "NO (NftMissing)",
+        "not understood named 1",
     ] {
         assert!(text.contains(words), "{words}: {text}");
     }
