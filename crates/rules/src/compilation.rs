@@ -19,6 +19,8 @@ pub(crate) struct Compilation {
     pub(crate) pipes: Pipes,
     /// What of the options is part of every rule's content.
     pub(crate) digest: Vec<u8>,
+    /// The file at hand, for regular expressions that are refused later.
+    pub(crate) file: String,
     n_regexes: usize,
     /// How many regular expressions fewer than usual it may have.
     fewer_regexes: usize,

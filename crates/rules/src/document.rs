@@ -52,6 +52,7 @@ impl Compiled {
         compilation: &mut Compilation,
     ) -> Result<Self, Fault> {
         refuse_other_documents(node)?;
+        file.clone_into(&mut compilation.file);
         let info = read_metadata(node, file)?;
         for name in &info.group_by {
             compilation.slot(name);

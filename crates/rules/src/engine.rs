@@ -11,7 +11,7 @@ use crate::found::{Match, collect_match};
 use crate::json::{EventError, load_json};
 use crate::limits::Limits;
 use crate::prefilter::Candidates;
-use crate::rule_set::{Rule, RuleSet};
+use crate::rule_set::RuleSet;
 use crate::view::{FieldTable, Scratch, View};
 
 /// Tries rules on events and remembers what correlations need.

@@ -1,17 +1,12 @@
 //! Tests on one value: text, regular expression, network, number, boolean.
 //! It never looks at more than one field, except for the field a `fieldref` names.
 
-use regex::Regex;
-
 use crate::network::Network;
 use crate::number::{Comparison, Number};
 use crate::pattern::Pattern;
+use crate::regular::Regular;
 use crate::time_part::TimePart;
 use crate::view::{Seen, Slot, View};
-
-/// Most bytes of a value that a regular expression reads: the slowest pattern in use takes
-/// 1.7 µs per byte, so one value costs at most some 50 ms; events carry no longer texts.
-pub(crate) const MAX_REGEX_BYTES: usize = 32 * 1024;
 
 /// A test on one value.
 #[derive(Clone, Debug)]
@@ -21,7 +16,7 @@ pub(crate) enum Matcher {
     /// Wildcard text, upper and lower case distinct.
     CasedText(Pattern),
     /// A regular expression somewhere in the text.
-    Regex(Regex),
+    Regex(Regular),
     /// An address in a network.
     Network(Network),
     /// A number, stored as one or written the same way.
@@ -67,7 +62,7 @@ impl Matcher {
         match self {
             Self::Text(pattern) => pattern.matches(seen.folded),
             Self::CasedText(pattern) => pattern.matches(seen.plain),
-            Self::Regex(regex) => regex.is_match(readable(seen.plain)),
+            Self::Regex(regex) => regex.is_match(seen.plain, seen.folded),
             Self::Network(network) => network.contains(seen.plain),
             Self::Number(number, written) => match seen.stored {
                 Some(stored) => Comparison::Eq.holds(stored, *number),
@@ -112,10 +107,4 @@ fn is_flag(flag: bool, seen: Seen<'_>) -> bool {
         Some(stored) => Comparison::Eq.holds(stored, number),
         None => seen.folded == word || seen.plain == digit,
     }
-}
-
-/// The beginning of a text that a regular expression may read.
-fn readable(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(MAX_REGEX_BYTES))
-        .unwrap_or(text)
 }

@@ -1,8 +1,6 @@
 //! One value of a selection to a matcher: text, number, boolean, null and what modifiers make of it.
 //! It never accepts a value that two YAML readers would understand differently.
 
-use regex::RegexBuilder;
-
 use crate::compilation::Compilation;
 use crate::encoding::EncodingFault;
 use crate::fault::Fault;
@@ -11,11 +9,8 @@ use crate::modifier::{Modifiers, RegexFlags, Test};
 use crate::network::Network;
 use crate::number::Number;
 use crate::pattern::{Pattern, SigmaString};
+use crate::regular::Regular;
 use crate::yaml::{Kind, Node};
-
-/// Largest compiled regular expression: ordinary ones need a few kilobytes, and this refuses
-/// nested counted repetitions that would need megabytes and milliseconds per value.
-const MAX_REGEX_SIZE: usize = 1024 * 1024;
 
 /// What a scalar is.
 #[derive(Clone, PartialEq, Debug)]
@@ -94,7 +89,7 @@ pub(crate) fn compile_value(
         Test::Value => compile_plain(node, &scalar, modifiers),
         Test::Regex(flags) => {
             compilation.count_regex(node.at)?;
-            compile_regex(node, &scalar, flags)
+            compile_regex(node, &scalar, flags, compilation)
         }
         Test::Network => compile_network(node, &scalar),
         Test::Exists => read_flag(node).map(Matcher::Exists),
@@ -270,7 +265,12 @@ fn compile_text(string: SigmaString, place: Place, cased: bool) -> Matcher {
 }
 
 /// Compiles a regular expression that runs in linear time.
-fn compile_regex(node: &Node, scalar: &Scalar<'_>, flags: RegexFlags) -> Result<Matcher, Fault> {
+fn compile_regex(
+    node: &Node,
+    scalar: &Scalar<'_>,
+    flags: RegexFlags,
+    compilation: &Compilation,
+) -> Result<Matcher, Fault> {
     let source = match scalar {
         Scalar::Text(text) | Scalar::Number(_, text) => *text,
         Scalar::Null | Scalar::Flag(_) => "",
@@ -282,36 +282,7 @@ fn compile_regex(node: &Node, scalar: &Scalar<'_>, flags: RegexFlags) -> Result<
             "write it in single quotes",
         ));
     }
-    RegexBuilder::new(source)
-        .case_insensitive(flags.ignore_case)
-        .multi_line(flags.multi_line)
-        .dot_matches_new_line(flags.dot_all)
-        .size_limit(MAX_REGEX_SIZE)
-        .build()
-        .map(Matcher::Regex)
-        .map_err(|error| refuse_regex(node, &error))
-}
-
-/// The refusal of a regular expression.
-fn refuse_regex(node: &Node, error: &regex::Error) -> Fault {
-    if let regex::Error::CompiledTooBig(_) = error {
-        return Fault::new(
-            node.at,
-            format!("the regular expression needs more than {MAX_REGEX_SIZE} bytes compiled"),
-            "use smaller repetition counts",
-        );
-    }
-    let report = error.to_string();
-    let reason = report
-        .lines()
-        .last()
-        .unwrap_or_default()
-        .trim_start_matches("error: ");
-    Fault::new(
-        node.at,
-        format!("this regular expression cannot be used: {reason}"),
-        "keep to linear-time syntax: no look-around and no back-references",
-    )
+    Regular::compile(source, flags, &compilation.file, node.at).map(Matcher::Regex)
 }
 
 /// Compiles a network.

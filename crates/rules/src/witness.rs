@@ -146,6 +146,9 @@ fn of_matcher(matcher: &Matcher, field: Option<Slot>, common: &Commonness) -> Op
                     .map(|spelling| of_matcher(spelling, field, common)),
             );
         }
+        Matcher::Regex(regular) if regular.literals().len() > 0 => {
+            return union(regular.literals().map(|text| Some(anywhere(field, text))));
+        }
         Matcher::Exists(false) => return None,
         Matcher::Regex(_)
         | Matcher::Network(_)
@@ -168,6 +171,17 @@ fn of_matcher(matcher: &Matcher, field: Option<Slot>, common: &Commonness) -> Op
         clues: vec![Clue { field, text }],
         cost,
     })
+}
+
+/// The witness of a literal at any place.
+fn anywhere(field: Option<Slot>, text: &str) -> Witness {
+    Witness {
+        cost: cost_of(Place::Anywhere, text),
+        clues: vec![Clue {
+            field,
+            text: Some((Place::Anywhere, text.to_owned())),
+        }],
+    }
 }
 
 /// The literal a pattern cannot match without, and where it stands.
