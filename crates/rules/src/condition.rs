@@ -39,6 +39,18 @@ pub(crate) fn parse_condition(
     }
 }
 
+/// The names in a condition, each at its first mention.
+pub(crate) fn list_names(text: &str) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for (_, word) in split_tokens(text) {
+        let is_name = !matches!(word.as_str(), "and" | "or" | "not" | "(" | ")" | "|");
+        if is_name && !names.contains(&word) {
+            names.push(word);
+        }
+    }
+    names
+}
+
 /// Cuts a text into words and signs, each with its offset in characters.
 fn split_tokens(text: &str) -> Vec<(usize, String)> {
     let mut tokens: Vec<(usize, String)> = Vec::new();

@@ -4,24 +4,32 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::correlation::{FieldName, Measure};
+use crate::correlation::{FieldName, Measure, Plan};
 use crate::engine::Step;
 use crate::event::Scope;
 use crate::found::{Match, Window, excerpt, write_bounded, write_key_part};
 use crate::limits::Limits;
+use crate::number::Number;
 use crate::rule_set::{Correlation, Feed, Logic, Member, Rule, RuleSet};
 use crate::view::View;
-use crate::window::{Arrival, Reading, Sizing};
-use crate::window_store::{Evictions, WindowStore};
+use crate::window::{Arrival, Group, Reading, Sizing};
+use crate::window_store::{Evictions, Place, WindowStore};
 
 /// The state of all correlations of a rule set.
 #[derive(Debug)]
 pub(crate) struct Correlator {
     stores: Vec<WindowStore>,
+    /// Per rule whether it is not to be counted.
+    suspended: Vec<bool>,
     evictions: Evictions,
+    n_groups: usize,
+    n_entries: usize,
     n_ungrouped: u64,
+    n_without_value: u64,
     /// Matches still to be counted for the event at hand, in the order of the correlations.
     pending: BTreeSet<Pending>,
+    /// Those of them that are for one correlation.
+    batch: Vec<Pending>,
     key: String,
     value: String,
 }
@@ -37,18 +45,29 @@ struct Pending {
 }
 
 /// Fields and their values.
-type Pairs = Vec<(String, String)>;
+pub(crate) type Pairs = Vec<(String, String)>;
 
 /// Where group and value fields are read.
 #[derive(Clone, Copy)]
-enum Origin<'v> {
+pub(crate) enum Origin<'v> {
+    /// In the event at hand.
     Event(View<'v>),
+    /// In the group of a fired correlation.
     Group(&'v [(String, String)]),
 }
 
 impl<'v> Origin<'v> {
+    /// The finite number that a field holds, stored as one or written out.
+    fn number(self, field: &FieldName) -> Option<Number> {
+        let number = match self {
+            Self::Event(view) => view.first(field.slot)?.number(),
+            Self::Group(_) => Number::parse(self.text(field)?.trim()),
+        };
+        number.filter(|number| number.as_f64().is_finite())
+    }
+
     /// The text of a field.
-    fn text(self, field: &FieldName) -> Option<&'v str> {
+    pub(crate) fn text(self, field: &FieldName) -> Option<&'v str> {
         match self {
             Self::Event(view) => view.first(field.slot).map(|seen| seen.plain),
             Self::Group(group) => {
@@ -66,9 +85,14 @@ impl Correlator {
         stores.resize_with(n_rules, WindowStore::default);
         Self {
             stores,
+            suspended: vec![false; n_rules],
             evictions: Evictions::default(),
+            n_groups: 0,
+            n_entries: 0,
             n_ungrouped: 0,
+            n_without_value: 0,
             pending: BTreeSet::new(),
+            batch: Vec::new(),
             key: String::new(),
             value: String::new(),
         }
@@ -104,109 +128,133 @@ impl Correlator {
         on_fired: &mut dyn FnMut(usize, &Rule, Match<'_>),
     ) {
         let mut groups: Vec<Pairs> = Vec::new();
-        while let Some(pending) = self.pending.pop_first() {
-            let Some(rule) = rules.rules.get(pending.correlation) else {
-                continue;
-            };
-            let Logic::Correlation(correlation) = &rule.logic else {
-                continue;
-            };
-            let Some(member) = correlation.members.get(pending.member.0) else {
-                continue;
-            };
-            let origin = match pending.from.and_then(|from| groups.get(from)) {
-                Some(group) => Origin::Group(group),
-                None => Origin::Event(view),
-            };
-            let Some(reading) = self.count(pending, correlation, member, origin, limits, step)
+        while let Some(number) = self.take_batch() {
+            let is_suspended = self.suspended.get(number).copied().unwrap_or(false);
+            let rule = rules.rules.get(number).filter(|_| !is_suspended);
+            let Some((rule, Logic::Correlation(correlation))) =
+                rule.map(|rule| (rule, &rule.logic))
             else {
                 continue;
             };
-            let group = read_group(&correlation.plan.group_by, member, origin);
-            let matched = collect_fields(&group, member, origin, limits);
-            let window = describe(&correlation.plan, reading, &group, limits);
-            let found = Match {
-                rule: &rule.info,
-                matched,
-                window: Some(window),
-                group_key: self.key.clone(),
-            };
-            on_fired(pending.correlation, rule, found);
-            groups.push(group);
-            self.announce(&rule.feeds, Some(groups.len() - 1));
+            let batch = std::mem::take(&mut self.batch);
+            let mut is_counted = false;
+            for pending in &batch {
+                let origin = origin_of(*pending, &groups, view);
+                is_counted = self.count(*pending, correlation, origin, limits, step);
+            }
+            for pending in &batch {
+                let origin = origin_of(*pending, &groups, view);
+                let Some(member) = correlation.members.get(pending.member.0) else {
+                    continue;
+                };
+                if batch.len() > 1 {
+                    let shown = &correlation.plan.group_by;
+                    is_counted = write_key(shown, member, origin, &mut self.key);
+                }
+                let fired = is_counted.then(|| self.poll(number, correlation, step.scope));
+                let Some(reading) = fired.flatten() else {
+                    continue;
+                };
+                let group = read_group(&correlation.plan.group_by, member, origin);
+                let found = Match {
+                    rule: &rule.info,
+                    matched: collect_fields(&group, member, origin, limits),
+                    window: Some(describe(&correlation.plan, reading, &group, limits)),
+                    group_key: self.key.clone(),
+                };
+                on_fired(number, rule, found);
+                groups.push(group);
+                self.announce(&rule.feeds, Some(groups.len() - 1));
+            }
+            self.batch = batch;
         }
     }
 
-    /// Takes one match into its window.
+    /// Moves what is announced to the first correlation into the batch and answers its number.
+    fn take_batch(&mut self) -> Option<usize> {
+        self.batch.clear();
+        let first = self.pending.pop_first()?;
+        self.batch.push(first);
+        while let Some(next) = self.pending.first()
+            && next.correlation == first.correlation
+        {
+            self.batch.extend(self.pending.pop_first());
+        }
+        Some(first.correlation)
+    }
+
+    /// Takes one match into its window; answers whether it has one.
     fn count(
         &mut self,
         pending: Pending,
         correlation: &Correlation,
-        member: &Member,
         origin: Origin<'_>,
         limits: &Limits,
         step: Step,
-    ) -> Option<Reading> {
-        if !self.write_key(correlation, member, origin) {
-            self.n_ungrouped += 1;
-            return None;
-        }
-        let has_value = self.write_value(member, origin);
-        let plan = &correlation.plan;
-        let sizing = Sizing {
-            measure: &plan.measure,
-            bounds: &plan.bounds,
-            timespan_ms: plan.timespan_ms,
-            n_members: correlation.members.len(),
-            cap: limits.entries_per_group.max(plan.least_entries()),
-        };
-        let arrival = Arrival {
-            now_ms: step.now_ms,
-            event: step.event,
-            member: pending.member.0,
-            value: has_value.then_some(self.value.as_str()),
-        };
-        let store = self.stores.get_mut(pending.correlation)?;
-        store.observe(
-            step.scope,
-            &self.key,
-            arrival,
-            &sizing,
-            limits,
-            &mut self.evictions,
-        )
-    }
-
-    /// Writes the key of the group; answers false when one of its fields is absent.
-    fn write_key(
-        &mut self,
-        correlation: &Correlation,
-        member: &Member,
-        origin: Origin<'_>,
     ) -> bool {
-        self.key.clear();
-        for (shown, field) in correlation.plan.group_by.iter().zip(&member.group_by) {
-            let Some(value) = origin.text(field) else {
-                return false;
-            };
-            write_key_part(&shown.name, value, &mut self.key);
+        let Some(member) = correlation.members.get(pending.member.0) else {
+            return false;
+        };
+        if !write_key(&correlation.plan.group_by, member, origin, &mut self.key) {
+            self.n_ungrouped += 1;
+            return false;
         }
+        if self.n_groups >= limits.groups_in_all || self.n_entries >= limits.entries_in_all {
+            self.make_room(limits);
+        }
+        let sizing = sizing_of(correlation, limits);
+        let arrival = arrive(&correlation.plan, member, origin, step, &mut self.value);
+        let lacks_value = arrival.value.is_none() && arrival.number.is_none();
+        self.n_without_value += u64::from(lacks_value && !member.values.is_empty());
+        let arrival = Arrival {
+            member: pending.member.0,
+            ..arrival
+        };
+        let place = Place {
+            scope: step.scope,
+            key: &self.key,
+        };
+        let Some(store) = self.stores.get_mut(pending.correlation) else {
+            return false;
+        };
+        let before = (store.len(), store.n_entries());
+        store.add(place, arrival, &sizing, limits, &mut self.evictions);
+        self.n_groups = (self.n_groups + store.len()).saturating_sub(before.0);
+        self.n_entries = (self.n_entries + store.n_entries()).saturating_sub(before.1);
         true
     }
 
-    /// Writes the value to count; answers false when there is none or one of its fields is absent.
-    fn write_value(&mut self, member: &Member, origin: Origin<'_>) -> bool {
-        self.value.clear();
-        for field in &member.values {
-            let Some(value) = origin.text(field) else {
-                return false;
-            };
-            match member.values.len() {
-                1 => write_bounded(value, &mut self.value),
-                _ => write_key_part(&field.name, value, &mut self.value),
+    /// What the window of the match at hand holds, if that fires the correlation.
+    fn poll(&mut self, number: usize, correlation: &Correlation, scope: Scope) -> Option<Reading> {
+        let place = Place {
+            scope,
+            key: &self.key,
+        };
+        let store = self.stores.get_mut(number)?;
+        store.poll_fired(place, &correlation.plan)
+    }
+
+    /// Makes the rule that has most give up a window.
+    fn make_room(&mut self, limits: &Limits) {
+        let is_crowded = self.n_groups >= limits.groups_in_all;
+        let size = |store: &WindowStore| {
+            if is_crowded {
+                store.len()
+            } else {
+                store.n_entries()
             }
+        };
+        let largest = self.stores.iter_mut().max_by_key(|store| size(store));
+        if let Some(store) = largest {
+            store.evict_any(&mut self.evictions);
         }
-        !member.values.is_empty()
+        self.recount();
+    }
+
+    /// Counts all windows and entries anew.
+    fn recount(&mut self) {
+        self.n_groups = self.stores.iter().map(WindowStore::len).sum();
+        self.n_entries = self.stores.iter().map(WindowStore::n_entries).sum();
     }
 
     /// Moves windows to the new numbers of their rules; `kept` has the old number of each new rule.
@@ -218,11 +266,29 @@ impl Correlator {
                 .unwrap_or_default()
         };
         self.stores = kept.iter().map(take).collect();
+        let suspended = |number: &Option<usize>| {
+            number.is_some_and(|number| self.suspended.get(number).copied().unwrap_or(false))
+        };
+        self.suspended = kept.iter().map(suspended).collect();
+        self.recount();
+    }
+
+    /// Says whether a rule is to be counted.
+    pub(crate) fn set_suspended(&mut self, number: usize, is_suspended: bool) {
+        if let Some(slot) = self.suspended.get_mut(number) {
+            *slot = is_suspended;
+        }
+    }
+
+    /// A copy of one window.
+    pub(crate) fn copy(&self, number: usize, place: Place<'_>) -> Option<Group> {
+        self.stores.get(number)?.copy(place)
     }
 
     /// Forgets the windows of a scope.
     pub(crate) fn forget(&mut self, scope: Scope) {
         self.stores.iter_mut().for_each(|store| store.forget(scope));
+        self.recount();
     }
 
     /// How many windows there are.
@@ -235,14 +301,89 @@ impl Correlator {
         self.evictions
     }
 
+    /// How many matches had no value to compute with.
+    pub(crate) fn n_without_value(&self) -> u64 {
+        self.n_without_value
+    }
+
     /// How many matches had no group.
     pub(crate) fn n_ungrouped(&self) -> u64 {
         self.n_ungrouped
     }
 }
 
+/// How much of a correlation is kept.
+pub(crate) fn sizing_of<'c>(correlation: &'c Correlation, limits: &Limits) -> Sizing<'c> {
+    let plan = &correlation.plan;
+    Sizing {
+        plan,
+        n_members: correlation.members.len(),
+        cap: limits.entries_per_group.max(plan.least_entries()),
+    }
+}
+
+/// A match of the first joined rule on its way into a window, with the value it brings.
+pub(crate) fn arrive<'b>(
+    plan: &Plan,
+    member: &Member,
+    origin: Origin<'_>,
+    step: Step,
+    buffer: &'b mut String,
+) -> Arrival<'b> {
+    let is_numeric = plan.measure.is_numeric();
+    let number = member.values.first().filter(|_| is_numeric);
+    let has_value = !is_numeric && write_value(member, origin, buffer);
+    Arrival {
+        now_ms: step.now_ms,
+        event: step.event,
+        member: 0,
+        value: has_value.then_some(buffer.as_str()),
+        number: number.and_then(|field| origin.number(field)),
+    }
+}
+
+/// Writes the value to count; answers false when there is none or one of its fields is absent.
+fn write_value(member: &Member, origin: Origin<'_>, out: &mut String) -> bool {
+    out.clear();
+    for field in &member.values {
+        let Some(value) = origin.text(field) else {
+            return false;
+        };
+        match member.values.len() {
+            1 => write_bounded(value, out),
+            _ => write_key_part(&field.name, value, out),
+        }
+    }
+    !member.values.is_empty()
+}
+
+/// Where the fields of a match are read.
+fn origin_of<'v>(pending: Pending, groups: &'v [Pairs], view: View<'v>) -> Origin<'v> {
+    match pending.from.and_then(|from| groups.get(from)) {
+        Some(group) => Origin::Group(group),
+        None => Origin::Event(view),
+    }
+}
+
+/// Writes the key of the group; answers false when one of its fields is absent.
+pub(crate) fn write_key(
+    shown: &[FieldName],
+    member: &Member,
+    origin: Origin<'_>,
+    key: &mut String,
+) -> bool {
+    key.clear();
+    for (shown, field) in shown.iter().zip(&member.group_by) {
+        let Some(value) = origin.text(field) else {
+            return false;
+        };
+        write_key_part(&shown.name, value, key);
+    }
+    true
+}
+
 /// The group of a match, under the names the correlation uses.
-fn read_group(shown: &[FieldName], member: &Member, origin: Origin<'_>) -> Pairs {
+pub(crate) fn read_group(shown: &[FieldName], member: &Member, origin: Origin<'_>) -> Pairs {
     let fields = shown.iter().zip(&member.group_by);
     let read = |(shown, field): (&FieldName, &FieldName)| {
         (
@@ -273,17 +414,14 @@ fn collect_fields(
 }
 
 /// What the window held, for people.
-fn describe(
-    plan: &crate::correlation::Plan,
-    reading: Reading,
-    group: &[(String, String)],
-    limits: &Limits,
-) -> Window {
+fn describe(plan: &Plan, reading: Reading, group: &[(String, String)], limits: &Limits) -> Window {
     let counts_values = matches!(plan.measure, Measure::ValueCount(_));
     let shorten =
         |(name, value): &(String, String)| (name.clone(), excerpt(value, limits.excerpt_chars));
+    let value = reading.number.filter(|_| plan.measure.is_numeric());
     Window {
         count: reading.count,
+        value: value.map(Number::as_f64),
         timespan_secs: plan.timespan_ms / 1000,
         group: group.iter().map(shorten).collect(),
         first_ms: reading.first_ms,

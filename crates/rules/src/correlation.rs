@@ -2,7 +2,8 @@
 //! It never holds state; windows do.
 
 use crate::compilation::Compilation;
-use crate::correlation_condition::{Condition, read_measure};
+use crate::correlation_condition::Condition;
+use crate::correlation_formula::Formula;
 use crate::fault::{Fault, Location};
 use crate::metadata::read_texts;
 use crate::number::{Comparison, Number};
@@ -44,10 +45,44 @@ pub(crate) enum Measure {
     EventCount,
     /// How many distinct values a field had, or several fields together.
     ValueCount(Vec<FieldName>),
+    /// The sum of a field's numbers.
+    Sum(FieldName),
+    /// The arithmetic mean of a field's numbers.
+    Average(FieldName),
+    /// A percentile from 0 to 100 of a field's numbers.
+    Percentile(FieldName, f64),
     /// How many of the joined rules matched, in any order.
     Temporal,
-    /// How many of the joined rules matched, each after the one before it.
+    /// How many of the joined rules matched, each after the one before it, beginning with the first.
     TemporalOrdered,
+    /// How many of the joined rules matched, each after those before it, some perhaps left out.
+    PartlyOrdered,
+}
+
+impl Measure {
+    /// The fields whose values it looks at.
+    pub(crate) fn fields(&self) -> &[FieldName] {
+        match self {
+            Self::ValueCount(fields) => fields,
+            Self::Sum(field) | Self::Average(field) | Self::Percentile(field, _) => {
+                std::slice::from_ref(field)
+            }
+            Self::EventCount | Self::Temporal | Self::TemporalOrdered | Self::PartlyOrdered => &[],
+        }
+    }
+
+    /// Whether it computes with numbers, not with how many there are of something.
+    pub(crate) fn is_numeric(&self) -> bool {
+        matches!(self, Self::Sum(_) | Self::Average(_) | Self::Percentile(..))
+    }
+
+    /// Whether it looks at which rules matched.
+    pub(crate) fn is_temporal(&self) -> bool {
+        matches!(
+            self,
+            Self::Temporal | Self::TemporalOrdered | Self::PartlyOrdered
+        )
+    }
 }
 
 /// Bounds on the computed number; all must hold.
@@ -71,6 +106,10 @@ pub(crate) struct Plan {
     pub(crate) measure: Measure,
     /// What the number must satisfy.
     pub(crate) bounds: Bounds,
+    /// What must hold instead of bounds, when the condition is a formula over rules.
+    pub(crate) formula: Option<Formula>,
+    /// The condition as written, for explanations.
+    pub(crate) written: String,
     /// The fields whose values keep windows apart.
     pub(crate) group_by: Vec<FieldName>,
     /// How far back it looks, its first millisecond included.
@@ -82,6 +121,9 @@ pub(crate) struct Plan {
 impl Plan {
     /// How many entries a window must be able to hold for the condition to come true.
     pub(crate) fn least_entries(&self) -> usize {
+        if self.measure.is_numeric() {
+            return 0;
+        }
         let bounds = self.bounds.iter().map(|(_, number)| match number {
             Number::Int(number) => usize::try_from(*number).unwrap_or(0),
             Number::Float(_) => 0,
@@ -111,7 +153,7 @@ impl CorrelationDraft {
         compilation: &mut Compilation,
     ) -> Result<Self, Fault> {
         refuse_unknown_keys(node)?;
-        let members = read_members(node)?;
+        let mut members = read_members(node)?;
         let tags = read_texts(document, "tags")?;
         let names: Vec<String> = members.iter().map(|(_, name)| name.clone()).collect();
         compilation.pipes.begin_rule(RuleFacts {
@@ -121,13 +163,18 @@ impl CorrelationDraft {
             members: &names,
         })?;
         let aliases = read_aliases(node, compilation)?;
-        let condition = Condition::read(node, members.len(), compilation)?;
-        let measure = read_measure(node, &condition)?;
-        let group_by = read_group_by(node, &aliases, compilation)?;
+        let condition = Condition::read(node, &mut members, &aliases, compilation)?;
+        if members.is_empty() || members.len() > MAX_MEMBERS {
+            return Err(refuse_members(
+                node.get("rules").map_or(node.at, |node| node.at),
+            ));
+        }
         let plan = Plan {
-            measure,
+            measure: condition.measure,
             bounds: condition.bounds,
-            group_by,
+            formula: condition.formula,
+            written: write_condition(node),
+            group_by: read_group_by(node, &aliases, compilation)?,
             timespan_ms: read_timespan(node)?,
             generate: node.get("generate").map_or(Ok(false), read_flag)?,
         };
@@ -170,19 +217,54 @@ fn refuse_unknown_keys(node: &Node) -> Result<(), Fault> {
     }
 }
 
-/// Reads the names of the joined rules.
+/// Reads the names of the joined rules; none where a formula may name them.
 fn read_members(node: &Node) -> Result<Vec<(Location, String)>, Fault> {
-    let missing = |at| Fault::new(at, "the correlation joins no rules", "add 'rules: [name]'");
-    let rules = node.get("rules").ok_or_else(|| missing(node.at))?;
+    let Some(rules) = node.get("rules") else {
+        return Ok(Vec::new());
+    };
     let names = read_texts(node, "rules")?;
-    if names.is_empty() || names.len() > MAX_MEMBERS {
-        return Err(missing(rules.at));
+    if names.is_empty() {
+        return Err(refuse_members(rules.at));
     }
     let places = match &rules.kind {
         Kind::List(items) => items.iter().map(|item| item.at).collect(),
         Kind::Scalar { .. } | Kind::Map(_) => vec![rules.at],
     };
     Ok(places.into_iter().zip(names).collect())
+}
+
+/// The refusal of a correlation that joins nothing, or too much.
+fn refuse_members(at: Location) -> Fault {
+    Fault::new(
+        at,
+        format!("the correlation joins no rules, or more than {MAX_MEMBERS}"),
+        "add 'rules: [name]'",
+    )
+}
+
+/// The condition as written.
+fn write_condition(node: &Node) -> String {
+    let Some(condition) = node.get("condition") else {
+        return "all of rules".to_owned();
+    };
+    match &condition.kind {
+        Kind::Map(entries) => {
+            let pairs: Vec<String> = entries
+                .iter()
+                .map(|entry| match &entry.value.kind {
+                    Kind::List(items) => {
+                        let items: Vec<&str> = items.iter().filter_map(Node::text).collect();
+                        format!("{} [{}]", entry.key, items.join(", "))
+                    }
+                    Kind::Scalar { text, .. } => format!("{} {text}", entry.key),
+                    Kind::Map(_) => entry.key.clone(),
+                })
+                .collect();
+            pairs.join(", ")
+        }
+        Kind::Scalar { text, .. } => text.clone(),
+        Kind::List(_) => String::new(),
+    }
 }
 
 /// Reads the fields that keep windows apart, each once, under the names that pipelines give them.

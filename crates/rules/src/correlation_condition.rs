@@ -1,148 +1,316 @@
-//! The condition of a correlation: its bounds, and whether they fit what is computed.
-//! It never looks at the rules that are joined, only at how many there are.
+//! The condition of a correlation: bounds on a number, or a formula over rules.
+//! It never looks at the rules that are joined, only at their names.
 
 use crate::compilation::Compilation;
-use crate::correlation::{Bounds, FieldName, Measure};
+use crate::correlation::{Alias, Bounds, FieldName, Measure};
+use crate::correlation_formula::Formula;
 use crate::fault::{Fault, Location};
 use crate::metadata::{read_text, read_texts};
 use crate::number::{Comparison, Number};
 use crate::value::{Scalar, read_scalar};
-use crate::yaml::{Entry, Node};
+use crate::yaml::{Entry, Kind, Node};
 
-/// Largest number a condition may ask for, because a window must be able to hold as many entries.
+/// Largest count a condition may ask for, because a window must be able to hold as many entries.
 const MAX_THRESHOLD: i64 = 10_000;
 
-/// The condition of a correlation.
-pub(crate) struct Condition {
-    at: Location,
-    /// What the computed number must satisfy.
-    pub(crate) bounds: Bounds,
-    fields: Vec<FieldName>,
+/// Most rules of a `temporal_ordered` that need not all match: what a window keeps grows with
+/// their square.
+const MAX_LADDER: usize = 32;
+
+/// The types of correlations.
+const TYPES: &str = "event_count, value_count, value_sum, value_avg, value_median, \
+    value_percentile, temporal or temporal_ordered";
+
+/// What the type of a correlation says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Type {
+    EventCount,
+    ValueCount,
+    Sum,
+    Average,
+    Median,
+    Percentile,
+    Temporal,
+    TemporalOrdered,
 }
 
-impl Condition {
-    /// Reads it; temporal types may leave it out and then ask for every rule.
-    pub(crate) fn read(
-        node: &Node,
-        n_members: usize,
-        compilation: &mut Compilation,
-    ) -> Result<Self, Fault> {
-        let Some(condition) = node.get("condition") else {
-            let all = i64::try_from(n_members).unwrap_or(i64::MAX);
-            let bounds = vec![(Comparison::Gte, Number::Int(all))];
-            return Ok(Self {
-                at: node.at,
-                bounds,
-                fields: Vec::new(),
-            });
-        };
-        let Some(entries) = condition.entries() else {
-            return Err(Fault::new(
-                condition.at,
-                "this condition is not a map; boolean conditions over rules are not supported yet",
-                "write one such as {gte: 5}",
-            ));
-        };
-        let mut read = Self {
-            at: condition.at,
-            bounds: Vec::new(),
-            fields: Vec::new(),
-        };
-        for entry in entries {
-            if entry.key == "field" {
-                let names = read_texts(condition, "field")?;
-                for name in names {
-                    let name = compilation.pipes.rename_one(&name, entry.value.at)?;
-                    read.fields.push(FieldName::new(&name, compilation));
-                }
-            } else {
-                read.bounds.push(read_bound(entry)?);
+impl Type {
+    /// Reads `type`; a name that ends with `_extended` says that the condition is a formula.
+    fn read(node: &Node) -> Result<Self, Fault> {
+        let text = read_text(node, "type")?.unwrap_or_default();
+        let at = node.get("type").map_or(node.at, |node| node.at);
+        Ok(match text.as_str() {
+            "event_count" => Self::EventCount,
+            "value_count" => Self::ValueCount,
+            "value_sum" => Self::Sum,
+            "value_avg" => Self::Average,
+            "value_median" => Self::Median,
+            "value_percentile" => Self::Percentile,
+            "temporal" | "temporal_extended" => Self::Temporal,
+            "temporal_ordered" | "temporal_ordered_extended" => Self::TemporalOrdered,
+            _ => {
+                return Err(Fault::new(
+                    at,
+                    format!("'{text}' is not a correlation type"),
+                    format!("use {TYPES}"),
+                ));
             }
-        }
-        if read.bounds.is_empty() {
-            return Err(Fault::new(
-                condition.at,
-                "the condition has no bound",
-                "add one such as 'gte: 5'",
-            ));
-        }
-        Ok(read)
+        })
+    }
+
+    /// Whether it counts things, of which there is a whole number.
+    fn counts(self) -> bool {
+        !matches!(
+            self,
+            Self::Sum | Self::Average | Self::Median | Self::Percentile
+        )
+    }
+
+    /// Whether it looks at which rules matched.
+    fn is_temporal(self) -> bool {
+        matches!(self, Self::Temporal | Self::TemporalOrdered)
     }
 }
 
+/// The condition of a correlation with what it is computed on.
+pub(crate) struct Condition {
+    /// What is computed.
+    pub(crate) measure: Measure,
+    /// What the number must satisfy.
+    pub(crate) bounds: Bounds,
+    /// What must hold instead, when the condition is a formula.
+    pub(crate) formula: Option<Formula>,
+}
+
+impl Condition {
+    /// Reads type and condition; a formula may name the joined rules.
+    pub(crate) fn read(
+        node: &Node,
+        members: &mut Vec<(Location, String)>,
+        aliases: &[Alias],
+        compilation: &mut Compilation,
+    ) -> Result<Self, Fault> {
+        let kind = Type::read(node)?;
+        let condition = node.get("condition");
+        if let Some(Node {
+            at,
+            kind: Kind::Scalar { text, .. },
+        }) = condition
+        {
+            return Self::read_formula(kind, text, *at, members);
+        }
+        refuse_extended(node)?;
+        let Some(condition) = condition else {
+            return Self::default_of(kind, node, members.len());
+        };
+        let bounds = read_bounds(condition, kind)?;
+        let measure = read_measure(kind, condition, &bounds, members.len(), |name, at| {
+            let name = match aliases.iter().any(|alias| alias.name == name) {
+                true => name.to_owned(),
+                false => compilation.pipes.rename_one(name, at)?,
+            };
+            Ok(FieldName::new(&name, compilation))
+        })?;
+        Ok(Self {
+            measure,
+            bounds,
+            formula: None,
+        })
+    }
+
+    /// Reads a formula over rules.
+    fn read_formula(
+        kind: Type,
+        text: &str,
+        at: Location,
+        members: &mut Vec<(Location, String)>,
+    ) -> Result<Self, Fault> {
+        if !kind.is_temporal() {
+            return Err(Fault::new(
+                at,
+                "only temporal and temporal_ordered have conditions over rules",
+                "write a bound such as {gte: 5}",
+            ));
+        }
+        let is_ordered = kind == Type::TemporalOrdered;
+        Ok(Self {
+            measure: Measure::Temporal,
+            bounds: Vec::new(),
+            formula: Some(Formula::read(text, at, is_ordered, members)?),
+        })
+    }
+
+    /// The condition of a temporal type that has none: every rule must match.
+    fn default_of(kind: Type, node: &Node, n_members: usize) -> Result<Self, Fault> {
+        let measure = match kind {
+            Type::Temporal => Measure::Temporal,
+            Type::TemporalOrdered => Measure::TemporalOrdered,
+            Type::EventCount
+            | Type::ValueCount
+            | Type::Sum
+            | Type::Average
+            | Type::Median
+            | Type::Percentile => {
+                return Err(Fault::new(
+                    node.at,
+                    "the correlation has no condition",
+                    "add 'condition: {gte: 5}'",
+                ));
+            }
+        };
+        let all = i64::try_from(n_members).unwrap_or(i64::MAX);
+        Ok(Self {
+            measure,
+            bounds: vec![(Comparison::Gte, Number::Int(all))],
+            formula: None,
+        })
+    }
+}
+
+/// Refuses the name of a type whose condition is a formula where there is none.
+fn refuse_extended(node: &Node) -> Result<(), Fault> {
+    match node.get("type") {
+        Some(kind) if kind.text().is_some_and(|text| text.ends_with("_extended")) => {
+            Err(Fault::new(
+                kind.at,
+                "this type needs a condition over rules",
+                "write 'condition: first and not second', or the type without '_extended'",
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Reads what the number must satisfy.
+fn read_bounds(condition: &Node, kind: Type) -> Result<Bounds, Fault> {
+    let Some(entries) = condition.entries() else {
+        return Err(Fault::new(
+            condition.at,
+            "the condition is a list",
+            "write a bound such as {gte: 5}, or a formula over rules",
+        ));
+    };
+    let is_bound = |entry: &&Entry| !matches!(entry.key.as_str(), "field" | "percentile");
+    let bounds: Bounds = entries
+        .iter()
+        .filter(is_bound)
+        .map(|entry| read_bound(entry, kind))
+        .collect::<Result<_, _>>()?;
+    if bounds.is_empty() {
+        return Err(Fault::new(
+            condition.at,
+            "the condition has no bound",
+            "add one such as 'gte: 5'",
+        ));
+    }
+    Ok(bounds)
+}
+
 /// Reads one bound such as `gte: 5`.
-fn read_bound(entry: &Entry) -> Result<(Comparison, Number), Fault> {
+fn read_bound(entry: &Entry, kind: Type) -> Result<(Comparison, Number), Fault> {
     let Some(relation) = Comparison::parse(&entry.key) else {
         return Err(Fault::new(
             entry.at,
             format!("a condition has no '{}'", entry.key),
-            "use gt, gte, lt, lte, eq, neq or field",
+            "use gt, gte, lt, lte, eq, neq, field or percentile",
         ));
     };
-    match read_scalar(&entry.value)? {
-        Scalar::Number(Number::Int(number), _) if (0..=MAX_THRESHOLD).contains(&number) => {
-            Ok((relation, Number::Int(number)))
-        }
-        Scalar::Null | Scalar::Flag(_) | Scalar::Number(..) | Scalar::Text(_) => Err(Fault::new(
-            entry.value.at,
-            format!("a bound is a whole number from 0 to {MAX_THRESHOLD}"),
-            "write a number in that range",
-        )),
-    }
-}
-
-/// Reads what is computed.
-pub(crate) fn read_measure(node: &Node, condition: &Condition) -> Result<Measure, Fault> {
-    let kind = read_text(node, "type")?.unwrap_or_default();
-    let at = node.get("type").map_or(node.at, |node| node.at);
-    let measure = match kind.as_str() {
-        "event_count" => Measure::EventCount,
-        "value_count" => Measure::ValueCount(condition.fields.clone()),
-        "temporal" => Measure::Temporal,
-        "temporal_ordered" => Measure::TemporalOrdered,
-        "value_sum" | "value_avg" | "value_percentile" | "value_median" => {
-            return Err(Fault::new(
-                at,
-                format!("the correlation type '{kind}' is not supported by this engine yet"),
-                "use event_count, value_count, temporal or temporal_ordered",
-            ));
-        }
-        _ => {
-            return Err(Fault::new(
-                at,
-                format!("'{kind}' is not a correlation type"),
-                "use event_count, value_count, temporal or temporal_ordered",
-            ));
-        }
+    let number = match read_scalar(&entry.value)? {
+        Scalar::Number(number, _) => Some(number),
+        Scalar::Null | Scalar::Flag(_) | Scalar::Text(_) => None,
     };
-    check_fields(&measure, node, condition)?;
-    Ok(measure)
+    let is_count = |number: &Number| matches!(number, Number::Int(number) if (0..=MAX_THRESHOLD).contains(number));
+    let fits = number.filter(|number| !kind.counts() || is_count(number));
+    let what = match kind.counts() {
+        true => format!("a bound is a whole number from 0 to {MAX_THRESHOLD}"),
+        false => "a bound is a number".to_owned(),
+    };
+    let number =
+        fits.ok_or_else(|| Fault::new(entry.value.at, what, "write a number of that kind"))?;
+    Ok((relation, number))
 }
 
-/// Refuses a condition that does not fit the type.
-fn check_fields(measure: &Measure, node: &Node, condition: &Condition) -> Result<(), Fault> {
-    let counts_values = matches!(measure, Measure::ValueCount(_));
-    if counts_values == condition.fields.is_empty() {
+/// Reads what is computed, and refuses what does not go with it.
+fn read_measure(
+    kind: Type,
+    condition: &Node,
+    bounds: &Bounds,
+    n_members: usize,
+    mut field: impl FnMut(&str, Location) -> Result<FieldName, Fault>,
+) -> Result<Measure, Fault> {
+    let at = condition.get("field").map_or(condition.at, |node| node.at);
+    let names = read_texts(condition, "field")?;
+    let percent = read_percentile(condition, kind)?;
+    let wants_field = !kind.is_temporal() && kind != Type::EventCount;
+    if wants_field == names.is_empty() {
+        return Err(Fault::new(
+            at,
+            "'field' goes with the value types and with no other",
+            "add 'field: name' to the condition of a value type, or remove it",
+        ));
+    }
+    let mut fields: Vec<FieldName> = Vec::new();
+    for name in &names {
+        fields.push(field(name, at)?);
+    }
+    if kind == Type::ValueCount {
+        return Ok(Measure::ValueCount(fields));
+    }
+    if fields.len() > 1 {
+        return Err(Fault::new(
+            at,
+            "only value_count takes several fields",
+            "name the field that holds the number",
+        ));
+    }
+    let one = fields.pop();
+    Ok(match (kind, one) {
+        (Type::Sum, Some(field)) => Measure::Sum(field),
+        (Type::Average, Some(field)) => Measure::Average(field),
+        (Type::Median | Type::Percentile, Some(field)) => Measure::Percentile(field, percent),
+        (Type::Temporal, _) => Measure::Temporal,
+        (Type::TemporalOrdered, _) => read_order(condition, bounds, n_members)?,
+        _ => Measure::EventCount,
+    })
+}
+
+/// Which sequences a `temporal_ordered` with bounds of its own looks for.
+fn read_order(condition: &Node, bounds: &Bounds, n_members: usize) -> Result<Measure, Fault> {
+    let all = Number::Int(i64::try_from(n_members).unwrap_or(i64::MAX));
+    if *bounds == [(Comparison::Gte, all)] {
+        return Ok(Measure::TemporalOrdered);
+    }
+    if n_members > MAX_LADDER {
         return Err(Fault::new(
             condition.at,
-            "'field' goes with value_count and with no other type",
-            "add 'field: name' to the condition of a value_count, or remove it",
+            format!("a sequence that may leave out rules joins at most {MAX_LADDER}"),
+            "split it into several correlations",
         ));
     }
-    if matches!(measure, Measure::TemporalOrdered) && node.get("condition").is_some() {
-        return Err(Fault::new(
-            condition.at,
-            "a temporal_ordered with a condition of its own is not supported yet",
-            "remove the condition: all rules must match, in the order written",
-        ));
+    Ok(Measure::PartlyOrdered)
+}
+
+/// Reads which percentile is wanted; a median is the fiftieth.
+fn read_percentile(condition: &Node, kind: Type) -> Result<f64, Fault> {
+    let percentile = condition.get("percentile");
+    let wrong = |at| {
+        Fault::new(
+            at,
+            "'percentile' is a number from 0 to 100 and goes with value_percentile alone",
+            "write 'percentile: 95' in the condition of a value_percentile, or remove it",
+        )
+    };
+    match (kind, percentile) {
+        (Type::Percentile, None) => Err(wrong(condition.at)),
+        (Type::Percentile, Some(node)) => match read_scalar(node)? {
+            Scalar::Number(number, _) if (0.0..=100.0).contains(&number.as_f64()) => {
+                Ok(number.as_f64())
+            }
+            Scalar::Null | Scalar::Flag(_) | Scalar::Number(..) | Scalar::Text(_) => {
+                Err(wrong(node.at))
+            }
+        },
+        (_, Some(node)) => Err(wrong(node.at)),
+        (_, None) => Ok(50.0),
     }
-    let counts = matches!(measure, Measure::EventCount | Measure::ValueCount(_));
-    if counts && node.get("condition").is_none() {
-        return Err(Fault::new(
-            node.at,
-            "the correlation has no condition",
-            "add 'condition: {gte: 5}'",
-        ));
-    }
-    Ok(())
 }

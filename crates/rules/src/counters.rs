@@ -18,6 +18,8 @@ pub struct Counters {
     pub evictions: Evictions,
     /// Matches no correlation could count because a `group-by` field was absent.
     pub ungrouped: u64,
+    /// Matches of which a correlation could not use the value: it was absent, or no number.
+    pub without_value: u64,
     /// Per rule id what it did.
     pub rules: BTreeMap<String, RuleCounters>,
 }

@@ -20,7 +20,7 @@ pub struct Engine {
     pub(crate) rules: RuleSet,
     limits: Limits,
     tallies: Vec<Tally>,
-    correlator: Correlator,
+    pub(crate) correlator: Correlator,
     scratch: Scratch,
     candidates: Candidates,
     /// Rules over single events that matched the event at hand.
@@ -225,6 +225,15 @@ impl Engine {
         &self.rules
     }
 
+    /// What the next event would belong to.
+    pub(crate) fn next_step(&self, scope: Scope, now_ms: i64) -> Step {
+        Step {
+            scope,
+            now_ms,
+            event: self.n_events + 1,
+        }
+    }
+
     /// The bounds it keeps.
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
@@ -250,7 +259,8 @@ impl Engine {
         let number = self.rules.rules.iter().position(|rule| rule.info.id == id);
         let tally = number.and_then(|number| self.tallies.get_mut(number));
         let is_known = tally.is_some();
-        if let Some(tally) = tally {
+        if let (Some(tally), Some(number)) = (tally, number) {
+            self.correlator.set_suspended(number, reason.is_some());
             tally.suspended = reason;
         }
         is_known
@@ -271,6 +281,7 @@ impl Engine {
             windows: self.correlator.n_windows(),
             evictions: self.correlator.evictions(),
             ungrouped: self.correlator.n_ungrouped(),
+            without_value: self.correlator.n_without_value(),
             rules: BTreeMap::new(),
         };
         for (rule, tally) in rules {

@@ -3,6 +3,7 @@
 
 use crate::engine::Engine;
 use crate::event::{Event, LogSource, Scope};
+use crate::explain_windows::WindowExplainer;
 use crate::explanation::{Explanation, ItemTruth, SelectionTruth, Verdict};
 use crate::expression::{Expression, Item, Target};
 use crate::found::excerpt;
@@ -42,13 +43,18 @@ impl Engine {
     /// ```
     #[must_use]
     pub fn explain(&self, scope: Scope, event: &Event<'_>, now_ms: i64) -> Vec<Explanation> {
-        let _ = (scope, now_ms);
         let mut scratch = Scratch::default();
         scratch.load(event, &self.rules.fields, true);
         let view = View::new(&scratch, &self.rules.fields);
+        let step = self.next_step(scope, now_ms);
+        let mut windows = WindowExplainer::new(self, view, step);
         let rules = self.rules.rules.iter().enumerate();
         rules
-            .map(|(number, rule)| self.explain_rule(number, rule, view, event.logsource))
+            .map(|(number, rule)| {
+                let mut explanation = self.explain_rule(number, rule, view, event.logsource);
+                windows.explain(number, rule, &mut explanation);
+                explanation
+            })
             .collect()
     }
 
@@ -68,12 +74,18 @@ impl Engine {
             selections: Vec::new(),
             window: None,
         };
-        let Logic::Detection(detection) = &rule.logic else {
-            return explanation;
-        };
-        explanation.condition.clone_from(&detection.written);
         if let Some(reason) = self.suspension(number) {
             explanation.verdict = Verdict::Suspended(reason.to_owned());
+        }
+        let detection = match &rule.logic {
+            Logic::Detection(detection) => detection,
+            Logic::Correlation(correlation) => {
+                explanation.condition.clone_from(&correlation.plan.written);
+                return explanation;
+            }
+        };
+        explanation.condition.clone_from(&detection.written);
+        if self.suspension(number).is_some() {
             return explanation;
         }
         if let Some(verdict) = differing_part(&detection.source, source) {

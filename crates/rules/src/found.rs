@@ -27,10 +27,12 @@ pub struct Match<'a> {
 }
 
 /// What the window of a correlation held.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Window {
-    /// The number the condition was tried on: events, values or rules.
+    /// How many there were of what is counted: events, values or rules.
     pub count: usize,
+    /// What was computed of the values: a sum, an average or a percentile.
+    pub value: Option<f64>,
     /// The length of the window.
     pub timespan_secs: i64,
     /// The fields that keep windows apart, and their values here.

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use sha2::{Digest, Sha256};
 
 use crate::compilation::Compilation;
-use crate::correlation::Measure;
 use crate::document::{Body, Compiled, Document, hex};
 use crate::fault::{Fault, Location, RuleError};
 use crate::filter::{Filter, FilterTarget};
@@ -278,11 +277,8 @@ fn has_threshold(rule: &Rule) -> bool {
     match &rule.logic {
         Logic::Correlation(correlation) => {
             let bounds = &correlation.plan.bounds;
-            let is_temporal = matches!(
-                correlation.plan.measure,
-                Measure::Temporal | Measure::TemporalOrdered
-            );
-            !is_temporal && bounds.iter().any(|(relation, _)| is_least(*relation))
+            let is_counted = !correlation.plan.measure.is_temporal();
+            is_counted && bounds.iter().any(|(relation, _)| is_least(*relation))
         }
         Logic::Detection(_) => false,
     }

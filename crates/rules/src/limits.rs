@@ -14,6 +14,10 @@ pub struct Limits {
     /// Most entries of all windows of one rule together; 8 bytes each for times, some 100 with
     /// the value where values are counted.
     pub entries_per_rule: usize,
+    /// Most windows of all rules and scopes together; the rule that has most gives one up.
+    pub groups_in_all: usize,
+    /// Most entries of all windows together; the rule that has most gives a window up.
+    pub entries_in_all: usize,
     /// Longest excerpt of a value in a match, in characters.
     pub excerpt_chars: usize,
     /// Most values quoted in a match.
@@ -27,6 +31,8 @@ impl Default for Limits {
             groups_per_rule: 65_536,
             entries_per_group: 1_024,
             entries_per_rule: 1_000_000,
+            groups_in_all: 262_144,
+            entries_in_all: 4_000_000,
             excerpt_chars: 256,
             excerpts: 16,
         }

@@ -3,7 +3,6 @@
 
 use crate::compilation::Compilation;
 use crate::correlation::CorrelationDraft;
-use crate::correlation::Measure;
 use crate::lint::Notes;
 use crate::metadata::read_texts;
 use crate::number::{Comparison, Number};
@@ -45,11 +44,9 @@ fn lint_correlation(document: &Node, node: &Node, notes: &mut Notes) {
     }
     let plan = &draft.plan;
     let at = node.get("condition").unwrap_or(node);
-    let most = match &plan.measure {
-        Measure::Temporal | Measure::TemporalOrdered => i64::try_from(draft.members.len()).ok(),
-        Measure::EventCount | Measure::ValueCount(_) => None,
-    };
-    if is_empty(&plan.bounds, most) {
+    let is_temporal = plan.measure.is_temporal();
+    let most = is_temporal.then(|| i64::try_from(draft.members.len()).unwrap_or(i64::MAX));
+    if plan.formula.is_none() && is_empty(&plan.bounds, most) {
         notes.warn(
             at,
             "no number satisfies the condition",

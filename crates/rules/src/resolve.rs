@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
 
-use crate::correlation::{Alias, CorrelationDraft, FieldName, Measure};
+use crate::correlation::{Alias, CorrelationDraft, FieldName};
 use crate::document::{Body, Document, hex};
 use crate::fault::{Fault, Location, RuleError};
 use crate::filter::{Filter, apply_filters};
@@ -206,10 +206,7 @@ fn join(
             let own = aliases.find(|alias| alias.name == field.name);
             own.map_or_else(|| field.clone(), |alias| alias.field.clone())
         };
-        let values = match &draft.plan.measure {
-            Measure::ValueCount(fields) => fields.iter().map(rename).collect(),
-            Measure::EventCount | Measure::Temporal | Measure::TemporalOrdered => Vec::new(),
-        };
+        let values = draft.plan.measure.fields().iter().map(rename).collect();
         let group_by = draft.plan.group_by.iter().map(rename).collect();
         members.push(Member { group_by, values });
         if let Some(joined) = number.and_then(|number| rules.get_mut(number)) {

@@ -5,11 +5,13 @@ use std::collections::VecDeque;
 
 use lru::LruCache;
 
-use crate::correlation::{Bounds, Measure};
+use crate::correlation::{Measure, Plan};
 use crate::number::Number;
+use crate::number_window::NumberWindow;
+use crate::sequence::{Chain, Facts, Ladder};
 
 /// The memory of one group of one correlation.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Group {
     summary: Summary,
     /// Time of the newest match; time never goes back behind it.
@@ -21,16 +23,22 @@ pub(crate) struct Group {
 }
 
 /// What is kept, by what is computed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Summary {
     /// Times of matches, oldest first.
     Times(VecDeque<i64>),
     /// Distinct values with the last time of each, oldest first.
-    Values(LruCache<Box<str>, i64>),
+    Values(Box<LruCache<Box<str>, i64>>),
+    /// The numbers of a field.
+    Numbers(Box<NumberWindow>),
     /// Per joined rule the time of its last match.
     Seen(Vec<Option<i64>>),
-    /// Per joined rule the latest beginning of a sequence that has come as far as it.
-    Chain(Vec<Option<i64>>),
+    /// Sequences through all joined rules.
+    Chain(Chain),
+    /// Sequences that may leave out rules.
+    Ladder(Ladder),
+    /// What a formula over rules needs.
+    Facts(Box<Facts>),
 }
 
 /// A match on its way into a window.
@@ -44,28 +52,28 @@ pub(crate) struct Arrival<'a> {
     pub(crate) member: usize,
     /// The value to count, when values are counted and the event has one.
     pub(crate) value: Option<&'a str>,
+    /// The number to compute with, when numbers are and the event has one.
+    pub(crate) number: Option<Number>,
 }
 
 /// What a correlation computes and how much of it may be kept.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizing<'a> {
-    /// What is computed.
-    pub(crate) measure: &'a Measure,
-    /// What the number must satisfy.
-    pub(crate) bounds: &'a Bounds,
-    /// How far back it looks.
-    pub(crate) timespan_ms: i64,
+    /// What it does.
+    pub(crate) plan: &'a Plan,
     /// How many rules it joins.
     pub(crate) n_members: usize,
     /// Most entries kept.
     pub(crate) cap: usize,
 }
 
-/// What a window held when its condition came true.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What a window holds.
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Reading {
-    /// The computed number.
+    /// How many there are of what is counted.
     pub(crate) count: usize,
+    /// What the bounds are tried on; nothing where no number can be computed.
+    pub(crate) number: Option<Number>,
     /// Time of the oldest entry.
     pub(crate) first_ms: i64,
     /// Time of the newest entry.
@@ -88,7 +96,11 @@ impl Group {
         match &self.summary {
             Summary::Times(times) => times.len(),
             Summary::Values(values) => values.len(),
-            Summary::Seen(times) | Summary::Chain(times) => times.len(),
+            Summary::Numbers(numbers) => numbers.len(),
+            Summary::Seen(times) => times.len(),
+            Summary::Chain(chain) => chain.len(),
+            Summary::Ladder(ladder) => ladder.len(),
+            Summary::Facts(facts) => facts.len(),
         }
     }
 
@@ -99,49 +111,79 @@ impl Group {
 
     /// Takes a match in; answers how many live entries had to be dropped for it.
     pub(crate) fn add(&mut self, arrival: Arrival<'_>, sizing: &Sizing<'_>) -> u64 {
-        if self.newest_ms.saturating_sub(arrival.now_ms) > sizing.timespan_ms {
+        let timespan_ms = sizing.plan.timespan_ms;
+        if self.newest_ms.saturating_sub(arrival.now_ms) > timespan_ms {
             *self = Self::new(sizing, arrival.now_ms);
         }
         let is_new = self.last_event != arrival.event;
         self.last_event = arrival.event;
         self.newest_ms = self.newest_ms.max(arrival.now_ms);
-        let oldest_ms = self.newest_ms.saturating_sub(sizing.timespan_ms);
+        let oldest_ms = self.newest_ms.saturating_sub(timespan_ms);
         self.summary.forget_before(oldest_ms);
         self.summary
             .add(&arrival, self.newest_ms, is_new, sizing.cap)
     }
 
     /// What the window holds, if its condition is true and this event has not fired it before.
-    pub(crate) fn poll_fired(&mut self, sizing: &Sizing<'_>) -> Option<Reading> {
-        if self.fired_event == self.last_event {
-            return None;
-        }
-        let (count, first_ms) = self.summary.read(self.newest_ms);
-        let number = Number::Int(i64::try_from(count).unwrap_or(i64::MAX));
-        if !sizing
-            .bounds
-            .iter()
-            .all(|(relation, bound)| relation.holds(number, *bound))
-        {
+    pub(crate) fn poll_fired(&mut self, plan: &Plan) -> Option<Reading> {
+        if self.fired_event == self.last_event || !self.holds(plan) {
             return None;
         }
         self.fired_event = self.last_event;
-        Some(Reading {
+        Some(self.read())
+    }
+
+    /// Whether its condition is true.
+    fn holds(&self, plan: &Plan) -> bool {
+        if let (Some(formula), Summary::Facts(facts)) = (&plan.formula, &self.summary) {
+            return formula.holds(facts);
+        }
+        let satisfies = |number: Number| {
+            let mut bounds = plan.bounds.iter();
+            bounds.all(|(relation, bound)| relation.holds(number, *bound))
+        };
+        self.read().number.is_some_and(satisfies)
+    }
+
+    /// What the window holds.
+    pub(crate) fn read(&self) -> Reading {
+        let (count, first_ms) = self.summary.read();
+        let number = match &self.summary {
+            Summary::Numbers(numbers) => numbers.read(),
+            Summary::Times(_)
+            | Summary::Values(_)
+            | Summary::Seen(_)
+            | Summary::Chain(_)
+            | Summary::Ladder(_)
+            | Summary::Facts(_) => Some(Number::Int(i64::try_from(count).unwrap_or(i64::MAX))),
+        };
+        Reading {
             count,
-            first_ms,
+            number,
+            first_ms: first_ms.unwrap_or(self.newest_ms),
             last_ms: self.newest_ms,
-        })
+        }
     }
 }
 
 impl Summary {
     /// An empty summary of the right kind.
     fn new(sizing: &Sizing<'_>) -> Self {
-        match sizing.measure {
+        let (plan, n_members) = (sizing.plan, sizing.n_members);
+        if let Some(formula) = &plan.formula {
+            return Self::Facts(Box::new(Facts::new(n_members, &formula.clauses)));
+        }
+        match &plan.measure {
             Measure::EventCount => Self::Times(VecDeque::new()),
-            Measure::ValueCount(_) => Self::Values(LruCache::unbounded()),
-            Measure::Temporal => Self::Seen(vec![None; sizing.n_members]),
-            Measure::TemporalOrdered => Self::Chain(vec![None; sizing.n_members]),
+            Measure::ValueCount(_) => Self::Values(Box::new(LruCache::unbounded())),
+            Measure::Sum(_) => Self::Numbers(Box::new(NumberWindow::sum())),
+            Measure::Average(_) => Self::Numbers(Box::new(NumberWindow::average())),
+            Measure::Percentile(_, percent) => {
+                Self::Numbers(Box::new(NumberWindow::percentile(*percent)))
+            }
+            Measure::Temporal => Self::Seen(vec![None; n_members]),
+            Measure::TemporalOrdered => Self::Chain(Chain::new((0..n_members).collect())),
+            Measure::PartlyOrdered => Self::Ladder(Ladder::new(n_members)),
         }
     }
 
@@ -158,11 +200,15 @@ impl Summary {
                     values.pop_lru();
                 }
             }
-            Self::Seen(times) | Self::Chain(times) => {
+            Self::Numbers(numbers) => numbers.forget_before(oldest_ms),
+            Self::Seen(times) => {
                 for time in times {
                     *time = time.filter(|time| *time >= oldest_ms);
                 }
             }
+            Self::Chain(chain) => chain.forget_before(oldest_ms),
+            Self::Ladder(ladder) => ladder.forget_before(oldest_ms),
+            Self::Facts(facts) => facts.forget_before(oldest_ms),
         }
     }
 
@@ -177,56 +223,61 @@ impl Summary {
                 if is_over {
                     times.pop_front();
                 }
-                u64::from(is_over)
+                return u64::from(is_over);
             }
-            Self::Values(values) => {
-                let Some(value) = arrival.value else { return 0 };
-                match values.get_mut(value) {
-                    Some(time) => *time = now_ms,
-                    None => drop(values.push(value.into(), now_ms)),
-                }
-                let is_over = values.len() > cap;
-                if is_over {
-                    values.pop_lru();
-                }
-                u64::from(is_over)
+            Self::Values(values) => return add_value(values, arrival.value, now_ms, cap),
+            Self::Numbers(numbers) => {
+                // One event that matches two rules counts once, unless they name other fields.
+                let number = arrival
+                    .number
+                    .filter(|number| is_new || numbers.newest() != Some(*number));
+                return number.map_or(0, |number| numbers.push(now_ms, number, cap));
             }
             Self::Seen(times) => {
                 if let Some(time) = times.get_mut(arrival.member) {
                     *time = Some(now_ms);
                 }
-                0
             }
-            Self::Chain(begins) => {
-                let begin = match arrival.member.checked_sub(1) {
-                    Some(before) => begins.get(before).copied().flatten(),
-                    None => Some(now_ms),
-                };
-                if let (Some(slot), Some(begin)) = (begins.get_mut(arrival.member), begin) {
-                    *slot = Some(begin);
-                }
-                0
-            }
+            Self::Chain(chain) => chain.add(arrival.member, now_ms),
+            Self::Ladder(ladder) => ladder.add(arrival.member, now_ms),
+            Self::Facts(facts) => facts.add(arrival.member, now_ms),
         }
+        0
     }
 
-    /// The computed number and the time of the oldest entry.
-    fn read(&self, now_ms: i64) -> (usize, i64) {
+    /// How many there are of what is counted, and the time of the oldest.
+    fn read(&self) -> (usize, Option<i64>) {
+        let seen = |times: &[Option<i64>]| {
+            let seen = times.iter().flatten();
+            (seen.clone().count(), seen.min().copied())
+        };
         match self {
-            Self::Times(times) => (times.len(), times.front().copied().unwrap_or(now_ms)),
-            Self::Values(values) => (
-                values.len(),
-                values.peek_lru().map_or(now_ms, |(_, time)| *time),
-            ),
-            Self::Seen(times) => {
-                let seen = times.iter().flatten();
-                (seen.clone().count(), seen.min().copied().unwrap_or(now_ms))
-            }
-            Self::Chain(begins) => {
-                let reached = begins.iter().rposition(Option::is_some);
-                let begin = reached.and_then(|last| begins.get(last).copied().flatten());
-                (reached.map_or(0, |last| last + 1), begin.unwrap_or(now_ms))
-            }
+            Self::Times(times) => (times.len(), times.front().copied()),
+            Self::Values(values) => (values.len(), values.peek_lru().map(|(_, time)| *time)),
+            Self::Numbers(numbers) => (numbers.len(), numbers.first_ms()),
+            Self::Seen(times) => seen(times),
+            Self::Chain(chain) => chain.longest(),
+            Self::Ladder(ladder) => ladder.longest(),
+            Self::Facts(facts) => seen(&facts.seen),
         }
     }
+}
+
+/// Notes a value; answers how many had to be dropped for it.
+fn add_value(
+    values: &mut LruCache<Box<str>, i64>,
+    value: Option<&str>,
+    now_ms: i64,
+    cap: usize,
+) -> u64 {
+    let Some(value) = value else { return 0 };
+    match values.get_mut(value) {
+        Some(time) => *time = now_ms,
+        None => drop(values.push(value.into(), now_ms)),
+    }
+    let is_over = values.len() > cap;
+    if is_over {
+        values.pop_lru();
+    }
+    u64::from(is_over)
 }

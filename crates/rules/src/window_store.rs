@@ -1,16 +1,25 @@
 //! All windows of one correlation: by scope, then by group, bounded in both.
 //! It never lets one scope push out another scope's windows while it has windows of its own.
 
-use std::collections::HashMap;
-
+use hashbrown::HashMap;
 use lru::LruCache;
 
+use crate::correlation::Plan;
 use crate::event::Scope;
 use crate::limits::Limits;
 use crate::window::{Arrival, Group, Reading, Sizing};
 
 /// The windows of one scope, least recently used first.
 type Groups = LruCache<Box<str>, Group>;
+
+/// Where a window is: whose it is, and of which group.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'k> {
+    /// Whose.
+    pub(crate) scope: Scope,
+    /// The key of the group.
+    pub(crate) key: &'k str,
+}
 
 /// The windows of one correlation.
 #[derive(Debug, Default)]
@@ -30,36 +39,70 @@ pub struct Evictions {
 }
 
 impl WindowStore {
-    /// Takes a match into its window and answers what the window holds if that fires the rule.
-    pub(crate) fn observe(
+    /// Takes a match into its window.
+    pub(crate) fn add(
         &mut self,
-        scope: Scope,
-        key: &str,
+        place: Place<'_>,
         arrival: Arrival<'_>,
         sizing: &Sizing<'_>,
         limits: &Limits,
         lost: &mut Evictions,
-    ) -> Option<Reading> {
-        let is_known = self
-            .scopes
-            .get(&scope)
-            .is_some_and(|groups| groups.contains(key));
+    ) {
+        if self.n_entries < limits.entries_per_rule
+            && let Some(group) = self.group(place)
+        {
+            let before = group.len();
+            lost.entries += group.add(arrival, sizing);
+            let after = group.len();
+            self.n_entries = (self.n_entries + after).saturating_sub(before);
+            return;
+        }
+        let is_known = self.group(place).is_some();
         if !is_known {
-            self.drop_over(scope, arrival.now_ms, sizing.timespan_ms);
+            self.drop_over(place.scope, arrival.now_ms, sizing.plan.timespan_ms);
         }
-        if self.is_full(scope, is_known, limits) {
-            self.evict(scope, lost);
+        if self.is_full(place.scope, is_known, limits) {
+            self.evict(place.scope, lost);
         }
-        let groups = self.scopes.entry(scope).or_insert_with(LruCache::unbounded);
-        if !groups.contains(key) {
-            groups.push(key.into(), Group::new(sizing, arrival.now_ms));
-            self.n_groups += 1;
-        }
-        let group = groups.get_mut(key)?;
-        let before = group.len();
+        let groups = self
+            .scopes
+            .entry(place.scope)
+            .or_insert_with(LruCache::unbounded);
+        let known = groups.pop(place.key);
+        let before = known.as_ref().map_or(0, Group::len);
+        self.n_groups += usize::from(known.is_none());
+        let mut group = known.unwrap_or_else(|| Group::new(sizing, arrival.now_ms));
         lost.entries += group.add(arrival, sizing);
         self.n_entries = (self.n_entries + group.len()).saturating_sub(before);
-        group.poll_fired(sizing)
+        groups.push(place.key.into(), group);
+    }
+
+    /// What a window holds, if its condition is true and the event at hand has not fired it before.
+    pub(crate) fn poll_fired(&mut self, place: Place<'_>, plan: &Plan) -> Option<Reading> {
+        self.group(place)?.poll_fired(plan)
+    }
+
+    /// The window at a place, which becomes the one used last.
+    fn group(&mut self, place: Place<'_>) -> Option<&mut Group> {
+        self.scopes.get_mut(&place.scope)?.get_mut(place.key)
+    }
+
+    /// A copy of the window at a place.
+    pub(crate) fn copy(&self, place: Place<'_>) -> Option<Group> {
+        self.scopes.get(&place.scope)?.peek(place.key).cloned()
+    }
+
+    /// How many entries there are.
+    pub(crate) fn n_entries(&self) -> usize {
+        self.n_entries
+    }
+
+    /// Gives up the longest idle window of the scope that has most.
+    pub(crate) fn evict_any(&mut self, lost: &mut Evictions) {
+        let largest = self.scopes.iter().max_by_key(|(_, groups)| groups.len());
+        if let Some(scope) = largest.map(|(scope, _)| *scope) {
+            self.evict(scope, lost);
+        }
     }
 
     /// Forgets everything about a scope.

@@ -198,25 +198,30 @@ fn parts_that_are_missing_are_named() {
 }
 
 /// What is replaced in the correlation above, by what, and the refusal it gets.
-const BROKEN_CORRELATIONS: [(&str, &str, &str); 21] = [
+const BROKEN_CORRELATIONS: [(&str, &str, &str); 32] = [
     (
         "event_count",
         "event_sum",
         "'event_sum' is not a correlation type",
     ),
-    ("event_count", "value_avg", "'value_avg' is not supported"),
+    (
+        "event_count",
+        "value_avg",
+        "'field' goes with the value types",
+    ),
     (
         "event_count",
         "value_count",
-        "'field' goes with value_count",
+        "'field' goes with the value types",
     ),
     (
         "{gte: 2}",
         "{gte: 2, field: b}",
-        "'field' goes with value_count",
+        "'field' goes with the value types",
     ),
     ("[rule]", "[ghost]", "no rule with the id or name 'ghost'"),
     ("[rule]", "[]", "joins no rules"),
+    ("  rules: [rule]\n", "", "joins no rules"),
     ("[rule]", "[c]", "joins itself"),
     ("1m", "1 minute", "'1 minute' is not a timespan"),
     ("1m", "0s", "'0s' is not a timespan"),
@@ -226,10 +231,26 @@ const BROKEN_CORRELATIONS: [(&str, &str, &str); 21] = [
     ("{gte: 2}", "{gte: 10001}", "whole number from 0 to 10000"),
     ("{gte: 2}", "{gte: 2.5}", "whole number from 0 to 10000"),
     ("{gte: 2}", "{}", "the condition has no bound"),
+    ("{gte: 2}", "[gte]", "the condition is a list"),
     (
         "{gte: 2}",
         "rule and rule",
-        "boolean conditions over rules are not supported",
+        "only temporal and temporal_ordered",
+    ),
+    (
+        "event_count",
+        "temporal_extended",
+        "needs a condition over rules",
+    ),
+    (
+        "event_count",
+        "value_percentile",
+        "'percentile' is a number from 0 to 100",
+    ),
+    (
+        "{gte: 2}",
+        "{gte: 2, percentile: 5}",
+        "'percentile' is a number from 0 to 100",
     ),
     (
         "  condition: {gte: 2}\n",
@@ -243,6 +264,11 @@ const BROKEN_CORRELATIONS: [(&str, &str, &str); 21] = [
     ),
     (
         "group-by: [a]",
+        "group-by: [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q]",
+        "more than 16 fields",
+    ),
+    (
+        "group-by: [a]",
         "aliases: {x: y}",
         "an alias has the wrong form",
     ),
@@ -252,9 +278,34 @@ const BROKEN_CORRELATIONS: [(&str, &str, &str); 21] = [
         "no rule with the id or name 'ghost'",
     ),
     (
-        "event_count",
-        "temporal_ordered",
-        "with a condition of its own",
+        "type: event_count",
+        "type: event_count\n  generate: 1",
+        "true or false is needed",
+    ),
+    (
+        "type: event_count\n  rules: [rule]\n  group-by: [a]\n  timespan: 1m\n  condition: {gte: 2}",
+        "type: value_sum\n  rules: [rule]\n  timespan: 1m\n  condition: {gte: 2, field: [a, b]}",
+        "only value_count takes several",
+    ),
+    (
+        "type: event_count\n  rules: [rule]\n  group-by: [a]\n  timespan: 1m\n  condition: {gte: 2}",
+        "type: value_sum\n  rules: [rule]\n  timespan: 1m\n  condition: {gte: many, field: a}",
+        "a bound is a number",
+    ),
+    (
+        "type: event_count\n  rules: [rule]\n  group-by: [a]\n  timespan: 1m\n  condition: {gte: 2}",
+        "type: value_percentile\n  rules: [rule]\n  timespan: 1m\n  condition: {gte: 2, field: a, percentile: 101}",
+        "'percentile' is a number from 0 to 100",
+    ),
+    (
+        "type: event_count\n  rules: [rule]\n  group-by: [a]\n  timespan: 1m\n  condition: {gte: 2}",
+        "type: temporal\n  rules: [rule]\n  timespan: 1m\n  condition: not rule",
+        "holds even when no rule has matched",
+    ),
+    (
+        "type: event_count\n  rules: [rule]\n  group-by: [a]\n  timespan: 1m\n  condition: {gte: 2}",
+        "type: temporal\n  rules: [rule, x]\n  timespan: 1m\n  condition: rule",
+        "does not name the joined rule 'x'",
     ),
 ];
 
