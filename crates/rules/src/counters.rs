@@ -20,6 +20,9 @@ pub struct Counters {
     pub ungrouped: u64,
     /// Matches of which a correlation could not use the value: it was absent, or no number.
     pub without_value: u64,
+    /// Values so long that regular expressions read only their beginning, their end and what is
+    /// around needed literals.
+    pub long_values: u64,
     /// Per rule id what it did.
     pub rules: BTreeMap<String, RuleCounters>,
 }
@@ -40,6 +43,8 @@ pub struct RuleCounters {
     pub hits: u64,
     /// Events it was tried on: those that had a clue that it might match.
     pub tries: u64,
+    /// What trying it took, by samples; zero without a clock.
+    pub spent_nanos: u64,
     /// Why it is not tried any more.
     pub suspended: Option<String>,
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 
+use crate::breaker::{self, Budget, Clock, Meter, Spending, Suspension};
 use crate::correlate::Correlator;
 use crate::counters::{Counters, RuleCounters};
 use crate::event::{Event, LogSource, Scope};
@@ -27,7 +28,12 @@ pub struct Engine {
     hits: Vec<usize>,
     n_events: u64,
     n_matches: u64,
+    n_long_values: u64,
     reports_joined_rules: bool,
+    /// Measures rules, once somebody has brought a clock.
+    meter: Option<Meter>,
+    /// Suspensions by the meter that nobody has taken yet.
+    suspensions: Vec<Suspension>,
 }
 
 /// What is counted for one rule.
@@ -35,6 +41,7 @@ pub struct Engine {
 struct Tally {
     hits: u64,
     tries: u64,
+    spending: Spending,
     suspended: Option<String>,
 }
 
@@ -53,13 +60,28 @@ impl Engine {
             hits: Vec::new(),
             n_events: 0,
             n_matches: 0,
+            n_long_values: 0,
             reports_joined_rules: false,
+            meter: None,
+            suspensions: Vec::new(),
         }
     }
 
     /// Makes rules report that a correlation keeps silent, so that their tests can see them.
     pub(crate) fn report_joined_rules(&mut self) {
         self.reports_joined_rules = true;
+    }
+
+    /// Measures from now on what rules cost, and suspends those that cost more than the budget.
+    ///
+    /// The engine reads the clock for one event in [`Budget::every_events`] only.
+    pub fn measure(&mut self, clock: Clock, budget: Budget) {
+        self.meter = Some(Meter::new(clock, budget));
+    }
+
+    /// The suspensions by [`Self::measure`] since the last call; [`Self::resume`] ends one.
+    pub fn take_suspensions(&mut self) -> Vec<Suspension> {
+        std::mem::take(&mut self.suspensions)
     }
 
     /// Tries all rules on an event and hands every match to `on_match`.
@@ -171,6 +193,8 @@ impl Engine {
         }
         load(&mut self.scratch, fields, bucket.has_keywords)?;
         self.n_events += 1;
+        self.n_long_values += self.scratch.n_long_values();
+        let mut meter = self.meter.as_mut().and_then(Meter::begin);
         let view = View::new(&self.scratch, fields);
         bucket.prefilter.find(view, &mut self.candidates);
         for number in self
@@ -188,6 +212,20 @@ impl Engine {
             tally.tries += 1;
             if detection.condition.holds(&detection.selections, view) {
                 self.hits.push(*number);
+            }
+            let excess = meter
+                .as_mut()
+                .and_then(|meter| meter.charge(&mut tally.spending));
+            if let Some((spent_nanos, window_nanos)) = excess {
+                let reason = breaker::reason(spent_nanos, window_nanos);
+                tally.suspended = Some(reason.clone());
+                self.correlator.set_suspended(*number, true);
+                self.suspensions.push(Suspension {
+                    id: rule.info.id.clone(),
+                    reason,
+                    spent_nanos,
+                    window_nanos,
+                });
             }
         }
         Ok(())
@@ -262,6 +300,7 @@ impl Engine {
         if let (Some(tally), Some(number)) = (tally, number) {
             self.correlator.set_suspended(number, reason.is_some());
             tally.suspended = reason;
+            tally.spending.begin_anew();
         }
         is_known
     }
@@ -282,12 +321,14 @@ impl Engine {
             evictions: self.correlator.evictions(),
             ungrouped: self.correlator.n_ungrouped(),
             without_value: self.correlator.n_without_value(),
+            long_values: self.n_long_values,
             rules: BTreeMap::new(),
         };
         for (rule, tally) in rules {
             let counted = RuleCounters {
                 hits: tally.hits,
                 tries: tally.tries,
+                spent_nanos: tally.spending.nanos,
                 suspended: tally.suspended.clone(),
             };
             counters.rules.insert(rule.info.id.clone(), counted);

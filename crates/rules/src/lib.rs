@@ -6,6 +6,7 @@
 //! Correlation windows are kept apart by [`Scope`] and bounded by [`Limits`]; [`Engine::replace`]
 //! changes the rules under running windows. [`tests::run_tests`] runs the tests that stand beside rules.
 
+mod breaker;
 mod compilation;
 mod condition;
 mod correlate;
@@ -72,6 +73,7 @@ mod window_store;
 mod witness;
 mod yaml;
 
+pub use breaker::{Budget, Clock, Suspension};
 pub use counters::{Counters, RuleCounters};
 pub use engine::Engine;
 pub use event::{Event, LogSource, Scope, Value};

@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 use crate::event::{Event, Value};
 use crate::fold::fold_into;
 use crate::number::Number;
+use crate::regular::MAX_REGEX_BYTES;
 
 /// The number of a field name, the same for all rules of a set.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -111,6 +112,15 @@ impl Scratch {
             self.add("message", slot, Value::Str(event.message));
         }
         self.fold();
+    }
+
+    /// How many values are longer than a regular expression reads whole.
+    pub(crate) fn n_long_values(&self) -> u64 {
+        if self.plain.len() <= MAX_REGEX_BYTES {
+            return 0;
+        }
+        let is_long = |cell: &&Cell| cell.plain.1 - cell.plain.0 > MAX_REGEX_BYTES;
+        self.cells.iter().filter(is_long).count() as u64
     }
 
     /// Forgets the event before.

@@ -1,0 +1,156 @@
+//! What rules cost, and the breaker for those that cost too much, on a clock made up by the test.
+//! It never depends on the speed of a machine.
+
+mod support;
+
+use std::cell::Cell;
+
+use hidps_rules::{Budget, Engine, Value};
+use support::{engine, observe, rule};
+
+thread_local! {
+    /// The time of this test's clock, and how far every reading moves it.
+    static TIME: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+}
+
+/// The clock of a test.
+fn clock() -> u64 {
+    TIME.with(|time| {
+        let (now, step) = time.get();
+        time.set((now + step, step));
+        now
+    })
+}
+
+/// Lets every reading move the clock so far.
+fn tick(step: u64) {
+    TIME.with(|time| time.set((time.get().0, step)));
+}
+
+/// Lets time pass.
+fn pass(nanos: u64) {
+    TIME.with(|time| time.set((time.get().0 + nanos, time.get().1)));
+}
+
+/// Every second event is measured; a rule may take 1,000 ns of a window of 10,000.
+const BUDGET: Budget = Budget {
+    every_events: 2,
+    window_nanos: 10_000,
+    rule_nanos: 1_000,
+    samples: 3,
+};
+
+/// An engine with one rule that asks for `a: b`, measured.
+fn measured() -> Engine {
+    let mut engine = engine(&[&rule("  s: {a: b}\n  condition: s\n")]);
+    engine.measure(clock, BUDGET);
+    engine
+}
+
+/// Hands over so many events and counts the matches.
+fn feed(engine: &mut Engine, n_events: usize) -> usize {
+    let mut n_matches = 0;
+    for _ in 0..n_events {
+        observe(engine, "", &[("a", Value::Str("b"))], &mut |_| {
+            n_matches += 1;
+        });
+    }
+    n_matches
+}
+
+#[test]
+fn a_rule_over_its_budget_is_suspended_and_reported_once() {
+    let mut engine = measured();
+    tick(200);
+
+    let n_matches = feed(&mut engine, 20);
+
+    // Two of three measured tries cost 400 each by the sample, the third is one too many.
+    assert_eq!(n_matches, 5);
+    let suspensions = engine.take_suspensions();
+    let [only] = suspensions.as_slice() else {
+        panic!("{suspensions:?}");
+    };
+    assert_eq!((only.id.as_str(), only.spent_nanos), ("rule", 1_200));
+    assert_eq!(engine.take_suspensions(), []);
+    let counters = engine.counters();
+    assert_eq!(
+        counters.suspended().collect::<Vec<_>>(),
+        [("rule", only.reason.as_str())]
+    );
+    assert_eq!(
+        (
+            counters.rules["rule"].tries,
+            counters.rules["rule"].spent_nanos
+        ),
+        (5, 1_200)
+    );
+}
+
+#[test]
+fn a_rule_within_its_budget_in_every_window_goes_on() {
+    let mut engine = measured();
+    tick(100);
+
+    let n_matches: usize = (0..50)
+        .map(|_| {
+            pass(BUDGET.window_nanos);
+            feed(&mut engine, 8)
+        })
+        .sum();
+
+    assert_eq!(n_matches, 400);
+    assert_eq!(engine.take_suspensions(), []);
+    assert_eq!(engine.counters().rules["rule"].spent_nanos, 200 * 200);
+}
+
+#[test]
+fn one_long_pause_suspends_nothing() {
+    let mut engine = measured();
+    tick(1_000_000);
+    feed(&mut engine, 1);
+    tick(1);
+
+    assert_eq!(feed(&mut engine, 3), 3);
+    assert_eq!(engine.take_suspensions(), []);
+}
+
+#[test]
+fn a_resumed_rule_begins_anew() {
+    let mut engine = measured();
+    tick(200);
+    feed(&mut engine, 20);
+    assert_eq!(engine.take_suspensions().len(), 1);
+
+    assert!(engine.resume("rule"));
+    tick(1);
+
+    assert_eq!(feed(&mut engine, 20), 20);
+    assert_eq!(engine.take_suspensions(), []);
+}
+
+#[test]
+fn without_a_clock_nothing_is_measured() {
+    let mut engine = engine(&[&rule("  s: {a: b}\n  condition: s\n")]);
+    tick(1_000_000);
+
+    assert_eq!(feed(&mut engine, 100), 100);
+    assert_eq!(engine.counters().rules["rule"].spent_nanos, 0);
+}
+
+#[test]
+fn values_too_long_to_be_read_whole_are_counted() {
+    let mut engine = engine(&[&rule("  s: {a|re: 'x+y'}\n  condition: s\n")]);
+    let long = "z".repeat(32 * 1024 + 1);
+
+    for text in ["short", long.as_str()] {
+        observe(
+            &mut engine,
+            "",
+            &[("a", Value::Str(text)), ("b", Value::Str(text))],
+            &mut |_| {},
+        );
+    }
+
+    assert_eq!(engine.counters().long_values, 1);
+}
