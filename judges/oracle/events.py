@@ -156,3 +156,31 @@ def make_events(rules, rng, per_rule):
             "fields": {**left["fields"], **right["fields"]},
         })
     return events
+
+
+def as_documents(events, rng):
+    """The same events as documents that nest: null, lists, and objects where names have dots."""
+    documents = []
+    for event in events:
+        fields = {}
+        for name, value in event["fields"].items():
+            shape = rng.choice(["plain", "plain", "null", "list", "list of one"])
+            if shape == "null":
+                value = None
+            elif shape == "list":
+                value = rng.sample([value, mutate(value, rng)], 2)
+            elif shape == "list of one":
+                value = [value]
+            nest(fields, name.split("."), value)
+        documents.append({**event, "fields": fields})
+    return documents
+
+
+def nest(fields, path, value):
+    """Puts a value where a path of names leads; what is in the way stays."""
+    for name in path[:-1]:
+        inner = fields.setdefault(name, {})
+        if not isinstance(inner, dict):
+            return
+        fields = inner
+    fields[path[-1]] = value

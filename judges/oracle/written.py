@@ -89,6 +89,26 @@ def list_other_rules():
     return rules
 
 
+def list_time_rules():
+    """Parts of a time; the week is left to the engine's own tests, because judges count it differently."""
+    wanted = {"minute": [0, 30, 59], "hour": [0, 13, 23], "day": [1, 28], "month": [1, 6, 12], "year": [2025]}
+    rules = []
+    for part, numbers in wanted.items():
+        for number in numbers:
+            rules.append(write(f"{part}_{number}", {"s": {f"Time|{part}": number}, "condition": "s"}))
+    return rules
+
+
+def list_dotted_rules():
+    """Names with dots, which mean nested objects."""
+    return [
+        write("dotted_plain", {"s": {"process.name": "nc"}, "condition": "s"}),
+        write("dotted_deep", {"s": {"process.parent.name|endswith": ["/sh", "/bash"]}, "condition": "s"}),
+        write("dotted_not", {"s": {"process.name": "nc"}, "f": {"process.parent.name": None}, "condition": "s and not f"}),
+        write("dotted_all", {"s": {"process.args|contains|all": ["-e", "sh"]}, "condition": "s"}),
+    ]
+
+
 def list_keyword_rules():
     """Keywords alone, in lists, with `all`, with wildcards, beside fields."""
     shapes = {
@@ -144,4 +164,5 @@ def grow(rng, names, depth):
 
 def list_rules(rng, conditions):
     """All rules of one seed."""
-    return list_modifier_rules(rng) + list_other_rules() + list_keyword_rules() + list_condition_rules(rng, conditions)
+    plain = list_modifier_rules(rng) + list_other_rules() + list_time_rules() + list_dotted_rules()
+    return plain + list_keyword_rules() + list_condition_rules(rng, conditions)

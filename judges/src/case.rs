@@ -35,6 +35,8 @@ pub struct Case {
 pub enum Kind {
     /// Each stands alone.
     Events,
+    /// Each stands alone and nests: null, lists and objects among the values.
+    Documents,
     /// They follow each other.
     Stream,
 }
@@ -75,6 +77,18 @@ pub struct Source {
     pub service: Option<String>,
 }
 
+impl CaseEvent {
+    /// It as one JSON object, its line under `message`.
+    #[must_use]
+    pub fn flat(&self) -> Value {
+        let mut fields = self.fields.clone();
+        fields
+            .entry("message")
+            .or_insert_with(|| self.message.clone().into());
+        Value::Object(fields)
+    }
+}
+
 impl Case {
     /// Reads a case from a file.
     ///
@@ -94,6 +108,12 @@ impl Case {
             events.iter().map(pair)
         });
         pairs.collect()
+    }
+
+    /// Whether time passes between events.
+    #[must_use]
+    pub fn is_stream(&self) -> bool {
+        self.kind == Kind::Stream
     }
 
     /// The short name of a rule.

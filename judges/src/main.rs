@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use hidps_judges::case::Case;
 use hidps_judges::differences::Differences;
-use hidps_judges::verdict::{Verdict, answer, compare_with_oracle, compare_with_rsigma};
+use hidps_judges::ours;
+use hidps_judges::verdict::{Verdict, compare_with_oracle, compare_with_rsigma};
 
 /// Sums over all cases.
 #[derive(Default)]
@@ -74,7 +75,7 @@ fn list_files(argument: std::ffi::OsString) -> Vec<PathBuf> {
 /// Brings one case before both judges.
 fn judge_file(path: &Path, known: &Differences, sums: &mut Sums) -> Result<(), String> {
     let case = Case::read(path)?;
-    let found = answer(&case)?;
+    let found = ours::judge(&case)?;
     sums.rules += case.rules.len();
     sums.events += case.events.len();
     sums.decisions += case.rules.len() * case.events.len();

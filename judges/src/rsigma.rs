@@ -8,7 +8,6 @@ use rsigma_parser::{LogSource, SigmaCollection, parse_sigma_yaml};
 use serde_json::Value;
 
 /// rsigma over single events.
-
 pub struct Rsigma {
     engine: Engine,
 }

@@ -3,11 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map, Value};
-
 use crate::case::{Case, CaseEvent, Kind, Pairs};
 use crate::differences::Differences;
-use crate::ours;
 use crate::rsigma::{Rsigma, RsigmaStream, log_source};
 
 /// What came of one case before one judge.
@@ -31,15 +28,14 @@ pub struct Verdict {
 const MAX_TOLD: usize = 2;
 
 /// Compares our engine with the oracle's answers.
-///
-/// # Errors
-/// The refusals of rules.
+#[must_use]
 pub fn compare_with_oracle(case: &Case, found: &Pairs, known: &Differences) -> Verdict {
     let silent = case.silent.keys().cloned().collect();
     compare("oracle", case, found, &case.expected(), &silent, known)
 }
 
 /// Compares our engine with rsigma.
+#[must_use]
 pub fn compare_with_rsigma(case: &Case, found: &Pairs, known: &Differences) -> Verdict {
     let (accepted, silent) = list_accepted(case);
     let texts: Vec<&str> = accepted
@@ -47,23 +43,23 @@ pub fn compare_with_rsigma(case: &Case, found: &Pairs, known: &Differences) -> V
         .map(|index| case.rules[*index].text.as_str())
         .collect();
     match case.kind {
-        Kind::Events => match Rsigma::load(&texts) {
+        Kind::Events | Kind::Documents => match Rsigma::load(&texts) {
             Ok(rsigma) => {
                 let expected = pairs(case, |event| {
-                    rsigma.matches(&source_of(event), &Value::Object(flat(event)))
+                    rsigma.matches(&source_of(event), &event.flat())
                 });
                 compare("rsigma", case, found, &expected, &silent, known)
             }
-            Err(error) => refused(error),
+            Err(error) => refused(&error),
         },
         Kind::Stream => match RsigmaStream::load(&texts) {
             Ok(mut rsigma) => {
                 let expected = pairs(case, |event| {
-                    rsigma.observe(&source_of(event), &Value::Object(flat(event)), event.at)
+                    rsigma.observe(&source_of(event), &event.flat(), event.at)
                 });
                 compare("rsigma", case, found, &expected, &silent, known)
             }
-            Err(error) => refused(error),
+            Err(error) => refused(&error),
         },
     }
 }
@@ -71,7 +67,7 @@ pub fn compare_with_rsigma(case: &Case, found: &Pairs, known: &Differences) -> V
 /// The rules that rsigma takes, by number, and the ids of those that it does not.
 fn list_accepted(case: &Case) -> (Vec<usize>, BTreeSet<String>) {
     let is_taken = |text: &str| match case.kind {
-        Kind::Events => Rsigma::load(&[text]).is_ok(),
+        Kind::Events | Kind::Documents => Rsigma::load(&[text]).is_ok(),
         Kind::Stream => true, // correlations cannot be loaded without the rules they join
     };
     let (taken, refused): (Vec<usize>, Vec<usize>) =
@@ -83,7 +79,7 @@ fn list_accepted(case: &Case) -> (Vec<usize>, BTreeSet<String>) {
 }
 
 /// A verdict of nothing but a refusal.
-fn refused(error: String) -> Verdict {
+fn refused(error: &str) -> Verdict {
     Verdict {
         unknown: vec![format!("rsigma refuses the rules: {error}")],
         ..Verdict::default()
@@ -107,15 +103,6 @@ fn source_of(event: &CaseEvent) -> rsigma_parser::LogSource {
         source.product.as_deref(),
         source.service.as_deref(),
     )
-}
-
-/// An event as one JSON object, its line under `message`.
-fn flat(event: &CaseEvent) -> Map<String, Value> {
-    let mut fields = event.fields.clone();
-    fields
-        .entry("message")
-        .or_insert_with(|| event.message.clone().into());
-    fields
 }
 
 /// Compares two sets of pairs.
@@ -181,19 +168,4 @@ fn tell(judge: &str, case: &Case, name: &str, way: &str, events: &[usize]) -> St
         }
     }
     told
-}
-
-/// What our engine answers.
-///
-/// # Errors
-/// The refusals of rules, one to a line.
-pub fn answer(case: &Case) -> Result<Pairs, String> {
-    ours::judge(case).map_err(|errors| {
-        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        format!(
-            "{}: our engine refuses rules:\n  {}",
-            case.name,
-            lines.join("\n  ")
-        )
-    })
 }
