@@ -409,3 +409,16 @@ proptest! {
         drop(compile(&rule(&format!("  s: {{a: b}}\n  condition: {condition}\n"))));
     }
 }
+
+#[test]
+fn a_text_that_every_text_holds_is_refused() {
+    for (selection, problem) in [
+        ("  k: ['']", "an empty keyword"),
+        ("  k: [one, '']", "an empty keyword"),
+        ("  k: {a|contains: ''}", "an empty text"),
+    ] {
+        let error = refusal(&rule(&format!("{selection}\n  condition: k\n")));
+
+        assert!(error.problem.contains(problem), "{selection}: {error}");
+    }
+}

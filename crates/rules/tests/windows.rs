@@ -195,6 +195,57 @@ proptest! {
     }
 
     #[test]
+    fn the_order_of_events_of_one_time_does_not_matter_at_its_end(
+        stream in any_stream(),
+        turn in any::<proptest::sample::Index>(),
+    ) {
+        for (kind, condition) in [
+            ("event_count", "  condition: {gte: 2}\n"),
+            ("value_count", "  condition: {field: value, gte: 2}\n"),
+            ("temporal", ""),
+        ] {
+            let mut at_once: Vec<Arrival> = stream.clone();
+            for arrival in &mut at_once {
+                (arrival.after_ms, arrival.group) = (0, 0);
+            }
+            let last = Arrival { after_ms: 0, group: 0, value: 0, step: 0 };
+            let mut turned = at_once.clone();
+            turned.rotate_left(turn.index(at_once.len().max(1)));
+            at_once.push(last.clone());
+            turned.push(last);
+
+            let one = run(&mut correlation(kind, condition), 1, &at_once);
+            let other = run(&mut correlation(kind, condition), 1, &turned);
+
+            assert_eq!(one.last(), other.last(), "{kind}");
+        }
+    }
+
+    #[test]
+    fn an_event_that_comes_twice_is_two_events_and_one_value(stream in any_stream()) {
+        let doubled: Vec<Arrival> = stream
+            .iter()
+            .flat_map(|one| [one.clone(), Arrival { after_ms: 0, ..one.clone() }])
+            .collect();
+        let counts = |kind, condition, stream: &[Arrival]| {
+            run(&mut correlation(kind, condition), 1, stream)
+        };
+        let second = |counts: Vec<Option<usize>>| -> Vec<Option<usize>> {
+            counts.into_iter().skip(1).step_by(2).collect()
+        };
+        let events = "  condition: {gte: 1}\n";
+        let values = "  condition: {field: value, gte: 1}\n";
+
+        let twice: Vec<_> = counts("event_count", events, &stream)
+            .into_iter()
+            .map(|count| count.map(|count| count * 2))
+            .collect();
+        assert_eq!(second(counts("event_count", events, &doubled)), twice);
+        let same = counts("value_count", values, &stream);
+        assert_eq!(second(counts("value_count", values, &doubled)), same);
+    }
+
+    #[test]
     fn scopes_do_not_see_each_other(left in any_stream(), right in any_stream()) {
         let fresh = || correlation("value_count", "  condition: {field: value, gte: 2}\n");
         let mut shared = fresh();
@@ -461,6 +512,76 @@ fn entries_past_the_bound_are_counted_as_lost_and_the_threshold_is_still_reached
 
     assert_eq!(counts[3..], [None, Some(5), Some(6), Some(6), Some(6)]);
     assert_eq!(engine.counters().evictions.entries, 2);
+}
+
+#[test]
+fn values_past_the_bound_are_counted_as_lost_and_those_within_it_are_not() {
+    let limits = Limits {
+        entries_per_group: 2,
+        ..Limits::default()
+    };
+    let rules = correlation("value_count", "  condition: {field: value, gte: 3}\n");
+    let mut engine = Engine::new(rules.rules().clone(), limits);
+
+    let counts = [0, 1, 2, 3, 4, 5].map(|value| {
+        let arrival = Arrival {
+            after_ms: 0,
+            group: 0,
+            value,
+            step: 0,
+        };
+        let count = observe(&mut engine, 1, 0, &arrival);
+        (count, engine.counters().evictions.entries)
+    });
+
+    let held = [(None, 0), (None, 0), (Some(3), 0), (Some(4), 0)];
+    assert_eq!(counts[..4], held, "four are held for a threshold of three");
+    assert_eq!(counts[4..], [(Some(4), 1), (Some(4), 2)]);
+}
+
+#[test]
+fn an_event_a_whole_window_before_the_newest_still_counts_as_now() {
+    let one = Arrival {
+        after_ms: 0,
+        group: 0,
+        value: 0,
+        step: 0,
+    };
+    let mut engine = correlation("event_count", "  condition: {gte: 1}\n");
+
+    let counts = [60_000, 60_000 - SPAN_MS, 60_000 - SPAN_MS - 1]
+        .map(|now_ms| observe(&mut engine, 1, now_ms, &one));
+
+    assert_eq!(counts, [Some(1), Some(2), Some(1)]);
+}
+
+#[test]
+fn a_reload_keeps_the_window_of_what_is_unchanged_and_of_nothing_else() {
+    let counter = |timespan: &str| {
+        format!(
+            "title: C\nid: c\ncorrelation:\n  type: event_count\n  rules: [step0]\n  \
+             group-by: [group]\n  timespan: {timespan}\n  condition: {{gte: 2}}\n"
+        )
+    };
+    let with = |texts: &[&str]| engine(texts).rules().clone();
+    let [step0, step1, _] = <[String; 3]>::try_from(steps()).expect("there are three steps");
+    let changed_step = step0.replace("condition: s", "condition: s and s");
+    let renamed_step = step0.replace("title: A rule", "title: Another");
+    let before = with(&[&step0, &counter("10s")]);
+    let after = [
+        ("nothing", with(&[&step0, &counter("10s")]), true),
+        ("the order", with(&[&step1, &counter("10s"), &step0]), true),
+        ("the span", with(&[&step0, &counter("11s")]), false),
+        ("the rule", with(&[&changed_step, &counter("10s")]), false),
+        ("its title", with(&[&renamed_step, &counter("10s")]), false),
+    ];
+
+    for (what, rules, keeps) in after {
+        let mut engine = Engine::new(before.clone(), Limits::default());
+        assert!(!fires(&mut engine, 1, 0, 0));
+        engine.replace(rules);
+        assert_eq!(fires(&mut engine, 1, 1, 0), keeps, "{what} changed");
+    }
 }
 
 #[test]
