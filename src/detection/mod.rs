@@ -111,4 +111,6 @@ impl EventIntake for DetectionHandle {
 }
 
 #[cfg(test)]
+mod ordinary_day;
+#[cfg(test)]
 mod tests;
