@@ -17,6 +17,7 @@ pub mod notify;
 pub mod persistence;
 pub mod ports;
 pub mod reconcile;
+pub mod rules_cli;
 pub mod streams;
 pub mod tasks;
 pub mod telemetry;

@@ -1,7 +1,7 @@
 //! The daemon's program: arguments, configuration, logging, runtime, run, drain.
 //! It never holds logic of a part; each phase is one call.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use hidps::config::{Config, Fault, SETTINGS, Source};
 use hidps::daemon::Daemon;
-use hidps::detection::load_rules;
+use hidps::rules_cli::{self, Outcome, RulesCliError, RulesCommand};
 use hidps::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -42,15 +42,6 @@ enum ConfigCommand {
     Check,
     /// Print every setting with its default and purpose.
     List,
-}
-
-#[derive(Subcommand)]
-enum RulesCommand {
-    /// Compile the rules of a directory and run the tests beside them.
-    Test {
-        /// The directory.
-        directory: PathBuf,
-    },
 }
 
 fn main() -> ExitCode {
@@ -87,14 +78,17 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Config::load(&source).map_err(all_faults)?;
             Ok(ExitCode::SUCCESS)
         }
-        Some(Command::Rules(RulesCommand::Test { directory })) => {
-            let rules = load_rules(directory).context("the rules cannot be used")?;
-            let (count, tests, hash) = (rules.set.rules().len(), rules.tests, rules.set.hash());
-            writeln!(
-                out,
-                "{count} rules compiled, {tests} test files passed, set {hash}"
-            )?;
-            Ok(ExitCode::SUCCESS)
+        Some(Command::Rules(command)) => {
+            let outcome = rules_cli::answer(command, &mut out);
+            match outcome {
+                Ok(Outcome::Good) => Ok(ExitCode::SUCCESS),
+                Ok(Outcome::Bad) => Ok(ExitCode::FAILURE),
+                // Whoever reads only the beginning, as `head` does, has what they wanted.
+                Err(RulesCliError::Write(error)) if error.kind() == ErrorKind::BrokenPipe => {
+                    Ok(ExitCode::SUCCESS)
+                }
+                Err(error) => Err(error.into()),
+            }
         }
     }
 }

@@ -15,6 +15,7 @@ mod repeats;
 mod rule_check;
 mod rule_files;
 mod rule_watch;
+mod sample;
 mod worker;
 
 use std::hash::{BuildHasher as _, RandomState};
@@ -28,10 +29,14 @@ use tokio_util::sync::CancellationToken;
 use crate::ports::{AlertQueue, EventIntake, LiveLog, RawBatch};
 use worker::Worker;
 
+pub use hidps_rules::tests::TestFile;
 pub use pipeline::Pipeline;
 pub use reload::RuleReload;
-pub use rule_check::{LoadedRules, RuleFilesError, RulesInForce, load_rules};
-pub use rule_files::{ReadFault, SourceFile};
+pub use rule_check::{
+    LoadedRules, RuleFilesError, RulesInForce, compile_rules, load_rules, read_tests,
+};
+pub use rule_files::{ReadFault, SourceFile, read_files};
+pub use sample::with_rule_event;
 
 /// Batches that may wait per worker: some milliseconds of work, and 64 MiB at the very worst.
 const WAITING_PER_WORKER: usize = 256;

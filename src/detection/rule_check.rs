@@ -122,15 +122,32 @@ pub fn load_rules(directory: &Path) -> Result<LoadedRules, RuleFilesError> {
     check_rules(read_files(directory).map_err(RuleFilesError::Read)?)
 }
 
-/// Compiles rules and runs the tests that stand beside them.
+/// Compiles the rules of a directory without running their tests.
 ///
 /// # Errors
-/// Names each file, line and column, or each test that failed.
-pub(super) fn check_rules(files: Vec<SourceFile>) -> Result<LoadedRules, RuleFilesError> {
-    let digest = digest(&files);
-    let (tests, sources): (Vec<_>, Vec<_>) = files
+/// Names each file, line and column.
+pub fn compile_rules(directory: &Path) -> Result<RuleSet, RuleFilesError> {
+    let files = read_files(directory).map_err(RuleFilesError::Read)?;
+    compile(&split(files).0)
+}
+
+/// Reads the tests of a directory without running them.
+///
+/// # Errors
+/// Names each file, line and column.
+pub fn read_tests(directory: &Path) -> Result<Vec<TestFile>, RuleFilesError> {
+    let files = read_files(directory).map_err(RuleFilesError::Read)?;
+    parse_tests(&split(files).1).map_err(RuleFilesError::Rules)
+}
+
+/// Rule files, and the tests beside them.
+fn split(files: Vec<SourceFile>) -> (Vec<SourceFile>, Vec<SourceFile>) {
+    files
         .into_iter()
-        .partition(|file| file.name.ends_with(TEST_SUFFIX));
+        .partition(|file| !file.name.ends_with(TEST_SUFFIX))
+}
+
+fn compile(sources: &[SourceFile]) -> Result<RuleSet, RuleFilesError> {
     let rule_files: Vec<RuleFile<'_>> = sources
         .iter()
         .map(|file| RuleFile {
@@ -142,6 +159,17 @@ pub(super) fn check_rules(files: Vec<SourceFile>) -> Result<LoadedRules, RuleFil
     if set.rules().len() == 0 {
         return Err(RuleFilesError::Empty);
     }
+    Ok(set)
+}
+
+/// Compiles rules and runs the tests that stand beside them.
+///
+/// # Errors
+/// Names each file, line and column, or each test that failed.
+pub(super) fn check_rules(files: Vec<SourceFile>) -> Result<LoadedRules, RuleFilesError> {
+    let digest = digest(&files);
+    let (sources, tests) = split(files);
+    let set = compile(&sources)?;
     let tests = parse_tests(&tests).map_err(RuleFilesError::Rules)?;
     let failures = run_tests(&set, &tests);
     if !failures.is_empty() {

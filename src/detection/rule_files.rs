@@ -165,7 +165,7 @@ pub(super) fn list_files(directory: &Path) -> Result<Listing, ReadFault> {
 ///
 /// # Errors
 /// The first file or folder that is not as rules are.
-pub(super) fn read_files(directory: &Path) -> Result<Vec<SourceFile>, ReadFault> {
+pub fn read_files(directory: &Path) -> Result<Vec<SourceFile>, ReadFault> {
     let before = list_files(directory)?;
     let files = before.files.iter().map(|file| read_file(directory, file));
     let files = files.collect::<Result<Vec<_>, _>>()?;

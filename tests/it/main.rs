@@ -6,5 +6,6 @@ mod boundaries;
 mod faults;
 mod misuse;
 mod open_files;
+mod rules_cli;
 mod swarm;
 mod turn;

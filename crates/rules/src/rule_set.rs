@@ -7,6 +7,7 @@ use crate::compilation::Compilation;
 use crate::correlation::{FieldName, Plan};
 use crate::detection::Detection;
 use crate::document::{Compiled, hex};
+use crate::event::LogSource;
 use crate::fault::{Fault, Location, RuleError};
 use crate::metadata::RuleInfo;
 use crate::options::Options;
@@ -181,6 +182,20 @@ impl RuleSet {
     /// What every rule says of itself.
     pub fn rules(&self) -> impl ExactSizeIterator<Item = &RuleInfo> {
         self.rules.iter().map(|rule| &rule.info)
+    }
+
+    /// The log source that the rule with this id looks at; none for correlations, which look at
+    /// the matches of others.
+    #[must_use]
+    pub fn log_source(&self, id: &str) -> Option<LogSource<'_>> {
+        let rule = self.rules.iter().find(|rule| rule.info.id == id)?;
+        let source = &rule.detection()?.source;
+        Some(LogSource {
+            category: source.category.as_deref(),
+            product: source.product.as_deref(),
+            service: source.service.as_deref(),
+            also: &[],
+        })
     }
 
     /// The rule with this id.

@@ -32,7 +32,7 @@ impl Rules {
     fn new() -> Self {
         let rules = Self {
             folder: tempfile::tempdir().expect("a folder can be made"),
-            user: format!("u{}", &Uuid::new_v4().simple().to_string()[..8]),
+            user: format!("u{:x}", Uuid::new_v4().as_u128() >> 96),
             burst: Uuid::new_v4(),
             failure: Uuid::new_v4(),
         };

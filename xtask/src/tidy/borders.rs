@@ -24,7 +24,7 @@ const KNOW_ALL: [&str; 3] = ["main", "lib", "daemon"];
 /// Crates that reach Supabase.
 const SUPABASE: [&str; 3] = ["postgrest", "reqwest", "hidps_realtime"];
 
-const BORDERS: [Border; 7] = [
+const BORDERS: [Border; 8] = [
     Border {
         module: "model",
         may_use: &[],
@@ -71,6 +71,18 @@ const BORDERS: [Border; 7] = [
         module: "detection",
         may_use: &["model", "ports"],
         never: &["postgrest", "reqwest", "hidps_realtime", "axum", "lettre"],
+    },
+    Border {
+        module: "rules_cli",
+        may_use: &["detection"],
+        never: &[
+            "tokio",
+            "postgrest",
+            "reqwest",
+            "hidps_realtime",
+            "axum",
+            "lettre",
+        ],
     },
     Border {
         module: "persistence",

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::Value;
+use crate::event::{Event, LogSource, Value};
 use crate::fault::{Fault, Location};
 use crate::metadata::{read_text, read_texts};
 use crate::number::Number;
@@ -163,6 +163,32 @@ fn parse_event(node: &Node, common: &TestEvent, before_ms: i64) -> Result<TestEv
 }
 
 impl TestEvent {
+    /// Hands out each of its repetitions, with the time since the beginning of the case.
+    pub(super) fn visit(&self, visit: &mut dyn FnMut(&Event<'_>, i64)) {
+        let fields: Vec<(&str, Value<'_>)> = self
+            .fields
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.borrow()))
+            .collect();
+        let [category, product, service] = self.source.each_ref().map(Option::as_deref);
+        let also: Vec<&str> = self.also.iter().map(String::as_str).collect();
+        let event = Event {
+            logsource: LogSource {
+                category,
+                product,
+                service,
+                also: &also,
+            },
+            message: &self.message,
+            fields: &fields,
+        };
+        let mut at_ms = self.at_ms;
+        for _ in 0..self.times {
+            visit(&event, at_ms);
+            at_ms = at_ms.saturating_add(self.every_ms);
+        }
+    }
+
     /// The time of its last repetition.
     fn end_ms(&self) -> i64 {
         let gaps = i64::try_from(self.times - 1).unwrap_or(i64::MAX);

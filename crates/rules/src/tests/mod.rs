@@ -21,7 +21,7 @@ mod case;
 use std::collections::BTreeSet;
 
 use crate::engine::Engine;
-use crate::event::{Event, LogSource, Scope, Value};
+use crate::event::{Event, Scope};
 use crate::fault::RuleError;
 use crate::limits::Limits;
 use crate::rule_set::RuleSet;
@@ -114,6 +114,14 @@ impl TestFile {
         self.cases.len()
     }
 
+    /// Hands out every event of every case, repeated ones as often as they come.
+    pub fn visit_events(&self, visit: &mut dyn FnMut(&Event<'_>)) {
+        let events = self.cases.iter().flat_map(|case| &case.events);
+        for event in events {
+            event.visit(&mut |event, _| visit(event));
+        }
+    }
+
     /// Name of the rule file it proves.
     #[must_use]
     pub fn rule_file(&self) -> String {
@@ -198,31 +206,11 @@ fn run_case(
 ) -> Option<TestFailure> {
     let mut found = 0;
     for event in &case.events {
-        let fields: Vec<(&str, Value<'_>)> = event
-            .fields
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.borrow()))
-            .collect();
-        let [category, product, service] = event.source.each_ref().map(Option::as_deref);
-        let also: Vec<&str> = event.also.iter().map(String::as_str).collect();
-        let logsource = LogSource {
-            category,
-            product,
-            service,
-            also: &also,
-        };
-        let observed = Event {
-            logsource,
-            message: &event.message,
-            fields: &fields,
-        };
-        let mut now_ms = START_MS + event.at_ms;
-        for _ in 0..event.times {
-            engine.observe(scope, &observed, now_ms, &mut |seen| {
+        event.visit(&mut |observed, at_ms| {
+            engine.observe(scope, observed, START_MS + at_ms, &mut |seen| {
                 found += usize::from(seen.rule.id == id);
             });
-            now_ms += event.every_ms;
-        }
+        });
     }
     (found != case.expected).then(|| TestFailure::Mismatch {
         file: file.name.clone(),

@@ -1,0 +1,103 @@
+//! Events from files for whoever looks at rules: JSON as agents send it, one event a line.
+//! It never takes a text for an event that an agent could not have sent.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use hidps_wire::{LogEvent, MAX_AGENT_FRAME_BYTES, decode};
+use jiff::Timestamp;
+
+use super::RulesCliError;
+
+/// Largest file of events: more than anybody wants to wait for.
+const MAX_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Reads a file, or standard input for `-`.
+pub(super) fn read_text(path: &Path) -> Result<String, RulesCliError> {
+    let shown = path.display();
+    let fault = |error: io::Error| {
+        RulesCliError::Events(format!(
+            "cannot read the events in {shown}: {error}; name a file, or - for standard input"
+        ))
+    };
+    let mut text = String::new();
+    let n_bytes = if path == Path::new("-") {
+        io::stdin()
+            .lock()
+            .take(MAX_BYTES + 1)
+            .read_to_string(&mut text)
+    } else {
+        let file = File::open(path).map_err(fault)?;
+        file.take(MAX_BYTES + 1).read_to_string(&mut text)
+    };
+    if n_bytes.map_err(fault)? as u64 > MAX_BYTES {
+        let text = format!("{shown} has more than {MAX_BYTES} bytes; name a part of it");
+        return Err(RulesCliError::Events(text));
+    }
+    Ok(text)
+}
+
+/// The events of a text: one JSON object, perhaps over several lines, or one a line.
+pub(super) fn parse_events(text: &str) -> Result<Vec<LogEvent<'_>>, RulesCliError> {
+    let whole = decode::<LogEvent<'_>>(text.trim(), MAX_AGENT_FRAME_BYTES);
+    if let Ok(event) = whole {
+        return Ok(vec![event]);
+    }
+    let lines = text.lines().enumerate();
+    let filled = lines.filter(|(_, line)| !line.trim().is_empty());
+    let events: Result<Vec<_>, _> = filled
+        .map(|(index, line)| {
+            decode(line.trim(), MAX_AGENT_FRAME_BYTES).map_err(|error| {
+                RulesCliError::Events(format!(
+                    "line {} is no event: {error}; write it as agents send it, such as {EXAMPLE}",
+                    index + 1
+                ))
+            })
+        })
+        .collect();
+    let events = events?;
+    if events.is_empty() {
+        let text = format!("there is no event; write one as agents send it, such as {EXAMPLE}");
+        return Err(RulesCliError::Events(text));
+    }
+    Ok(events)
+}
+
+/// An event that can be copied and changed.
+const EXAMPLE: &str = r#"{"timestamp":"2026-11-21T10:00:00Z","type":"login","service":"sshd","message":"Failed password for root from 192.0.2.7 port 4 ssh2","fields":{"outcome":"failure","user":"root","src_ip":"192.0.2.7"}}"#;
+
+/// The time an event claims, in milliseconds; an unreadable one is that of the event before.
+pub(super) fn claimed_ms(event: &LogEvent<'_>, before: i64) -> i64 {
+    let time: Result<Timestamp, _> = event.timestamp.parse();
+    time.map_or(before, Timestamp::as_millisecond)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_is_an_event() {
+        assert_eq!(parse_events(EXAMPLE).expect("it is one").len(), 1);
+    }
+
+    #[test]
+    fn one_event_may_take_several_lines_and_several_take_one_each() {
+        let spread = EXAMPLE.replace(',', ",\n");
+        let two = format!("{EXAMPLE}\n\n{EXAMPLE}\n");
+
+        assert_eq!(parse_events(&spread).expect("it is one").len(), 1);
+        assert_eq!(parse_events(&two).expect("they are two").len(), 2);
+    }
+
+    #[test]
+    fn a_line_that_is_no_event_is_named() {
+        let text = format!("{EXAMPLE}\nFailed password\n");
+
+        let error = parse_events(&text).expect_err("it is none").to_string();
+
+        assert!(error.starts_with("line 2 is no event"), "{error}");
+        assert!(parse_events(" \n").is_err());
+    }
+}
