@@ -16,7 +16,7 @@ use crate::view::{FieldTable, Scratch};
 #[error("the event is not a JSON object: {0}; hand over one object per event")]
 pub struct EventError(#[from] serde_json::Error);
 
-/// Lays out an event; `whole` also keeps values that no rule mentions, for keywords.
+/// Lays out an event; `whole` also keeps texts that no rule mentions, for keywords.
 ///
 /// Nested objects have their names joined by dots, an array is several values of one name, and
 /// null is an absent value.
@@ -77,7 +77,8 @@ impl Reader<'_> {
             self.path.as_str()
         };
         let slot = self.fields.find(name);
-        if self.whole || slot.is_some() {
+        let is_text = matches!(value, Value::Str(_));
+        if slot.is_some() || (self.whole && is_text) {
             self.scratch.add(name, slot, value);
         }
         let outer = self.path.len().saturating_sub(self.name.len());

@@ -49,10 +49,13 @@ struct Clues {
 /// Literals at the beginning or the end, by their outermost four bytes.
 #[derive(Clone, Default, Debug)]
 struct Edges {
-    /// One bit per hash of four bytes, so that most texts need no look-up.
+    /// One bit per hash of a key, so that most texts need no look-up.
     bitmap: [u64; 16],
     long: HashMap<[u8; 4], Vec<(Box<str>, Rules)>>,
-    short: Vec<(Box<str>, Rules)>,
+    /// Literals of less than four bytes, by themselves, filled up with their length.
+    short: HashMap<[u8; 4], Rules>,
+    /// Whether there are literals of one, two and three bytes.
+    lengths: [bool; 3],
 }
 
 /// The rules that may match the event at hand.
@@ -194,8 +197,8 @@ impl Clues {
     fn add(&mut self, clue: &Clue, rule: u32) {
         let rules = match &clue.text {
             None => &mut self.present,
-            Some((Place::Start, text)) => self.starts.entry(text, first_four(text)),
-            Some((Place::End, text)) => self.ends.entry(text, last_four(text)),
+            Some((Place::Start, text)) => self.starts.entry(text, first_four(text.as_bytes())),
+            Some((Place::End, text)) => self.ends.entry(text, last_four(text.as_bytes())),
             Some((Place::Whole | Place::Anywhere, text)) => {
                 self.lengths |= length_bit(text);
                 self.whole.entry(text.as_str().into()).or_default()
@@ -212,13 +215,16 @@ impl Clues {
         {
             candidates.add(rules);
         }
+        let bytes = text.as_bytes();
         self.starts.find(
-            first_four(text),
+            first_four(bytes),
+            |length| bytes.get(..length),
             |literal| text.starts_with(literal),
             candidates,
         );
         self.ends.find(
-            last_four(text),
+            last_four(bytes),
+            |length| bytes.get(bytes.len().checked_sub(length)?..),
             |literal| text.ends_with(literal),
             candidates,
         );
@@ -226,16 +232,21 @@ impl Clues {
 }
 
 impl Edges {
-    /// The rules of a literal.
+    /// The rules of a literal; `key` is its outermost four bytes, if it has as many.
     fn entry(&mut self, text: &str, key: Option<[u8; 4]>) -> &mut Rules {
-        let literals = match key {
-            Some(key) => {
-                let bit = edge_bit(key);
-                self.bitmap[bit / 64] |= 1 << (bit % 64);
-                self.long.entry(key).or_default()
+        let bit = edge_bit(key.unwrap_or_else(|| short_key(text.as_bytes())));
+        self.bitmap[bit / 64] |= 1 << (bit % 64);
+        let Some(key) = key else {
+            if let Some(length) = text
+                .len()
+                .checked_sub(1)
+                .and_then(|at| self.lengths.get_mut(at))
+            {
+                *length = true;
             }
-            None => &mut self.short,
+            return self.short.entry(short_key(text.as_bytes())).or_default();
         };
+        let literals = self.long.entry(key).or_default();
         let known = literals.iter().position(|(literal, _)| **literal == *text);
         let index = known.unwrap_or_else(|| {
             literals.push((text.into(), Rules::new()));
@@ -244,27 +255,46 @@ impl Edges {
         &mut literals[index].1
     }
 
-    /// Finds the rules of the literals that `matches`.
-    fn find(
+    /// Finds the rules of the literals that `matches`; `edge` is so much of the text's edge.
+    fn find<'t>(
         &self,
         key: Option<[u8; 4]>,
+        edge: impl Fn(usize) -> Option<&'t [u8]>,
         matches: impl Fn(&str) -> bool,
         candidates: &mut Candidates,
     ) {
-        let is_known = |key: &[u8; 4]| {
-            let bit = edge_bit(*key);
-            self.bitmap[bit / 64] >> (bit % 64) & 1 != 0
-        };
-        let long = key
-            .filter(is_known)
+        if let Some(literals) = key
+            .filter(|key| self.has_bit(*key))
             .and_then(|key| self.long.get(&key))
-            .into_iter()
-            .flatten();
-        for (literal, rules) in self.short.iter().chain(long) {
-            if matches(literal) {
+        {
+            for (literal, rules) in literals {
+                if matches(literal) {
+                    candidates.add(rules);
+                }
+            }
+        }
+        for (length, _) in (1..).zip(&self.lengths).filter(|(_, is_there)| **is_there) {
+            let key = edge(length).map(short_key).filter(|key| self.has_bit(*key));
+            if let Some(rules) = key.and_then(|key| self.short.get(&key)) {
                 candidates.add(rules);
             }
         }
+    }
+
+    /// Whether there may be a literal with this key.
+    fn has_bit(&self, key: [u8; 4]) -> bool {
+        let bit = edge_bit(key);
+        self.bitmap[bit / 64] >> (bit % 64) & 1 != 0
+    }
+}
+
+/// Less than four bytes, filled up with their number.
+fn short_key(bytes: &[u8]) -> [u8; 4] {
+    match *bytes {
+        [a, b, c] => [a, b, c, 3],
+        [a, b] => [a, b, 0, 2],
+        [a] => [a, 0, 0, 1],
+        _ => [0; 4],
     }
 }
 
@@ -274,13 +304,13 @@ fn edge_bit(key: [u8; 4]) -> usize {
 }
 
 /// The first four bytes of a text that has as many.
-fn first_four(text: &str) -> Option<[u8; 4]> {
-    text.as_bytes().first_chunk().copied()
+fn first_four(text: &[u8]) -> Option<[u8; 4]> {
+    text.first_chunk().copied()
 }
 
 /// The last four bytes of a text that has as many.
-fn last_four(text: &str) -> Option<[u8; 4]> {
-    text.as_bytes().last_chunk().copied()
+fn last_four(text: &[u8]) -> Option<[u8; 4]> {
+    text.last_chunk().copied()
 }
 
 #[cfg(test)]

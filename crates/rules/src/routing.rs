@@ -117,6 +117,7 @@ impl Router {
     }
 
     /// The rules that apply to an event.
+    #[inline]
     pub(crate) fn route(&mut self, source: LogSource<'_>, rules: &[Rule]) -> &Bucket {
         self.write_key(source);
         let place = match self.places.get(self.key.as_slice()) {

@@ -18,13 +18,31 @@ pub(crate) struct Scan {
 /// One piece of `N` bytes of every literal.
 #[derive(Clone, Default, Debug)]
 struct Pieces<const N: usize> {
-    /// One bit per hash of a piece; empty without literals.
-    bitmap: Vec<u64>,
-    /// Shifts a hash down to the number of a bit.
-    shift: u32,
+    bits: Bits,
     /// Per piece the literals that have it, and where in them.
     owners: HashMap<[u8; N], Vec<(usize, usize)>>,
 }
+
+/// One bit per hash of a piece.
+#[derive(Clone, Default, Debug)]
+enum Bits {
+    /// No literals.
+    #[default]
+    None,
+    /// 8 KiB: for some 1,000 pieces, and always in the fastest cache.
+    Few(Box<[u64; FEW]>),
+    /// 64 KiB: for more, up to those of all community rules.
+    Many(Box<[u64; MANY]>),
+}
+
+/// Words of the small bitmap.
+const FEW: usize = 1 << 10;
+
+/// Words of the large bitmap.
+const MANY: usize = 1 << 13;
+
+/// Most pieces in the small bitmap: one byte in sixty is looked at in vain then.
+const MAX_FEW: usize = 1_000;
 
 impl Scan {
     /// Prepares the search for literals, which have to be distinct and not empty.
@@ -75,33 +93,66 @@ impl<const N: usize> Pieces<N> {
         }
     }
 
-    /// Builds the bitmap: some sixty bits for every piece, so that one byte in sixty is looked at
-    /// in vain, within bounds that keep it in the cache.
+    /// Builds the bitmap.
     fn finish(&mut self) {
-        if self.owners.is_empty() {
-            return;
-        }
-        let bits = (self.owners.len() * 64)
-            .next_power_of_two()
-            .clamp(1 << 10, 1 << 18);
-        self.shift = 32 - bits.trailing_zeros();
-        self.bitmap = vec![0; bits / 64];
+        self.bits = match self.owners.len() {
+            0 => Bits::None,
+            1..=MAX_FEW => Bits::Few(self.mark()),
+            _ => Bits::Many(self.mark()),
+        };
+    }
+
+    /// A bitmap with the bits of all pieces.
+    fn mark<const WORDS: usize>(&self) -> Box<[u64; WORDS]> {
+        let mut bitmap = Box::new([0; WORDS]);
         for piece in self.owners.keys() {
-            let bit = place(piece, self.shift);
-            self.bitmap[bit / 64] |= 1 << (bit % 64);
+            let bit = place::<WORDS>(number(piece));
+            bitmap[bit / 64] |= 1 << (bit % 64);
         }
+        bitmap
     }
 
     /// Names to `found` the literals in a text.
     fn find(&self, text: &[u8], literals: &[Box<str>], found: &mut impl FnMut(usize)) {
-        if self.bitmap.is_empty() {
-            return;
+        match &self.bits {
+            Bits::None => {}
+            Bits::Few(bitmap) => self.find_in(bitmap, text, literals, found),
+            Bits::Many(bitmap) => self.find_in(bitmap, text, literals, found),
         }
-        for (at, piece) in text.windows(N).enumerate() {
-            let bit = place(piece, self.shift);
-            let word = self.bitmap.get(bit / 64).copied().unwrap_or_default();
-            if word >> (bit % 64) & 1 != 0 {
-                self.compare(text, at, piece, literals, found);
+    }
+
+    /// Tries the piece at every byte, four at a time.
+    fn find_in<const WORDS: usize>(
+        &self,
+        bitmap: &[u64; WORDS],
+        text: &[u8],
+        literals: &[Box<str>],
+        found: &mut impl FnMut(usize),
+    ) {
+        let is_marked = |number: u32| {
+            let bit = place::<WORDS>(number);
+            bitmap[bit / 64] >> (bit % 64) & 1
+        };
+        let mask = if N == 4 { u32::MAX } else { 0xffff };
+        let mut at = 0;
+        while let Some(block) = text.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+            let block = u64::from_le_bytes(*block);
+            let piece = |offset: u32| (block >> (8 * offset)) as u32 & mask;
+            let marks = is_marked(piece(0))
+                | is_marked(piece(1)) << 1
+                | is_marked(piece(2)) << 2
+                | is_marked(piece(3)) << 3;
+            if marks != 0 {
+                for offset in (0..4).filter(|offset| marks >> offset & 1 != 0) {
+                    self.compare(text, at + offset, literals, found);
+                }
+            }
+            at += 4;
+        }
+        let rest = text.get(at..).unwrap_or_default();
+        for (offset, piece) in rest.windows(N).enumerate() {
+            if is_marked(number(piece)) != 0 {
+                self.compare(text, at + offset, literals, found);
             }
         }
     }
@@ -112,14 +163,11 @@ impl<const N: usize> Pieces<N> {
         &self,
         text: &[u8],
         at: usize,
-        piece: &[u8],
         literals: &[Box<str>],
         found: &mut impl FnMut(usize),
     ) {
-        let Some(owners) = <[u8; N]>::try_from(piece)
-            .ok()
-            .and_then(|piece| self.owners.get(&piece))
-        else {
+        let piece = text.get(at..).and_then(<[u8]>::first_chunk::<N>);
+        let Some(owners) = piece.and_then(|piece| self.owners.get(piece)) else {
             return;
         };
         for (number, offset) in owners {
@@ -134,15 +182,19 @@ impl<const N: usize> Pieces<N> {
     }
 }
 
-/// The number of the bit of a piece.
-#[inline(always)]
-fn place(piece: &[u8], shift: u32) -> usize {
-    let number = match *piece {
+/// A piece as a number.
+fn number(piece: &[u8]) -> u32 {
+    match *piece {
         [a, b, c, d] => u32::from_le_bytes([a, b, c, d]),
         [a, b] => u32::from_le_bytes([a, b, 0, 0]),
         _ => 0,
-    };
-    (number.wrapping_mul(0x9e37_79b1) >> shift) as usize
+    }
+}
+
+/// The bit of a piece in a bitmap of so many words.
+fn place<const WORDS: usize>(number: u32) -> usize {
+    let bits = (WORDS * 64).trailing_zeros();
+    (number.wrapping_mul(0x9e37_79b1) >> (32 - bits)) as usize
 }
 
 /// Pieces that lines of servers are full of; a literal is not looked for by them if it can be

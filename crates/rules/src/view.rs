@@ -98,12 +98,12 @@ pub(crate) struct Scratch {
 const MAX_KEPT_BYTES: usize = 256 * 1024;
 
 impl Scratch {
-    /// Lays out an event; `whole` also keeps values that no rule mentions, for keywords.
+    /// Lays out an event; `whole` also keeps texts that no rule mentions, for keywords.
     pub(crate) fn load(&mut self, event: &Event<'_>, fields: &FieldTable, whole: bool) {
         self.clear(fields);
         for (name, value) in event.fields {
             let slot = fields.find(name);
-            if whole || slot.is_some() {
+            if slot.is_some() || (whole && matches!(value, Value::Str(_))) {
                 self.add(name, slot, *value);
             }
         }
