@@ -44,6 +44,16 @@ struct Pending {
     from: Option<usize>,
 }
 
+/// A match on its way into one window.
+#[derive(Clone, Copy)]
+struct Fed<'v> {
+    pending: Pending,
+    member: &'v Member,
+    origin: Origin<'v>,
+    /// Whether it is the only one of its event for this correlation.
+    is_last: bool,
+}
+
 /// Fields and their values.
 pub(crate) type Pairs = Vec<(String, String)>;
 
@@ -137,22 +147,33 @@ impl Correlator {
                 continue;
             };
             let batch = std::mem::take(&mut self.batch);
-            let mut is_counted = false;
+            let is_last = batch.len() == 1;
+            let mut fired = None;
             for pending in &batch {
                 let origin = origin_of(*pending, &groups, view);
-                is_counted = self.count(*pending, correlation, origin, limits, step);
+                let member = correlation.members.get(pending.member.0);
+                fired = member.and_then(|member| {
+                    let fed = Fed {
+                        pending: *pending,
+                        member,
+                        origin,
+                        is_last,
+                    };
+                    self.count(fed, correlation, limits, step)
+                });
             }
             for pending in &batch {
                 let origin = origin_of(*pending, &groups, view);
                 let Some(member) = correlation.members.get(pending.member.0) else {
                     continue;
                 };
-                if batch.len() > 1 {
-                    let shown = &correlation.plan.group_by;
-                    is_counted = write_key(shown, member, origin, &mut self.key);
+                let shown = &correlation.plan.group_by;
+                if !is_last {
+                    fired = write_key(shown, member, origin, &mut self.key)
+                        .then(|| self.poll(number, correlation, step.scope))
+                        .flatten();
                 }
-                let fired = is_counted.then(|| self.poll(number, correlation, step.scope));
-                let Some(reading) = fired.flatten() else {
+                let Some(reading) = fired else {
                     continue;
                 };
                 let group = read_group(&correlation.plan.group_by, member, origin);
@@ -183,45 +204,41 @@ impl Correlator {
         Some(first.correlation)
     }
 
-    /// Takes one match into its window; answers whether it has one.
+    /// Takes one match into its window; answers what that holds if it fires at once.
     fn count(
         &mut self,
-        pending: Pending,
+        fed: Fed<'_>,
         correlation: &Correlation,
-        origin: Origin<'_>,
         limits: &Limits,
         step: Step,
-    ) -> bool {
-        let Some(member) = correlation.members.get(pending.member.0) else {
-            return false;
-        };
-        if !write_key(&correlation.plan.group_by, member, origin, &mut self.key) {
+    ) -> Option<Reading> {
+        let (plan, number) = (&correlation.plan, fed.pending.correlation);
+        if !write_key(&plan.group_by, fed.member, fed.origin, &mut self.key) {
             self.n_ungrouped += 1;
-            return false;
+            return None;
         }
         if self.n_groups >= limits.groups_in_all || self.n_entries >= limits.entries_in_all {
             self.make_room(limits);
         }
         let sizing = sizing_of(correlation, limits);
-        let arrival = arrive(&correlation.plan, member, origin, step, &mut self.value);
+        let arrival = arrive(plan, fed.member, fed.origin, step, &mut self.value);
         let lacks_value = arrival.value.is_none() && arrival.number.is_none();
-        self.n_without_value += u64::from(lacks_value && !member.values.is_empty());
+        self.n_without_value += u64::from(lacks_value && !fed.member.values.is_empty());
         let arrival = Arrival {
-            member: pending.member.0,
+            member: fed.pending.member.0,
+            is_last: fed.is_last,
             ..arrival
         };
         let place = Place {
             scope: step.scope,
             key: &self.key,
         };
-        let Some(store) = self.stores.get_mut(pending.correlation) else {
-            return false;
-        };
+        let store = self.stores.get_mut(number)?;
         let before = (store.len(), store.n_entries());
-        store.add(place, arrival, &sizing, limits, &mut self.evictions);
+        let fired = store.add(place, arrival, &sizing, limits, &mut self.evictions);
         self.n_groups = (self.n_groups + store.len()).saturating_sub(before.0);
         self.n_entries = (self.n_entries + store.n_entries()).saturating_sub(before.1);
-        true
+        fired
     }
 
     /// What the window of the match at hand holds, if that fires the correlation.
@@ -339,6 +356,7 @@ pub(crate) fn arrive<'b>(
         member: 0,
         value: has_value.then_some(buffer.as_str()),
         number: number.and_then(|field| origin.number(field)),
+        is_last: false,
     }
 }
 

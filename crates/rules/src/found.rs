@@ -94,7 +94,12 @@ pub(crate) fn write_bounded(value: &str, out: &mut String) {
     let head = value
         .get(..value.floor_char_boundary(MAX_KEY_VALUE_BYTES))
         .unwrap_or(value);
-    write!(out, "{}", head.escape_debug()).expect("writing to a String cannot fail");
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\'' | b'\\');
+    if head.bytes().all(is_plain) {
+        out.push_str(head);
+    } else {
+        write!(out, "{}", head.escape_debug()).expect("writing to a String cannot fail");
+    }
     if head.len() < value.len() {
         out.push('#');
         out.push_str(&hex(&Sha256::digest(value.as_bytes())));

@@ -54,6 +54,8 @@ pub(crate) struct Arrival<'a> {
     pub(crate) value: Option<&'a str>,
     /// The number to compute with, when numbers are and the event has one.
     pub(crate) number: Option<Number>,
+    /// Whether the event brings nothing else, so that the window may fire at once.
+    pub(crate) is_last: bool,
 }
 
 /// What a correlation computes and how much of it may be kept.

@@ -39,7 +39,8 @@ pub struct Evictions {
 }
 
 impl WindowStore {
-    /// Takes a match into its window.
+    /// Takes a match into its window; if it is the event's last, answers what the window holds
+    /// when that fires the rule.
     pub(crate) fn add(
         &mut self,
         place: Place<'_>,
@@ -47,15 +48,16 @@ impl WindowStore {
         sizing: &Sizing<'_>,
         limits: &Limits,
         lost: &mut Evictions,
-    ) {
+    ) -> Option<Reading> {
         if self.n_entries < limits.entries_per_rule
             && let Some(group) = self.group(place)
         {
             let before = group.len();
             lost.entries += group.add(arrival, sizing);
             let after = group.len();
+            let fired = arrival.is_last.then(|| group.poll_fired(sizing.plan));
             self.n_entries = (self.n_entries + after).saturating_sub(before);
-            return;
+            return fired.flatten();
         }
         let is_known = self.group(place).is_some();
         if !is_known {
@@ -74,7 +76,9 @@ impl WindowStore {
         let mut group = known.unwrap_or_else(|| Group::new(sizing, arrival.now_ms));
         lost.entries += group.add(arrival, sizing);
         self.n_entries = (self.n_entries + group.len()).saturating_sub(before);
+        let fired = arrival.is_last.then(|| group.poll_fired(sizing.plan));
         groups.push(place.key.into(), group);
+        fired.flatten()
     }
 
     /// What a window holds, if its condition is true and the event at hand has not fired it before.
