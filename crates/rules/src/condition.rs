@@ -214,10 +214,7 @@ impl<'c> ConditionParser<'c> {
     fn refuse_word(&self, word: &str) -> Fault {
         let lower = word.to_ascii_lowercase();
         if word == "|" {
-            return self.refuse(
-                "aggregations behind '|' are the old form of correlation",
-                "write a correlation rule of type event_count or value_count",
-            );
+            return self.refuse_aggregation();
         }
         if lower != word && matches!(lower.as_str(), "and" | "or" | "not" | "of") {
             return self.refuse(
@@ -234,6 +231,24 @@ impl<'c> ConditionParser<'c> {
         self.refuse(
             &format!("there is no selection '{word}'"),
             "write one of the selections under 'detection'",
+        )
+    }
+
+    /// The refusal of an aggregation, with the correlation type that has taken its place.
+    fn refuse_aggregation(&self) -> Fault {
+        let behind = self.tokens.get(self.next + 1..).unwrap_or_default();
+        let words: Vec<&str> = behind.iter().map(|(_, word)| word.as_str()).collect();
+        let kind = match words.as_slice() {
+            ["count", "(", ")", ..] => "event_count",
+            ["count", "(", ..] => "value_count",
+            ["sum", ..] => "value_sum",
+            ["avg", ..] => "value_avg",
+            ["near", ..] => "temporal",
+            _ => "event_count, value_count or temporal",
+        };
+        self.refuse(
+            "aggregations behind '|' are the old form of correlation",
+            &format!("write a second document: a correlation of type {kind} that names this rule"),
         )
     }
 
