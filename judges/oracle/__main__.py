@@ -119,8 +119,8 @@ def list_cases(arguments):
     if arguments.cut:
         rng = drawn("cut")
         yield events_case("own", rng.sample(own, 10), rng, 8)
-        # Networks are left out: the oracle takes them for text.
-        rules = [rule for rule in written.list_rules(rng, 20) if not rule["name"].startswith("cidr_")]
+        # Parts of times are left out: judges differ on texts that are no times.
+        rules = [rule for rule in written.list_rules(rng, 20) if "Time|" not in rule["text"]]
         yield events_case("generated", rng.sample(rules, 150), rng, 4)
         yield from generated_streams(rng, 1, 80)
         return

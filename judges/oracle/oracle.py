@@ -1,6 +1,7 @@
 """Owns the oracle: pySigma turns rules into SQL, SQLite runs it over events.
 It never reads our engine's answers."""
 
+import ipaddress
 import re
 import sqlite3
 
@@ -21,10 +22,26 @@ def column(field):
     return "f_" + field.encode().hex() if field is not None else None
 
 
+class Backend(sqliteBackend):
+    """The same backend with networks as networks: by itself it compares addresses as text with
+    wildcards, and so also takes what is no address."""
+
+    def convert_condition_field_eq_val_cidr(self, cond, state):
+        return f"in_network({self.escape_and_quote_field(cond.field)}, '{cond.value.network}')"
+
+
+def in_network(text, network):
+    """SQLite's way to ask whether a text is an address in a network."""
+    try:
+        return ipaddress.ip_address(text) in ipaddress.ip_network(network)
+    except ValueError:
+        return False
+
+
 def backend():
     mapping = FieldFunctionTransformation(mapping={}, transform_func=column)
     pipeline = ProcessingPipeline(items=[ProcessingItem(mapping)])
-    return sqliteBackend(pipeline, timestamp_field=TIME, timestamp_format="unix", fulltext_field=FULLTEXT)
+    return Backend(pipeline, timestamp_field=TIME, timestamp_format="unix", fulltext_field=FULLTEXT)
 
 
 def regexp(pattern, text):
@@ -76,6 +93,7 @@ def load(events, numeric):
     """A database with the events as rows, numbered from one."""
     names = sorted({name for event in events for name in event["fields"]} | {"message"})
     database = sqlite3.connect(":memory:")
+    database.create_function("in_network", 2, in_network, deterministic=True)
     database.create_function("REGEXP", 2, regexp, deterministic=True)
     kinds = [f"{column(name)} {'NUMERIC' if name in numeric else 'TEXT COLLATE NOCASE'}" for name in names]
     database.execute(f"CREATE TABLE logs ({FULLTEXT} TEXT COLLATE NOCASE, {TIME} INTEGER, {', '.join(kinds)})")

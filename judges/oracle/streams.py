@@ -83,7 +83,7 @@ def list_boolean_correlations():
     return [correlation(f"temporal_{name}", "temporal", rules, text) for name, (rules, text) in texts.items()]
 
 
-KINDS = {"counts": list_correlations}
+KINDS = {"counts": list_correlations, "values": list_numeric_correlations, "names": list_boolean_correlations}
 
 
 def make_stream(rng, length):

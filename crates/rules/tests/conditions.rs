@@ -187,14 +187,13 @@ fn a_condition_that_would_exhaust_the_stack_is_refused() {
 fn conditions_up_to_the_bounds_are_taken() {
     let taken = |condition: &str| {
         let text = rule(&format!("  s: {{a: b}}\n  condition: {condition}\n"));
-        assert!(matches(&text, "", &[("a", "b")]), "{}", &condition[..20]);
+        assert!(matches(&text, "", &[("a", "b")]), "{condition}");
     };
 
     taken(&format!("{}s", "not ".repeat(32)));
     taken(&format!("{}s{}", "(".repeat(32), ")".repeat(32)));
     taken(&format!("{}s", "not not s and ".repeat(100)));
     taken(&format!("{}s", "(s) and ".repeat(100)));
-    let longest = format!("{}s    ", "s and ".repeat(682));
-    let longest = format!("'{}'", &longest[..4096]);
-    taken(&longest);
+    let longest = format!("{}s", "s and ".repeat(682));
+    taken(&format!("'{longest:<4096}'"));
 }

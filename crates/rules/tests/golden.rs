@@ -106,4 +106,6 @@ fn every_modifier_and_condition_matches_what_the_oracle_says() {
 #[test]
 fn correlations_fire_when_the_oracle_says() {
     check("stream_counts_0");
+    check("stream_values_0");
+    check("stream_names_0");
 }
