@@ -30,6 +30,20 @@ fn read_files(folder: &Path, prefix: &str, found: &mut Vec<(String, String)>) {
     }
 }
 
+/// Every document of every rule file: name of the file and text.
+fn list_documents() -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    read_files(&folder(), "", &mut files);
+    files.retain(|(name, _)| !name.ends_with(TEST_SUFFIX));
+    let split = |(name, text): &(String, String)| -> Vec<(String, String)> {
+        let documents = text.split("\n---\n");
+        documents
+            .map(|text| (name.clone(), text.to_owned()))
+            .collect()
+    };
+    files.iter().flat_map(split).collect()
+}
+
 /// Our rules and their tests.
 fn load() -> (RuleSet, Vec<TestFile>) {
     let mut files = Vec::new();
@@ -59,7 +73,7 @@ fn every_rule_of_ours_passes_the_tests_beside_it() {
 
     let failures = run_tests(&rules, &tests);
 
-    assert!(rules.rules().len() >= 10);
+    assert!(rules.rules().len() >= 150);
     assert_eq!(failures, []);
 }
 
@@ -84,4 +98,92 @@ fn every_rule_of_ours_tells_a_person_what_to_do() {
     }
     let levels: Vec<Level> = rules.rules().map(|info| info.level).collect();
     assert!(levels.contains(&Level::Critical));
+}
+
+#[test]
+fn every_rule_of_ours_that_alerts_argues_its_level() {
+    let documents = list_documents();
+
+    let silent: Vec<&str> = documents
+        .iter()
+        .filter(|(_, text)| !is_argued(text))
+        .map(|(name, _)| name.as_str())
+        .collect();
+
+    assert_eq!(
+        silent,
+        Vec::<&str>::new(),
+        "a line with '# ' above 'level:'"
+    );
+}
+
+/// Whether a comment stands above the level, where the level alerts anybody.
+fn is_argued(document: &str) -> bool {
+    let mut before = "";
+    for line in document.lines() {
+        if let Some(level) = line.strip_prefix("level: ") {
+            return before.starts_with("# ") || ["low", "informational"].contains(&level);
+        }
+        before = line;
+    }
+    false
+}
+
+#[test]
+fn every_rule_of_ours_has_a_uuid_and_tags_of_todays_attack_matrix() {
+    const TACTICS: [&str; 15] = [
+        "reconnaissance",
+        "resource-development",
+        "initial-access",
+        "execution",
+        "persistence",
+        "privilege-escalation",
+        "stealth",
+        "defense-impairment",
+        "credential-access",
+        "discovery",
+        "lateral-movement",
+        "collection",
+        "command-and-control",
+        "exfiltration",
+        "impact",
+    ];
+    let (rules, _) = load();
+
+    for info in rules.rules() {
+        let groups: Vec<usize> = info.id.split('-').map(str::len).collect();
+        assert_eq!(groups, [8, 4, 4, 4, 12], "{}: {}", info.file, info.id);
+        for tag in &info.tags {
+            let tag = tag.strip_prefix("attack.").unwrap_or("");
+            let is_technique = tag
+                .strip_prefix('t')
+                .is_some_and(|number| number.starts_with(|c: char| c.is_ascii_digit()));
+            assert!(
+                is_technique || TACTICS.contains(&tag),
+                "{}: {tag} is no tactic and no technique",
+                info.file
+            );
+        }
+    }
+}
+
+#[test]
+fn the_list_of_our_rules_is_complete_and_true() {
+    let (rules, _) = load();
+    let list = fs::read_to_string(folder().join("README.md")).expect("the list is readable");
+
+    for info in rules.rules() {
+        let row = format!(
+            "| {} | [{}]({}) |",
+            info.level.as_str(),
+            info.title,
+            info.file
+        );
+        assert!(list.contains(&row), "README.md lacks the row '{row} …'");
+    }
+    let n_rows = list
+        .lines()
+        .filter(|line| line.contains(".yml) | "))
+        .count();
+    assert_eq!(n_rows, rules.rules().len(), "a row of a rule that is gone");
 }
