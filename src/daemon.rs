@@ -19,11 +19,11 @@ use crate::persistence::{
     Feed, FeedEvent, FeedSettings, HINTS, HealthLog, Mirror, MirrorHandle, Outbox, Rest, Spool,
     SpoolError, run_expiry, run_retention,
 };
-use crate::ports::{AlertQueue, LiveLog, Records};
+use crate::ports::{AlertQueue, LiveLog, Observations, Records};
 use crate::reconcile::{Mode, Sessions};
 use crate::streams::{
     AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, KeyLookups, ListenError, Listener,
-    Presence, router, watch_keys,
+    Presence, router, watch_keys, watch_silence,
 };
 use crate::tasks::TaskSet;
 use crate::telemetry::Chain;
@@ -174,16 +174,16 @@ impl Daemon {
         let (rule_reload, rules) =
             RuleReload::new(&config.rules_dir, outside.rules, Arc::clone(&health));
         let (detection, intake) = Detection::new(&rules, &live, &alerts);
-        let stop_connections = CancellationToken::new();
+        let (intake, stop_connections) = (Arc::new(intake), CancellationToken::new());
         let records: Arc<dyn Records> = Arc::new(records);
         let links = AgentLinks {
-            presence: Presence::new(Arc::default(), Arc::clone(&records)),
+            presence: presence_of(&records, &intake),
             sessions: Arc::new(Sessions {
                 mode: mode_of(config),
             }),
             desired: Arc::new(inflow.desired),
             records,
-            intake: Arc::new(intake),
+            intake,
             stop: stop_connections.clone(),
         };
         let (key_lookups, keys) = KeyLookups::new(Arc::new(rest.clone()));
@@ -234,9 +234,8 @@ impl Daemon {
         let [accepting, detecting, working] = [(); 3].map(|()| CancellationToken::new());
         let connections = self.gateway.connections.clone();
         let health = Arc::clone(&self.gateway.health);
-        let registry = Arc::clone(self.gateway.links.presence.registry());
-        let directory = Arc::clone(&self.gateway.directory);
         let mut tasks = TaskSet::default();
+        spawn_watches(&mut tasks, &self.gateway, &working);
         let (mut listening, mut detection) = (TaskSet::default(), TaskSet::default());
         tracing::info!(addresses = ?self.listener.addresses(), "listening");
         let router = router(self.gateway);
@@ -251,10 +250,6 @@ impl Daemon {
         tasks.spawn(
             "opening",
             open_for_agents(self.rest.clone(), health, working.clone()),
-        );
-        tasks.spawn(
-            "key watch",
-            watch_keys(registry, directory, working.clone()),
         );
         spawn_upkeep(&mut tasks, self.rest, &working);
         tasks.spawn("health log", self.health_log.run(working.clone()));
@@ -307,6 +302,22 @@ fn announce(rules: &LoadedRules, has_mail: bool) {
     if !has_mail {
         tracing::warn!("HIDPS_SMTP_URL is not set: alerts are rows only, no mail is sent");
     }
+}
+
+/// Presence that is recorded in rows and told to the rules.
+fn presence_of(records: &Arc<dyn Records>, intake: &Arc<impl Observations>) -> Presence {
+    let observations = Arc::clone(intake) as Arc<dyn Observations>;
+    Presence::new(Arc::default(), Arc::clone(records), observations)
+}
+
+/// Starts what looks after connections from outside.
+fn spawn_watches(tasks: &mut TaskSet, gateway: &Gateway, working: &CancellationToken) {
+    let registry = Arc::clone(gateway.links.presence.registry());
+    let directory = Arc::clone(&gateway.directory);
+    let keys = watch_keys(registry, directory, working.clone());
+    tasks.spawn("key watch", keys);
+    let silence = watch_silence(Arc::clone(&gateway.links), working.clone());
+    tasks.spawn("silence watch", silence);
 }
 
 /// Starts what keeps the database tidy where it does not do so by itself.

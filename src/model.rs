@@ -287,6 +287,37 @@ pub struct NotifiedAlert {
     pub organization: String,
 }
 
+/// What the daemon itself observed about an agent; nothing an agent sends becomes one.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Observation {
+    /// Nothing has been heard of it since its connection ended.
+    Silent {
+        /// For how long.
+        seconds: u64,
+    },
+    /// It is back after a silence that was told.
+    Back {
+        /// How long that was.
+        seconds: u64,
+    },
+    /// Two holders of its key are alive at once.
+    Twin,
+    /// Its clock differs from the daemon's.
+    ClockSkew {
+        /// By how much; positive is ahead.
+        seconds: i64,
+    },
+    /// How its host is used, in percent.
+    Usage {
+        /// Processor.
+        cpu: f32,
+        /// Memory.
+        ram: f32,
+        /// The root file system.
+        storage: f32,
+    },
+}
+
 /// What became of a delivery.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DeliveryOutcome {

@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 use crate::model::{
     AgentAccess, AgentCredential, Alert, ChangeReport, ConditionReport, DeliveryOutcome,
-    DesiredState, DesiredVersion, HealthReport, Milestone, Notification, PresenceReport,
-    UsageReport,
+    DesiredState, DesiredVersion, HealthReport, Milestone, Notification, Observation,
+    PresenceReport, UsageReport,
 };
 
 /// Why Supabase did not do what was asked.
@@ -242,6 +242,19 @@ pub trait EventIntake: Send + Sync + 'static {
     /// # Errors
     /// Gives it back when detection is too far behind; nothing of it was taken.
     fn submit(&self, batch: RawBatch) -> Result<(), RawBatch>;
+}
+
+/// Takes what the daemon observes about agents, for its rules; never blocks the caller.
+pub trait Observations: Send + Sync + 'static {
+    /// Takes an observation; false when detection is too far behind and nothing was taken.
+    fn observe(&self, agent: AgentId, observation: Observation) -> bool;
+}
+
+/// For those who tell nobody.
+impl Observations for () {
+    fn observe(&self, _agent: AgentId, _observation: Observation) -> bool {
+        true
+    }
 }
 
 /// Shows events to whoever watches an agent; nothing is kept.

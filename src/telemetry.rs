@@ -53,6 +53,8 @@ pub const RESYNCS: &str = "hidps_realtime_resyncs_total";
 pub const EMAILS: &str = "hidps_emails_total";
 /// Alerts waiting to become rows.
 pub const ALERTS_WAITING: &str = "hidps_outbox_alerts_waiting";
+/// Observations of the daemon that detection had no room for.
+pub const OBSERVATIONS_LOST: &str = "hidps_observations_lost_total";
 /// Refused handshakes and tokens, by kind.
 pub const AUTH_FAILURES: &str = "hidps_auth_failures_total";
 
@@ -100,6 +102,10 @@ pub const METRICS: &[(&str, &str)] = &[
     (RESYNCS, "full comparisons with the database, by cause"),
     (EMAILS, "alert mails, by result"),
     (ALERTS_WAITING, "alerts waiting to become rows"),
+    (
+        OBSERVATIONS_LOST,
+        "observations about agents that detection had no room for",
+    ),
     (AUTH_FAILURES, "refused handshakes and tokens, by kind"),
 ];
 

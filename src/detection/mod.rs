@@ -6,9 +6,11 @@
 //! agent need no lock.
 
 mod alerting;
+mod clock_watch;
 mod event;
 mod excerpt;
 mod log_source;
+mod observation;
 mod pipeline;
 mod reload;
 mod repeats;
@@ -21,12 +23,15 @@ mod worker;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
+use hidps_wire::AgentId;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::ports::{AlertQueue, EventIntake, LiveLog, RawBatch};
+use crate::model::Observation;
+use crate::ports::{AlertQueue, EventIntake, LiveLog, Observations, RawBatch};
+use crate::telemetry;
 use worker::Worker;
 
 pub use hidps_rules::tests::TestFile;
@@ -41,14 +46,24 @@ pub use sample::with_rule_event;
 /// Batches that may wait per worker: some milliseconds of work, and 64 MiB at the very worst.
 const WAITING_PER_WORKER: usize = 256;
 
+/// Observations that may wait per worker: what is told late is told again, or counted.
+const WAITING_OBSERVATIONS: usize = 1_024;
+
 /// Most workers; past the memory bandwidth of a small host, more only adds switching.
 const MAX_WORKERS: usize = 8;
 
 /// Where batches go in.
 #[derive(Debug)]
 pub struct DetectionHandle {
-    workers: Vec<mpsc::Sender<RawBatch>>,
+    workers: Vec<WorkerInput>,
     hasher: RandomState,
+}
+
+/// What one worker takes.
+#[derive(Debug)]
+struct WorkerInput {
+    batches: mpsc::Sender<RawBatch>,
+    observations: mpsc::Sender<(AgentId, Observation)>,
 }
 
 /// The workers, to be run as tasks.
@@ -67,16 +82,22 @@ impl Detection {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let (senders, workers) = (0..cores.min(MAX_WORKERS))
             .map(|_| {
-                let (sender, batches) = mpsc::channel(WAITING_PER_WORKER);
+                let (batches_tx, batches) = mpsc::channel(WAITING_PER_WORKER);
+                let (observations_tx, observations) = mpsc::channel(WAITING_OBSERVATIONS);
                 let mut rules = rules.clone();
                 let present = Arc::clone(&rules.borrow_and_update());
                 let pipeline = Pipeline::new(&present, Arc::clone(live), Arc::clone(alerts));
                 let worker = Worker {
                     pipeline,
                     batches,
+                    observations,
                     rules,
                 };
-                (sender, worker)
+                let input = WorkerInput {
+                    batches: batches_tx,
+                    observations: observations_tx,
+                };
+                (input, worker)
             })
             .unzip();
         (
@@ -100,18 +121,37 @@ impl Detection {
     }
 }
 
+impl DetectionHandle {
+    /// The worker of an agent, always the same one.
+    fn worker(&self, agent: AgentId) -> Option<&WorkerInput> {
+        let shard = self.hasher.hash_one(agent) % self.workers.len() as u64;
+        usize::try_from(shard)
+            .ok()
+            .and_then(|shard| self.workers.get(shard))
+    }
+}
+
 impl EventIntake for DetectionHandle {
     fn submit(&self, batch: RawBatch) -> Result<(), RawBatch> {
-        let shard = self.hasher.hash_one(batch.agent_id) % self.workers.len() as u64;
-        let worker = usize::try_from(shard)
-            .ok()
-            .and_then(|shard| self.workers.get(shard));
-        let Some(worker) = worker else {
+        let Some(worker) = self.worker(batch.agent_id) else {
             return Err(batch);
         };
-        worker.try_send(batch).map_err(|error| match error {
+        worker.batches.try_send(batch).map_err(|error| match error {
             TrySendError::Full(batch) | TrySendError::Closed(batch) => batch,
         })
+    }
+}
+
+impl Observations for DetectionHandle {
+    fn observe(&self, agent: AgentId, observation: Observation) -> bool {
+        let worker = self.worker(agent);
+        let is_taken =
+            worker.is_some_and(|worker| worker.observations.try_send((agent, observation)).is_ok());
+        // Silence is told again by whoever keeps it.
+        if !is_taken && !matches!(observation, Observation::Silent { .. }) {
+            metrics::counter!(telemetry::OBSERVATIONS_LOST).increment(1);
+        }
+        is_taken
     }
 }
 

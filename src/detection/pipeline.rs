@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use hidps_rules::{Engine, Limits, Scope};
+use hidps_rules::{Engine, Event, Limits, Scope};
 use hidps_wire::{
     AgentId, DecodeError, EventBatch, LogEvent, MAX_AGENT_FRAME_BYTES, MAX_EVENTS_PER_BATCH, decode,
 };
@@ -12,9 +12,12 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::detection::alerting::Finding;
+use crate::detection::clock_watch::{ClockWatch, seconds_ahead};
 use crate::detection::event::RuleView;
+use crate::detection::observation::ObservedEvent;
 use crate::detection::repeats::Repeats;
 use crate::detection::rule_check::LoadedRules;
+use crate::model::Observation;
 use crate::ports::{AlertQueue, LiveLog, RawBatch};
 use crate::telemetry;
 
@@ -24,6 +27,7 @@ pub struct Pipeline {
     rule_set: String,
     repeats: Repeats,
     lost: HashMap<AgentId, u64>,
+    clocks: ClockWatch,
     live: Arc<dyn LiveLog>,
     alerts: Arc<dyn AlertQueue>,
 }
@@ -46,6 +50,7 @@ impl Pipeline {
             rule_set,
             repeats: Repeats::default(),
             lost: HashMap::new(),
+            clocks: ClockWatch::default(),
             live,
             alerts,
         }
@@ -65,8 +70,12 @@ impl Pipeline {
                 metrics::counter!(telemetry::EVENTS_RECEIVED).increment(parsed.events.len() as u64);
                 self.count_lost(batch.agent_id, parsed.dropped);
                 self.live.publish(batch.agent_id, &parsed.events);
+                if let Some(seconds) = seconds_ahead(&parsed.events, Timestamp::now()) {
+                    self.on_observation(batch.agent_id, Observation::ClockSkew { seconds });
+                }
                 for event in &parsed.events {
-                    self.observe(batch.agent_id, event);
+                    let view = RuleView::of(event);
+                    self.try_rules(batch.agent_id, &view.event());
                 }
                 batch.progress.taken(parsed.seq);
             }
@@ -90,20 +99,29 @@ impl Pipeline {
         }
     }
 
-    fn observe(&mut self, agent: AgentId, event: &LogEvent<'_>) {
-        let view = RuleView::of(event);
+    /// Takes in what the daemon itself observed.
+    pub fn on_observation(&mut self, agent: AgentId, observation: Observation) {
+        if let Observation::ClockSkew { seconds } = observation {
+            if !self.clocks.is_news(agent, Instant::now()) {
+                return;
+            }
+            tracing::warn!(%agent, seconds, "a host's clock is wrong");
+        }
+        let observed = ObservedEvent::of(observation);
+        self.try_rules(agent, &observed.event());
+    }
+
+    fn try_rules(&mut self, agent: AgentId, event: &Event<'_>) {
         let (now_ms, now) = (Timestamp::now().as_millisecond(), Instant::now());
         let (repeats, rule_set, alerts) = (&mut self.repeats, &self.rule_set, &self.alerts);
         let scope = Scope(agent.uuid().as_u128());
-        self.engine
-            .observe(scope, &view.event(), now_ms, &mut |found| {
-                metrics::counter!(telemetry::DETECTIONS, "rule" => found.rule.id.clone())
-                    .increment(1);
-                let finding = Finding::new(agent, &found, &event.message, rule_set);
-                if let Some(alert) = finding.and_then(|finding| repeats.on_finding(finding, now)) {
-                    alerts.raise(alert);
-                }
-            });
+        self.engine.observe(scope, event, now_ms, &mut |found| {
+            metrics::counter!(telemetry::DETECTIONS, "rule" => found.rule.id.clone()).increment(1);
+            let finding = Finding::new(agent, &found, event.message, rule_set);
+            if let Some(alert) = finding.and_then(|finding| repeats.on_finding(finding, now)) {
+                alerts.raise(alert);
+            }
+        });
     }
 
     /// Raises the repeats whose time has come, or all of them.

@@ -306,3 +306,59 @@ fn a_directory_that_is_not_there_is_named() {
 
     assert!(error.to_string().contains("/nonexistent/rules"), "{error}");
 }
+
+#[test]
+fn what_the_daemon_observes_reaches_rules_and_what_an_agent_claims_does_not() {
+    const TWIN: &str = "ba10bd36-2ca1-4f43-a475-76f0afc6f589";
+    let claim = |kind| {
+        let mut fields = Fields::default();
+        assert!(fields.push("event", "twin"), "one field fits");
+        event(
+            kind,
+            "agent",
+            "two holders of the agent's key are alive",
+            fields,
+        )
+    };
+    let claims = [
+        EventKind::AgentInfo,
+        EventKind::SystemUsage,
+        EventKind::Process,
+    ];
+
+    let (mut pipeline, recorder) = pipeline_after(&[batch(claims.map(claim).into())]);
+    let of_claims = recorder.of_rule(TWIN).len();
+    pipeline.on_observation(AGENT, Observation::Twin);
+
+    assert_eq!(of_claims, 0);
+    assert_eq!(recorder.of_rule(TWIN).len(), 1);
+}
+
+#[test]
+fn a_silence_raises_one_alert_until_its_end() {
+    const SILENT: &str = "8eaefe3b-fd2c-45dd-bafc-26d37cf758a0";
+    let (mut pipeline, recorder) = pipeline_after(&[]);
+
+    for seconds in [60, 300, 900] {
+        pipeline.on_observation(AGENT, Observation::Silent { seconds });
+    }
+    let first = recorder.of_rule(SILENT).len();
+    pipeline.on_observation(AGENT, Observation::Back { seconds: 1_000 });
+
+    assert_eq!(first, 1);
+}
+
+#[test]
+fn a_wrong_clock_is_told_once_by_a_note_from_the_future() {
+    const SKEW: &str = "436ccc27-e592-40b7-a5a7-19654f44fbc9";
+    let mut fields = Fields::default();
+    assert!(fields.push("event", "started"), "one field fits");
+    let mut note = event(EventKind::AgentInfo, "agent", "started", fields);
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_mins(5);
+    note.timestamp = soon.to_string().into();
+    let frame = batch(vec![note]);
+
+    let (_, recorder) = pipeline_after(&[frame.clone(), frame]);
+
+    assert_eq!(recorder.of_rule(SKEW).len(), 1);
+}

@@ -4,12 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hidps_wire::AgentId;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::detection::pipeline::Pipeline;
 use crate::detection::rule_check::RulesInForce;
+use crate::model::Observation;
 use crate::ports::RawBatch;
 
 /// How often counted repeats are looked at.
@@ -20,6 +22,7 @@ const TICK: Duration = Duration::from_secs(1);
 pub(super) struct Worker {
     pub(super) pipeline: Pipeline,
     pub(super) batches: mpsc::Receiver<RawBatch>,
+    pub(super) observations: mpsc::Receiver<(AgentId, Observation)>,
     pub(super) rules: RulesInForce,
 }
 
@@ -33,6 +36,9 @@ impl Worker {
                     Some(batch) => self.pipeline.on_batch(&batch),
                     None => break,
                 },
+                Some((agent, observation)) = self.observations.recv() => {
+                    self.pipeline.on_observation(agent, observation);
+                }
                 // Whoever sends new rules may be gone; those at hand then stay.
                 Ok(()) = self.rules.changed() => {
                     let rules = Arc::clone(&self.rules.borrow_and_update());

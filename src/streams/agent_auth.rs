@@ -31,8 +31,8 @@ pub enum ConnectError {
     #[error("the header {0} is missing or malformed")]
     Header(&'static str),
     /// The time of signing is too far off.
-    #[error("the clock is off by {0} s; set it by the Date header of this answer")]
-    Clock(u64),
+    #[error("the clock is off by {} s; set it by the Date header of this answer", .0.seconds.unsigned_abs())]
+    Clock(ClockFault),
     /// The agent has no key, or the signature is not by it. One message for both, so that
     /// nobody learns which ids exist.
     #[error("this agent is not enrolled with this key; enroll it again")]
@@ -52,6 +52,15 @@ pub enum ConnectError {
     /// The key could not be looked up.
     #[error("the key could not be looked up just now; try again")]
     Unavailable(#[source] key_lookup::LookupError),
+}
+
+/// A time of signing that is too far off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ClockFault {
+    /// How far; positive is ahead of the daemon.
+    pub seconds: i64,
+    /// The agent, where the signature is its own: a name alone would be anybody's to say.
+    pub signer: Option<AgentId>,
 }
 
 /// The check.
@@ -95,10 +104,20 @@ impl AgentAuth {
         let connect = parse_connect(headers)?;
         let now = u64::try_from(now.as_second()).unwrap_or(0);
         let off = now.abs_diff(connect.timestamp);
-        if off > CLOCK_TOLERANCE {
-            return Err(ConnectError::Clock(off));
-        }
         let credential = self.keys.credential(connect.agent_id).await;
+        if off > CLOCK_TOLERANCE {
+            let credential = credential.ok().flatten();
+            let is_own = check_signature(&connect, credential.as_ref()).is_ok();
+            let seconds = i64::try_from(off).unwrap_or(i64::MAX);
+            return Err(ConnectError::Clock(ClockFault {
+                seconds: if connect.timestamp > now {
+                    seconds
+                } else {
+                    -seconds
+                },
+                signer: is_own.then_some(connect.agent_id),
+            }));
+        }
         let credential = credential.map_err(ConnectError::Unavailable)?;
         check_signature(&connect, credential.as_ref())?;
         let expires = connect.timestamp + CLOCK_TOLERANCE;

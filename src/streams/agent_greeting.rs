@@ -15,6 +15,12 @@ use crate::chance::draw_share;
 /// Upper end of the pause asked of agents when the daemon stops, so that they return spread out.
 pub(super) const RETURN_WITHIN_MS: u32 = 5_000;
 
+/// What a ping asks a peer to repeat.
+const ALIVE: &[u8] = b"still there?";
+
+/// How long a peer may take to answer it; one that is gone never does.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
 /// Waits for the first frame, which has to be hello.
 pub(super) async fn receive_hello(socket: &mut WebSocket) -> Result<Hello, String> {
     loop {
@@ -62,6 +68,21 @@ pub(super) async fn part(mut socket: WebSocket, reason: &str, retry_ms: u32) {
         Ok(Ok(())) => {}
         Ok(Err(_)) | Err(_) => tracing::debug!(reason, "the peer was gone before the goodbye"),
     }
+}
+
+/// Whether somebody at the other end answers now; frames from before are passed over.
+pub(super) async fn is_alive(socket: &mut WebSocket) -> bool {
+    let answer = async {
+        socket.send(Message::Ping(ALIVE.into())).await.ok()?;
+        loop {
+            match socket.recv().await?.ok()? {
+                Message::Pong(payload) if *payload == *ALIVE => return Some(()),
+                Message::Close(_) => return None,
+                Message::Text(_) | Message::Binary(_) | Message::Ping(_) | Message::Pong(_) => {}
+            }
+        }
+    };
+    matches!(timeout(ANSWER_WITHIN, answer).await, Ok(Some(())))
 }
 
 /// A pause from 0 to [`RETURN_WITHIN_MS`], different for each connection.

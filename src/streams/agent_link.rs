@@ -15,9 +15,9 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{ChangeReport, DesiredState, Milestone, UsageReport};
+use crate::model::{ChangeReport, DesiredState, Milestone, Observation, UsageReport};
 use crate::ports::{AgentSession, DesiredSource, EventIntake, RawBatch, Records, SessionFactory};
-use crate::streams::agent_greeting::{RETURN_WITHIN_MS, part, receive_hello, stagger};
+use crate::streams::agent_greeting::{RETURN_WITHIN_MS, is_alive, part, receive_hello, stagger};
 use crate::streams::mailbox::{Mailbox, ToAgent};
 use crate::streams::presence::Presence;
 use crate::streams::progress::Progress;
@@ -40,6 +40,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Pause before detection is asked again whether it has room.
 const STALL: Duration = Duration::from_millis(20);
+
+/// Least time between two usage reports that rules see; an agent sends far fewer.
+const USAGE_EVERY: Duration = Duration::from_secs(1);
+
+/// Why a connection ends whose agent has a newer one.
+const SUPERSEDED: &str = "another connection of this agent took over";
+
+/// Why a connection ends whose key was taken away.
+const REVOKED: &str = "its key may not connect any more";
 
 /// What every agent connection needs.
 pub struct AgentLinks {
@@ -80,10 +89,19 @@ impl AgentLinks {
         let mut link = Box::new(Link::open(self, agent, mailbox, socket, &hello));
         drop(hello);
         let reason = Box::pin(link.run()).await;
+        // An agent that connects anew has let go of its older connection; whoever answers there
+        // is another holder of the same key.
+        if reason == SUPERSEDED && Box::pin(is_alive(&mut link.socket)).await {
+            tracing::warn!(%agent, "two holders of an agent's key are alive at once");
+            self.presence.observe(agent, Observation::Twin);
+        }
         Box::pin(part(link.socket, &reason, stagger())).await;
         let left = &reason;
         self.presence
             .leave(agent, connection, left, Timestamp::now());
+        if reason == REVOKED {
+            self.presence.expect_silence(agent);
+        }
     }
 }
 
@@ -100,6 +118,8 @@ struct Link<'a> {
     heard_at: Instant,
     signs: VitalSigns,
     submitted: u64,
+    /// Usage before this time is not shown to rules.
+    usage_at: Instant,
     statuses: StatusBudget,
     /// An agent that said too much is not read before this time.
     read_at: Option<Instant>,
@@ -144,6 +164,7 @@ impl<'a> Link<'a> {
             heard_at,
             signs: VitalSigns::new(heard_at),
             submitted: 0,
+            usage_at: heard_at,
             statuses: StatusBudget::new(heard_at),
             read_at: None,
             stalled: None,
@@ -220,10 +241,10 @@ impl<'a> Link<'a> {
                 return self.on_frame(frame);
             }
             Wake::Mail(ToAgent::Superseded) => {
-                return ControlFlow::Break("another connection of this agent took over".into());
+                return ControlFlow::Break(SUPERSEDED.into());
             }
             Wake::Mail(ToAgent::Revoked) => {
-                return ControlFlow::Break("its key may not connect any more".into());
+                return ControlFlow::Break(REVOKED.into());
             }
             Wake::Mail(ToAgent::Ask { question, reply }) => {
                 return ControlFlow::Continue(self.on_question(question, reply));
@@ -346,8 +367,17 @@ impl<'a> Link<'a> {
             storage: percent(usage.storage),
             firewall_active: self.firewall_active,
         };
-        if self.signs.is_news(report, Instant::now()) {
+        let now = Instant::now();
+        if self.signs.is_news(report, now) {
             self.links.records.usage(report);
+        }
+        if now >= self.usage_at {
+            self.usage_at = now + USAGE_EVERY;
+            let UsageReport {
+                cpu, ram, storage, ..
+            } = report;
+            let usage = Observation::Usage { cpu, ram, storage };
+            self.links.presence.observe(self.agent, usage);
         }
     }
 

@@ -18,11 +18,11 @@ use uuid::Uuid;
 
 use crate::model::{
     AgentAccess, AgentCredential, ChangeReport, ConditionReport, DesiredState, HostFacts,
-    KeyStatus, PresenceReport, UsageReport,
+    KeyStatus, Observation, PresenceReport, UsageReport,
 };
 use crate::ports::{
-    Access, DesiredSource, Directory, EventIntake, RawBatch, Records, StoreError, StoreErrorKind,
-    StoreResult,
+    Access, DesiredSource, Directory, EventIntake, Observations, RawBatch, Records, StoreError,
+    StoreErrorKind, StoreResult,
 };
 
 /// An enrolled agent.
@@ -189,6 +189,7 @@ pub(super) struct Recorder {
     pub(super) presence: Mutex<BTreeMap<AgentId, bool>>,
     pub(super) hosts: Mutex<Vec<HostFacts>>,
     pub(super) batches: Mutex<Vec<RawBatch>>,
+    pub(super) observations: Mutex<Vec<(AgentId, Observation)>>,
 }
 
 impl Records for Recorder {
@@ -215,5 +216,13 @@ impl EventIntake for Recorder {
     fn submit(&self, batch: RawBatch) -> Result<(), RawBatch> {
         self.batches.lock().expect("unpoisoned").push(batch);
         Ok(())
+    }
+}
+
+impl Observations for Recorder {
+    fn observe(&self, agent: AgentId, observation: Observation) -> bool {
+        let mut observations = self.observations.lock().expect("unpoisoned");
+        observations.push((agent, observation));
+        true
     }
 }

@@ -1,15 +1,16 @@
 //! Who is connected, and how that is recorded: the newest connection of an agent wins, and the end
 //! of an older one says nothing. It never reads a clock.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hidps_wire::{AgentId, ConditionStatus, Hello, printable};
 use jiff::Timestamp;
 
-use crate::model::{ConditionKind, ConditionReport, HostFacts, PresenceReport};
-use crate::ports::Records;
+use crate::model::{ConditionKind, ConditionReport, HostFacts, Observation, PresenceReport};
+use crate::ports::{Observations, Records};
 use crate::streams::mailbox::Mailbox;
 use crate::streams::registry::{ConnectionId, Registry};
+use crate::streams::silence::Silences;
 
 /// Longest claim of a host that is recorded or logged, in characters.
 const MAX_CLAIM: usize = 255;
@@ -18,6 +19,8 @@ const MAX_CLAIM: usize = 255;
 pub struct Presence {
     registry: Arc<Registry>,
     records: Arc<dyn Records>,
+    observations: Arc<dyn Observations>,
+    silences: Mutex<Silences>,
 }
 
 impl std::fmt::Debug for Presence {
@@ -29,10 +32,39 @@ impl std::fmt::Debug for Presence {
 }
 
 impl Presence {
-    /// Presence over a registry, recorded there.
+    /// Presence over a registry, recorded there, and told to the rules.
     #[must_use]
-    pub const fn new(registry: Arc<Registry>, records: Arc<dyn Records>) -> Self {
-        Self { registry, records }
+    pub fn new(
+        registry: Arc<Registry>,
+        records: Arc<dyn Records>,
+        observations: Arc<dyn Observations>,
+    ) -> Self {
+        Self {
+            registry,
+            records,
+            observations,
+            silences: Mutex::default(),
+        }
+    }
+
+    /// Tells the rules what was observed about an agent.
+    pub fn observe(&self, agent: AgentId, observation: Observation) {
+        self.observations.observe(agent, observation);
+    }
+
+    /// Tells every silence that has become long enough.
+    pub fn tell_silences(&self, now: Timestamp) {
+        let tell = |agent, observation| self.observations.observe(agent, observation);
+        self.silences().tell_due(now, tell);
+    }
+
+    /// That an agent is not heard of is what somebody wanted.
+    pub fn expect_silence(&self, agent: AgentId) {
+        self.silences().forget(agent);
+    }
+
+    fn silences(&self) -> MutexGuard<'_, Silences> {
+        self.silences.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The live connections.
@@ -59,6 +91,10 @@ impl Presence {
         self.registry.enter(agent, || {
             self.record(agent, true, at, Some(host));
             self.record_condition(agent, ConditionStatus::True, "Connected", message);
+            let back = self.silences().on_entered(agent, at);
+            if let Some(back) = back {
+                self.observe(agent, back);
+            }
         })
     }
 
@@ -75,6 +111,7 @@ impl Presence {
             self.record(agent, false, at, None);
             let reason = reason.to_owned();
             self.record_condition(agent, ConditionStatus::False, "Disconnected", reason);
+            self.silences().on_left(agent, at);
         });
     }
 

@@ -18,9 +18,10 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use crate::health::Health;
+use crate::model::Observation;
 use crate::ports::Directory;
 use crate::streams::access::AccessCheck;
-use crate::streams::agent_auth::{AgentAuth, ConnectError};
+use crate::streams::agent_auth::{AgentAuth, ClockFault, ConnectError};
 use crate::streams::agent_link::AgentLinks;
 use crate::streams::enroll::enroll;
 use crate::streams::fanout::Fanout;
@@ -121,7 +122,17 @@ async fn connect_agent(
     }
     let agent = match gateway.auth.verify(&headers, Timestamp::now()).await {
         Ok(agent) => agent,
-        Err(error) => return refuse_connect(&error),
+        Err(error) => {
+            if let ConnectError::Clock(ClockFault {
+                seconds,
+                signer: Some(agent),
+            }) = error
+            {
+                let skew = Observation::ClockSkew { seconds };
+                gateway.links.presence.observe(agent, skew);
+            }
+            return refuse_connect(&error);
+        }
     };
     match upgrade {
         Ok(upgrade) => sized(upgrade, MAX_AGENT_FRAME_BYTES).on_upgrade(move |socket| {

@@ -110,7 +110,7 @@ impl Daemon {
             records,
             links: BTreeMap::new(),
             hints: VecDeque::new(),
-            presence: Presence::new(Arc::new(Registry::default()), to),
+            presence: Presence::new(Arc::new(Registry::default()), to, Arc::new(())),
         }
     }
 

@@ -84,10 +84,28 @@ async fn a_clock_that_is_off_is_told_by_how_much() {
     let auth = auth(KeyStatus::Admitted);
     let late = headers(AGENT, "hidps.example", "hidps.example", NOW - 3_600);
 
-    assert!(matches!(
-        verdict(&auth, &late).await,
-        Err(ConnectError::Clock(3_600))
-    ));
+    let fault = clock_fault(&auth, &late).await;
+
+    assert_eq!((fault.seconds, fault.signer), (-3_600, Some(AGENT)));
+}
+
+#[tokio::test]
+async fn nobody_else_can_say_that_an_agents_clock_is_off() {
+    let auth = auth(KeyStatus::Admitted);
+    let for_another_host = headers(AGENT, "other.example", "hidps.example", NOW + 3_600);
+    let of_no_agent = headers(OTHER, "hidps.example", "hidps.example", NOW + 3_600);
+
+    for headers in [for_another_host, of_no_agent] {
+        let fault = clock_fault(&auth, &headers).await;
+        assert_eq!((fault.seconds, fault.signer), (3_600, None));
+    }
+}
+
+async fn clock_fault(rig: &Rig, headers: &HeaderMap) -> ClockFault {
+    match verdict(rig, headers).await {
+        Err(ConnectError::Clock(fault)) => fault,
+        other => panic!("not a clock that is off: {other:?}"),
+    }
 }
 
 #[tokio::test]

@@ -5,8 +5,11 @@ use hidps_wire::{
     MAX_AGENT_FRAME_BYTES, Status,
 };
 
+use tokio::io::AsyncReadExt as _;
+use tokio_tungstenite::MaybeTlsStream;
+
 use super::*;
-use crate::model::{ConditionKind, DesiredState};
+use crate::model::{ConditionKind, DesiredState, Observation};
 use crate::streams::fakes::OTHER;
 
 fn desired(generation: u64) -> Arc<DesiredState> {
@@ -202,6 +205,80 @@ async fn an_older_connections_end_leaves_the_agent_online() {
     };
     assert!(advice.reason.contains("took over"), "{}", advice.reason);
     assert_eq!(locked(&world.recorder.presence).get(&AGENT), Some(&true));
+    assert_eq!(
+        *locked(&world.recorder.observations),
+        [(AGENT, Observation::Twin)],
+        "the older one was alive, as it answered"
+    );
+}
+
+#[tokio::test]
+async fn an_agent_that_let_go_of_its_older_connection_is_no_twin() {
+    let world = world(KeyStatus::Admitted).await;
+    let mut older = world.agent(None).await;
+
+    let _newer = world.agent(None).await;
+
+    // Whatever arrives there is read by nobody who would answer.
+    let mut unread = Vec::new();
+    let MaybeTlsStream::Plain(stream) = older.get_mut() else {
+        panic!("the tests use no TLS")
+    };
+    let end = timeout(Duration::from_secs(30), stream.read_to_end(&mut unread)).await;
+    end.expect("the daemon closes")
+        .expect("the socket is readable");
+    assert!(String::from_utf8_lossy(&unread).contains("took over"));
+    assert_eq!(*locked(&world.recorder.observations), []);
+}
+
+#[tokio::test]
+async fn usage_is_shown_to_rules() {
+    let world = world(KeyStatus::Admitted).await;
+    let mut socket = world.agent(None).await;
+
+    let usage = r#"{"type":"usage","cpu":99.5,"ram":10,"storage":0}"#;
+    send(&mut socket, usage).await;
+
+    let usage = Observation::Usage {
+        cpu: 99.5,
+        ram: 10.0,
+        storage: 0.0,
+    };
+    until("the usage is observed", || {
+        locked(&world.recorder.observations).contains(&(AGENT, usage))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn silence_is_told_when_it_is_long_and_not_when_it_was_wanted() {
+    let recorder = Arc::new(Recorder::default());
+    let presence = Presence::new(
+        Arc::default(),
+        Arc::clone(&recorder) as _,
+        Arc::clone(&recorder) as _,
+    );
+    let at = |seconds| Timestamp::from_second(seconds).expect("a valid time");
+    let frame = decode(&hello(1, None), usize::MAX);
+    let Ok(AgentFrame::Hello(hello)) = frame else {
+        panic!("not a hello: {frame:?}")
+    };
+    for agent in [AGENT, OTHER] {
+        let (connection, _mailbox) = presence.enter(agent, &hello, at(0));
+        presence.leave(agent, connection, "gone", at(10));
+    }
+    presence.expect_silence(OTHER);
+
+    presence.tell_silences(at(400));
+    presence.enter(AGENT, &hello, at(500));
+
+    assert_eq!(
+        *locked(&recorder.observations),
+        [
+            (AGENT, Observation::Silent { seconds: 390 }),
+            (AGENT, Observation::Back { seconds: 490 }),
+        ]
+    );
 }
 
 #[tokio::test]

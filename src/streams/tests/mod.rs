@@ -73,7 +73,11 @@ async fn build(
     let directory = Arc::new(FakeDirectory::with_status(status));
     let stop = CancellationToken::new();
     let links = AgentLinks {
-        presence: Presence::new(Arc::default(), Arc::clone(&recorder) as _),
+        presence: Presence::new(
+            Arc::default(),
+            Arc::clone(&recorder) as _,
+            Arc::clone(&recorder) as _,
+        ),
         sessions: Arc::new(Sessions::default()),
         desired: Arc::clone(&desired) as _,
         records: Arc::clone(&recorder) as _,
