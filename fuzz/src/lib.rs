@@ -7,7 +7,9 @@ use hidps_agent::normalize::{LineSource, normalize};
 use hidps_local_supabase::fuzzing::{read_client_frame, weigh_log_message};
 use hidps_realtime::fuzzing::{TOKEN, receive};
 use hidps_rules::tests::TestFile;
-use hidps_rules::{Engine, Event, Limits, LogSource, RuleFile, RuleSet, Scope, Value};
+use hidps_rules::{
+    Engine, Event, Limits, LogSource, Options, Pipeline, RuleFile, RuleSet, Scope, Value, lint,
+};
 use hidps_wire::{
     AgentFrame, DaemonFrame, EventBatch, FieldValue, MAX_AGENT_FRAME_BYTES, MAX_DAEMON_FRAME_BYTES,
     MAX_VIEWER_FRAME_BYTES, StreamFrame, ViewerFrame, WatchPath, decode, encode, frame_type,
@@ -21,11 +23,14 @@ use serde::de::DeserializeOwned;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets; each has a file in `fuzz_targets` and a directory in `corpus`.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 13] = [
     ("log_message", log_message),
     ("realtime_client_frame", realtime_client_frame),
     ("realtime_frames", realtime_frames),
+    ("rule_condition", rule_condition),
+    ("rule_event", rule_event),
     ("rule_file", rule_file),
+    ("rule_pipeline", rule_pipeline),
     ("sshd_line", sshd_line),
     ("watch_path", watch_path),
     ("wire_agent_frame", wire_agent_frame),
@@ -146,6 +151,7 @@ pub fn rule_file(data: &[u8]) {
         name: "fuzz.yml",
         text,
     };
+    drop(format!("{:?}", lint(&[file])));
     let rules = match RuleSet::compile(&[file]) {
         Ok(rules) => rules,
         Err(errors) => {
@@ -178,6 +184,169 @@ pub fn rule_file(data: &[u8]) {
         engine.observe(Scope(1), &event, at, &mut |found| {
             drop(format!("{found:?}"))
         });
+    }
+}
+
+/// Conditions of rules: refused with a place, or true where their opposite is false.
+pub fn rule_condition(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let quoted = |condition: &str| condition.replace('\'', "''");
+    let rule = |id: &str, condition: &str| {
+        format!(
+            "title: {id}\nid: {id}\nlogsource: {{product: linux}}\ndetection:\n  \
+             sel_a: {{a: '1'}}\n  sel_b: {{b: '1'}}\n  filter: {{c: '1'}}\n  _hidden: {{d: '1'}}\n  \
+             condition: '{}'\n",
+            quoted(condition)
+        )
+    };
+    // YAML folds line ends, so that the second text would not be the first in parentheses.
+    if text.chars().any(char::is_control) {
+        return;
+    }
+    let (one, other) = (rule("one", text), rule("other", &format!("not ({text})")));
+    let files = [
+        RuleFile {
+            name: "one.yml",
+            text: &one,
+        },
+        RuleFile {
+            name: "other.yml",
+            text: &other,
+        },
+    ];
+    let Ok(rules) = RuleSet::compile(&files) else {
+        return;
+    };
+    let mut engine = Engine::new(rules, Limits::default());
+    for bits in 0..16_u8 {
+        let names = ["a", "b", "c", "d"].iter().enumerate();
+        let fields: Vec<(&str, Value<'_>)> = names
+            .filter(|(bit, _)| bits >> bit & 1 == 1)
+            .map(|(_, name)| (*name, Value::Str("1")))
+            .collect();
+        let mut found = Vec::new();
+        let event = linux_event("", &fields);
+        engine.observe(Scope(1), &event, 0, &mut |one| {
+            found.push(one.rule.id.clone())
+        });
+        assert_eq!(found.len(), 1, "{text:?} or its opposite holds: {found:?}");
+    }
+}
+
+/// Events as JSON text: refused, or judged as the same event in parts.
+pub fn rule_event(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let file = RuleFile {
+        name: "fuzz.yml",
+        text: EVENT_RULES,
+    };
+    let rules = RuleSet::compile(&[file]).expect("the rules of this target compile");
+    let source = linux_event("", &[]).logsource;
+    let mut engine = Engine::new(rules.clone(), Limits::default());
+    let mut as_text = Vec::new();
+    let outcome = engine.observe_json(Scope(1), source, text, 0, &mut |one| {
+        as_text.push((one.rule.id.clone(), one.group_key.clone()));
+    });
+    let read = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text);
+    if outcome.is_err() {
+        assert!(as_text.is_empty(), "what is refused matches nothing");
+        return;
+    }
+    let Ok(read) = read else { return };
+    let Some(fields) = read_flat(&read) else {
+        return;
+    };
+    let mut in_parts = Vec::new();
+    let message = read.get("message").and_then(serde_json::Value::as_str);
+    let event = linux_event(message.unwrap_or(""), &fields);
+    let mut engine = Engine::new(rules, Limits::default());
+    engine.observe(Scope(1), &event, 0, &mut |one| {
+        in_parts.push((one.rule.id.clone(), one.group_key.clone()));
+    });
+    if text.matches("\":").count() == read.len() {
+        assert_eq!(as_text, in_parts, "both entrances judge alike");
+    }
+}
+
+/// Rules of every kind of test, for events.
+const EVENT_RULES: &str = "\
+title: A\nid: text\nlogsource: {product: linux}\ndetection: {s: {Image|endswith: [/nc, /sh]}, condition: s}\n---\n\
+title: B\nid: number\nlogsource: {product: linux}\ndetection: {s: {Port: 22}, f: {User: null}, condition: s and not f}\n---\n\
+title: C\nid: keyword\nlogsource: {product: linux}\ndetection: {k: [failed, 'ro*t'], condition: k}\n---\n\
+title: D\nid: regex\nlogsource: {product: linux}\ndetection: {s: {CommandLine|re: 'a.*b'}, condition: s}\n---\n\
+title: E\nid: range\nlogsource: {product: linux}\ndetection: {s: {Count|gte: 3, Count|lt: 9.5}, condition: s}\n---\n\
+title: F\nid: network\nlogsource: {product: linux}\ndetection: {s: {src_ip|cidr: 10.0.0.0/8}, condition: s}\n---\n\
+title: G\nid: field\nlogsource: {product: linux}\ndetection: {s: {Image|fieldref|endswith: User}, condition: s}\n---\n\
+title: H\nid: flag\nlogsource: {product: linux}\ndetection: {s: {Initiated: true}, t: {a.b|contains: x}, condition: s or t}\n---\n\
+title: I\nid: many\ncorrelation: {type: event_count, rules: [text], group-by: [User], timespan: 1m, condition: {gte: 1}, generate: true}\n";
+
+/// The fields of an object without lists and objects in it.
+fn read_flat(read: &serde_json::Map<String, serde_json::Value>) -> Option<Vec<(&str, Value<'_>)>> {
+    let mut fields = Vec::new();
+    for (name, value) in read {
+        let value = match value {
+            serde_json::Value::Null => continue,
+            serde_json::Value::Bool(flag) => Value::Bool(*flag),
+            serde_json::Value::String(text) => Value::Str(text),
+            serde_json::Value::Number(number) => match number.as_i64() {
+                Some(whole) => Value::Int(whole),
+                None => Value::Float(number.as_f64()?),
+            },
+            serde_json::Value::Array(_) | serde_json::Value::Object(_) => return None,
+        };
+        fields.push((name.as_str(), value));
+    }
+    Some(fields)
+}
+
+/// An event of some program of Linux.
+fn linux_event<'e>(message: &'e str, fields: &'e [(&'e str, Value<'e>)]) -> Event<'e> {
+    Event {
+        logsource: LogSource {
+            category: None,
+            product: Some("linux"),
+            service: None,
+            also: &[],
+        },
+        message,
+        fields,
+    }
+}
+
+/// Pipelines: refused with a place, or able to be applied to any rule.
+pub fn rule_pipeline(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let Ok(pipeline) = Pipeline::parse("fuzz.yml", text) else {
+        return;
+    };
+    let options = Options {
+        pipelines: vec![pipeline],
+        ..Options::default()
+    };
+    let file = RuleFile {
+        name: "rules.yml",
+        text: EVENT_RULES,
+    };
+    let compile = || RuleSet::compile_with(&[file], &options);
+    match (compile(), compile()) {
+        (Ok(one), Ok(other)) => {
+            assert_eq!(one.hash(), other.hash(), "the same pipeline does the same");
+            let mut engine = Engine::new(one, Limits::default());
+            let fields = [("Image", Value::Str("/bin/sh")), ("Port", Value::Int(22))];
+            let event = linux_event("failed", &fields);
+            engine.observe(Scope(1), &event, 0, &mut |found| drop(format!("{found:?}")));
+        }
+        (Err(errors), Err(again)) => {
+            assert!(!errors.is_empty(), "a refusal says why");
+            assert_eq!(errors, again, "the same pipeline is refused alike");
+        }
+        _ => panic!("the same pipeline is taken once and refused once"),
     }
 }
 
