@@ -108,7 +108,10 @@ fn describe(found: &Match<'_>) -> String {
     };
     let details = match &found.window {
         Some(window) => {
-            let count = format!("{} within {} s", window.count, window.timespan_secs);
+            let number = window
+                .value
+                .map_or_else(|| window.count.to_string(), |value| value.to_string());
+            let count = format!("{number} within {} s", window.timespan_secs);
             let group = window.group.iter().map(|(field, value)| (field, value));
             [vec![count], list(quote(rule, group))].concat()
         }
@@ -132,7 +135,7 @@ fn explain(found: &Match<'_>, rule_set: &str) -> Value {
     let window = found.window.as_ref().map(|window| {
         let group = window.group.iter().map(|(field, value)| (field, value));
         json!({
-            "count": window.count, "timespan_secs": window.timespan_secs,
+            "count": window.count, "value": window.value, "timespan_secs": window.timespan_secs,
             "group": object(quote(rule, group)), "distinct": window.distinct,
         })
     });

@@ -4,7 +4,8 @@
 //! [`RuleSet::compile`] turns YAML texts into rules and refuses, with file, line and column, what
 //! it cannot honour. [`Engine::observe`] tries them on one [`Event`] and hands out each [`Match`].
 //! Correlation windows are kept apart by [`Scope`] and bounded by [`Limits`]; [`Engine::replace`]
-//! changes the rules under running windows. [`tests::run_tests`] runs the tests that stand beside rules.
+//! changes the rules under running windows. [`Engine::explain`] and [`lint`] tell people why.
+//! [`tests::run_tests`] runs the tests that stand beside rules.
 
 mod breaker;
 mod compilation;
@@ -90,3 +91,8 @@ pub use pipeline::Pipeline;
 pub use probe::MAX_NANOS_PER_BYTE;
 pub use rule_set::{RuleFile, RuleSet};
 pub use window_store::Evictions;
+
+/// Runs the examples of the crate's README as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct ReadmeExamples;
