@@ -9,6 +9,7 @@ const PROCESS: &[&str] = &[
     "CommandLine",
     "CurrentDirectory",
     "Image",
+    "ImageDeleted",
     "LogonId",
     "ParentCommandLine",
     "ParentImage",
@@ -45,7 +46,10 @@ const CONNECTION: &[&str] = &[
 
 /// Fields of log lines, of whatever program.
 const LINE: &[&str] = &[
+    "CHROOT",
     "COMMAND",
+    "ENV",
+    "GROUP",
     "PWD",
     "TTY",
     "USER",
@@ -54,6 +58,7 @@ const LINE: &[&str] = &[
     "ambiguous",
     "attempts",
     "by",
+    "by_uid",
     "command",
     "device",
     "dst_ip",
@@ -68,6 +73,7 @@ const LINE: &[&str] = &[
     "invalid_user",
     "length",
     "mac",
+    "members",
     "message",
     "method",
     "module",
@@ -94,6 +100,7 @@ const LINE: &[&str] = &[
     "uid",
     "unit",
     "user",
+    "user_unit",
 ];
 
 /// Services whose lines are taken apart.
