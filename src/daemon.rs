@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::detection::{Detection, LoadedRules, RuleFilesError, RuleReload, load_rules};
+use crate::detection::{Detection, LoadedRules, RuleCosts, RuleFilesError, RuleReload, load_rules};
 use crate::health::Health;
 use crate::model::Alert;
 use crate::notify::{MailerError, Notifier, SmtpMailer};
@@ -173,7 +173,8 @@ impl Daemon {
             (Arc::clone(&fanout) as _, Arc::new(records.clone()));
         let (rule_reload, rules) =
             RuleReload::new(&config.rules_dir, outside.rules, Arc::clone(&health));
-        let (detection, intake) = Detection::new(&rules, &live, &alerts);
+        let costs = Arc::new(RuleCosts::new(Arc::clone(&health)));
+        let (detection, intake) = Detection::new(&rules, &live, &alerts, &costs);
         let (intake, stop_connections) = (Arc::new(intake), CancellationToken::new());
         let records: Arc<dyn Records> = Arc::new(records);
         let links = AgentLinks {
@@ -195,7 +196,7 @@ impl Daemon {
             fanout,
             health,
             open_within: OPEN_WITHIN,
-            render_metrics: Arc::new(move || metrics.render()),
+            render_metrics: Arc::new(move || metrics.render() + &costs.render()),
             connections: TaskTracker::new(),
         };
         let to_notifier = |mailer| Notifier {
@@ -204,9 +205,8 @@ impl Daemon {
             hint: Arc::clone(&notifications),
         };
         let notifier = outside.mailer.map(to_notifier);
-        let listener = outside.listener;
         Ok(Self {
-            listener,
+            listener: outside.listener,
             gateway,
             key_lookups,
             rest,

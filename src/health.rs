@@ -74,6 +74,21 @@ pub struct RulesVerdict {
     pub refused: Option<RulesRefused>,
 }
 
+/// A rule that is not tried any more, because it costs too much.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SuspendedRule {
+    /// Its id.
+    pub id: String,
+    /// Its title.
+    pub title: String,
+    /// What it cost.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Whether no worker tries it; otherwise it is tried for the hosts of some.
+    pub everywhere: bool,
+}
+
 /// Facts about the daemon's parts.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct Facts {
@@ -84,6 +99,7 @@ struct Facts {
     canary: Option<Fault>,
     trip: RoundTrip,
     rules: Option<RulesVerdict>,
+    suspended: Vec<SuspendedRule>,
 }
 
 /// Whether the feed can be believed.
@@ -140,6 +156,17 @@ impl Health {
     pub fn set_rules_refused(&self, refused: Option<RulesRefused>) {
         let rules = self.rules().map(|rules| RulesVerdict { refused, ..rules });
         self.set(|facts| &mut facts.rules, rules);
+    }
+
+    /// Records the rules that are not tried any more.
+    pub fn set_suspended(&self, rules: Vec<SuspendedRule>) {
+        self.set(|facts| &mut facts.suspended, rules);
+    }
+
+    /// The rules that are not tried any more.
+    #[must_use]
+    pub fn suspended(&self) -> Vec<SuspendedRule> {
+        self.facts.borrow().suspended.clone()
     }
 
     /// The rules in force; none before they were loaded.

@@ -35,6 +35,18 @@ pub const RULES_LOADED_AT: &str = "hidps_rules_loaded_timestamp_seconds";
 pub const RULES_REFUSED: &str = "hidps_rules_refused";
 /// Reloads of the rules, by result.
 pub const RULE_RELOADS: &str = "hidps_rule_reloads_total";
+/// Rules that are not tried any more because they cost too much.
+pub const RULES_SUSPENDED: &str = "hidps_rules_suspended";
+/// Seconds that trying a rule took, for the dearest rules.
+pub const RULE_SECONDS: &str = "hidps_rule_seconds_total";
+/// Windows of correlations held now.
+pub const WINDOWS: &str = "hidps_correlation_windows";
+/// What correlations gave up to stay within their bounds, by what it was.
+pub const EVICTIONS: &str = "hidps_correlation_evictions_total";
+/// Matches that correlations could not count, by why.
+pub const UNCOUNTED: &str = "hidps_correlation_uncounted_total";
+/// Values too long for regular expressions to read as a whole.
+pub const LONG_VALUES: &str = "hidps_long_values_total";
 /// 1, with the hash of the rules in force.
 pub const RULES_INFO: &str = "hidps_rules_info";
 /// Writes to Supabase, by kind and result.
@@ -84,6 +96,27 @@ pub const METRICS: &[(&str, &str)] = &[
         "whether what the directory of rules holds was refused, 0 or 1",
     ),
     (RULE_RELOADS, "reloads of the rules, by result"),
+    (
+        RULES_SUSPENDED,
+        "rules that are not tried any more because they cost too much",
+    ),
+    (
+        RULE_SECONDS,
+        "seconds that trying a rule took, for the dearest rules",
+    ),
+    (WINDOWS, "windows of correlations held now"),
+    (
+        EVICTIONS,
+        "what correlations gave up to stay within their bounds, by what it was",
+    ),
+    (
+        UNCOUNTED,
+        "matches that correlations could not count, by why",
+    ),
+    (
+        LONG_VALUES,
+        "values too long for regular expressions to read as a whole",
+    ),
     (RULES_INFO, "1, with the hash of the rules in force"),
     (WRITES, "writes to Supabase, by kind and result"),
     (FEED_CONNECTED, "whether the feed is joined, 0 or 1"),

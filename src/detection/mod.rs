@@ -7,6 +7,7 @@
 
 mod alerting;
 mod clock_watch;
+mod costs;
 mod event;
 mod excerpt;
 mod log_source;
@@ -34,6 +35,7 @@ use crate::ports::{AlertQueue, EventIntake, LiveLog, Observations, RawBatch};
 use crate::telemetry;
 use worker::Worker;
 
+pub use costs::RuleCosts;
 pub use hidps_rules::tests::TestFile;
 pub use pipeline::Pipeline;
 pub use reload::RuleReload;
@@ -78,10 +80,11 @@ impl Detection {
         rules: &RulesInForce,
         live: &Arc<dyn LiveLog>,
         alerts: &Arc<dyn AlertQueue>,
+        costs: &Arc<RuleCosts>,
     ) -> (Self, DetectionHandle) {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let (senders, workers) = (0..cores.min(MAX_WORKERS))
-            .map(|_| {
+            .map(|number| {
                 let (batches_tx, batches) = mpsc::channel(WAITING_PER_WORKER);
                 let (observations_tx, observations) = mpsc::channel(WAITING_OBSERVATIONS);
                 let mut rules = rules.clone();
@@ -92,6 +95,8 @@ impl Detection {
                     batches,
                     observations,
                     rules,
+                    costs: Arc::clone(costs),
+                    number,
                 };
                 let input = WorkerInput {
                     batches: batches_tx,

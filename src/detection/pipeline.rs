@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::detection::alerting::Finding;
 use crate::detection::clock_watch::{ClockWatch, seconds_ahead};
+use crate::detection::costs::{self, RuleCosts};
 use crate::detection::event::RuleView;
 use crate::detection::observation::ObservedEvent;
 use crate::detection::repeats::Repeats;
@@ -43,7 +44,8 @@ impl std::fmt::Debug for Pipeline {
 impl Pipeline {
     /// A pipeline over these rules that has seen nothing yet.
     pub fn new(rules: &LoadedRules, live: Arc<dyn LiveLog>, alerts: Arc<dyn AlertQueue>) -> Self {
-        let engine = Engine::new(rules.set.clone(), Limits::default());
+        let mut engine = Engine::new(rules.set.clone(), Limits::default());
+        costs::measure(&mut engine);
         let rule_set = rules.set.hash().to_owned();
         Self {
             engine,
@@ -60,7 +62,13 @@ impl Pipeline {
     /// that are the same goes on.
     pub fn use_rules(&mut self, rules: &LoadedRules) {
         self.engine.replace(rules.set.clone());
+        costs::resume_all(&mut self.engine);
         rules.set.hash().clone_into(&mut self.rule_set);
+    }
+
+    /// Tells what the rules have cost this worker.
+    pub(super) fn report_costs(&mut self, costs: &RuleCosts, worker: usize) {
+        costs.report(worker, &mut self.engine);
     }
 
     /// Takes a batch in, or refuses it with a reason, and tells its connection which.

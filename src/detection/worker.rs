@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::detection::costs::{REPORT_EVERY, RuleCosts};
 use crate::detection::pipeline::Pipeline;
 use crate::detection::rule_check::RulesInForce;
 use crate::model::Observation;
@@ -24,12 +25,16 @@ pub(super) struct Worker {
     pub(super) batches: mpsc::Receiver<RawBatch>,
     pub(super) observations: mpsc::Receiver<(AgentId, Observation)>,
     pub(super) rules: RulesInForce,
+    pub(super) costs: Arc<RuleCosts>,
+    pub(super) number: usize,
 }
 
 impl Worker {
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut report = interval(REPORT_EVERY);
+        report.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 batch = self.batches.recv() => match batch {
@@ -45,6 +50,7 @@ impl Worker {
                     self.pipeline.use_rules(&rules);
                 }
                 _ = tick.tick() => self.pipeline.raise_due(false),
+                _ = report.tick() => self.pipeline.report_costs(&self.costs, self.number),
                 () = stop.cancelled() => break,
             }
         }

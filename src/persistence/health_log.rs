@@ -9,7 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::health::{FeedVerdict, Health};
 use crate::model::HealthReport;
-use crate::persistence::health_reports::{feed_report, news, read_only_report, rules_report};
+use crate::persistence::health_reports::{
+    costs_report, feed_report, news, read_only_report, rules_report,
+};
 use crate::ports::HealthWriter;
 use crate::telemetry::{self, Chain};
 
@@ -68,6 +70,7 @@ impl HealthLog {
         let rules = self.health.rules();
         let mut reports = vec![feed_report(feed), read_only_report(self.read_only)];
         reports.extend(rules.as_ref().map(rules_report));
+        reports.push(costs_report(&self.health.suspended()));
         reports
     }
 }

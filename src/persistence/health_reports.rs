@@ -6,17 +6,20 @@ use std::time::Duration;
 use hidps_wire::printable;
 use serde_json::{Value, json};
 
-use crate::health::{FeedVerdict, RuleFault, RulesRefused, RulesVerdict};
+use crate::health::{FeedVerdict, RuleFault, RulesRefused, RulesVerdict, SuspendedRule};
 use crate::model::HealthReport;
 
 /// Longest message of a row, in characters.
 const MAX_MESSAGE: usize = 1000;
 
-/// Room for faults in the details of a row, in bytes of text; the row holds 4 KiB.
-const FAULTS_ROOM: usize = 3_000;
+/// Room for a list in the details of a row, in bytes of text; the row holds 4 KiB.
+const LIST_ROOM: usize = 3_000;
 
 /// Longest problem of one fault, in characters.
 const MAX_PROBLEM: usize = 300;
+
+/// Longest name or reason of a suspended rule, in characters.
+const MAX_NAME: usize = 150;
 
 /// Hash characters that tell sets apart in a sentence.
 const SHORT_HASH: usize = 12;
@@ -96,6 +99,42 @@ pub(super) fn rules_report(verdict: &RulesVerdict) -> HealthReport {
     }
 }
 
+/// Whether every rule is tried.
+pub(super) fn costs_report(suspended: &[SuspendedRule]) -> HealthReport {
+    let show = |rule: &SuspendedRule| {
+        json!({
+            "id": cut(&rule.id, MAX_NAME), "title": cut(&rule.title, MAX_NAME),
+            "reason": cut(&rule.reason, MAX_NAME), "since": rule.since,
+            "everywhere": rule.everywhere,
+        })
+    };
+    let (reason, message) = match suspended.first() {
+        None => ("AllTried", "no rule costs too much".to_owned()),
+        Some(first) => (
+            "RuleSuspended",
+            format!(
+                "{} rules cost too much and are not tried any more, the first is '{}' ({}): {}; \
+                 make it cheaper, and the change is loaded, or load the rules again (SIGHUP) to try \
+                 it again",
+                suspended.len(),
+                cut(&first.title, MAX_NAME),
+                cut(&first.id, MAX_NAME),
+                cut(&first.reason, MAX_NAME),
+            ),
+        ),
+    };
+    HealthReport {
+        kind: "RulesWithinBudget",
+        holds: suspended.is_empty(),
+        reason,
+        message,
+        details: json!({
+            "n_suspended": suspended.len(),
+            "suspended": fitting(suspended.iter().map(show)),
+        }),
+    }
+}
+
 fn describe(refused: &RulesRefused, present: &str) -> String {
     let first = refused.faults.first().map(ToString::to_string);
     let more = match refused.faults.len() {
@@ -106,20 +145,21 @@ fn describe(refused: &RulesRefused, present: &str) -> String {
     format!("the changed rules are not in force: {problem}{more}; {present}")
 }
 
-/// The faults that fit into a row, the first ones whole.
+/// As many values as fit into a row, the first ones whole.
+fn fitting(values: impl Iterator<Item = Value>) -> Vec<Value> {
+    let mut room = LIST_ROOM;
+    let fits = |value: &Value| {
+        let size = value.to_string().len();
+        let fits = size <= room;
+        room = room.saturating_sub(size);
+        fits
+    };
+    values.take_while(fits).collect()
+}
+
+/// The faults that fit into a row.
 fn list_faults(refused: &RulesRefused) -> Vec<Value> {
-    let mut room = FAULTS_ROOM;
-    let mut faults = Vec::new();
-    for fault in refused.faults.iter() {
-        let fault = show(fault);
-        let size = fault.to_string().len();
-        if size > room {
-            break;
-        }
-        room -= size;
-        faults.push(fault);
-    }
-    faults
+    fitting(refused.faults.iter().map(show))
 }
 
 fn show(fault: &RuleFault) -> Value {
@@ -197,6 +237,32 @@ mod tests {
                 .message
                 .ends_with("are in force since 2026-11-21T09:00:00Z")
         );
+    }
+
+    #[test]
+    fn suspended_rules_are_told_with_what_to_do_and_fit_into_a_row() {
+        let rule = |n: usize| SuspendedRule {
+            id: format!("r{n}"),
+            title: "ü".repeat(500),
+            reason: "it took some 3.1 s of the last 10.0 s".to_owned(),
+            since: "2026-11-21T09:00:00Z".parse().expect("a time"),
+            everywhere: true,
+        };
+        let rules: Vec<SuspendedRule> = (0..100).map(rule).collect();
+
+        let report = costs_report(&rules);
+
+        assert_eq!((report.holds, report.reason), (false, "RuleSuspended"));
+        assert!(
+            report.message.contains("(r0): it took some 3.1 s"),
+            "{}",
+            report.message
+        );
+        assert!(report.message.contains("SIGHUP"), "{}", report.message);
+        assert!(report.message.chars().count() <= MAX_MESSAGE);
+        assert!(report.details.to_string().len() <= 4_096);
+        assert_eq!(report.details["n_suspended"], 100);
+        assert!(costs_report(&[]).holds);
     }
 
     #[test]
