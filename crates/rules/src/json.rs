@@ -1,20 +1,32 @@
 //! Events as JSON text, read straight into the scratch: no tree in between.
-//! It never keeps a value that no rule could look at.
-
-use std::borrow::Cow;
-use std::fmt;
-
-use serde::de::{
-    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
+//! It never keeps a value that no rule could look at, and never takes what is not JSON.
 
 use crate::event::Value;
-use crate::view::{FieldTable, Scratch};
+use crate::json_text::{Cursor, JsonProblem};
+use crate::number::Number;
+use crate::view::{FieldTable, Scratch, Slot};
+
+/// What the reader keeps from one event to the next.
+#[derive(Default, Debug)]
+pub(crate) struct Buffers {
+    name: String,
+    decoded: String,
+    guesses: Vec<Option<Slot>>,
+}
 
 /// Why the text of an event was refused.
-#[derive(Debug, thiserror::Error)]
-#[error("the event is not a JSON object: {0}; hand over one object per event")]
-pub struct EventError(#[from] serde_json::Error);
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the event is not a JSON object: {problem} at byte {at}; hand over one object per event")]
+pub struct EventError {
+    problem: &'static str,
+    at: usize,
+}
+
+/// Deepest nesting of objects and lists: events have one or two levels.
+const MAX_DEPTH: usize = 127;
+
+/// Longest joined name: without a bound, deep nesting would make names of quadratic length.
+const MAX_NAME_BYTES: usize = 4_096;
 
 /// Lays out an event; `whole` also keeps texts that no rule mentions, for keywords.
 ///
@@ -27,182 +39,214 @@ pub(crate) fn load_json(
     whole: bool,
 ) -> Result<(), EventError> {
     scratch.clear(fields);
-    let mut path = String::new();
-    let reader = Reader {
+    let Buffers {
+        name,
+        decoded,
+        guesses,
+    } = std::mem::take(&mut scratch.buffers);
+    let mut reader = Reader {
+        cursor: Cursor::new(json, decoded),
         scratch,
         fields,
         whole,
-        path: &mut path,
-        name: "",
-        is_root: true,
+        name,
+        guesses,
+        n_names: 0,
     };
-    let mut deserializer = serde_json::Deserializer::from_str(json);
-    reader.deserialize(&mut deserializer)?;
-    deserializer.end()?;
+    let outcome = reader.read_root();
+    let Reader {
+        cursor,
+        mut name,
+        guesses,
+        ..
+    } = reader;
+    let (at, decoded) = cursor.end();
+    name.clear();
+    scratch.buffers = Buffers {
+        name,
+        decoded,
+        guesses,
+    };
+    outcome.map_err(|problem| EventError { problem, at })?;
     scratch.fold();
     Ok(())
 }
 
-/// Reads one value of a name.
-struct Reader<'r> {
+/// Reads one event.
+struct Reader<'r, 'j> {
+    cursor: Cursor<'j>,
     scratch: &'r mut Scratch,
     fields: &'r FieldTable,
     whole: bool,
-    /// The names of the objects around, each with a dot behind it, where there are any.
-    path: &'r mut String,
-    /// The name of the value, without the path.
-    name: &'r str,
-    is_root: bool,
+    /// The name of the value at hand, behind those of the objects around it.
+    name: String,
+    /// The field of every name of the event before, by place: events of a kind are alike.
+    guesses: Vec<Option<Slot>>,
+    n_names: usize,
 }
 
-impl Reader<'_> {
-    /// The same place for another value.
-    fn again(&mut self) -> Reader<'_> {
-        Reader {
-            scratch: self.scratch,
-            fields: self.fields,
-            whole: self.whole,
-            path: self.path,
-            name: self.name,
-            is_root: self.is_root,
+impl Reader<'_, '_> {
+    /// Reads the whole text.
+    fn read_root(&mut self) -> Result<(), JsonProblem> {
+        match self.cursor.next_token()? {
+            b'{' => self.read_object(1, true)?,
+            _ => return Err("an object is needed"),
         }
+        self.cursor.finish()
     }
 
-    /// Adds a value under the present name.
-    fn add(self, value: Value<'_>) {
-        let name = if self.path.is_empty() {
-            self.name
-        } else {
-            self.path.push_str(self.name);
-            self.path.as_str()
-        };
-        let slot = self.fields.find(name);
-        let is_text = matches!(value, Value::Str(_));
-        if slot.is_some() || (self.whole && is_text) {
-            self.scratch.add(name, slot, value);
+    /// Reads the names and values of an object whose brace is read; `wanted` if some of it counts.
+    fn read_object(&mut self, depth: usize, wanted: bool) -> Result<(), JsonProblem> {
+        if depth > MAX_DEPTH {
+            return Err("it is nested too deep");
         }
-        let outer = self.path.len().saturating_sub(self.name.len());
-        self.path.truncate(outer);
-    }
-
-    /// Whether something below `name` could be looked at.
-    fn is_wanted(&self, name: &str) -> bool {
-        self.whole || self.fields.has_dots() || self.fields.find(name).is_some()
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Reader<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        if self.is_root {
-            deserializer.deserialize_map(self)
-        } else {
-            deserializer.deserialize_any(self)
+        let outer = self.name.len();
+        let mut token = self.cursor.next_token()?;
+        if token == b'}' {
+            return Ok(());
         }
-    }
-}
-
-impl<'de> Visitor<'de> for Reader<'_> {
-    type Value = ();
-
-    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("an object")
-    }
-
-    fn visit_bool<E>(self, flag: bool) -> Result<(), E> {
-        self.add(Value::Bool(flag));
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, whole: i64) -> Result<(), E> {
-        self.add(Value::Int(whole));
-        Ok(())
-    }
-
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "JSON numbers beyond 64 bits with sign are fractions here"
-    )]
-    fn visit_u64<E>(self, whole: u64) -> Result<(), E> {
-        let value = i64::try_from(whole).map_or(Value::Float(whole as f64), Value::Int);
-        self.add(value);
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, fraction: f64) -> Result<(), E> {
-        self.add(Value::Float(fraction));
-        Ok(())
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        self.add(Value::Str(text));
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
-        while items.next_element_seed(self.again())?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
-        let outer = self.path.len();
-        if !self.is_root {
-            self.path.push_str(self.name);
-            self.path.push('.');
-        }
-        while let Some(name) = entries.next_key_seed(Name)? {
-            if !self.is_wanted(&name) {
-                entries.next_value::<IgnoredAny>()?;
-                continue;
+        loop {
+            if token != b'"' {
+                return Err("a name is needed");
             }
-            if self.path.len() > MAX_PATH_BYTES {
-                return Err(A::Error::custom("names of nested objects are too long"));
+            let name = self.cursor.read_text()?;
+            self.name.truncate(outer);
+            if wanted {
+                self.name.push_str(self.cursor.text(name));
             }
-            entries.next_value_seed(Reader {
-                scratch: self.scratch,
-                fields: self.fields,
-                whole: self.whole,
-                path: self.path,
-                name: &name,
-                is_root: false,
-            })?;
+            if self.name.len() > MAX_NAME_BYTES {
+                return Err("the names of nested objects are too long");
+            }
+            if self.cursor.next_token()? != b':' {
+                return Err("a colon is needed");
+            }
+            let slot = if wanted { self.find() } else { None };
+            let token_of_value = self.cursor.next_token()?;
+            self.read_value(token_of_value, slot, depth, wanted)?;
+            match self.cursor.next_token()? {
+                b',' => token = self.cursor.next_token()?,
+                b'}' => break,
+                _ => return Err("a comma or the end of the object is needed"),
+            }
         }
-        self.path.truncate(outer);
+        self.name.truncate(outer);
         Ok(())
     }
-}
 
-/// Longest joined name: without a bound, deep nesting would make names of quadratic length.
-const MAX_PATH_BYTES: usize = 4_096;
+    /// Reads the value that begins with a token.
+    fn read_value(
+        &mut self,
+        token: u8,
+        slot: Option<Slot>,
+        depth: usize,
+        wanted: bool,
+    ) -> Result<(), JsonProblem> {
+        match token {
+            b'"' => {
+                let text = self.cursor.read_text()?;
+                if slot.is_some() || (wanted && self.whole) {
+                    let text = self.cursor.text(text);
+                    self.scratch.add(&self.name, slot, Value::Str(text));
+                }
+            }
+            b'{' => {
+                let below = wanted && (self.whole || self.fields.has_dots());
+                let own = self.name.len();
+                if below {
+                    self.name.push('.');
+                }
+                self.read_object(depth + 1, below)?;
+                self.name.truncate(own);
+            }
+            b'[' => self.read_list(slot, depth + 1, wanted)?,
+            b't' => self.read_word("rue", slot, Some(true))?,
+            b'f' => self.read_word("alse", slot, Some(false))?,
+            b'n' => self.read_word("ull", slot, None)?,
+            b'-' | b'0'..=b'9' => self.read_number(slot)?,
+            _ => return Err("a value is needed"),
+        }
+        Ok(())
+    }
 
-/// Reads a name, borrowed from the text unless it has escapes.
-struct Name;
+    /// Reads the values of a list whose bracket is read.
+    fn read_list(
+        &mut self,
+        slot: Option<Slot>,
+        depth: usize,
+        wanted: bool,
+    ) -> Result<(), JsonProblem> {
+        if depth > MAX_DEPTH {
+            return Err("it is nested too deep");
+        }
+        let mut token = self.cursor.next_token()?;
+        if token == b']' {
+            return Ok(());
+        }
+        loop {
+            self.read_value(token, slot, depth, wanted)?;
+            match self.cursor.next_token()? {
+                b',' => token = self.cursor.next_token()?,
+                b']' => return Ok(()),
+                _ => return Err("a comma or the end of the list is needed"),
+            }
+        }
+    }
 
-impl<'de> DeserializeSeed<'de> for Name {
-    type Value = Cow<'de, str>;
+    /// Reads the rest of a word.
+    fn read_word(
+        &mut self,
+        rest: &str,
+        slot: Option<Slot>,
+        flag: Option<bool>,
+    ) -> Result<(), JsonProblem> {
+        self.cursor.read_word(rest)?;
+        if let (Some(slot), Some(flag)) = (slot, flag) {
+            self.scratch.add("", Some(slot), Value::Bool(flag));
+        }
+        Ok(())
+    }
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
+    /// Reads the rest of a number; a whole one keeps its digits as they are.
+    fn read_number(&mut self, slot: Option<Slot>) -> Result<(), JsonProblem> {
+        let (digits, is_whole) = self.cursor.read_number()?;
+        let whole = is_whole.then(|| digits.parse::<i64>().ok()).flatten();
+        match whole.filter(|_| digits != "-0") {
+            Some(number) => {
+                if let Some(slot) = slot {
+                    self.scratch.add_written(slot, digits, Number::Int(number));
+                }
+            }
+            None => {
+                let fraction = digits
+                    .parse::<f64>()
+                    .ok()
+                    .filter(|fraction| fraction.is_finite());
+                let fraction = fraction.ok_or("a number is out of range")?;
+                if let Some(slot) = slot {
+                    self.scratch.add("", Some(slot), Value::Float(fraction));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The field of the present name, if some rule mentions it.
+    fn find(&mut self) -> Option<Slot> {
+        let place = self.n_names;
+        self.n_names += 1;
+        if let Some(Some(guess)) = self.guesses.get(place)
+            && self.fields.is_named(*guess, &self.name)
+        {
+            return Some(*guess);
+        }
+        let slot = self.fields.find(&self.name);
+        if place < MAX_GUESSES {
+            self.guesses.resize(self.guesses.len().max(place + 1), None);
+            self.guesses[place] = slot;
+        }
+        slot
     }
 }
 
-impl<'de> Visitor<'de> for Name {
-    type Value = Cow<'de, str>;
-
-    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("a name")
-    }
-
-    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
-        Ok(Cow::Borrowed(name))
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(name.to_owned()))
-    }
-}
+/// Most names remembered from one event to the next.
+const MAX_GUESSES: usize = 64;

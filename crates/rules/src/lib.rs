@@ -31,6 +31,7 @@ mod fold;
 mod found;
 mod glob;
 mod json;
+mod json_text;
 mod layer;
 mod limits;
 mod lint;

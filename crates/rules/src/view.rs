@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 
 use crate::event::{Event, Value};
 use crate::fold::fold_into;
+use crate::json::Buffers;
 use crate::number::Number;
 use crate::regular::MAX_REGEX_BYTES;
 
@@ -46,6 +47,11 @@ impl FieldTable {
     /// The number of `name`, if it was mentioned.
     pub(crate) fn find(&self, name: &str) -> Option<Slot> {
         self.slots.get(name).copied().map(Slot)
+    }
+
+    /// Whether this is the name of a field.
+    pub(crate) fn is_named(&self, slot: Slot, name: &str) -> bool {
+        self.names.get(slot.0).is_some_and(|known| **known == *name)
     }
 
     /// Whether a name has a dot.
@@ -92,6 +98,8 @@ pub(crate) struct Scratch {
     /// Per slot the first value, as an index behind one; zero is none.
     heads: Vec<usize>,
     touched: Vec<usize>,
+    /// What the reader of JSON keeps.
+    pub(crate) buffers: Buffers,
 }
 
 /// Texts grown beyond this by one event are given back after it.
@@ -165,6 +173,18 @@ impl Scratch {
             }
         };
         self.push((start, self.plain.len()), kind, slot, name);
+    }
+
+    /// Adds a number as it was written.
+    pub(crate) fn add_written(&mut self, slot: Slot, text: &str, number: Number) {
+        let start = self.plain.len();
+        self.plain.push_str(text);
+        self.push(
+            (start, self.plain.len()),
+            Kind::Number(number),
+            Some(slot),
+            "",
+        );
     }
 
     /// Adds a cell for a text already written.
