@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hidps::detection::{LoadedRules, Pipeline, load_rules};
-use hidps::model::Alert;
-use hidps::ports::{AlertQueue, BatchProgress, LiveLog, RawBatch};
+use hidps::detection::{LoadedRules, Outlets, Pipeline, TenantFeed, load_rules};
+use hidps::model::{Alert, DetectionVerdict, RiskReport, ShadowReport, SuppressedReport};
+use hidps::ports::{AlertQueue, BatchProgress, DetectionRecords, LiveLog, RawBatch};
 use hidps::streams::{Fanout, ViewerQueue};
 use hidps_wire::{
     AgentId, EventBatch, EventKind, Fields, LogEvent, MAX_AGENT_FRAME_BYTES, decode, encode,
@@ -29,6 +29,13 @@ const MEASURE: Duration = Duration::from_millis(700);
 /// Takes alerts and acknowledgements and forgets them.
 #[derive(Debug)]
 struct Sink;
+
+impl DetectionRecords for Sink {
+    fn verdicts(&self, _: Vec<DetectionVerdict>) {}
+    fn shadow_matches(&self, _: Vec<ShadowReport>) {}
+    fn suppressed(&self, _: Vec<SuppressedReport>) {}
+    fn risk(&self, _: Vec<RiskReport>) {}
+}
 
 impl AlertQueue for Sink {
     fn raise(&self, alert: Alert) {
@@ -129,7 +136,15 @@ fn measure_pipeline(
     frames: &[(AgentId, String)],
     live: Arc<dyn LiveLog>,
 ) -> f64 {
-    let mut pipeline = Pipeline::new(rules, live, Arc::new(Sink));
+    let mut pipeline = Pipeline::new(
+        rules,
+        &TenantFeed::none(),
+        Outlets {
+            live,
+            alerts: Arc::new(Sink),
+            records: Arc::new(Sink),
+        },
+    );
     measure(frames, |agent_id, frame| {
         let progress = Arc::new(Sink) as _;
         pipeline.on_batch(&RawBatch {

@@ -6,20 +6,23 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::detection::{Detection, LoadedRules, RuleCosts, RuleFilesError, RuleReload, load_rules};
+use crate::detection::{
+    Detection, DetectionHandle, LoadedRules, Outlets, RuleCosts, RuleFilesError, RuleReload,
+    TenantFeed, TenantRules, TenantSettings, load_rules,
+};
 use crate::health::Health;
 use crate::model::Alert;
 use crate::notify::{MailerError, Notifier, SmtpMailer};
 use crate::persistence::{
-    Feed, FeedEvent, FeedSettings, HINTS, HealthLog, Mirror, MirrorHandle, Outbox, Rest, Spool,
-    SpoolError, run_expiry, run_retention,
+    Feed, FeedEvent, FeedSettings, HINTS, HealthLog, Mirror, MirrorHandle, Outbox, OutboxHandle,
+    Rest, Spool, SpoolError, run_expiry, run_retention,
 };
-use crate::ports::{AlertQueue, LiveLog, Observations, Records};
+use crate::ports::{Observations, Records};
 use crate::reconcile::{Mode, Sessions};
 use crate::streams::{
     AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, KeyLookups, ListenError, Listener,
@@ -34,6 +37,9 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(5);
 /// Longest wait of an agent for a daemon that has just started: marking all agents offline takes a
 /// second or two in a large fleet, and a request has 15 s in all.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
+
+/// Longest wait for what organizations want of detection before agents are let in.
+const TENANTS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Pause between attempts to reach Supabase at start.
 const START_PAUSE: Duration = Duration::from_secs(1);
@@ -97,6 +103,8 @@ struct Inflow {
     mirror: Mirror<Rest>,
     desired: MirrorHandle,
     health_log: HealthLog,
+    /// Notified when an organization may want something else of detection.
+    detection_hint: Arc<Notify>,
 }
 
 impl Inflow {
@@ -107,9 +115,11 @@ impl Inflow {
         notifications: &Arc<Notify>,
     ) -> Result<Self, StartError> {
         let (hints_tx, hints) = mpsc::channel(HINTS);
+        let detection_hint = Arc::new(Notify::new());
         let settings = FeedSettings {
             hints: hints_tx,
             notifications: Arc::clone(notifications),
+            detection: Arc::clone(&detection_hint),
             health: Arc::clone(health),
             probe: Arc::new(rest.clone()),
             canary_every: config.canary,
@@ -127,7 +137,72 @@ impl Inflow {
             mirror,
             desired,
             health_log,
+            detection_hint,
         })
+    }
+}
+
+/// What looks at events, and what keeps its rules as they should be.
+struct Analysis {
+    detection: Detection,
+    intake: DetectionHandle,
+    costs: Arc<RuleCosts>,
+    upkeep: RuleUpkeep,
+}
+
+/// What keeps rules as they should be.
+struct RuleUpkeep {
+    reload: RuleReload,
+    tenants: TenantRules<Rest>,
+    tenant_feed: TenantFeed,
+}
+
+impl RuleUpkeep {
+    /// Starts it; gives where it is said that everything was read once.
+    fn spawn(self, tasks: &mut TaskSet, working: &CancellationToken) -> TenantFeed {
+        tasks.spawn("rule reload", self.reload.run(working.clone()));
+        tasks.spawn("tenant rules", self.tenants.run(working.clone()));
+        self.tenant_feed
+    }
+}
+
+/// Where detection hands what it makes of events.
+fn outlets(fanout: &Arc<Fanout>, records: &OutboxHandle) -> Outlets {
+    Outlets {
+        live: Arc::clone(fanout) as _,
+        alerts: Arc::new(records.clone()),
+        records: Arc::new(records.clone()),
+    }
+}
+
+impl Analysis {
+    fn build(
+        config: &Config,
+        loaded: LoadedRules,
+        rest: &Rest,
+        (health, hint): (&Arc<Health>, Arc<Notify>),
+        outlets: &Outlets,
+    ) -> Self {
+        let (reload, rules) = RuleReload::new(&config.rules_dir, loaded, Arc::clone(health));
+        let settings = TenantSettings {
+            rules: rules.clone(),
+            hint,
+            resync_every: config.resync,
+            records: Arc::clone(&outlets.records),
+        };
+        let costs = Arc::new(RuleCosts::new(Arc::clone(health)));
+        let (tenants, tenant_feed) = TenantRules::new(rest.clone(), settings);
+        let (detection, intake) = Detection::new(&rules, &tenant_feed, outlets, &costs);
+        Self {
+            detection,
+            intake,
+            costs,
+            upkeep: RuleUpkeep {
+                reload,
+                tenants,
+                tenant_feed,
+            },
+        }
     }
 }
 
@@ -143,7 +218,7 @@ pub struct Daemon {
     outbox: Outbox<Rest>,
     health_log: HealthLog,
     detection: Detection,
-    rule_reload: RuleReload,
+    rule_upkeep: RuleUpkeep,
     notifier: Option<Notifier<Rest, SmtpMailer>>,
     stop_connections: CancellationToken,
 }
@@ -169,13 +244,9 @@ impl Daemon {
         let (outbox, records) =
             Outbox::new(rest.clone(), outside.spool, Arc::clone(&notifications));
         let fanout = Arc::new(Fanout::default());
-        let (live, alerts): (Arc<dyn LiveLog>, Arc<dyn AlertQueue>) =
-            (Arc::clone(&fanout) as _, Arc::new(records.clone()));
-        let (rule_reload, rules) =
-            RuleReload::new(&config.rules_dir, outside.rules, Arc::clone(&health));
-        let costs = Arc::new(RuleCosts::new(Arc::clone(&health)));
-        let (detection, intake) = Detection::new(&rules, &live, &alerts, &costs);
-        let (intake, stop_connections) = (Arc::new(intake), CancellationToken::new());
+        let (hearing, outlets) = ((&health, inflow.detection_hint), outlets(&fanout, &records));
+        let analysis = Analysis::build(config, outside.rules, &rest, hearing, &outlets);
+        let (intake, stop_connections) = (Arc::new(analysis.intake), CancellationToken::new());
         let records: Arc<dyn Records> = Arc::new(records);
         let links = AgentLinks {
             presence: presence_of(&records, &intake),
@@ -196,7 +267,7 @@ impl Daemon {
             fanout,
             health,
             open_within: OPEN_WITHIN,
-            render_metrics: Arc::new(move || metrics.render() + &costs.render()),
+            render_metrics: Arc::new(move || metrics.render() + &analysis.costs.render()),
             connections: TaskTracker::new(),
         };
         let to_notifier = |mailer| Notifier {
@@ -215,8 +286,8 @@ impl Daemon {
             mirror: inflow.mirror,
             outbox,
             health_log: inflow.health_log,
-            detection,
-            rule_reload,
+            detection: analysis.detection,
+            rule_upkeep: analysis.upkeep,
             notifier,
             stop_connections,
         })
@@ -225,7 +296,7 @@ impl Daemon {
     /// Where to ask that the rules be loaded again.
     #[must_use]
     pub fn rule_reload_asked(&self) -> Arc<Notify> {
-        self.rule_reload.asked()
+        self.rule_upkeep.reload.asked()
     }
 
     /// Runs until `shutdown` ends or a part does; gives whether it ended as asked.
@@ -247,13 +318,11 @@ impl Daemon {
         tasks.spawn("key look-ups", self.key_lookups.run(working.clone()));
         tasks.spawn("feed", self.feed.run(working.clone()));
         tasks.spawn("mirror", self.mirror.run(self.hints, working.clone()));
-        tasks.spawn(
-            "opening",
-            open_for_agents(self.rest.clone(), health, working.clone()),
-        );
+        let tenants = self.rule_upkeep.spawn(&mut tasks, &working);
+        let opening = open_for_agents(self.rest.clone(), (health, tenants), working.clone());
+        tasks.spawn("opening", opening);
         spawn_upkeep(&mut tasks, self.rest, &working);
         tasks.spawn("health log", self.health_log.run(working.clone()));
-        tasks.spawn("rule reload", self.rule_reload.run(working.clone()));
         tasks.spawn("outbox", self.outbox.run(working.clone()));
         detection.spawn("detection", self.detection.run(detecting.clone()));
         if let Some(notifier) = self.notifier {
@@ -270,10 +339,7 @@ impl Daemon {
         let mut left = listening.drain(&accepting, DRAIN_WITHIN).await;
         self.stop_connections.cancel();
         connections.close();
-        if tokio::time::timeout(DRAIN_WITHIN, connections.wait())
-            .await
-            .is_err()
-        {
+        if timeout(DRAIN_WITHIN, connections.wait()).await.is_err() {
             left.push("connections");
         }
         // Detection raises what it has counted, then the outbox takes it to disk or to its row.
@@ -337,13 +403,23 @@ fn report_ended(name: &str, panicked: bool) -> bool {
 
 /// Marks every agent offline before any may connect, so that a daemon that died leaves none
 /// online; tries until Supabase answers, then lets agents in and waits for the end.
-async fn open_for_agents(rest: Rest, health: Arc<Health>, stop: CancellationToken) {
+async fn open_for_agents(
+    rest: Rest,
+    (health, mut tenants): (Arc<Health>, TenantFeed),
+    stop: CancellationToken,
+) {
     while let Err(error) = rest.reset_presence().await {
         tracing::error!(
             error = %Chain(&error),
             "Supabase cannot be used yet; check SUPABASE_URL, the key and the migrations"
         );
         tokio::select! { () = sleep(START_PAUSE) => {} () = stop.cancelled() => return }
+    }
+    // Whoever was told to be quiet must not be raised by the first events.
+    if timeout(TENANTS_WITHIN, tenants.compared()).await.is_err() {
+        tracing::warn!(
+            "agents are let in before all that organizations want of detection was read"
+        );
     }
     health.set_open();
     stop.cancelled().await;

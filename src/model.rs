@@ -1,11 +1,19 @@
 //! Plain data shared by the modules: what is desired, observed, alerted and delivered.
 //! It never does I/O and never derives `Serialize`: row shapes belong to `persistence`.
 
+mod detection;
+
 use hidps_wire::{
     AgentId, ConditionStatus, ContentHash, DesiredDocument, Generation, SubjectCondition,
 };
 use jiff::Timestamp;
 use uuid::Uuid;
+
+pub use self::detection::{
+    Contribution, DetectionIntent, DetectionReports, DetectionVerdict, IntentKind, IntentRow,
+    OrgId, OwnRule, RiskReport, RuleOverride, ShadowReport, SilenceMatch, SuppressedReport,
+    Suppression, VerdictStatus,
+};
 
 /// Everything desired of one agent, as the database composed it.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -14,8 +14,9 @@ use uuid::Uuid;
 
 use crate::model::{
     AgentAccess, AgentCredential, Alert, ChangeReport, ConditionReport, DeliveryOutcome,
-    DesiredState, DesiredVersion, HealthReport, Milestone, Notification, Observation,
-    PresenceReport, UsageReport,
+    DesiredState, DesiredVersion, DetectionIntent, DetectionReports, DetectionVerdict,
+    HealthReport, Milestone, Notification, Observation, OrgId, PresenceReport, RiskReport,
+    ShadowReport, SuppressedReport, UsageReport,
 };
 
 /// Why Supabase did not do what was asked.
@@ -115,6 +116,28 @@ pub trait RecordWriter: Send + Sync + 'static {
     fn write_changes(&self, reports: Vec<ChangeReport>) -> StoreResult<'_, ()>;
     /// Writes usage; never a desired column.
     fn write_usage(&self, reports: Vec<UsageReport>) -> StoreResult<'_, ()>;
+    /// Writes what was observed of detection; never an intent column.
+    fn write_detection(&self, reports: DetectionReports) -> StoreResult<'_, ()>;
+}
+
+/// Reads what organizations want of detection.
+pub trait DetectionReader: Send + Sync + 'static {
+    /// Every organization with something of its own, and the generation of it; never a part of them.
+    fn list_detection(&self) -> StoreResult<'_, Vec<(OrgId, u64)>>;
+    /// Everything one organization wants, or none if it is gone.
+    fn read_detection(&self, org: OrgId) -> StoreResult<'_, Option<DetectionIntent>>;
+}
+
+/// Takes what was observed of detection; never blocks the caller.
+pub trait DetectionRecords: Send + Sync + 'static {
+    /// Records what became of rows of intent; the newest of a row wins.
+    fn verdicts(&self, verdicts: Vec<DetectionVerdict>);
+    /// Adds matches of rules on trial.
+    fn shadow_matches(&self, reports: Vec<ShadowReport>);
+    /// Adds matches that were kept quiet about.
+    fn suppressed(&self, reports: Vec<SuppressedReport>);
+    /// Records risk; the newest of an agent wins.
+    fn risk(&self, reports: Vec<RiskReport>);
 }
 
 /// Writes rows that have to come back through the feed.

@@ -49,6 +49,18 @@ pub const UNCOUNTED: &str = "hidps_correlation_uncounted_total";
 pub const LONG_VALUES: &str = "hidps_long_values_total";
 /// 1, with the hash of the rules in force.
 pub const RULES_INFO: &str = "hidps_rules_info";
+/// Matches of rules on trial, by rule.
+pub const SHADOW_MATCHES: &str = "hidps_shadow_matches_total";
+/// Matches that organizations keep quiet about.
+pub const SUPPRESSED: &str = "hidps_suppressed_matches_total";
+/// Matches that were not counted because there was no room, by kind.
+pub const COUNTS_LOST: &str = "hidps_match_counts_lost_total";
+/// Organizations with something of their own in detection.
+pub const TENANT_LAYERS: &str = "hidps_tenant_rule_sets";
+/// Reads of what organizations want of detection, by result.
+pub const TENANT_READS: &str = "hidps_tenant_rule_reads_total";
+/// Organizations whose own rules were suspended because of what they cost.
+pub const TENANT_SUSPENSIONS: &str = "hidps_tenant_suspensions_total";
 /// Writes to Supabase, by kind and result.
 pub const WRITES: &str = "hidps_writes_total";
 /// Whether the feed is joined, 0 or 1.
@@ -118,6 +130,24 @@ pub const METRICS: &[(&str, &str)] = &[
         "values too long for regular expressions to read as a whole",
     ),
     (RULES_INFO, "1, with the hash of the rules in force"),
+    (SHADOW_MATCHES, "matches of rules on trial, by rule"),
+    (SUPPRESSED, "matches that organizations keep quiet about"),
+    (
+        COUNTS_LOST,
+        "matches that were not counted because there was no room, by kind",
+    ),
+    (
+        TENANT_LAYERS,
+        "organizations with something of their own in detection",
+    ),
+    (
+        TENANT_READS,
+        "reads of what organizations want of detection, by result",
+    ),
+    (
+        TENANT_SUSPENSIONS,
+        "organizations whose own rules were suspended because of what they cost",
+    ),
     (WRITES, "writes to Supabase, by kind and result"),
     (FEED_CONNECTED, "whether the feed is joined, 0 or 1"),
     (

@@ -22,6 +22,28 @@ pub(super) const fn severity(level: Level) -> Option<u8> {
     }
 }
 
+/// How bad a match is, and how much it says against its host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Weight {
+    /// How bad it is.
+    pub(super) level: Level,
+    /// 0 to 100.
+    pub(super) risk: u8,
+}
+
+impl Weight {
+    /// The rule's own weight, or that of another level. A risk that the rule states by itself stays:
+    /// it was not taken from the level.
+    pub(super) fn of(rule: &RuleInfo, level: Option<Level>) -> Self {
+        let level = level.unwrap_or(rule.level);
+        let risk = match rule.risk == rule.level.risk() {
+            true => level.risk(),
+            false => rule.risk,
+        };
+        Self { level, risk }
+    }
+}
+
 /// A match worth telling a person, not yet counted.
 #[derive(Debug, Clone)]
 pub(super) struct Finding {
@@ -29,16 +51,17 @@ pub(super) struct Finding {
 }
 
 impl Finding {
-    /// The finding of a match, or none when its level is too low to alert or it is on trial.
+    /// The finding of a match, or none when its level is too low to alert.
     #[must_use]
     pub(super) fn new(
         agent: AgentId,
         found: &Match<'_>,
         message: &str,
         rule_set: &str,
+        weight: Weight,
     ) -> Option<Self> {
         let rule = found.rule;
-        let severity = severity(rule.level).filter(|_| !rule.shadow)?;
+        let severity = severity(weight.level)?;
         let evidence = if rule.evidence {
             json!([excerpt(message)])
         } else {
@@ -56,9 +79,9 @@ impl Finding {
                 .clone()
                 .unwrap_or_else(|| "security".to_owned()),
             severity,
-            risk: rule.risk,
+            risk: weight.risk,
             evidence,
-            explanation: explain(found, rule_set),
+            explanation: explain(found, rule_set, weight.level),
             occurred_at: Timestamp::now(),
             count: 1,
         };
@@ -124,7 +147,7 @@ fn describe(found: &Match<'_>) -> String {
     }
 }
 
-fn explain(found: &Match<'_>, rule_set: &str) -> Value {
+fn explain(found: &Match<'_>, rule_set: &str, level: Level) -> Value {
     let rule = found.rule;
     let object = |values: Vec<(String, String)>| -> Map<String, Value> {
         values
@@ -141,7 +164,7 @@ fn explain(found: &Match<'_>, rule_set: &str) -> Value {
     });
     json!({
         "rule": { "id": rule.id, "title": rule.title, "author": rule.author, "tags": rule.tags },
-        "level": rule.level.as_str(),
+        "level": level.as_str(),
         "matched": object(quote(rule, found.matched.iter())), "window": window,
         "advice": rule.advice, "false_positives": rule.falsepositives, "rule_set": rule_set,
     })

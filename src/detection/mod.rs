@@ -10,15 +10,20 @@ mod clock_watch;
 mod costs;
 mod event;
 mod excerpt;
+mod hysteresis;
 mod log_source;
 mod observation;
 mod pipeline;
+mod raising;
 mod reload;
 mod repeats;
+mod risk;
 mod rule_check;
 mod rule_files;
 mod rule_watch;
 mod sample;
+mod tally;
+mod tenants;
 mod worker;
 
 use std::hash::{BuildHasher as _, RandomState};
@@ -31,19 +36,20 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::Observation;
-use crate::ports::{AlertQueue, EventIntake, LiveLog, Observations, RawBatch};
+use crate::ports::{EventIntake, Observations, RawBatch};
 use crate::telemetry;
 use worker::Worker;
 
 pub use costs::RuleCosts;
 pub use hidps_rules::tests::TestFile;
-pub use pipeline::Pipeline;
+pub use pipeline::{Outlets, Pipeline};
 pub use reload::RuleReload;
 pub use rule_check::{
     LoadedRules, RuleFilesError, RulesInForce, compile_rules, load_rules, read_tests,
 };
 pub use rule_files::{ReadFault, SourceFile, read_files};
 pub use sample::with_rule_event;
+pub use tenants::{Layers, TenantFeed, TenantRules, TenantSettings};
 
 /// Batches that may wait per worker: some milliseconds of work, and 64 MiB at the very worst.
 const WAITING_PER_WORKER: usize = 256;
@@ -75,11 +81,12 @@ pub struct Detection {
 }
 
 impl Detection {
-    /// Workers for every core over the rules in force, present and to come.
+    /// Workers for every core over the rules in force, built in and of organizations, present and to
+    /// come.
     pub fn new(
         rules: &RulesInForce,
-        live: &Arc<dyn LiveLog>,
-        alerts: &Arc<dyn AlertQueue>,
+        tenants: &TenantFeed,
+        outlets: &Outlets,
         costs: &Arc<RuleCosts>,
     ) -> (Self, DetectionHandle) {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -89,7 +96,9 @@ impl Detection {
                 let (observations_tx, observations) = mpsc::channel(WAITING_OBSERVATIONS);
                 let mut rules = rules.clone();
                 let present = Arc::clone(&rules.borrow_and_update());
-                let pipeline = Pipeline::new(&present, Arc::clone(live), Arc::clone(alerts));
+                let mut tenants = tenants.clone();
+                tenants.layers.mark_unchanged();
+                let pipeline = Pipeline::new(&present, &tenants, outlets.clone());
                 let worker = Worker {
                     pipeline,
                     batches,
@@ -97,6 +106,7 @@ impl Detection {
                     rules,
                     costs: Arc::clone(costs),
                     number,
+                    tenants,
                 };
                 let input = WorkerInput {
                     batches: batches_tx,

@@ -11,26 +11,49 @@ use hidps_wire::{
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::detection::alerting::Finding;
 use crate::detection::clock_watch::{ClockWatch, seconds_ahead};
 use crate::detection::costs::{self, RuleCosts};
 use crate::detection::event::RuleView;
+use crate::detection::hysteresis::Rearming;
 use crate::detection::observation::ObservedEvent;
-use crate::detection::repeats::Repeats;
+use crate::detection::raising::{Context, Raising};
 use crate::detection::rule_check::LoadedRules;
+use crate::detection::tenants::{Layers, OrgEngines, OrgLayer, TenantFeed};
 use crate::model::Observation;
-use crate::ports::{AlertQueue, LiveLog, RawBatch};
+use crate::ports::{AlertQueue, DetectionRecords, LiveLog, RawBatch};
 use crate::telemetry;
+
+/// The name of all rules of tenants in metrics: theirs are not known beforehand and without number.
+const OWN_RULE: &str = "tenant";
 
 /// The pipeline of one worker.
 pub struct Pipeline {
     engine: Engine,
     rule_set: String,
-    repeats: Repeats,
+    rearming: Rearming,
+    layers: Arc<Layers>,
+    own: OrgEngines,
+    raising: Raising,
     lost: HashMap<AgentId, u64>,
     clocks: ClockWatch,
     live: Arc<dyn LiveLog>,
-    alerts: Arc<dyn AlertQueue>,
+}
+
+/// Where a pipeline hands what it makes of events.
+#[derive(Clone)]
+pub struct Outlets {
+    /// Whoever watches.
+    pub live: Arc<dyn LiveLog>,
+    /// Alerts.
+    pub alerts: Arc<dyn AlertQueue>,
+    /// Counts and risk.
+    pub records: Arc<dyn DetectionRecords>,
+}
+
+impl std::fmt::Debug for Outlets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outlets").finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for Pipeline {
@@ -43,18 +66,19 @@ impl std::fmt::Debug for Pipeline {
 
 impl Pipeline {
     /// A pipeline over these rules that has seen nothing yet.
-    pub fn new(rules: &LoadedRules, live: Arc<dyn LiveLog>, alerts: Arc<dyn AlertQueue>) -> Self {
+    pub fn new(rules: &LoadedRules, tenants: &TenantFeed, outlets: Outlets) -> Self {
         let mut engine = Engine::new(rules.set.clone(), Limits::default());
         costs::measure(&mut engine);
-        let rule_set = rules.set.hash().to_owned();
         Self {
             engine,
-            rule_set,
-            repeats: Repeats::default(),
+            rule_set: rules.set.hash().to_owned(),
+            rearming: Rearming::of(&rules.set),
+            layers: Arc::clone(&tenants.layers.borrow()),
+            own: OrgEngines::new(tenants.costs.clone()),
+            raising: Raising::new(outlets.alerts, outlets.records),
             lost: HashMap::new(),
             clocks: ClockWatch::default(),
-            live,
-            alerts,
+            live: outlets.live,
         }
     }
 
@@ -63,12 +87,19 @@ impl Pipeline {
     pub fn use_rules(&mut self, rules: &LoadedRules) {
         self.engine.replace(rules.set.clone());
         costs::resume_all(&mut self.engine);
+        self.rearming = Rearming::of(&rules.set);
         rules.set.hash().clone_into(&mut self.rule_set);
     }
 
     /// Tells what the rules have cost this worker.
     pub(super) fn report_costs(&mut self, costs: &RuleCosts, worker: usize) {
         costs.report(worker, &mut self.engine);
+    }
+
+    /// Puts in force what organizations want now; windows of their rules that are the same go on.
+    pub fn use_layers(&mut self, layers: Arc<Layers>) {
+        self.own.keep(&layers);
+        self.layers = layers;
     }
 
     /// Takes a batch in, or refuses it with a reason, and tells its connection which.
@@ -81,9 +112,10 @@ impl Pipeline {
                 if let Some(seconds) = seconds_ahead(&parsed.events, Timestamp::now()) {
                     self.on_observation(batch.agent_id, Observation::ClockSkew { seconds });
                 }
+                let layer = self.layers.of(batch.agent_id).cloned();
                 for event in &parsed.events {
                     let view = RuleView::of(event);
-                    self.try_rules(batch.agent_id, &view.event());
+                    self.try_rules(batch.agent_id, &view.event(), layer.as_ref());
                 }
                 batch.progress.taken(parsed.seq);
             }
@@ -116,27 +148,55 @@ impl Pipeline {
             tracing::warn!(%agent, seconds, "a host's clock is wrong");
         }
         let observed = ObservedEvent::of(observation);
-        self.try_rules(agent, &observed.event());
+        let layer = self.layers.of(agent).cloned();
+        self.try_rules(agent, &observed.event(), layer.as_ref());
     }
 
-    fn try_rules(&mut self, agent: AgentId, event: &Event<'_>) {
-        let (now_ms, now) = (Timestamp::now().as_millisecond(), Instant::now());
-        let (repeats, rule_set, alerts) = (&mut self.repeats, &self.rule_set, &self.alerts);
+    fn try_rules(&mut self, agent: AgentId, event: &Event<'_>, layer: Option<&Arc<OrgLayer>>) {
+        let now_ms = Timestamp::now().as_millisecond();
         let scope = Scope(agent.uuid().as_u128());
-        self.engine.observe(scope, event, now_ms, &mut |found| {
-            metrics::counter!(telemetry::DETECTIONS, "rule" => found.rule.id.clone()).increment(1);
-            let finding = Finding::new(agent, &found, event.message, rule_set);
-            if let Some(alert) = finding.and_then(|finding| repeats.on_finding(finding, now)) {
-                alerts.raise(alert);
+        let Self {
+            engine,
+            own,
+            raising,
+            ..
+        } = self;
+        let context = Context {
+            agent,
+            message: event.message,
+            fields: event.fields,
+            now_ms,
+            layer: layer.map(Arc::as_ref),
+            rule_set: &self.rule_set,
+            rearming: &[&self.rearming],
+            label: None,
+        };
+        engine.observe(scope, event, now_ms, &mut |found| {
+            if !layer.is_some_and(|layer| layer.replaces(&found.rule.id)) {
+                raising.on_match(context, &found);
             }
         });
+        let Some(layer) = layer else {
+            return;
+        };
+        own.observe(
+            layer,
+            (scope, event, now_ms),
+            &mut |found, rule_set, rearming| {
+                let context = Context {
+                    rule_set,
+                    rearming: &[context.rearming, &[rearming]].concat(),
+                    label: (!layer.replaces(&found.rule.id)).then_some(OWN_RULE),
+                    ..context
+                };
+                raising.on_match(context, found);
+            },
+        );
     }
 
-    /// Raises the repeats whose time has come, or all of them.
+    /// Raises the repeats whose time has come, or all of them, and tells what was counted.
     pub fn raise_due(&mut self, all: bool) {
-        for alert in self.repeats.poll_due(Instant::now(), all) {
-            self.alerts.raise(alert);
-        }
+        self.raising.raise_due(all);
     }
 }
 

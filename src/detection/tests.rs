@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use hidps_rules::{RuleFile, RuleSet};
 use hidps_wire::{AgentId, EventKind, Fields, LogEvent, MAX_EVENTS_PER_BATCH, encode};
 use uuid::Uuid;
 
 use super::*;
-use crate::model::Alert;
-use crate::ports::BatchProgress;
+use crate::model::{Alert, DetectionVerdict, RiskReport, ShadowReport, SuppressedReport};
+use crate::ports::{AlertQueue, BatchProgress, DetectionRecords, LiveLog};
 
 /// The rule of five failed logins of one address within a minute.
 const BRUTE_FORCE: &str = "5d5280b1-aa92-4ad7-a69a-55251886647f";
@@ -24,6 +25,9 @@ struct Recorder {
     shown: Mutex<usize>,
     taken: Mutex<Vec<u64>>,
     refused: Mutex<Vec<String>>,
+    shadow: Mutex<Vec<ShadowReport>>,
+    suppressed: Mutex<Vec<SuppressedReport>>,
+    risk: Mutex<Vec<RiskReport>>,
 }
 
 impl Recorder {
@@ -32,6 +36,22 @@ impl Recorder {
         let alerts = self.alerts.lock().expect("unpoisoned");
         let of_it = alerts.iter().filter(|alert| alert.rule_id == id);
         of_it.cloned().collect()
+    }
+}
+
+impl DetectionRecords for Recorder {
+    fn verdicts(&self, _: Vec<DetectionVerdict>) {}
+
+    fn shadow_matches(&self, reports: Vec<ShadowReport>) {
+        self.shadow.lock().expect("unpoisoned").extend(reports);
+    }
+
+    fn suppressed(&self, reports: Vec<SuppressedReport>) {
+        self.suppressed.lock().expect("unpoisoned").extend(reports);
+    }
+
+    fn risk(&self, reports: Vec<RiskReport>) {
+        self.risk.lock().expect("unpoisoned").extend(reports);
     }
 }
 
@@ -62,14 +82,33 @@ fn our_rules() -> LoadedRules {
     load_rules(&directory).expect("our own rules compile and their tests pass")
 }
 
+/// These rules as if they had been loaded, without tests of their own.
+pub(super) fn loaded(text: &str) -> LoadedRules {
+    let file = RuleFile {
+        name: "r.yml",
+        text,
+    };
+    LoadedRules {
+        set: RuleSet::compile(&[file]).expect("the rules of this test compile"),
+        sources: Arc::new([]),
+        tests: 0,
+        loaded_at: jiff::Timestamp::UNIX_EPOCH,
+        digest: [0; 32],
+    }
+}
+
+fn outlets(recorder: &Arc<Recorder>) -> Outlets {
+    Outlets {
+        live: Arc::clone(recorder) as _,
+        alerts: Arc::clone(recorder) as _,
+        records: Arc::clone(recorder) as _,
+    }
+}
+
 /// A pipeline over our rules that has taken these frames in.
 fn pipeline_after(frames: &[String]) -> (Pipeline, Arc<Recorder>) {
     let recorder = Arc::new(Recorder::default());
-    let mut pipeline = Pipeline::new(
-        &our_rules(),
-        Arc::clone(&recorder) as _,
-        Arc::clone(&recorder) as _,
-    );
+    let mut pipeline = Pipeline::new(&our_rules(), &TenantFeed::none(), outlets(&recorder));
     for frame in frames {
         let progress = Arc::clone(&recorder) as _;
         pipeline.on_batch(&RawBatch {
@@ -135,6 +174,8 @@ fn event<'a>(
         fields,
     }
 }
+
+mod tenants;
 
 #[tokio::test(start_paused = true)]
 async fn a_burst_of_failed_logins_is_one_alert_that_is_counted_up() {

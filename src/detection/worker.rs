@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::detection::costs::{REPORT_EVERY, RuleCosts};
 use crate::detection::pipeline::Pipeline;
 use crate::detection::rule_check::RulesInForce;
+use crate::detection::tenants::TenantFeed;
 use crate::model::Observation;
 use crate::ports::RawBatch;
 
@@ -27,6 +28,7 @@ pub(super) struct Worker {
     pub(super) rules: RulesInForce,
     pub(super) costs: Arc<RuleCosts>,
     pub(super) number: usize,
+    pub(super) tenants: TenantFeed,
 }
 
 impl Worker {
@@ -48,6 +50,10 @@ impl Worker {
                 Ok(()) = self.rules.changed() => {
                     let rules = Arc::clone(&self.rules.borrow_and_update());
                     self.pipeline.use_rules(&rules);
+                }
+                Ok(()) = self.tenants.layers.changed() => {
+                    let layers = Arc::clone(&self.tenants.layers.borrow_and_update());
+                    self.pipeline.use_layers(layers);
                 }
                 _ = tick.tick() => self.pipeline.raise_due(false),
                 _ = report.tick() => self.pipeline.report_costs(&self.costs, self.number),

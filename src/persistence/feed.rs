@@ -53,6 +53,8 @@ pub struct FeedSettings {
     pub hints: mpsc::Sender<FeedEvent>,
     /// Notified when notifications may be waiting.
     pub notifications: Arc<Notify>,
+    /// Notified when an organization may want something else of detection.
+    pub detection: Arc<Notify>,
     /// Where it is recorded whether the feed is joined and carries what is written.
     pub health: Arc<Health>,
     /// Writes canaries.
@@ -157,11 +159,17 @@ impl Feed {
                 self.subscription.rejoin(reason);
             }
             Some(Act::Compare) => {
-                self.must_resync = true;
-                self.settings.notifications.notify_one();
+                self.compare();
             }
             None => {}
         }
+    }
+
+    /// Lets everybody look again: something may have been missed.
+    fn compare(&mut self) {
+        self.must_resync = true;
+        self.settings.notifications.notify_one();
+        self.settings.detection.notify_one();
     }
 
     fn on_event(&mut self, event: Event) {
@@ -170,8 +178,7 @@ impl Feed {
                 tracing::info!("the feed is joined");
                 self.set_joined(true);
                 self.canary.on_ready(now());
-                self.must_resync = true;
-                self.settings.notifications.notify_one();
+                self.compare();
             }
             Event::Change(change) if change.table == CANARY_TABLE => {
                 self.on_beat(Way::Changes, &change.record);
@@ -202,6 +209,7 @@ impl Feed {
                 }
             }
             "notification" => self.settings.notifications.notify_one(),
+            "detection" => self.settings.detection.notify_one(),
             other => tracing::debug!(event = other, "an unknown broadcast was left aside"),
         }
     }

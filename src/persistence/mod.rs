@@ -5,6 +5,7 @@
 //! only file that speaks HTTP, `outbox` keeps writes until they are rows, `spool` keeps alerts
 //! across restarts.
 
+mod detection_rows;
 mod feed;
 mod health_log;
 mod health_reports;

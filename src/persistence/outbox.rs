@@ -12,13 +12,15 @@ use std::time::Duration;
 use hidps_wire::{AgentId, Generation};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::model::{
-    Alert, ChangeReport, ConditionKind, ConditionReport, PresenceReport, UsageReport,
+    Alert, ChangeReport, ConditionKind, ConditionReport, DetectionVerdict, IntentKind,
+    PresenceReport, RiskReport, ShadowReport, SuppressedReport, UsageReport,
 };
 use crate::persistence::outbox::newest::Newest;
 use crate::persistence::spool::Spool;
-use crate::ports::{AlertQueue, RecordWriter, Records, Retry};
+use crate::ports::{AlertQueue, DetectionRecords, RecordWriter, Records, Retry};
 use crate::telemetry;
 
 /// Most alerts in memory before they are on disk; a full spool makes them wait here.
@@ -26,6 +28,9 @@ const MAX_UNSPOOLED: usize = 10_000;
 
 /// Most times of changes in memory: a fleet of ten thousand changed a few times during an outage.
 const MAX_CHANGES: usize = 50_000;
+
+/// Most counts of one kind in memory; a fleet with a rule on trial that matches everywhere fits.
+const MAX_COUNTS: usize = 50_000;
 
 /// First pause after a failed write.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -62,6 +67,10 @@ struct RecordsPending {
     presence: BTreeMap<AgentId, PresenceReport>,
     changes: BTreeMap<(AgentId, Generation), ChangeReport>,
     usage: BTreeMap<AgentId, UsageReport>,
+    verdicts: BTreeMap<(IntentKind, Uuid), DetectionVerdict>,
+    shadow: BTreeMap<(AgentId, String), ShadowReport>,
+    suppressed: BTreeMap<(Uuid, AgentId), SuppressedReport>,
+    risk: BTreeMap<AgentId, RiskReport>,
 }
 
 impl Shared {
@@ -138,6 +147,54 @@ impl Records for OutboxHandle {
 
     fn usage(&self, report: UsageReport) {
         self.add(|pending| &mut pending.usage, [(report.agent_id, report)]);
+    }
+}
+
+impl OutboxHandle {
+    /// Adds to counts as long as there is room; the rest is counted as dropped.
+    fn add_counts<K: Ord, V: Newest>(
+        &self,
+        kind: &'static str,
+        part: impl Fn(&mut RecordsPending) -> &mut BTreeMap<K, V>,
+        reports: Vec<(K, V)>,
+    ) {
+        let room = self
+            .shared
+            .with(|pending| MAX_COUNTS.saturating_sub(part(&mut pending.records).len()));
+        for _ in room..reports.len() {
+            count_write(kind, "dropped");
+        }
+        self.add(part, reports.into_iter().take(room));
+    }
+}
+
+impl DetectionRecords for OutboxHandle {
+    fn verdicts(&self, verdicts: Vec<DetectionVerdict>) {
+        let keyed = verdicts
+            .into_iter()
+            .map(|verdict| ((verdict.kind, verdict.row.id), verdict));
+        self.add(|pending| &mut pending.verdicts, keyed);
+    }
+
+    fn shadow_matches(&self, reports: Vec<ShadowReport>) {
+        let key = |report: &ShadowReport| (report.agent_id, report.rule_id.clone());
+        let keyed = reports.into_iter().map(|report| (key(&report), report));
+        self.add_counts("shadow", |pending| &mut pending.shadow, keyed.collect());
+    }
+
+    fn suppressed(&self, reports: Vec<SuppressedReport>) {
+        let key = |report: &SuppressedReport| (report.suppression, report.agent_id);
+        let keyed = reports.into_iter().map(|report| (key(&report), report));
+        self.add_counts(
+            "suppressed",
+            |pending| &mut pending.suppressed,
+            keyed.collect(),
+        );
+    }
+
+    fn risk(&self, reports: Vec<RiskReport>) {
+        let keyed = reports.into_iter().map(|report| (report.agent_id, report));
+        self.add(|pending| &mut pending.risk, keyed);
     }
 }
 

@@ -15,15 +15,19 @@ use uuid::Uuid;
 use crate::config::Supabase;
 use crate::model::{
     AgentAccess, AgentCredential, Alert, ChangeReport, ConditionReport, DeliveryOutcome,
-    DesiredState, DesiredVersion, HealthReport, Notification, PresenceReport, UsageReport,
+    DesiredState, DesiredVersion, DetectionIntent, DetectionReports, HealthReport, Notification,
+    OrgId, PresenceReport, UsageReport,
+};
+use crate::persistence::detection_rows::{
+    IndexDocument, IntentDocument, RiskRow, ShadowRow, SuppressedRow, VerdictRow,
 };
 use crate::persistence::rows::{
     AccessRow, AlertRow, ChangeRow, ConditionRow, CredentialRow, DesiredRow, GenerationRow,
     HealthRow, KeyRow, NotificationRow, PresenceRow, UsageRow,
 };
 use crate::ports::{
-    Access, DesiredReader, Directory, FeedProbe, HealthWriter, NotificationQueue, RecordWriter,
-    StoreError, StoreErrorKind, StoreResult,
+    Access, DesiredReader, DetectionReader, Directory, FeedProbe, HealthWriter, NotificationQueue,
+    RecordWriter, StoreError, StoreErrorKind, StoreResult,
 };
 
 /// Longest wait for one answer; PostgREST's own statement limit is 8 s on hosted projects.
@@ -232,6 +236,62 @@ impl RecordWriter for Rest {
             let body = json!({ "reports": rows::<_, UsageRow>(reports) });
             let _changed: i64 = self.call("write usage", "record_usage", &body).await?;
             Ok(())
+        })
+    }
+
+    fn write_detection(&self, reports: DetectionReports) -> StoreResult<'_, ()> {
+        Box::pin(async move {
+            let (operation, function, body) = match reports {
+                DetectionReports::Verdicts(verdicts) => (
+                    "write detection verdicts",
+                    "report_detection",
+                    json!({ "reports": rows::<_, VerdictRow>(verdicts) }),
+                ),
+                DetectionReports::Shadow(reports) => (
+                    "write shadow_matches",
+                    "record_shadow_matches",
+                    json!({ "reports": rows::<_, ShadowRow>(reports) }),
+                ),
+                DetectionReports::Suppressed(reports) => (
+                    "write suppressed",
+                    "record_suppressed",
+                    json!({ "reports": rows::<_, SuppressedRow>(reports) }),
+                ),
+                DetectionReports::Risk(reports) => (
+                    "write agent_risk",
+                    "record_risk",
+                    json!({ "reports": rows::<_, RiskRow>(reports) }),
+                ),
+            };
+            let _changed: i64 = self.call(operation, function, &body).await?;
+            Ok(())
+        })
+    }
+}
+
+impl DetectionReader for Rest {
+    fn list_detection(&self) -> StoreResult<'_, Vec<(OrgId, u64)>> {
+        const OPERATION: &str = "list detection_index";
+        Box::pin(async move {
+            let index: IndexDocument = self.call(OPERATION, "detection_index", &json!({})).await?;
+            index.entries().map_err(|source| StoreError {
+                operation: OPERATION,
+                kind: StoreErrorKind::Malformed,
+                source: Box::new(source),
+            })
+        })
+    }
+
+    fn read_detection(&self, org: OrgId) -> StoreResult<'_, Option<DetectionIntent>> {
+        Box::pin(async move {
+            let document: Option<IntentDocument> = self
+                .call(
+                    "read detection_intent",
+                    "detection_intent",
+                    &json!({ "p_org": org.0 }),
+                )
+                .await?;
+            Ok(document.map(DetectionIntent::from))
         })
     }
 }

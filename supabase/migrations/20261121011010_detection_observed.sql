@@ -23,6 +23,9 @@ create table public.agent_risk (
   window_secs integer not null,
   -- What weighs most: [{"rule_id", "title", "risk"}], heaviest first.
   contributions jsonb not null default '[]',
+  -- Until when the score holds if nothing more is seen, by the daemon's clock. A daemon that is alive
+  -- writes a new one before; current_score() is what to show.
+  valid_until timestamptz not null default now(),
   observed_at timestamptz not null default now(),
   constraint score_is_0_to_100 check (score between 0 and 100),
   constraint window_secs_is_positive check (window_secs > 0),
@@ -152,7 +155,7 @@ $$;
 -- Risk ------------------------------------------------------------------------------------------
 
 create type private.risk_report as (
-  agent_id uuid, score integer, window_secs integer, contributions jsonb
+  agent_id uuid, score integer, window_secs integer, contributions jsonb, valid_until timestamptz
 );
 
 create function public.record_risk(reports jsonb) returns integer
@@ -160,29 +163,41 @@ language plpgsql volatile security definer set search_path = '' as $$
 declare
   n_changed integer;
 begin
-  insert into public.agent_risk as k (agent_id, score, window_secs, contributions)
+  insert into public.agent_risk as k (agent_id, score, window_secs, contributions, valid_until)
   select distinct on (r.agent_id) r.agent_id, r.score, r.window_secs,
     case
       when jsonb_typeof(r.contributions) = 'array'
         and octet_length(r.contributions::text) <= 8192 then r.contributions
       else '[]'
-    end
+    end,
+    least(coalesce(r.valid_until, now()), now() + make_interval(secs => r.window_secs))
   from private.report_elements(reports) with ordinality e (report, position)
   cross join lateral private.read_report(e.report, null::private.risk_report) r
   join public.agents a on a.id = r.agent_id
-  where r.score between 0 and 100 and r.window_secs > 0
+  where r.score between 0 and 100 and r.window_secs between 1 and 604800
   order by r.agent_id, e.position desc
   on conflict (agent_id) do update set
     score = excluded.score, window_secs = excluded.window_secs,
-    contributions = excluded.contributions, observed_at = now()
+    contributions = excluded.contributions, valid_until = excluded.valid_until,
+    observed_at = now()
   where (k.score, k.window_secs, k.contributions)
-    is distinct from (excluded.score, excluded.window_secs, excluded.contributions);
+      is distinct from (excluded.score, excluded.window_secs, excluded.contributions)
+    -- A score that lasts is written again only when it lasts noticeably longer.
+    or excluded.valid_until > k.valid_until + make_interval(secs => excluded.window_secs) / 10;
   get diagnostics n_changed = row_count;
   return n_changed;
 end
 $$;
 
+-- The score as it is now, as a computed column: that of a daemon that died fades by itself.
+create function public.current_score(public.agent_risk) returns integer
+language sql stable set search_path = '' as $$
+  select case when $1.valid_until > now() then $1.score else 0 end
+$$;
+
 revoke all on all functions in schema private from public;
+revoke all on function public.current_score(public.agent_risk) from public, anon;
+grant execute on function public.current_score(public.agent_risk) to authenticated, service_role;
 revoke all on function public.report_detection(jsonb) from public, anon, authenticated;
 revoke all on function public.record_shadow_matches(jsonb) from public, anon, authenticated;
 revoke all on function public.record_suppressed(jsonb) from public, anon, authenticated;

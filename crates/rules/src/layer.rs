@@ -54,11 +54,7 @@ impl RuleSet {
         let changed = self.find_changed(&own.filters, thresholds);
         let taken = self.find_taken(&changed, &own);
         if taken.len() > limits.taken {
-            let (n, most) = (taken.len(), limits.taken);
-            let problem = format!("filters and correlations take in {n} of the rules below");
-            let instead = format!("name single rules; {most} are the most");
-            let file = files.first().map_or("", |file| file.name);
-            errors.push(Fault::new(Location::START, problem, instead).in_file(file));
+            errors.push(self.refuse_size(&own, taken.len(), limits.taken));
         }
         if !errors.is_empty() {
             errors.sort();
@@ -122,6 +118,22 @@ impl RuleSet {
             "give the rule an id and a name of its own",
         );
         Some(fault.in_file(&own.file))
+    }
+
+    /// The refusal of a layer that takes too much, at what takes most of it.
+    fn refuse_size(&self, own: &Own, n: usize, most: usize) -> RuleError {
+        let narrowed = |filter: &&Filter| {
+            let rules = self.rules.iter();
+            let rules = rules.filter_map(|rule| Some((&rule.info, rule.detection()?)));
+            rules
+                .filter(|(info, detection)| filter.draft.applies_to(info, detection))
+                .count()
+        };
+        let widest = own.filters.iter().max_by_key(narrowed);
+        let file = widest.map_or("", |filter| filter.info.file.as_str());
+        let problem = format!("filters and correlations take in {n} of the built-in rules");
+        let instead = format!("let filters name single rules; {most} are the most");
+        Fault::new(Location::START, problem, instead).in_file(file)
     }
 
     /// The rules that become others: those narrowed or given another threshold, and whatever counts

@@ -87,6 +87,7 @@ pub use layer::{Layer, LayerLimits};
 pub use limits::Limits;
 pub use lint::{Finding, Severity, lint, lint_with};
 pub use metadata::{Level, RuleInfo, Status};
+pub use network::Network;
 pub use options::Options;
 pub use pipeline::Pipeline;
 pub use probe::MAX_NANOS_PER_BYTE;

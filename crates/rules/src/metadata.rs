@@ -70,6 +70,15 @@ pub enum Level {
 }
 
 impl Level {
+    /// Every level, the mildest first.
+    pub const ALL: [Self; 5] = [
+        Self::Informational,
+        Self::Low,
+        Self::Medium,
+        Self::High,
+        Self::Critical,
+    ];
+
     /// Sigma's name for it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -165,14 +174,7 @@ pub(crate) fn read_metadata(document: &Node, file: &str) -> Result<RuleInfo, Fau
 
 /// Reads `level`.
 fn read_level(document: &Node) -> Result<Level, Fault> {
-    let levels = [
-        Level::Informational,
-        Level::Low,
-        Level::Medium,
-        Level::High,
-        Level::Critical,
-    ];
-    let known = levels.map(|level| (level.as_str(), level));
+    let known = Level::ALL.map(|level| (level.as_str(), level));
     Ok(read_choice(document, "level", &known)?.unwrap_or(Level::Medium))
 }
 

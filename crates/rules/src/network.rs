@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 /// A range of addresses with a common prefix.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Network {
+pub struct Network {
     v4: bool,
     prefix: u128,
     mask: u128,
@@ -13,7 +13,8 @@ pub(crate) struct Network {
 
 impl Network {
     /// Reads `address/length`, or an address alone as the network of itself.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         let (address, length) = match text.split_once('/') {
             Some((address, length)) => (address, Some(length.parse::<u32>().ok()?)),
             None => (text, None),
@@ -31,7 +32,8 @@ impl Network {
     }
 
     /// Whether `text` is an address in this network; `::ffff:a.b.c.d` counts as version 4.
-    pub(crate) fn contains(self, text: &str) -> bool {
+    #[must_use]
+    pub fn contains(self, text: &str) -> bool {
         let Ok(address) = text.trim().parse::<IpAddr>() else {
             return false;
         };

@@ -3,7 +3,10 @@
 
 use jiff::Timestamp;
 
-use crate::model::{ChangeReport, ConditionReport, PresenceReport, UsageReport};
+use crate::model::{
+    ChangeReport, ConditionReport, DetectionVerdict, PresenceReport, RiskReport, ShadowReport,
+    SuppressedReport, UsageReport,
+};
 
 /// A report that may take the place of an older one.
 pub(super) trait Newest {
@@ -41,6 +44,32 @@ impl Newest for ChangeReport {
 
 impl Newest for UsageReport {
     fn over(self, _: Self) -> Self {
+        self
+    }
+}
+
+impl Newest for DetectionVerdict {
+    fn over(self, _: Self) -> Self {
+        self
+    }
+}
+
+impl Newest for RiskReport {
+    fn over(self, _: Self) -> Self {
+        self
+    }
+}
+
+impl Newest for ShadowReport {
+    fn over(mut self, older: Self) -> Self {
+        self.matches = self.matches.saturating_add(older.matches);
+        self
+    }
+}
+
+impl Newest for SuppressedReport {
+    fn over(mut self, older: Self) -> Self {
+        self.matches = self.matches.saturating_add(older.matches);
         self
     }
 }

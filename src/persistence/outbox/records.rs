@@ -1,4 +1,5 @@
-//! The record lane: presence and conditions at once, usage at most once a second, newest only.
+//! The record lane: presence, conditions and verdicts at once, usage at most once a second, counts
+//! and risk every few seconds, newest only.
 //! It never keeps an older report when a newer one is waiting.
 
 use std::collections::BTreeMap;
@@ -10,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::newest::Newest;
 use super::{RecordsPending, Shared, count_write, pause};
-use crate::ports::{RecordWriter, Retry, StoreError};
+use crate::model::DetectionReports;
+use crate::ports::{RecordWriter, Retry, StoreError, StoreResult};
 use crate::telemetry::Chain;
 
 /// Most rows in one request: one transaction of more would hold up Realtime's poller.
@@ -23,6 +25,16 @@ const REQUESTS: usize = 4;
 /// Least time between two usage writes: usage must never compete with the rest.
 const USAGE_EVERY: Duration = Duration::from_secs(1);
 
+/// Least time between two writes of counts and risk: nobody acts on them within seconds, and each
+/// is a change of a published row.
+const COUNTS_EVERY: Duration = Duration::from_secs(5);
+
+/// When the kinds that are held back may be written again.
+struct NotBefore {
+    usage: Instant,
+    counts: Instant,
+}
+
 pub(super) struct Lane<'a, W> {
     pub(super) shared: &'a Shared,
     pub(super) writer: &'a W,
@@ -30,12 +42,18 @@ pub(super) struct Lane<'a, W> {
 
 impl<W: RecordWriter> Lane<'_, W> {
     pub(super) async fn run(self, stop: &CancellationToken) {
-        let mut usage_at = Instant::now();
+        let mut not_before = NotBefore {
+            usage: Instant::now(),
+            counts: Instant::now(),
+        };
         let mut attempts = 0;
         loop {
             // During an outage, one request is enough to notice its end.
             let at_once = if attempts == 0 { REQUESTS } else { 1 };
-            match self.write_all(&mut usage_at, at_once).await {
+            match self
+                .write_all(&mut not_before, at_once, stop.is_cancelled())
+                .await
+            {
                 Ok(()) => attempts = 0,
                 Err(error) if !stop.is_cancelled() => {
                     let wait = pause(error.retry(), attempts);
@@ -48,18 +66,28 @@ impl<W: RecordWriter> Lane<'_, W> {
             if stop.is_cancelled() {
                 return;
             }
-            let has_usage = self
-                .shared
-                .with(|pending| !pending.records.usage.is_empty());
+            let (has_usage, has_counts) = self.shared.with(|pending| {
+                let records = &pending.records;
+                let has_counts = !records.shadow.is_empty()
+                    || !records.suppressed.is_empty()
+                    || !records.risk.is_empty();
+                (!records.usage.is_empty(), has_counts)
+            });
             tokio::select! {
                 () = self.shared.records_wake.notified() => {}
-                () = sleep_until(usage_at), if has_usage => {}
+                () = sleep_until(not_before.usage), if has_usage => {}
+                () = sleep_until(not_before.counts), if has_counts => {}
                 () = stop.cancelled() => {}
             }
         }
     }
 
-    async fn write_all(&self, usage_at: &mut Instant, at_once: usize) -> Result<(), StoreError> {
+    async fn write_all(
+        &self,
+        not_before: &mut NotBefore,
+        at_once: usize,
+        is_last: bool,
+    ) -> Result<(), StoreError> {
         self.drain(
             "presence",
             at_once,
@@ -81,8 +109,19 @@ impl<W: RecordWriter> Lane<'_, W> {
             |rows| self.writer.write_changes(rows),
         )
         .await?;
-        if Instant::now() >= *usage_at {
-            *usage_at = Instant::now() + USAGE_EVERY;
+        self.drain(
+            "verdict",
+            at_once,
+            |p| &mut p.verdicts,
+            |rows| self.detected(DetectionReports::Verdicts(rows)),
+        )
+        .await?;
+        if is_last || Instant::now() >= not_before.counts {
+            not_before.counts = Instant::now() + COUNTS_EVERY;
+            self.write_counts(at_once).await?;
+        }
+        if Instant::now() >= not_before.usage {
+            not_before.usage = Instant::now() + USAGE_EVERY;
             self.drain(
                 "usage",
                 at_once,
@@ -92,6 +131,34 @@ impl<W: RecordWriter> Lane<'_, W> {
             .await?;
         }
         Ok(())
+    }
+
+    async fn write_counts(&self, at_once: usize) -> Result<(), StoreError> {
+        self.drain(
+            "shadow",
+            at_once,
+            |p| &mut p.shadow,
+            |rows| self.detected(DetectionReports::Shadow(rows)),
+        )
+        .await?;
+        self.drain(
+            "suppressed",
+            at_once,
+            |p| &mut p.suppressed,
+            |rows| self.detected(DetectionReports::Suppressed(rows)),
+        )
+        .await?;
+        self.drain(
+            "risk",
+            at_once,
+            |p| &mut p.risk,
+            |rows| self.detected(DetectionReports::Risk(rows)),
+        )
+        .await
+    }
+
+    fn detected(&self, reports: DetectionReports) -> StoreResult<'_, ()> {
+        self.writer.write_detection(reports)
     }
 
     /// Writes all of one kind, some chunks at once. They are taken together, so that no two speak of

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::*;
+use crate::model::DetectionReports;
 use crate::ports::{StoreError, StoreErrorKind, StoreResult};
 
 /// An alert of this occurrence.
@@ -100,6 +101,10 @@ impl RecordWriter for Arc<ScriptedWriter> {
     }
 
     fn write_changes(&self, _: Vec<ChangeReport>) -> StoreResult<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn write_detection(&self, _: DetectionReports) -> StoreResult<'_, ()> {
         Box::pin(async { Ok(()) })
     }
 
@@ -288,6 +293,10 @@ impl RecordWriter for Arc<SlowWriter> {
     }
 
     fn write_changes(&self, _: Vec<ChangeReport>) -> StoreResult<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn write_detection(&self, _: DetectionReports) -> StoreResult<'_, ()> {
         Box::pin(async { Ok(()) })
     }
 

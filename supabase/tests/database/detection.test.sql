@@ -214,7 +214,8 @@ do $$
 declare
   told jsonb := jsonb_build_array(
     jsonb_build_object('agent_id', pg_temp.id('host'), 'score', 70, 'window_secs', 3600,
-      'contributions', '[{"rule_id": "r", "risk": 70}]'::jsonb),
+      'contributions', '[{"rule_id": "r", "risk": 70}]'::jsonb,
+      'valid_until', now() + interval '50 minutes'),
     jsonb_build_object('agent_id', pg_temp.id('other host'), 'score', 101, 'window_secs', 3600),
     jsonb_build_object('agent_id', gen_random_uuid(), 'score', 1, 'window_secs', 3600));
 begin
@@ -223,6 +224,17 @@ begin
   perform pg_temp.must_equal('again',
     pg_temp.ask('service', format('select public.record_risk(%L)', told)), '0');
   perform pg_temp.must_equal('ours', pg_temp.ask('uma', 'select score from public.agent_risk'), '70');
+  told := jsonb_set(told, '{0,valid_until}', to_jsonb(now() + interval '55 minutes'));
+  perform pg_temp.must_equal('a little longer',
+    pg_temp.ask('service', format('select public.record_risk(%L)', told)), '0');
+  told := jsonb_set(told, '{0,valid_until}', to_jsonb(now() + interval '57 minutes'));
+  perform pg_temp.must_equal('noticeably longer',
+    pg_temp.ask('service', format('select public.record_risk(%L)', told)), '1');
+  perform pg_temp.must_equal('now', pg_temp.ask('uma',
+    'select r.current_score from public.agent_risk r'), '70');
+  update public.agent_risk set valid_until = now();
+  perform pg_temp.must_equal('faded', pg_temp.ask('uma',
+    'select r.current_score from public.agent_risk r'), '0');
   perform pg_temp.must_equal('theirs', pg_temp.ask('otto', 'select score from public.agent_risk'), null);
 end
 $$;

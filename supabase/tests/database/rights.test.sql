@@ -242,6 +242,7 @@ begin
     ('claim_notifications(integer,integer)', 'service_role'),
     ('create_agent(text,uuid)', 'authenticated'),
     ('create_agent_token(uuid,text,uuid,interval,integer)', 'authenticated'),
+    ('current_score(agent_risk)', 'authenticated, service_role'),
     ('desired_state(uuid[])', 'service_role'),
     ('detection_index()', 'service_role'),
     ('detection_intent(uuid)', 'service_role'),

@@ -1,0 +1,199 @@
+//! One suppression: which matches it keeps quiet about, and until when.
+//! It never counts them.
+
+use std::net::IpAddr;
+
+use hidps_rules::{Network, Value};
+use hidps_wire::AgentId;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::model::{SilenceMatch, Suppression};
+
+/// A suppression, ready to be asked.
+#[derive(Debug, Clone)]
+pub(in crate::detection) struct Silence {
+    /// The row that wants it.
+    pub(in crate::detection) id: Uuid,
+    rule_id: Option<String>,
+    agent: Option<AgentId>,
+    field: Option<(String, Wanted)>,
+    until: Option<Timestamp>,
+}
+
+/// What a field's value must be.
+#[derive(Debug, Clone)]
+enum Wanted {
+    Value(String),
+    Network(Network),
+    Below(String),
+}
+
+impl Silence {
+    /// The suppression of a row, or why it cannot be honoured.
+    pub(in crate::detection) fn new(row: &Suppression) -> Result<Self, String> {
+        let field = match &row.field {
+            None => None,
+            Some((name, wanted)) => Some((name.clone(), Wanted::new(wanted)?)),
+        };
+        Ok(Self {
+            id: row.row.id,
+            rule_id: row.rule_id.clone(),
+            agent: row.agent,
+            field,
+            until: row.until,
+        })
+    }
+
+    /// Whether it keeps quiet about a match of this rule, whose event has these fields.
+    pub(in crate::detection) fn covers(
+        &self,
+        agent: AgentId,
+        rule_id: &str,
+        fields: &[(&str, Value<'_>)],
+        now: Timestamp,
+    ) -> bool {
+        let names_it = self.until.is_none_or(|until| now < until)
+            && self.agent.is_none_or(|own| own == agent)
+            && self.rule_id.as_deref().is_none_or(|own| own == rule_id);
+        names_it
+            && self.field.as_ref().is_none_or(|(name, wanted)| {
+                let values = fields.iter().filter(|(field, _)| field == name);
+                let mut values = values.map(|(_, value)| value);
+                values.any(|value| wanted.is(value))
+            })
+    }
+}
+
+impl Wanted {
+    fn new(wanted: &SilenceMatch) -> Result<Self, String> {
+        match wanted {
+            SilenceMatch::Value(value) => Ok(Self::Value(value.clone())),
+            SilenceMatch::Cidr(network) => {
+                Network::parse(network).map(Self::Network).ok_or_else(|| {
+                    format!(
+                        "'{network}' is no network; write an address and the length of its prefix, \
+                         such as 192.0.2.0/24"
+                    )
+                })
+            }
+            SilenceMatch::Prefix(path) if path.starts_with('/') => {
+                Ok(Self::Below(path.trim_end_matches('/').to_owned()))
+            }
+            SilenceMatch::Prefix(path) => Err(format!(
+                "'{path}' is no absolute path; write one that begins with /"
+            )),
+            SilenceMatch::Unknown(kind) => Err(format!(
+                "this daemon does not know the match '{kind}'; update it, or use value, cidr or prefix"
+            )),
+        }
+    }
+
+    fn is(&self, value: &Value<'_>) -> bool {
+        match (self, value) {
+            (Self::Value(own), Value::Str(text)) => own == text || is_same_address(own, text),
+            (Self::Value(own), Value::Int(number)) => own.parse() == Ok(*number),
+            (Self::Value(own), Value::Bool(truth)) => own.parse() == Ok(*truth),
+            (Self::Network(network), Value::Str(text)) => network.contains(text),
+            (Self::Below(path), Value::Str(text)) => text
+                .strip_prefix(path.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+            _ => false,
+        }
+    }
+}
+
+/// Whether both are one address, in whatever spelling.
+fn is_same_address(one: &str, other: &str) -> bool {
+    let read = |text: &str| text.parse::<IpAddr>().ok().map(|ip| ip.to_canonical());
+    read(one).is_some_and(|address| Some(address) == read(other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::IntentRow;
+
+    const AGENT: AgentId = AgentId::new(Uuid::from_u128(1));
+    const OTHER: AgentId = AgentId::new(Uuid::from_u128(2));
+
+    fn row(field: Option<(&str, SilenceMatch)>) -> Suppression {
+        Suppression {
+            row: IntentRow {
+                id: Uuid::nil(),
+                version: 1,
+            },
+            rule_id: None,
+            agent: None,
+            field: field.map(|(name, wanted)| (name.to_owned(), wanted)),
+            until: None,
+        }
+    }
+
+    fn covers(row: &Suppression, value: &str) -> bool {
+        let silence = Silence::new(row).expect("it can be honoured");
+        let fields = [("other", Value::Str("x")), ("src_ip", Value::Str(value))];
+        silence.covers(AGENT, "rule", &fields, Timestamp::UNIX_EPOCH)
+    }
+
+    fn check(wanted: &SilenceMatch, value: &str, expected: bool) {
+        let row = row(Some(("src_ip", wanted.clone())));
+
+        assert_eq!(covers(&row, value), expected, "{wanted:?} {value}");
+    }
+
+    #[test]
+    fn a_value_a_network_and_a_path_are_told_from_their_neighbours() {
+        let value = |text: &str| SilenceMatch::Value(text.into());
+        let cidr = |text: &str| SilenceMatch::Cidr(text.into());
+        let prefix = |text: &str| SilenceMatch::Prefix(text.into());
+
+        check(&value("192.0.2.7"), "192.0.2.7", true);
+        check(&value("192.0.2.7"), "192.0.2.70", false);
+        check(&value("::ffff:192.0.2.7"), "192.0.2.7", true);
+        check(&value("root"), "Root", false);
+        check(&cidr("192.0.2.0/29"), "192.0.2.7", true);
+        check(&cidr("192.0.2.0/29"), "192.0.2.8", false);
+        check(&cidr("2001:db8::/32"), "2001:db8::1", true);
+        check(&prefix("/srv/www/"), "/srv/www/index", true);
+        check(&prefix("/srv/www"), "/srv/www", true);
+        check(&prefix("/srv/www"), "/srv/www2", false);
+        check(&prefix("/"), "/etc/passwd", true);
+    }
+
+    #[test]
+    fn an_event_without_the_field_is_not_covered() {
+        let named = row(Some(("user", SilenceMatch::Value("root".into()))));
+
+        assert!(!covers(&named, "192.0.2.7"));
+    }
+
+    #[test]
+    fn it_ends_at_its_time_and_holds_for_its_rule_and_agent_only() {
+        let mut named = row(None);
+        named.rule_id = Some("rule".into());
+        named.agent = Some(AGENT);
+        named.until = Some(Timestamp::UNIX_EPOCH);
+        let silence = Silence::new(&named).expect("it can be honoured");
+        let before = Timestamp::from_millisecond(-1).expect("it is a time");
+        let asked = |agent, rule, now| silence.covers(agent, rule, &[], now);
+
+        assert!(asked(AGENT, "rule", before));
+        assert!(!asked(AGENT, "rule", Timestamp::UNIX_EPOCH));
+        assert!(!asked(AGENT, "other", before));
+        assert!(!asked(OTHER, "rule", before));
+    }
+
+    #[test]
+    fn what_cannot_be_honoured_says_why() {
+        for (wanted, reason) in [
+            (SilenceMatch::Cidr("192.0.2.0/33".into()), "no network"),
+            (SilenceMatch::Prefix("srv".into()), "no absolute path"),
+            (SilenceMatch::Unknown("regex".into()), "does not know"),
+        ] {
+            let error = Silence::new(&row(Some(("f", wanted)))).expect_err("it is refused");
+
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+}
