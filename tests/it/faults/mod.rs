@@ -12,3 +12,4 @@ mod reads;
 mod rules;
 mod settled;
 mod shared;
+mod tenants;
