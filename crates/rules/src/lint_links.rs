@@ -36,7 +36,7 @@ fn lint_correlation(document: &Node, node: &Node, notes: &mut Notes) {
         return;
     };
     if node.get("group-by").is_none() {
-        notes.warn(
+        notes.advise(
             node,
             "without 'group-by' all events of an agent share one window",
             "add the fields that tell one case from another",

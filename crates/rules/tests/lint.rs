@@ -177,26 +177,30 @@ const ATTRIBUTES: [(&str, &str, usize, usize, Severity, &str); 7] = [
     ),
 ];
 
-/// A correlation over a good rule and the column of the warning.
-const CORRELATIONS: [(&str, usize, &str); 4] = [
+/// A correlation over a good rule, the column of the finding, how much it matters, what is said.
+const CORRELATIONS: [(&str, usize, Severity, &str); 4] = [
     (
         "{type: event_count, rules: [a_rule], timespan: 1m, condition: {gte: 3}}",
         14,
+        Severity::Advice,
         "without 'group-by'",
     ),
     (
         "{type: event_count, rules: [a_rule], group-by: [user], timespan: 1m, condition: {gt: 3, lt: 3}}",
         94,
+        Severity::Warning,
         "no number satisfies",
     ),
     (
         "{type: temporal, rules: [a_rule], group-by: [user], timespan: 1m, condition: {gte: 2}}",
         91,
+        Severity::Warning,
         "no number satisfies",
     ),
     (
         "{type: event_count, rules: [a_rule], group-by: [user], timespan: 1m, condition: {gt: 3}, aliases: {who: {a_rule: user}}}",
         113,
+        Severity::Warning,
         "nothing uses the alias 'who'",
     ),
 ];
@@ -211,9 +215,9 @@ fn each_blemish_is_found_at_its_place() {
     for (from, to, line, column, severity, what) in ATTRIBUTES {
         cases.push((good(plain).replace(from, to), line, column, severity, what));
     }
-    for (correlation, column, what) in CORRELATIONS {
+    for (correlation, column, severity, what) in CORRELATIONS {
         let text = with_correlation(correlation);
-        cases.push((text, 22, column, Severity::Warning, what));
+        cases.push((text, 22, column, severity, what));
     }
 
     for (text, line, column, severity, what) in cases {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hidps_rules::tests::{TEST_SUFFIX, TestFile, run_tests};
-use hidps_rules::{Level, RuleFile, RuleSet};
+use hidps_rules::{Level, RuleFile, RuleSet, Severity, lint};
 
 /// The folder of our rules.
 fn folder() -> PathBuf {
@@ -186,4 +186,24 @@ fn the_list_of_our_rules_is_complete_and_true() {
         .filter(|line| line.contains(".yml) | "))
         .count();
     assert_eq!(n_rows, rules.rules().len(), "a row of a rule that is gone");
+}
+
+#[test]
+fn lint_warns_about_none_of_them() {
+    let mut files = Vec::new();
+    read_files(&folder(), "", &mut files);
+    files.retain(|(name, _)| !name.ends_with(TEST_SUFFIX));
+    let files: Vec<RuleFile<'_>> = files
+        .iter()
+        .map(|(name, text)| RuleFile { name, text })
+        .collect();
+
+    let findings = lint(&files);
+
+    let warnings: Vec<String> = findings
+        .iter()
+        .filter(|finding| finding.severity != Severity::Advice)
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(warnings, Vec::<String>::new());
 }

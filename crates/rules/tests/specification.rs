@@ -9,6 +9,9 @@ use support::{compile, matches, matches_values, refusal, rule};
 /// A clause: a selection, a field's value, and whether it matches; `-` is no such field.
 type Clause<'t> = (&'t str, &'t str, bool);
 
+/// Fields and their texts.
+type Fields<'t> = &'t [(&'t str, &'t str)];
+
 /// Checks clauses over the field `a`.
 fn check(clauses: &[Clause<'_>]) {
     for (selection, value, expected) in clauses {
@@ -80,7 +83,7 @@ fn numbers_and_booleans_match_either_storage() {
 
 #[test]
 fn maps_are_and_lists_are_or_and_lists_of_texts_are_keywords() {
-    let table: [(&str, &str, &[(&str, &str)], bool); 9] = [
+    let table: [(&str, &str, Fields<'_>, bool); 9] = [
         ("{a: x, b: y}", "", &[("a", "x"), ("b", "y")], true),
         ("{a: x, b: y}", "", &[("a", "x")], false),
         ("[{a: x}, {b: y}]", "", &[("b", "y")], true),
@@ -248,7 +251,7 @@ fn documents_of_one_file_may_name_each_other_in_any_order() {
     for user in ["alice", "root", "alice", "alice"] {
         let fields = [("a", Value::Str("b")), ("user", Value::Str(user))];
         support::observe(&mut engine, "", &fields, &mut |seen| {
-            found.push(seen.rule.id.clone())
+            found.push(seen.rule.id.clone());
         });
     }
 
