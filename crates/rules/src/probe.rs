@@ -68,7 +68,8 @@ fn cost_of(regular: &Regular, text: &str, clock: &mut dyn FnMut() -> u64) -> u64
 /// Texts that make an automaton work: long runs, near misses, many alphabets; each with a literal
 /// that opens the gate.
 fn hostile_texts(regular: &Regular) -> Vec<String> {
-    let key = regular.literals().next().unwrap_or_default().to_owned();
+    let literals = regular.needed().map_or(&[][..], |needed| &needed.literals);
+    let key = literals.first().cloned().unwrap_or_default();
     let fillers = [
         "a", "x", "é", "aé", "0", " ", "0 ", "/a", ".", "aA0_-", "漢", "🦀", "-", "\"' ", "0a.",
     ];

@@ -10,7 +10,7 @@ use regex_syntax::hir::{Look, LookSet};
 
 use crate::fault::{Fault, Location};
 use crate::modifier::RegexFlags;
-use crate::required::{Length, find_literals};
+use crate::required::{Length, Needed, find_needed};
 
 /// Largest compiled regular expression: ordinary ones need a few kilobytes, and this refuses
 /// nested counted repetitions that would need megabytes and milliseconds per value.
@@ -29,6 +29,12 @@ const NEAR_BYTES: usize = 4 * 1024;
 /// Most places of literals around which a long value is read.
 const MAX_PLACES: usize = 8;
 
+/// Most literals looked for in every text before the expression runs.
+const MAX_GATE: usize = 3;
+
+/// Length from which all literals are looked for first.
+const LONG_BYTES: usize = 1024;
+
 /// A regular expression made ready.
 #[derive(Clone, Debug)]
 pub(crate) struct Regular(Arc<Inner>);
@@ -40,7 +46,9 @@ struct Inner {
     file: String,
     at: Location,
     test: Test,
-    /// Texts in caseless form of which one is in everything that matches; empty when unknown.
+    /// What everything that matches has, if that is known.
+    needed: Option<Needed>,
+    /// Finds what is needed.
     gate: Vec<Finder<'static>>,
     looks: LookSet,
 }
@@ -71,7 +79,8 @@ impl Regular {
             Some(length) => Test::Length(length),
             None => Test::Regex(build(source, flags, at)?),
         };
-        let literals = find_literals(&hir).unwrap_or_default();
+        let needed = find_needed(&hir);
+        let literals = needed.as_ref().map_or(&[][..], |needed| &needed.literals);
         Ok(Self(Arc::new(Inner {
             source: source.to_owned(),
             file: file.to_owned(),
@@ -81,14 +90,14 @@ impl Regular {
                 .iter()
                 .map(|text| Finder::new(text).into_owned())
                 .collect(),
+            needed,
             looks: hir.properties().look_set(),
         })))
     }
 
-    /// The texts of which one, in caseless form, is in everything that matches; none if unknown.
-    pub(crate) fn literals(&self) -> impl ExactSizeIterator<Item = &str> {
-        let finders = self.0.gate.iter();
-        finders.map(|finder| std::str::from_utf8(finder.needle()).unwrap_or_default())
+    /// What everything that matches has, if that is known.
+    pub(crate) fn needed(&self) -> Option<&Needed> {
+        self.0.needed.as_ref()
     }
 
     /// Whether a text matches, given also in caseless form.
@@ -97,14 +106,22 @@ impl Regular {
             Test::Length(length) => return length.holds(plain),
             Test::Regex(regex) => regex,
         };
-        let may_match = |finder: &Finder<'_>| finder.find(folded.as_bytes()).is_some();
-        if !self.0.gate.is_empty() && !self.0.gate.iter().any(may_match) {
+        if self.is_barred(folded) {
             return false;
         }
         if plain.len() <= MAX_REGEX_BYTES {
             return regex.is_match(plain);
         }
         self.matches_long(regex, plain, folded)
+    }
+
+    /// Whether nothing that is needed is there; of many literals only when the text is so long
+    /// that looking for them costs less than the expression.
+    fn is_barred(&self, folded: &str) -> bool {
+        let gate = &self.0.gate;
+        let is_cheap = gate.len() <= MAX_GATE || folded.len() > LONG_BYTES;
+        let is_there = |finder: &Finder<'_>| finder.find(folded.as_bytes()).is_some();
+        !gate.is_empty() && is_cheap && !gate.iter().any(is_there)
     }
 
     /// Whether the beginning, the end or the surroundings of a needed literal match.
@@ -249,6 +266,7 @@ mod tests {
     use super::{MAX_REGEX_BYTES, Regular};
     use crate::fault::Location;
     use crate::fold::fold;
+    use crate::matcher::Place;
     use crate::modifier::RegexFlags;
 
     fn compile(source: &str) -> Regular {
@@ -365,17 +383,28 @@ mod tests {
     #[test]
     fn needed_literals_are_found_whatever_their_case() {
         let literals = |source: &str| {
-            let mut literals: Vec<String> = compile(source).literals().map(str::to_owned).collect();
+            let needed = compile(source).needed().cloned();
+            let (place, mut literals) = needed.map(|needed| (needed.place, needed.literals))?;
             literals.sort();
-            literals
+            Some((place, literals.join(" ")))
         };
-        assert_eq!(literals(r"\s-[FTd]\s"), ["-d", "-f", "-t"]);
-        assert_eq!(literals(r"https://[0-9]{1,3}\.[0-9]+"), ["https://"]);
-        assert_eq!(literals("(?i)K[0-9]+whO"), ["who"]);
-        assert_eq!(literals("(?:foo|ba+r)x"), ["b", "foo"]);
-        assert_eq!(literals(r"(^|\/)\.[^.\/]"), [".", "/."]);
-        assert_eq!(literals("[0-9]+|abc"), Vec::<String>::new());
-        assert_eq!(literals("(?i)sh"), ["sh", "ſh"]);
+        let at = |place, texts: &str| Some((place, texts.to_owned()));
+        assert_eq!(literals(r"\s-[FTd]\s"), at(Place::Anywhere, "-d -f -t"));
+        assert_eq!(
+            literals(r"https://[0-9]{1,3}\.[0-9]+"),
+            at(Place::Anywhere, "https://")
+        );
+        assert_eq!(literals("(?i)K[0-9]+whO"), at(Place::Anywhere, "who"));
+        assert_eq!(literals("(?:foo|ba+r)x"), at(Place::Anywhere, "b foo"));
+        assert_eq!(literals(r"(^|\/)\.[^.\/]"), at(Place::Anywhere, ". /."));
+        assert_eq!(literals("(?i)sh"), at(Place::Anywhere, "sh ſh"));
+        assert_eq!(literals("[0-9]+|abc"), None);
+        assert_eq!(literals("x+/(id|W)$"), at(Place::End, "/id /w"));
+        assert_eq!(
+            literals("^/(tmp|var)/.*x$"),
+            at(Place::Start, "/tmp/ /var/")
+        );
+        assert_eq!(literals("(?m)^abc"), at(Place::Anywhere, "abc"));
     }
 
     #[test]

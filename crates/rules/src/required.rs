@@ -4,20 +4,80 @@
 use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind, Look, Repetition};
 
 use crate::fold::{fold, fold_char};
+use crate::matcher::Place;
 
 /// Most spellings of one literal, and most literals of which one is needed.
-const MAX_SPELLINGS: usize = 16;
+const MAX_SPELLINGS: usize = 64;
 
 /// Most characters of a class that are spelled out: the cases of a letter, or a choice of flags;
 /// a digit is in every text.
 const MAX_CLASS: usize = 4;
 
-/// Texts in caseless form of which one is part, in caseless form, of everything that matches;
-/// none when there is no such set of few.
-pub(crate) fn find_literals(hir: &Hir) -> Option<Vec<String>> {
-    let found = required(hir)?;
-    let is_useful = found.iter().all(|text| !text.is_empty());
-    (is_useful && !found.is_empty()).then_some(found)
+/// Texts in caseless form of which one stands at this place of everything that matches.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Needed {
+    /// Where; in caseless form.
+    pub(crate) place: Place,
+    /// The texts, none of them empty.
+    pub(crate) literals: Vec<String>,
+}
+
+/// Finds what an expression needs: at the end or the beginning if it says where, since that costs
+/// least to look for, else anywhere; nothing when there is no such set of few.
+pub(crate) fn find_needed(hir: &Hir) -> Option<Needed> {
+    let parts = match hir.kind() {
+        HirKind::Concat(parts) => parts.as_slice(),
+        HirKind::Empty
+        | HirKind::Literal(_)
+        | HirKind::Class(_)
+        | HirKind::Look(_)
+        | HirKind::Repetition(_)
+        | HirKind::Capture(_)
+        | HirKind::Alternation(_) => &[],
+    };
+    let is =
+        |part: Option<&Hir>, look| part.is_some_and(|part| *part.kind() == HirKind::Look(look));
+    let is_worth = |literals: &Vec<String>| literals.iter().all(|text| text.len() > 1);
+    if is(parts.last(), Look::End) {
+        let add = |run: &[String], part: &[String]| cross(part, run);
+        let literals = spell_while(parts.iter().rev(), add);
+        if is_worth(&literals) {
+            return Some(Needed {
+                place: Place::End,
+                literals,
+            });
+        }
+    }
+    if is(parts.first(), Look::Start) {
+        let literals = spell_while(parts.iter(), cross);
+        if is_worth(&literals) {
+            return Some(Needed {
+                place: Place::Start,
+                literals,
+            });
+        }
+    }
+    let literals = required(hir)?;
+    let is_useful = !literals.is_empty() && literals.iter().all(|text| !text.is_empty());
+    is_useful.then_some(Needed {
+        place: Place::Anywhere,
+        literals,
+    })
+}
+
+/// Joins the spellings of parts as long as they have few.
+fn spell_while<'h>(
+    parts: impl Iterator<Item = &'h Hir>,
+    add: impl Fn(&[String], &[String]) -> Option<Vec<String>>,
+) -> Vec<String> {
+    let mut run = vec![String::new()];
+    for part in parts {
+        match spellings(part).and_then(|next| add(&run, &next)) {
+            Some(joined) => run = joined,
+            None => break,
+        }
+    }
+    run
 }
 
 /// Texts of which one is needed.

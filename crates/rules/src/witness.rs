@@ -146,8 +146,10 @@ fn of_matcher(matcher: &Matcher, field: Option<Slot>, common: &Commonness) -> Op
                     .map(|spelling| of_matcher(spelling, field, common)),
             );
         }
-        Matcher::Regex(regular) if regular.literals().len() > 0 => {
-            return union(regular.literals().map(|text| Some(anywhere(field, text))));
+        Matcher::Regex(regular) if regular.needed().is_some() => {
+            let needed = regular.needed()?;
+            let literals = needed.literals.iter();
+            return union(literals.map(|text| Some(at_place(field, needed.place, text))));
         }
         Matcher::Exists(false) => return None,
         Matcher::Regex(_)
@@ -173,13 +175,18 @@ fn of_matcher(matcher: &Matcher, field: Option<Slot>, common: &Commonness) -> Op
     })
 }
 
-/// The witness of a literal at any place.
-fn anywhere(field: Option<Slot>, text: &str) -> Witness {
+/// The witness of a literal at a place; keywords are looked for anywhere.
+fn at_place(field: Option<Slot>, place: Place, text: &str) -> Witness {
+    let place = if field.is_some() {
+        place
+    } else {
+        Place::Anywhere
+    };
     Witness {
-        cost: cost_of(Place::Anywhere, text),
+        cost: cost_of(place, text),
         clues: vec![Clue {
             field,
-            text: Some((Place::Anywhere, text.to_owned())),
+            text: Some((place, text.to_owned())),
         }],
     }
 }

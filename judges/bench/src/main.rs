@@ -76,29 +76,35 @@ fn streams() -> [(&'static str, Vec<Sample>); 3] {
     ]
 }
 
-/// Runs one stream through our engine for a profiler: `--only=process:20`.
+/// Runs one stream through our engine for a profiler: `--only=process:20`, or `own` for our rules
+/// over process events, or `logins` for correlations.
 fn run_only(what: &str, texts: &Texts) {
     let (name, passes) = what.split_once(':').unwrap_or((what, "1"));
-    let mut ours = Ours::load(texts);
-    for (_, stream) in streams()
-        .iter()
-        .filter(|(stream, _)| stream.starts_with(name))
-    {
-        let mut ids = Vec::new();
-        for _ in 0..passes.parse().unwrap_or(1) {
-            ids.clear();
-            stream
-                .iter()
-                .for_each(|sample| ours.observe(sample, 0, &mut ids));
+    let own = || rules::read(&rules::repository().join("detection-rules")).unwrap_or_default();
+    let (texts, stream) = match name {
+        "own" => (own(), stream::processes(SEED, EVENTS)),
+        "logins" => (vec![WINDOWS.to_owned()], stream::logins(SEED, EVENTS)),
+        "log" => (texts.clone(), stream::lines(SEED, EVENTS)),
+        "audit" => (texts.clone(), stream::audits(SEED, EVENTS)),
+        _ => (texts.clone(), stream::processes(SEED, EVENTS)),
+    };
+    let mut ours = Ours::load(&texts);
+    let mut ids = Vec::new();
+    let mut now_ms = 0;
+    for _ in 0..passes.parse().unwrap_or(1) {
+        ids.clear();
+        for sample in &stream {
+            now_ms += 1_000;
+            ours.observe(sample, now_ms, &mut ids);
         }
-        let (tries, events) = ours.tries();
-        println!(
-            "{name}: {} matches, {tries} rules tried on {events} events",
-            ids.len()
-        );
-        for (tries, hits, title) in ours.most_tried() {
-            println!("  {tries:>9} {hits:>9} {title}");
-        }
+    }
+    let (tries, events) = ours.tries();
+    println!(
+        "{name}: {} matches, {tries} rules tried on {events} events",
+        ids.len()
+    );
+    for (tries, hits, title) in ours.most_tried() {
+        println!("  {tries:>9} {hits:>9} {title}");
     }
 }
 
@@ -201,7 +207,7 @@ fn measure_own(turns: usize, report: &mut Report) {
 
 /// Simple events through three correlations.
 fn measure_windows(turns: usize, report: &mut Report) {
-    report.section("logins through three correlations over some 4,000 sources");
+    report.section("logins through three correlations of an hour over 4,000 sources");
     let texts = vec![WINDOWS.to_owned()];
     let stream = stream::logins(SEED, EVENTS);
     let (mut ours, mut theirs) = (Ours::load(&texts), TheirWindows::load(&texts));

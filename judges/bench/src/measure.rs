@@ -28,6 +28,9 @@ pub struct Duel {
     pub disagreements: usize,
 }
 
+/// Time between two events: whole seconds, since the other engine counts in them.
+const STEP_MS: i64 = 1_000;
+
 /// How long an engine runs in one turn, at least.
 const TURN: Duration = Duration::from_millis(250);
 
@@ -38,7 +41,7 @@ fn run_turn(engine: &mut dyn Contender, stream: &[Sample], now_ms: &mut i64) -> 
     let start = Instant::now();
     while start.elapsed() < TURN {
         for sample in stream {
-            *now_ms += 1;
+            *now_ms += STEP_MS;
             engine.observe(sample, *now_ms, &mut ids);
         }
         events += stream.len();
@@ -51,7 +54,7 @@ fn run_turn(engine: &mut dyn Contender, stream: &[Sample], now_ms: &mut i64) -> 
 fn judge(engine: &mut dyn Contender, stream: &[Sample], now_ms: &mut i64) -> Vec<Vec<String>> {
     let judge_one = |sample| {
         let mut ids = Vec::new();
-        *now_ms += 1;
+        *now_ms += STEP_MS;
         engine.observe(sample, *now_ms, &mut ids);
         ids.sort();
         ids
