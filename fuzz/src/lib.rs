@@ -24,6 +24,7 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets; each has a file in `fuzz_targets` and a directory in `corpus`.
 pub const TARGETS: [Target; 13] = [
+    ("log_line", log_line),
     ("log_message", log_message),
     ("realtime_client_frame", realtime_client_frame),
     ("realtime_frames", realtime_frames),
@@ -31,7 +32,6 @@ pub const TARGETS: [Target; 13] = [
     ("rule_event", rule_event),
     ("rule_file", rule_file),
     ("rule_pipeline", rule_pipeline),
-    ("sshd_line", sshd_line),
     ("watch_path", watch_path),
     ("wire_agent_frame", wire_agent_frame),
     ("wire_daemon_frame", wire_daemon_frame),
@@ -350,11 +350,32 @@ pub fn rule_pipeline(data: &[u8]) {
     }
 }
 
-/// Lines of sshd, sudo and su, as an attacker may shape them: an event within the limits, whose
-/// claims are in the line.
-pub fn sshd_line(data: &[u8]) {
+/// Programs whose lines are understood, each by a reader of its own.
+const PROGRAMS: [&str; 12] = [
+    "sshd",
+    "sudo",
+    "su",
+    "kernel",
+    "CRON",
+    "crontab",
+    "useradd",
+    "gpasswd",
+    "unix_chkpwd",
+    "systemd",
+    "systemd-modules-load",
+    "sshd(pam_unix)",
+];
+
+/// Fields in words of ours or in canonical form; every other text stands in the line.
+const OUR_WORDS: [&str; 8] = [
+    "action", "outcome", "method", "proto", "flags", "src_ip", "dst_ip", "address",
+];
+
+/// A line of any program, as an attacker may shape it: an event within the limits, whose claims
+/// are in the line, with addresses that are addresses.
+pub fn log_line(data: &[u8]) {
     let line = String::from_utf8_lossy(data);
-    for program in ["sshd", "sudo", "su"] {
+    for program in PROGRAMS {
         let source = LineSource {
             program,
             seen: Timestamp::UNIX_EPOCH,
@@ -366,13 +387,30 @@ pub fn sshd_line(data: &[u8]) {
             line.contains(read.event.message.as_str()),
             "the message is the line's"
         );
-        if let Some(FieldValue::Text(address)) = read.event.fields.get("src_ip") {
-            assert!(
-                address.parse::<IpAddr>().is_ok(),
-                "{} is an address",
-                address.as_str()
-            );
+        let is_ambiguous = read.event.fields.get("ambiguous").is_some();
+        for (name, value) in read.event.fields.iter() {
+            let is_open = ["ambiguous", "program", "pid"].contains(&name);
+            assert!(!is_ambiguous || is_open, "{name} beside ambiguous");
+            check_field(&line, program, name, value);
         }
+    }
+}
+
+/// A field states no more than its line.
+fn check_field(line: &str, program: &str, name: &str, value: &FieldValue<'_>) {
+    match value {
+        FieldValue::Text(text) if ["src_ip", "dst_ip", "address"].contains(&name) => {
+            let address: IpAddr = text.parse().expect("an address is one");
+            assert_eq!(address.to_canonical().to_string(), text.as_str());
+        }
+        FieldValue::Text(text) => {
+            let is_stated = line.contains(text.as_str()) || program.contains(text.as_str());
+            assert!(is_stated || OUR_WORDS.contains(&name), "{name} is invented");
+        }
+        FieldValue::Integer(number) if name.ends_with("port") => {
+            assert!((0..=65_535).contains(number), "{name} is a port");
+        }
+        FieldValue::Integer(_) | FieldValue::Bool(_) | FieldValue::Number(_) => {}
     }
 }
 
