@@ -29,7 +29,6 @@ pub mod host_facts;
 pub mod identity;
 pub mod ledger;
 pub mod link;
-pub mod normalize;
 pub mod plan;
 pub mod probe;
 pub mod report;
@@ -38,3 +37,5 @@ pub mod state_dir;
 pub mod status_queue;
 pub mod telemetry;
 pub mod text;
+
+pub use hidps_normalize as normalize;

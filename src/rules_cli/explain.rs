@@ -11,13 +11,14 @@ use hidps_rules::{
 };
 use serde_json::{Value, json};
 
-use super::samples::{claimed_ms, parse_events, read_text};
+use super::samples::{claimed_ms, normalize_lines, parse_events, read_text};
 use super::{Outcome, RulesCliError, refused, write_json, write_text};
 use crate::detection::{compile_rules, with_rule_event};
 
 /// What `--help` says at its end.
 pub(super) const HELP: &str = "\
-Events are JSON as agents send it, one a line; of several the last is explained, after the windows \
+Events are JSON as agents send it, one a line, or, with --program, raw lines of a log, which are \
+taken apart as an agent does it (times without a zone as UTC); of several the last is explained, after the windows \
 of correlations have taken in those before it, at the times they claim.
 
 Exit code: 0 explained, whether or not a rule matches, 1 the rules or the event cannot be read, \
@@ -31,6 +32,9 @@ pub struct ExplainArguments {
     /// File with the event, or - for standard input.
     #[arg(long, value_name = "FILE")]
     event: PathBuf,
+    /// The file holds raw lines of a log, written by this program unless they say so themselves.
+    #[arg(long, value_name = "NAME")]
+    program: Option<String>,
     /// Explain this rule alone, by its id or name; may be given several times.
     #[arg(long, value_name = "ID")]
     rule: Vec<String>,
@@ -59,7 +63,14 @@ pub(super) fn explain(
         wanted.push(rule.id.clone());
     }
     let text = read_text(&arguments.event)?;
-    let events = parse_events(&text)?;
+    let events = match &arguments.program {
+        Some(program) => normalize_lines(&text, program),
+        None => parse_events(&text)?,
+    };
+    if events.is_empty() {
+        let text = "there is no line; give one as the log has it".to_owned();
+        return Err(RulesCliError::Events(text));
+    }
     let mut engine = Engine::new(set, Limits::default());
     let (mut now_ms, mut explained) = (0, Vec::new());
     for (index, event) in events.iter().enumerate() {

@@ -1,12 +1,14 @@
-//! Events from files for whoever looks at rules: JSON as agents send it, one event a line.
+//! Events from files for whoever looks at rules: JSON as agents send it, or raw lines of a log.
 //! It never takes a text for an event that an agent could not have sent.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use hidps_normalize::{LineSource, normalize};
 use hidps_wire::{LogEvent, MAX_AGENT_FRAME_BYTES, decode};
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use super::RulesCliError;
 
@@ -50,7 +52,8 @@ pub(super) fn parse_events(text: &str) -> Result<Vec<LogEvent<'_>>, RulesCliErro
         .map(|(index, line)| {
             decode(line.trim(), MAX_AGENT_FRAME_BYTES).map_err(|error| {
                 RulesCliError::Events(format!(
-                    "line {} is no event: {error}; write it as agents send it, such as {EXAMPLE}",
+                    "line {} is no event: {error}; for a raw line of a log, say which program wrote it, as \
+                     with --program sshd; an event is written as agents send it, such as {EXAMPLE}",
                     index + 1
                 ))
             })
@@ -62,6 +65,21 @@ pub(super) fn parse_events(text: &str) -> Result<Vec<LogEvent<'_>>, RulesCliErro
         return Err(RulesCliError::Events(text));
     }
     Ok(events)
+}
+
+/// The events that an agent would make of raw lines; an empty line is none.
+pub(super) fn normalize_lines<'a>(text: &'a str, program: &'a str) -> Vec<LogEvent<'a>> {
+    let source = LineSource {
+        program,
+        seen: Timestamp::now(),
+        zone: TimeZone::UTC,
+    };
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    let repeated = |line| {
+        let read = normalize(line, &source);
+        std::iter::repeat_n(read.event, read.count as usize)
+    };
+    lines.flat_map(repeated).collect()
 }
 
 /// An event that can be copied and changed.

@@ -202,6 +202,37 @@ fn explain_says_which_line_of_a_rule_an_event_misses() {
 }
 
 #[test]
+fn a_raw_line_is_explained_as_the_agent_would_send_it() {
+    let line = "Failed password for root from 192.0.2.7 port 4 ssh2";
+    let full = format!("Nov 21 10:00:00 web-01 sshd[7]: {line}\n");
+    for (line, program) in [(line, "sshd"), (full.as_str(), "unknown")] {
+        let arguments = ["--event", "-", "--program", program, "--json"];
+        let said = rules("explain", good().path(), &arguments, line);
+        assert_eq!(
+            said.json()["rules"][0]["verdict"],
+            "matched",
+            "{}",
+            said.out
+        );
+    }
+
+    // Five lines as rsyslog joins them: four are counted before the one that is explained.
+    let joined = format!("message repeated 5 times: [ {line}]");
+    let arguments = [
+        "--event",
+        "-",
+        "--program",
+        "sshd",
+        "--rule",
+        "often",
+        "--json",
+    ];
+    let said = rules("explain", good().path(), &arguments, &joined).json();
+    assert_eq!(said["rules"][0]["verdict"], "matched", "{said}");
+    assert_eq!(said["rules"][0]["window"]["number"], 5.0, "{said}");
+}
+
+#[test]
 fn explain_leaves_rules_for_other_log_sources_out_unless_asked() {
     let event = event(1, "root").replace("sshd", "cron");
 
@@ -260,6 +291,7 @@ fn what_cannot_be_read_is_said_with_what_to_do() {
     );
     assert_eq!(text.code, 1);
     assert!(text.err.contains("line 1 is no event"), "{}", text.err);
+    assert!(text.err.contains("--program sshd"), "{}", text.err);
 
     let stranger = rules(
         "explain",

@@ -31,10 +31,15 @@ const IMPURE: [&str; 8] = [
     "getrandom",
 ];
 
-const RULES: [Rule; 9] = [
+const RULES: [Rule; 10] = [
     Rule {
         name: "hidps-wire",
         ours: &[],
+        never: &IMPURE,
+    },
+    Rule {
+        name: "hidps-normalize",
+        ours: &["hidps-wire"],
         never: &IMPURE,
     },
     Rule {
@@ -59,12 +64,17 @@ const RULES: [Rule; 9] = [
     },
     Rule {
         name: "hidps-agent",
-        ours: &["hidps-wire"],
+        ours: &["hidps-normalize", "hidps-wire"],
         never: &AGENT_NEVER,
     },
     Rule {
         name: "hidps",
-        ours: &["hidps-wire", "hidps-rules", "hidps-realtime"],
+        ours: &[
+            "hidps-normalize",
+            "hidps-wire",
+            "hidps-rules",
+            "hidps-realtime",
+        ],
         never: &[],
     },
     Rule {

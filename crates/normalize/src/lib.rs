@@ -22,7 +22,6 @@ use hidps_wire::LogEvent;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::clock;
 use header::parse_header;
 use program::{Understood, understand};
 use reading::{Facts, Reading};
@@ -75,7 +74,7 @@ pub fn normalize<'a>(line: &'a str, source: &LineSource<'a>) -> NormalLine<'a> {
     let facts = facts.number_unless_told("pid", header.pid);
     NormalLine {
         event: LogEvent {
-            timestamp: clock::rfc3339(header.timestamp.unwrap_or(source.seen)).into(),
+            timestamp: rfc3339(header.timestamp.unwrap_or(source.seen)).into(),
             kind,
             service: service.into(),
             message: message.into(),
@@ -84,6 +83,11 @@ pub fn normalize<'a>(line: &'a str, source: &LineSource<'a>) -> NormalLine<'a> {
         count,
         is_read,
     }
+}
+
+/// A time for an event: UTC with microseconds, as finer digits only cost bytes.
+fn rfc3339(time: Timestamp) -> String {
+    format!("{time:.6}")
 }
 
 /// rsyslog writes equal messages once: `message repeated 3 times: [ Failed password … ]`.

@@ -1,9 +1,9 @@
 //! Connections of sshd: how they began and how they ended.
 //! It never says whether somebody was let in.
 
-use crate::normalize::address::{Endpoint, parse_ip, parse_number};
-use crate::normalize::login::{Login, Outcome};
-use crate::normalize::reading::{Facts, Reading, is_name};
+use crate::address::{Endpoint, parse_ip, parse_number};
+use crate::login::{Login, Outcome};
+use crate::reading::{Facts, Reading, is_name};
 
 /// Reads a message.
 pub(super) fn parse(message: &str) -> Reading<'_> {

@@ -1,8 +1,8 @@
 //! What went wrong with a connection of sshd, or was refused, before anybody logged in.
 //! It never says that a credential was wrong.
 
-use crate::normalize::address::{Endpoint, parse_ip};
-use crate::normalize::reading::{Facts, Reading, is_name};
+use crate::address::{Endpoint, parse_ip};
+use crate::reading::{Facts, Reading, is_name};
 
 /// Reads a message.
 pub(super) fn parse(message: &str) -> Reading<'_> {

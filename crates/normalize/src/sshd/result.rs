@@ -1,9 +1,9 @@
 //! What became of an attempt to log in.
 //! It never takes a part of a user's name or of a certificate for an address.
 
-use crate::normalize::address::Endpoint;
-use crate::normalize::login::{Login, Outcome};
-use crate::normalize::reading::Reading;
+use crate::address::Endpoint;
+use crate::login::{Login, Outcome};
+use crate::reading::Reading;
 
 /// Reads a message.
 pub(super) fn parse(message: &str) -> Reading<'_> {

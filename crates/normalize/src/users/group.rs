@@ -2,8 +2,8 @@
 //! The lines about the shadow file repeat those about the group file and are not told again.
 
 use super::{of_group, of_user, parse_quoted, split_quoted};
-use crate::normalize::address::parse_number;
-use crate::normalize::reading::{Facts, Reading, is_name};
+use crate::address::parse_number;
+use crate::reading::{Facts, Reading, is_name};
 
 /// Reads a message.
 pub(super) fn parse(message: &str) -> Reading<'_> {

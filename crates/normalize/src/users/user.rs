@@ -2,8 +2,8 @@
 //! It never reads a line about a group's members.
 
 use super::{of_user, parse_quoted, split_quoted};
-use crate::normalize::address::parse_number;
-use crate::normalize::reading::{Facts, Reading, is_name, split_only};
+use crate::address::parse_number;
+use crate::reading::{Facts, Reading, is_name, split_only};
 
 /// Reads a message.
 pub(super) fn parse(message: &str) -> Reading<'_> {
