@@ -4,7 +4,7 @@
 //! [`RuleSet::compile`] turns YAML texts into rules and refuses, with file, line and column, what
 //! it cannot honour. [`Engine::observe`] tries them on one [`Event`] and hands out each [`Match`].
 //! Correlation windows are kept apart by [`Scope`] and bounded by [`Limits`]; [`Engine::replace`]
-//! changes the rules under running windows. [`Engine::explain`] and [`lint`] tell people why.
+//! changes the rules under running windows. [`Engine::explain`] and [`lint()`] tell people why.
 //! [`tests::run_tests`] runs the tests that stand beside rules.
 
 mod breaker;
