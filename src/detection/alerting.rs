@@ -169,3 +169,33 @@ fn explain(found: &Match<'_>, rule_set: &str, level: Level) -> Value {
         "advice": rule.advice, "false_positives": rule.falsepositives, "rule_set": rule_set,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use hidps_rules::{RuleFile, RuleSet};
+
+    use super::*;
+
+    /// The weight of a high rule with this attribute, at this level.
+    fn weight(own: &str, level: Option<Level>) -> Weight {
+        let text = format!(
+            "title: T\nid: r\nlogsource: {{product: linux}}\n\
+             detection: {{s: {{a: b}}, condition: s}}\nlevel: high\n{own}"
+        );
+        let file = RuleFile {
+            name: "r.yml",
+            text: &text,
+        };
+        let set = RuleSet::compile(&[file]).expect("it compiles");
+        Weight::of(set.rule("r").expect("it is there"), level)
+    }
+
+    #[test]
+    fn another_level_brings_its_risk_unless_the_rule_states_its_own() {
+        let (level, risk) = (Level::Critical, 90);
+        assert_eq!(weight("", Some(level)), Weight { level, risk });
+        let stated = "hidps: {risk: 33}\n";
+        assert_eq!(weight(stated, Some(level)).risk, 33);
+        assert_eq!(weight("", None).risk, 70);
+    }
+}

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, stream};
 use hidps_rules::RuleSet;
 use hidps_wire::AgentId;
 use tokio::sync::{Notify, mpsc, watch};
@@ -22,6 +23,9 @@ use crate::telemetry::{self, Chain};
 
 /// Pause after a failed read.
 const PAUSE: Duration = Duration::from_secs(2);
+
+/// Most organizations read at once: each waits mostly for the way to Supabase and back.
+const READS_AT_ONCE: usize = 8;
 
 /// Reports of cost that may wait; one more comes again with its worker's next window.
 const COSTS: usize = 64;
@@ -157,15 +161,26 @@ impl<R: DetectionReader> TenantRules<R> {
         let listed: BTreeSet<OrgId> = index.iter().map(|(org, _)| *org).collect();
         let mut changed: BTreeSet<OrgId> = self.orgs.keys().copied().collect();
         changed.retain(|org| !listed.contains(org));
+        // A restored backup goes back, so that any other number is news.
+        let differs = |(org, generation): &(OrgId, u64)| {
+            let known = self.orgs.get(org);
+            known.is_none_or(|known| known.intent.generation != *generation)
+        };
+        let wanted: Vec<OrgId> = index
+            .iter()
+            .filter(|one| differs(one))
+            .map(|(org, _)| *org)
+            .collect();
+        let reader = &self.reader;
+        let answers = stream::iter(wanted)
+            .map(|org| async move { (org, reader.read_detection(org).await) })
+            .buffer_unordered(READS_AT_ONCE)
+            .collect::<Vec<_>>()
+            .await;
         let mut has_failed = false;
         let mut read = Vec::new();
-        for (org, generation) in index {
-            let known = self.orgs.get(&org);
-            // A restored backup goes back, so that any other number is news.
-            if known.is_some_and(|known| known.intent.generation == generation) {
-                continue;
-            }
-            match self.reader.read_detection(org).await {
+        for (org, answer) in answers {
+            match answer {
                 Ok(found) => {
                     changed.insert(org);
                     read.push((org, found));
@@ -228,7 +243,7 @@ impl<R: DetectionReader> TenantRules<R> {
 
     /// Makes the layers of these organizations anew, and hands all of them to the workers.
     async fn put_in_force(&mut self, orgs: BTreeSet<OrgId>) {
-        let rules = Arc::clone(&self.settings.rules.borrow_and_update());
+        let rules = Arc::clone(&self.settings.rules.borrow());
         for org in orgs {
             let Some(known) = self.orgs.get_mut(&org) else {
                 continue;

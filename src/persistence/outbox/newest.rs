@@ -138,4 +138,22 @@ mod tests {
         assert_eq!(merged.sent_at, Some(first));
         assert_eq!(merged.applied_at, Some(second));
     }
+
+    #[test]
+    fn counts_that_wait_are_added_up() {
+        let told = |matches| SuppressedReport {
+            suppression: Uuid::nil(),
+            agent_id: AGENT,
+            matches,
+        };
+        let on_trial = |matches| ShadowReport {
+            agent_id: AGENT,
+            rule_id: "r".into(),
+            title: "T".into(),
+            matches,
+        };
+
+        assert_eq!(told(3).over(told(4)).matches, 7);
+        assert_eq!(on_trial(u64::MAX).over(on_trial(4)).matches, u64::MAX);
+    }
 }

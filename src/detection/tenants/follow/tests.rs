@@ -221,6 +221,30 @@ async fn rules_that_cost_too_much_are_suspended_until_they_are_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn other_built_in_rules_give_every_organization_another_layer() {
+    let database = Arc::new(FakeDatabase::default());
+    put(&database, intent(ORG, 1, "first"));
+    let (mut task, mut feed) = task(&database);
+    let (built_in, rules) = watch::channel(Arc::new(loaded(&rule("built-in"))));
+    task.settings.rules = rules;
+    let stop = CancellationToken::new();
+    let mut running = tokio::task::JoinSet::new();
+    running.spawn(task.run(stop.clone()));
+    feed.compared().await;
+    assert_eq!(in_force(&feed), ["first"]);
+    feed.layers.mark_unchanged();
+
+    // The organization's rule now has the id of a built-in one, and is refused.
+    built_in.send_replace(Arc::new(loaded(&rule("first"))));
+    let heard = tokio::time::timeout(Duration::from_secs(5), feed.layers.changed()).await;
+    heard.expect("sooner than the timer").expect("it runs");
+
+    assert_eq!(in_force(&feed), Vec::<String>::new());
+    stop.cancel();
+    running.join_all().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hint_is_enough_to_look_again() {
     let database = Arc::new(FakeDatabase::default());
     let (task, mut feed) = task(&database);
