@@ -119,3 +119,42 @@ fn long_values_and_many_values_are_cut() {
     assert!(item.patterns.len() <= 16);
     assert!(item.seen[0].chars().count() <= 257);
 }
+
+#[test]
+fn a_correlation_tells_what_its_window_would_hold_with_the_event() {
+    let base = rule("  s: {a: b}\n  condition: s\n");
+    let text = "title: C\nid: c\ncorrelation: {type: value_sum, rules: [rule], group-by: [user], timespan: 1m, condition: {field: n, gte: 10}}\n";
+    let mut engine = engine(&[&base, text]);
+    let alice = [
+        ("a", Value::Str("b")),
+        ("user", Value::Str("alice")),
+        ("n", Value::Int(6)),
+    ];
+    let event = |fields| Event {
+        logsource: source("sshd"),
+        message: "",
+        fields,
+    };
+    engine.observe(Scope(1), &event(&alice), 1_000, &mut |_| {});
+
+    let windows = engine.counters().windows;
+    let mut why = engine.explain(Scope(1), &event(&alice), 2_000);
+    let elsewhere = engine.explain(Scope(2), &event(&alice), 2_000).remove(1);
+    let nobody = engine
+        .explain(Scope(1), &event(&alice[..1]), 2_000)
+        .remove(1);
+
+    let found = why.remove(1);
+    assert_eq!(found.verdict, Verdict::Matched);
+    assert_eq!(found.condition, "field n, gte 10");
+    let text = found.to_string();
+    assert!(
+        text.contains("joined rules that match: rule\n  window [user=alice]: 12, entries: 2"),
+        "{text}"
+    );
+    assert_eq!(elsewhere.verdict, Verdict::NotMatched);
+    assert_eq!(elsewhere.window.and_then(|window| window.number), Some(6.0));
+    let missing = nobody.window.and_then(|window| window.missing);
+    assert_eq!(missing.as_deref(), Some("user"));
+    assert_eq!(engine.counters().windows, windows);
+}
