@@ -120,6 +120,11 @@ fn quote<'a>(
     }
 }
 
+/// A time of a window; none if it is no time.
+fn instant(ms: i64) -> Option<Timestamp> {
+    Timestamp::from_millisecond(ms).ok()
+}
+
 fn describe(found: &Match<'_>) -> String {
     let rule = found.rule;
     let text = rule.description.as_ref().unwrap_or(&rule.title);
@@ -160,6 +165,7 @@ fn explain(found: &Match<'_>, rule_set: &str, level: Level) -> Value {
         json!({
             "count": window.count, "value": window.value, "timespan_secs": window.timespan_secs,
             "group": object(quote(rule, group)), "distinct": window.distinct,
+            "value": window.value, "from": instant(window.first_ms), "to": instant(window.last_ms),
         })
     });
     json!({
@@ -167,6 +173,7 @@ fn explain(found: &Match<'_>, rule_set: &str, level: Level) -> Value {
         "level": level.as_str(),
         "matched": object(quote(rule, found.matched.iter())), "window": window,
         "advice": rule.advice, "false_positives": rule.falsepositives, "rule_set": rule_set,
+        "group_key": rule.evidence.then(|| excerpt(&found.group_key)),
     })
 }
 

@@ -13,6 +13,8 @@ use super::*;
 use crate::model::{Alert, DetectionVerdict, RiskReport, ShadowReport, SuppressedReport};
 use crate::ports::{AlertQueue, BatchProgress, DetectionRecords, LiveLog};
 
+mod explained;
+
 /// The rule of five failed logins of one address within a minute.
 const BRUTE_FORCE: &str = "5d5280b1-aa92-4ad7-a69a-55251886647f";
 
@@ -107,8 +109,13 @@ fn outlets(recorder: &Arc<Recorder>) -> Outlets {
 
 /// A pipeline over our rules that has taken these frames in.
 fn pipeline_after(frames: &[String]) -> (Pipeline, Arc<Recorder>) {
+    run(&our_rules(), frames)
+}
+
+/// A pipeline over these rules that has taken these frames in.
+fn run(rules: &LoadedRules, frames: &[String]) -> (Pipeline, Arc<Recorder>) {
     let recorder = Arc::new(Recorder::default());
-    let mut pipeline = Pipeline::new(&our_rules(), &TenantFeed::none(), outlets(&recorder));
+    let mut pipeline = Pipeline::new(rules, &TenantFeed::none(), outlets(&recorder));
     for frame in frames {
         let progress = Arc::clone(&recorder) as _;
         pipeline.on_batch(&RawBatch {
