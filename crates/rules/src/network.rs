@@ -34,7 +34,7 @@ impl Network {
     /// Whether `text` is an address in this network; `::ffff:a.b.c.d` counts as version 4.
     #[must_use]
     pub fn contains(self, text: &str) -> bool {
-        let Ok(address) = text.trim().parse::<IpAddr>() else {
+        let Ok(address) = text.parse::<IpAddr>() else {
             return false;
         };
         let (v4, bits) = number_of(address.to_canonical());

@@ -451,3 +451,22 @@ fn parts_of_a_time_that_mean_nothing_are_refused() {
         assert_eq!((error.line, error.column), (6, column), "{error}");
     }
 }
+
+#[test]
+fn only_a_whole_address_is_in_a_network() {
+    check_values(
+        "n|cidr: 192.0.2.0/24",
+        &[
+            Value::Str("192.0.2.0"),
+            Value::Str("192.0.2.255"),
+            Value::Str("::ffff:192.0.2.7"),
+        ],
+        &[
+            Value::Str("192.0.2.255 "),
+            Value::Str("192.0.2.2550"),
+            Value::Str("192.0.2"),
+            Value::Str("192.0.3.0"),
+            Value::Str(""),
+        ],
+    );
+}
