@@ -72,8 +72,8 @@ pub(crate) struct Bucket {
 }
 
 /// Most buckets kept: far more than the kinds of events there are, and a bound on what a daemon
-/// that passes on unchecked names can make this hold.
-const MAX_BUCKETS: usize = 4096;
+/// that passes on unchecked names can make this hold; one is some 100 kB for 250 rules.
+const MAX_BUCKETS: usize = 512;
 
 /// A name's number among those that rules mention; zero is every other name, or none.
 type Name = usize;

@@ -68,10 +68,11 @@ fn read_community() -> Option<Texts> {
 }
 
 /// The streams of the comparison.
-fn streams() -> [(&'static str, Vec<Sample>); 3] {
+fn streams() -> [(&'static str, Vec<Sample>); 4] {
     [
         ("process events", stream::processes(SEED, EVENTS)),
         ("log lines", stream::lines(SEED, EVENTS)),
+        ("bare log lines", stream::bare_lines(SEED, EVENTS)),
         ("audit records", stream::audits(SEED, EVENTS)),
     ]
 }
@@ -207,7 +208,7 @@ fn measure_own(turns: usize, report: &mut Report) {
 
 /// Simple events through three correlations.
 fn measure_windows(turns: usize, report: &mut Report) {
-    report.section("logins through three correlations of an hour over 4,000 sources");
+    report.section("logins through three correlations of an hour over 2,000 sources");
     let texts = vec![WINDOWS.to_owned()];
     let stream = stream::logins(SEED, EVENTS);
     let (mut ours, mut theirs) = (Ours::load(&texts), TheirWindows::load(&texts));

@@ -292,19 +292,34 @@ const ATTACK_LINES: &[(&str, &str)] = &[
     ("bash", "LD_PRELOAD=/tmp/x#.so /usr/bin/id"),
 ];
 
-/// Lines of logs with what a normalizer finds in every line.
+/// Lines of logs that nothing was read from.
+pub fn bare_lines(seed: u64, count: usize) -> Vec<Sample> {
+    let mut dice = Dice(seed);
+    let sample = |_| {
+        let (service, line) = pick_line(&mut dice);
+        let fields = json!({"message": fill(line, &mut dice), "pid": dice.below(4_000_000)});
+        Sample {
+            category: None,
+            service: Some(service),
+            json: fields.to_string(),
+        }
+    };
+    (0..count).map(sample).collect()
+}
+
+/// Lines of logs with what the agent reads from most of them.
 pub fn lines(seed: u64, count: usize) -> Vec<Sample> {
     let mut dice = Dice(seed);
     let sample = |_| {
-        let lines = if dice.is_attack() {
-            ATTACK_LINES
-        } else {
-            LINES
-        };
-        let (service, line) = dice.pick(lines);
+        let (service, line) = pick_line(&mut dice);
         let fields = json!({
             "message": fill(line, &mut dice),
+            "program": service,
             "pid": dice.below(4_000_000),
+            "action": dice.pick(&["closed", "session_opened", "blocked", "unit_started", "command"]),
+            "user": dice.pick(USERS),
+            "src_ip": fill("203.0.113.#", &mut dice),
+            "src_port": dice.below(65_536),
         });
         Sample {
             category: None,
@@ -313,6 +328,16 @@ pub fn lines(seed: u64, count: usize) -> Vec<Sample> {
         }
     };
     (0..count).map(sample).collect()
+}
+
+/// A line of a log and its program.
+fn pick_line(dice: &mut Dice) -> (&'static str, &'static str) {
+    let lines = if dice.is_attack() {
+        ATTACK_LINES
+    } else {
+        LINES
+    };
+    dice.pick(lines)
 }
 
 /// Records of the audit subsystem.
@@ -386,7 +411,7 @@ pub fn logins(seed: u64, count: usize) -> Vec<Sample> {
         };
         let fields = json!({
             "outcome": outcome,
-            "src_ip": format!("198.51.{}.{}", dice.below(16), dice.below(250)),
+            "src_ip": format!("198.51.{}.{}", dice.below(8), dice.below(250)),
             "user": fill("user#", &mut dice),
         });
         Sample {
