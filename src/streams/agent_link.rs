@@ -91,7 +91,7 @@ impl AgentLinks {
         let reason = Box::pin(link.run()).await;
         // An agent that connects anew has let go of its older connection; whoever answers there
         // is another holder of the same key.
-        if reason == SUPERSEDED && Box::pin(is_alive(&mut link.socket)).await {
+        if reason == SUPERSEDED && Box::pin(self.is_answered(&mut link.socket)).await {
             tracing::warn!(%agent, "two holders of an agent's key are alive at once");
             self.presence.observe(agent, Observation::Twin);
         }
@@ -101,6 +101,14 @@ impl AgentLinks {
             .leave(agent, connection, left, Timestamp::now());
         if reason == REVOKED {
             self.presence.expect_silence(agent);
+        }
+    }
+
+    /// Whether somebody is alive at the other end; a drain does not wait for that.
+    async fn is_answered(&self, socket: &mut WebSocket) -> bool {
+        tokio::select! {
+            is_alive = is_alive(socket) => is_alive,
+            () = self.stop.cancelled() => false,
         }
     }
 }
