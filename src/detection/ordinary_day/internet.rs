@@ -41,23 +41,28 @@ const WANTED_PORTS: [&str; 22] = [
     "9200", "81", "8000", "5060", "25", "110", "21", "5555", "2375", "8728",
 ];
 
-/// Visits of one to three tries: some two thousand refusals.
-const VISITS: usize = 1_050;
+/// Addresses that come once, and those that come back every six hours, as patient ones do: some
+/// two thousand refusals together.
+const STRANGERS: usize = 810;
+const REGULARS: usize = 60;
+
+/// When the last visits begin.
+const DAY_END: i64 = 24 * HOUR - 120 * SECOND;
 
 /// Packets that the firewall logs: ufw's own limit is three a minute.
 const PACKETS: usize = 3_900;
 
 /// Writes the noise of a day.
 pub(super) fn tell(story: &mut Story) {
-    let regulars: Vec<String> = (0..60).map(|_| story.dice.stranger()).collect();
-    for _ in 0..VISITS {
-        let address = if story.dice.happens(20) {
-            let regular = story.dice.below(60);
-            regulars[usize::try_from(regular).expect("it is small")].clone()
-        } else {
-            story.dice.stranger()
-        };
-        visit(story, &address);
+    for _ in 0..STRANGERS {
+        let (address, at) = (story.dice.stranger(), story.dice.below(DAY_END));
+        visit(story, &address, at);
+    }
+    for _ in 0..REGULARS {
+        let (address, first) = (story.dice.stranger(), story.dice.below(5 * HOUR));
+        for time in 0..4 {
+            visit(story, &address, first + time * 6 * HOUR);
+        }
     }
     for _ in 0..170 {
         probe(story);
@@ -71,8 +76,8 @@ pub(super) fn tell(story: &mut Story) {
 }
 
 /// A stranger tries one to three passwords and goes.
-fn visit(story: &mut Story, address: &str) {
-    let mut at = story.dice.below(24 * HOUR - 120 * SECOND);
+fn visit(story: &mut Story, address: &str, begin: i64) {
+    let mut at = begin;
     for _ in 0..=story.dice.below(3) {
         let port = story.dice.port();
         let user = match story.dice.below(100) {
