@@ -180,6 +180,7 @@ fn a_rule_written_while_events_stream_raises_its_alert() {
         let why = wait_alert(world, &format!("New rule of {}", rules.user)).await;
         assert_eq!(why["rule_set"], overview(world).await["hash"]);
         wait_health(world, "RulesLoaded", "true", "Loaded").await;
+        wait_health(world, "RulesWithinBudget", "true", "AllTried").await;
         let row = read_row(world).await;
         assert_eq!(row["details"]["rules"], 2, "{row}");
         assert_eq!(row["details"]["hash"], why["rule_set"], "{row}");
