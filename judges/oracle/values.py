@@ -180,7 +180,7 @@ def mutate(value, rng):
     if not value:
         return rng.choice(["x", "*"])
     at = rng.randrange(len(value))
-    return rng.choice([
+    changed = rng.choice([
         value[:at] + value[at + 1 :],
         value[:at] + rng.choice(LETTERS + "*?\\%_[]^'") + value[at:],
         value[:at] + rng.choice(LETTERS) + value[at + 1 :],
@@ -189,6 +189,9 @@ def mutate(value, rng):
         value[::-1],
         value + value,
     ])
+    # Another spelling of one number, such as 00: judges differ on what it is, see DIFFERENCES.md.
+    is_same_number = value.isdecimal() and changed.isdecimal() and int(value) == int(changed)
+    return changed + "x" if is_same_number else changed
 
 
 def swap_case(value, rng):
