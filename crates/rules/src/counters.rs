@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::window_store::Evictions;
+use crate::correlation::window_store::Evictions;
 
 /// What an engine has counted since it was made.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]

@@ -5,15 +5,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 
 use crate::breaker::{self, Budget, Clock, Meter, Spending, Suspension};
-use crate::correlate::Correlator;
+use crate::correlation::correlate::Correlator;
 use crate::counters::{Counters, RuleCounters};
 use crate::event::{Event, LogSource, Scope};
 use crate::found::{Match, collect_match};
-use crate::json::{EventError, load_json};
 use crate::limits::Limits;
-use crate::prefilter::Candidates;
 use crate::rule_set::RuleSet;
-use crate::view::{FieldTable, Scratch, View};
+use crate::search::json::{EventError, load_json};
+use crate::search::prefilter::Candidates;
+use crate::search::view::{FieldTable, Scratch, View};
 
 /// Tries rules on events and remembers what correlations need.
 #[derive(Debug)]

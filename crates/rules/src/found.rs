@@ -6,11 +6,11 @@ use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
-use crate::document::hex;
 use crate::limits::Limits;
-use crate::metadata::RuleInfo;
+use crate::reading::document::hex;
+use crate::reading::metadata::RuleInfo;
 use crate::rule_set::{Logic, Rule};
-use crate::view::{FieldTable, View};
+use crate::search::view::{FieldTable, View};
 
 /// A rule that matched.
 #[derive(Clone, PartialEq, Debug)]

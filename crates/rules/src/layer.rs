@@ -6,14 +6,14 @@ use std::collections::BTreeSet;
 
 use sha2::{Digest, Sha256};
 
-use crate::compilation::Compilation;
-use crate::document::{Body, Compiled, Document, hex};
 use crate::fault::{Fault, Location, RuleError};
-use crate::filter::{Filter, FilterTarget};
-use crate::number::{Comparison, Number};
-use crate::resolve::resolve_onto;
+use crate::reading::compilation::Compilation;
+use crate::reading::document::{Body, Compiled, Document, hex};
+use crate::reading::filter::{Filter, FilterTarget};
+use crate::reading::resolve::resolve_onto;
+use crate::reading::yaml::parse_documents;
 use crate::rule_set::{Feed, Logic, Rule, RuleFile, RuleSet};
-use crate::yaml::parse_documents;
+use crate::values::number::{Comparison, Number};
 
 /// How much one layer may hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -3,19 +3,19 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::compilation::Compilation;
 use crate::correlation::{FieldName, Plan};
-use crate::detection::Detection;
-use crate::document::{Compiled, hex};
 use crate::event::LogSource;
 use crate::fault::{Fault, Location, RuleError};
-use crate::metadata::RuleInfo;
-use crate::options::Options;
-use crate::pipeline_source::gather_sources;
-use crate::resolve::resolve;
-use crate::routing::Router;
-use crate::view::FieldTable;
-use crate::yaml::{Node, parse_documents};
+use crate::pipeline::source::gather_sources;
+use crate::reading::compilation::Compilation;
+use crate::reading::document::{Compiled, hex};
+use crate::reading::metadata::RuleInfo;
+use crate::reading::options::Options;
+use crate::reading::resolve::resolve;
+use crate::reading::yaml::{Node, parse_documents};
+use crate::search::routing::Router;
+use crate::search::view::FieldTable;
+use crate::selecting::detection::Detection;
 
 /// One file of rules: its name for messages, and its text.
 #[derive(Clone, Copy, Debug)]

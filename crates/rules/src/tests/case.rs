@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use crate::event::{Event, LogSource, Value};
 use crate::fault::{Fault, Location};
-use crate::metadata::{read_text, read_texts};
-use crate::number::Number;
-use crate::timespan::parse_timespan;
-use crate::value::{Scalar, read_scalar};
-use crate::yaml::{Entry, Kind, Node, parse_documents};
+use crate::reading::metadata::{read_text, read_texts};
+use crate::reading::timespan::parse_timespan;
+use crate::reading::yaml::{Entry, Kind, Node, parse_documents};
+use crate::values::number::Number;
+use crate::values::value::{Scalar, read_scalar};
 
 /// Most events of one case after repetition: a slow attack over a day has fewer.
 const MAX_CASE_EVENTS: usize = 100_000;
