@@ -44,14 +44,15 @@ struct Waiting {
 }
 
 impl Hysteresis {
-    /// Takes a match in; answers whether its rule may be raised.
-    pub(super) fn on_match(
+    /// Arms again what waits for this match, whatever becomes of the match itself: that nobody wants
+    /// to hear of it does not make it untrue.
+    pub(super) fn rearm(
         &mut self,
         agent: AgentId,
         rule: &RuleInfo,
         group: &str,
         rearming: &[&Rearming],
-    ) -> bool {
+    ) {
         for armed in rearming
             .iter()
             .filter_map(|rearming| rearming.armed_by.get(&rule.id))
@@ -61,6 +62,10 @@ impl Hysteresis {
                 waiting.since.remove(&(armed.clone(), group.to_owned()));
             }
         }
+    }
+
+    /// Whether a rule that matched may be raised; if so, it waits from now on if it is one that does.
+    pub(super) fn may_raise(&mut self, agent: AgentId, rule: &RuleInfo, group: &str) -> bool {
         rule.rearm.is_none()
             || self
                 .waiting
@@ -133,7 +138,8 @@ hidps: {group-by: [mount]}
         let mut hysteresis = Hysteresis::default();
         let may = |(agent, rule, group): &(AgentId, &str, &str)| {
             let rule = set.rule(rule).expect("it is there");
-            hysteresis.on_match(*agent, rule, group, &[&rearming])
+            hysteresis.rearm(*agent, rule, group, &[&rearming]);
+            hysteresis.may_raise(*agent, rule, group)
         };
         matches.iter().map(may).collect()
     }

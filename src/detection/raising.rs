@@ -70,6 +70,8 @@ impl Raising {
             None => rule.id.clone(),
         };
         metrics::counter!(telemetry::DETECTIONS, "rule" => label()).increment(1);
+        let group = &found.group_key;
+        self.hysteresis.rearm(agent, rule, group, context.rearming);
         let settings = context
             .layer
             .map_or_else(Settings::default, |layer| layer.settings_of(rule));
@@ -89,11 +91,7 @@ impl Raising {
             self.tally.count_suppressed(silence, agent);
             return;
         }
-        let group = &found.group_key;
-        if !self
-            .hysteresis
-            .on_match(agent, rule, group, context.rearming)
-        {
+        if !self.hysteresis.may_raise(agent, rule, group) {
             return;
         }
         let weight = Weight::of(rule, settings.level);

@@ -3,7 +3,8 @@
 use super::*;
 use crate::detection::tenants::layers_of;
 use crate::model::{
-    DetectionIntent, IntentRow, OrgId, OwnRule, RuleOverride, SilenceMatch, Suppression,
+    DetectionIntent, IntentRow, Observation, OrgId, OwnRule, RuleOverride, SilenceMatch,
+    Suppression,
 };
 
 const OTHER: AgentId = AgentId::new(Uuid::from_u128(2));
@@ -247,6 +248,58 @@ async fn a_suppression_that_is_over_keeps_nothing_quiet() {
     let (own, ..) = raised_under(intent, 1);
 
     assert_eq!(own, ["root"]);
+}
+
+/// Built in: a full disk, told once until there was room again.
+const DISK: &str = "\
+title: Full
+id: full
+logsource: {product: hidps, service: usage}
+detection: {s: {storage|gte: 90}, condition: s}
+level: medium
+hidps: {rearm: room}
+---
+title: Room
+id: room
+logsource: {product: hidps, service: usage}
+detection: {s: {storage|lt: 80}, condition: s}
+level: low
+";
+
+/// How often a disk is said to be full that is, has room, and is full again.
+fn said_to_be_full(intent: &DetectionIntent) -> u32 {
+    let (recorder, rules) = (Arc::new(Recorder::default()), loaded(DISK));
+    let mut pipeline = Pipeline::new(&rules, &TenantFeed::none(), outlets(&recorder));
+    pipeline.use_layers(Arc::new(layers_of(
+        std::slice::from_ref(intent),
+        &rules.set,
+    )));
+    for storage in [95.0, 95.0, 10.0, 95.0] {
+        let (cpu, ram) = (0.0, 0.0);
+        pipeline.on_observation(AGENT, Observation::Usage { cpu, ram, storage });
+    }
+    pipeline.raise_due(true);
+    let alerts = recorder.of_rule("full");
+    alerts.iter().map(|alert| alert.count).sum()
+}
+
+#[tokio::test]
+async fn whoever_does_not_want_to_hear_that_it_is_over_hears_of_the_next_time() {
+    let mut quiet = nothing(ORG, AGENT);
+    quiet.suppressions = vec![suppression("room")];
+    let (mut trial, mut off) = (nothing(ORG, AGENT), nothing(ORG, AGENT));
+    trial.overrides = vec![RuleOverride {
+        shadow: Some(true),
+        ..settings("room")
+    }];
+    off.overrides = vec![RuleOverride {
+        enabled: Some(false),
+        ..settings("room")
+    }];
+
+    for intent in [nothing(ORG, AGENT), quiet, trial, off] {
+        assert_eq!(said_to_be_full(&intent), 2, "{intent:?}");
+    }
 }
 
 #[tokio::test]
