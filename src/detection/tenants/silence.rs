@@ -95,12 +95,18 @@ impl Wanted {
             (Self::Value(own), Value::Int(number)) => own.parse() == Ok(*number),
             (Self::Value(own), Value::Bool(truth)) => own.parse() == Ok(*truth),
             (Self::Network(network), Value::Str(text)) => network.contains(text),
-            (Self::Below(path), Value::Str(text)) => text
-                .strip_prefix(path.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+            (Self::Below(path), Value::Str(text)) => is_below(text, path),
             _ => false,
         }
     }
+}
+
+/// Whether a path is another one or below it. One that goes up again may lead anywhere, and whoever
+/// attacks chooses it.
+fn is_below(path: &str, other: &str) -> bool {
+    let rest = path.strip_prefix(other);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        && path.split('/').all(|step| step != "..")
 }
 
 /// Whether both are one address, in whatever spelling.
@@ -159,6 +165,8 @@ mod tests {
         check(&prefix("/srv/www"), "/srv/www", true);
         check(&prefix("/srv/www"), "/srv/www2", false);
         check(&prefix("/"), "/etc/passwd", true);
+        check(&prefix("/srv/www"), "/srv/www/../../etc/passwd", false);
+        check(&prefix("/srv/www"), "/srv/www/..a/b..", true);
     }
 
     #[test]
