@@ -76,6 +76,9 @@ pub(super) fn draft(
     if suspended.is_some() {
         rules.layer = None;
     }
+    if rules.layer.is_none() {
+        refuse_thresholds(&mut verdicts, &mut settings, &intent.overrides);
+    }
     for row in &intent.rules {
         verdicts.push(judge(row, &rules.refused, set.as_deref(), suspended));
     }
@@ -122,6 +125,23 @@ fn read_settings(wanted: &RuleOverride, base: &RuleSet) -> Result<Settings, Stri
         level,
         shadow: wanted.shadow,
     })
+}
+
+/// Refuses the rows with thresholds, which come into force with the own rules or not at all.
+fn refuse_thresholds(
+    verdicts: &mut [DetectionVerdict],
+    settings: &mut BTreeMap<String, Settings>,
+    overrides: &[RuleOverride],
+) {
+    for (verdict, wanted) in verdicts.iter_mut().zip(overrides) {
+        if wanted.threshold.is_some() && verdict.status == VerdictStatus::Accepted {
+            settings.remove(&wanted.rule_id);
+            verdict.status = VerdictStatus::Refused;
+            verdict.reason = "its threshold is not in force while the organization's own rules \
+                              are not; correct those first"
+                .to_owned();
+        }
+    }
 }
 
 /// What became of an organization's own texts.

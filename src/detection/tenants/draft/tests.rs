@@ -194,3 +194,38 @@ fn suspended_rules_say_why_and_give_back_what_they_replaced() {
         "other rules are not meant"
     );
 }
+
+#[test]
+fn a_threshold_that_falls_with_the_own_rules_does_not_pass_for_one_in_force() {
+    let chain = (0..=MAX_ROUNDS).map(|n| {
+        format!(
+            "title: C\nid: c{}\ncorrelation: {{type: temporal, rules: [c{n}], timespan: 1m}}\n",
+            n + 1
+        )
+    });
+    let chain: Vec<String> = chain.collect();
+    let mut wanted = intent(&chain.iter().map(String::as_str).collect::<Vec<_>>());
+    wanted.overrides = vec![RuleOverride {
+        row: row(100),
+        rule_id: "burst".to_owned(),
+        enabled: None,
+        level: None,
+        threshold: Some(5),
+        shadow: None,
+    }];
+
+    let draft = draft(&wanted, &base(), None);
+
+    assert!(!draft.layer.replaces("burst"));
+    assert!(draft.layer.settings.is_empty());
+    let verdict = &draft.verdicts[0];
+    assert_eq!(
+        (verdict.row, verdict.status),
+        (row(100), VerdictStatus::Refused)
+    );
+    assert!(
+        verdict.reason.contains("not in force"),
+        "{}",
+        verdict.reason
+    );
+}
