@@ -95,7 +95,8 @@ create table public.suppressions (
   constraint field_is_1_to_200_characters check (char_length(field) between 1 and 200),
   constraint value_is_at_most_1000_characters check (char_length(value) <= 1000),
   constraint match_is_value_cidr_or_prefix check (match in ('value', 'cidr', 'prefix')),
-  constraint until_is_a_time check (isfinite(until)),
+  -- What the daemon cannot read as a time would keep it from reading anything of the organization.
+  constraint until_is_a_time check (until between '2000-01-01 00:00Z' and '9999-01-01 00:00Z'),
   constraint note_is_1_to_1000_characters check (char_length(note) between 1 and 1000),
   constraint status_is_known check (status in ('pending', 'accepted', 'refused'))
 );

@@ -269,6 +269,8 @@ begin
       ('suppressions (org_id, note) values (%L, ''all'')', '23514'),
       ('suppressions (org_id, rule_id, field, note) values (%L, ''x'', ''f'', ''n'')', '23514'),
       ('suppressions (org_id, rule_id, until, note) values (%L, ''x'', ''infinity'', ''n'')', '23514'),
+      ('suppressions (org_id, rule_id, until, note) values (%L, ''x'', ''12026-11-21'', ''n'')', '23514'),
+      ('suppressions (org_id, rule_id, until, note) values (%L, ''x'', ''0044-03-15 BC'', ''n'')', '23514'),
       ('suppressions (org_id, agent_id, note) values (%L, pg_temp.id(''other host''), ''n'')', '22023')
     ) v (statement, expected)
   loop
