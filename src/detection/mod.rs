@@ -20,6 +20,7 @@ mod repeats;
 mod risk;
 mod rule_check;
 mod rule_files;
+mod rule_probe;
 mod rule_watch;
 mod sample;
 mod tally;

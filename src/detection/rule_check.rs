@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
 use crate::detection::rule_files::{ReadFault, SourceFile, read_files};
+use crate::detection::rule_probe::list_dear;
 use crate::health::RuleFault;
 use crate::telemetry::Chain;
 
@@ -159,7 +160,12 @@ fn compile(sources: &[SourceFile]) -> Result<RuleSet, RuleFilesError> {
     if set.rules().len() == 0 {
         return Err(RuleFilesError::Empty);
     }
-    Ok(set)
+    let dear = list_dear(&set);
+    if dear.is_empty() {
+        Ok(set)
+    } else {
+        Err(RuleFilesError::Rules(dear))
+    }
 }
 
 /// Compiles rules and runs the tests that stand beside them.

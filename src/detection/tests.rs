@@ -342,6 +342,16 @@ fn a_rule_that_does_not_compile_is_refused_with_its_place() {
 }
 
 #[test]
+fn a_rule_that_hostile_text_makes_dear_is_refused_with_its_place() {
+    let dear = RULE.replace("user: root", "user|re: '.{400}é.{400}$'");
+
+    check_refused(
+        &[("r.yml", &dear)],
+        "r.yml:6:16: the regular expression '.{400}é.{400}$' takes",
+    );
+}
+
+#[test]
 fn an_empty_directory_is_refused() {
     check_refused(&[], "holds no rule");
 }

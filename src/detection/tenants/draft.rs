@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hidps_rules::{Layer, LayerLimits, Level, RuleError, RuleFile, RuleSet};
 
+use crate::detection::rule_probe::list_dear;
 use crate::detection::tenants::layer::{OrgLayer, Settings};
 use crate::detection::tenants::silence::Silence;
 use crate::model::{
@@ -167,25 +168,28 @@ fn compile(rules: &[OwnRule], thresholds: &[(String, i64)], base: &RuleSet) -> C
         if left.is_empty() && thresholds.is_empty() {
             break;
         }
-        match base.lay_over(&left, thresholds, LIMITS) {
+        let errors = match base.lay_over(&left, thresholds, LIMITS) {
             Ok(layer) => {
-                return Compiled {
-                    layer: Some(layer),
-                    refused,
-                };
-            }
-            Err(errors) => {
-                let before = left.len();
-                let named: BTreeSet<String> =
-                    errors.iter().map(|fault| fault.file.clone()).collect();
-                left.retain(|file| !named.contains(file.name));
-                for error in errors {
-                    refused.entry(error.file.clone()).or_insert(error);
+                let own = |fault: &RuleError| left.iter().any(|file| file.name == fault.file);
+                let dear: Vec<RuleError> = list_dear(&layer.set).into_iter().filter(own).collect();
+                if dear.is_empty() {
+                    return Compiled {
+                        layer: Some(layer),
+                        refused,
+                    };
                 }
-                if left.len() == before {
-                    break;
-                }
+                dear
             }
+            Err(errors) => errors,
+        };
+        let before = left.len();
+        let named: BTreeSet<String> = errors.iter().map(|fault| fault.file.clone()).collect();
+        left.retain(|file| !named.contains(file.name));
+        for error in errors {
+            refused.entry(error.file.clone()).or_insert(error);
+        }
+        if left.len() == before {
+            break;
         }
     }
     for file in left {

@@ -229,3 +229,15 @@ fn a_threshold_that_falls_with_the_own_rules_does_not_pass_for_one_in_force() {
         verdict.reason
     );
 }
+
+#[test]
+fn a_rule_whose_regular_expression_is_dear_costs_only_its_own_row() {
+    use VerdictStatus::{Accepted, Refused};
+    let dear = rule("dear").replace("{a: b}", "{a|re: '.{400}é.{400}$'}");
+
+    let draft = draft(&intent(&[&rule("good"), &dear]), &base(), None);
+
+    assert_eq!(statuses(&draft), [Accepted, Refused]);
+    let reason = &draft.verdicts[1].reason;
+    assert!(reason.contains("per byte of a hostile text"), "{reason}");
+}
