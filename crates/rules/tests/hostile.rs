@@ -1,4 +1,5 @@
-//! Regular expressions against hostile text and hostile expressions: bounds that hold.
+//! Hostile expressions and conditions, and regular expressions against hostile text: bounds that
+//! hold.
 //! It never measures a machine; clocks are made up.
 
 mod support;
@@ -128,4 +129,20 @@ fn the_community_expressions_cost_little_on_hostile_text() {
 
         assert_eq!(set(source).probe(20_000, &mut clock), [], "{source}");
     }
+}
+
+#[test]
+fn a_short_condition_that_means_a_hundred_thousand_selections_is_refused() {
+    let selections: String = (0..300).map(|n| format!("  s{n}: {{a: b}}\n")).collect();
+    let conditions = "    - 1 of s*\n".repeat(50);
+    let rule = format!(
+        "title: T\nlogsource: {{product: linux}}\ndetection:\n{selections}  condition:\n{conditions}"
+    );
+    let errors = support::compile(&rule).expect_err("it is refused");
+
+    assert!(
+        errors[0].problem.contains("more than 10000"),
+        "{}",
+        errors[0]
+    );
 }

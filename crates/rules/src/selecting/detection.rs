@@ -11,6 +11,13 @@ use crate::selecting::condition::parse_condition;
 use crate::selecting::expression::Expression;
 use crate::selecting::selection::compile_selection;
 
+/// Most parts of a condition once its patterns stand for all that they mean: '1 of them' may be five
+/// hundred, and a condition or a list of them may say it as often.
+const MAX_CONDITION_PARTS: usize = 10_000;
+
+/// Characters of a written condition that weigh as much as one value.
+const WRITTEN_PER_PART: usize = 32;
+
 /// A rule over single events.
 #[derive(Clone, Debug)]
 pub(crate) struct Detection {
@@ -118,6 +125,12 @@ impl Detection {
         self.written = format!("({}) and ({})", self.written, other.written);
     }
 
+    /// How much it holds: values, parts of its condition, and the condition as written.
+    pub(crate) fn size(&self) -> usize {
+        let selections = self.selections.iter().map(Expression::size);
+        self.condition.size() + selections.sum::<usize>() + self.written.len() / WRITTEN_PER_PART
+    }
+
     /// Whether it searches the whole event.
     pub(crate) fn has_keywords(&self) -> bool {
         self.selections.iter().any(Expression::has_keywords)
@@ -162,9 +175,15 @@ fn compile_condition(detection: &Node, names: &[&str]) -> Result<Expression, Fau
     let condition = detection
         .get("condition")
         .ok_or_else(|| missing(detection.at))?;
-    let parse = |node: &Node| match node.text() {
-        Some(text) => parse_condition(text, node.at, names),
-        None => Err(missing(node.at)),
+    let mut n_parts = 0;
+    let mut parse = |node: &Node| {
+        let text = node.text().ok_or_else(|| missing(node.at))?;
+        let parsed = parse_condition(text, node.at, names)?;
+        n_parts += parsed.size();
+        match n_parts <= MAX_CONDITION_PARTS {
+            true => Ok(parsed),
+            false => Err(refuse_size(node)),
+        }
     };
     match &condition.kind {
         Kind::Scalar { .. } | Kind::Map(_) => parse(condition),
@@ -175,6 +194,15 @@ fn compile_condition(detection: &Node, names: &[&str]) -> Result<Expression, Fau
             .collect::<Result<_, _>>()
             .map(Expression::Any),
     }
+}
+
+/// The refusal of a condition that means too much.
+fn refuse_size(condition: &Node) -> Fault {
+    Fault::new(
+        condition.at,
+        format!("the condition stands for more than {MAX_CONDITION_PARTS} selections in all"),
+        "name each pattern of selections once",
+    )
 }
 
 /// The condition as written; a list of conditions as alternatives.

@@ -120,6 +120,16 @@ impl Expression {
         }
     }
 
+    /// How much it holds: its parts and all values they are tried on.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::All(parts) | Self::Any(parts) => 1 + parts.iter().map(Self::size).sum::<usize>(),
+            Self::Not(part) => 1 + part.size(),
+            Self::Selection(_) => 1,
+            Self::Item(item) => 1 + item.matchers.iter().map(Matcher::size).sum::<usize>(),
+        }
+    }
+
     /// Whether some part searches the whole event.
     pub(crate) fn has_keywords(&self) -> bool {
         match self {

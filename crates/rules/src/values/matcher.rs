@@ -49,6 +49,14 @@ pub(crate) enum Place {
 }
 
 impl Matcher {
+    /// How many values it tries.
+    pub(crate) fn size(&self) -> usize {
+        if let Self::AnyOf(spellings) = self {
+            return spellings.iter().map(Self::size).sum();
+        }
+        1
+    }
+
     /// Whether a field's values pass: one of them, or their absence where that is asked for.
     pub(crate) fn matches_field(&self, slot: Slot, view: View<'_>) -> bool {
         if let Self::Exists(wanted) = self {
