@@ -24,6 +24,9 @@ pub struct LayerLimits {
     pub taken: usize,
     /// Most regular expressions of its own.
     pub regexes: usize,
+    /// Most values and parts of conditions, own ones and the copies of them that filters add to each
+    /// rule they narrow; some two kilobytes of memory each in an engine.
+    pub size: usize,
 }
 
 /// Rules laid over a set.
@@ -56,6 +59,7 @@ impl RuleSet {
         if taken.len() > limits.taken {
             errors.push(self.refuse_size(&own, taken.len(), limits.taken));
         }
+        errors.extend(self.refuse_copies(&own, limits.size));
         if !errors.is_empty() {
             errors.sort();
             return Err(errors);
@@ -134,6 +138,40 @@ impl RuleSet {
         let problem = format!("filters and correlations take in {n} of the built-in rules");
         let instead = format!("let filters name single rules; {most} are the most");
         Fault::new(Location::START, problem, instead).in_file(file)
+    }
+
+    /// The refusal of filters that come to too much with every rule they narrow, at the one that adds
+    /// most.
+    fn refuse_copies(&self, own: &Own, most: usize) -> Option<RuleError> {
+        let below = self.rules.iter();
+        let below = below.filter_map(|rule| Some((&rule.info, rule.detection()?)));
+        let documents = own.documents.iter().filter_map(|one| match &one.body {
+            Body::Detection(detection) => Some((&one.info, detection)),
+            Body::Correlation(_) => None,
+        });
+        let narrowed: Vec<_> = below.chain(documents).collect();
+        let copies = |filter: &Filter| {
+            let draft = &filter.draft;
+            let meant = narrowed
+                .iter()
+                .filter(|(info, rule)| draft.applies_to(info, rule));
+            meant.count() * draft.detection.size()
+        };
+        let copies: Vec<usize> = own.filters.iter().map(copies).collect();
+        if own.size + copies.iter().sum::<usize>() <= most {
+            return None;
+        }
+        let filters = own.filters.iter().zip(&copies);
+        let (widest, n) = filters.max_by_key(|(_, n)| **n)?;
+        let fault = Fault::new(
+            Location::START,
+            format!(
+                "this filter adds {n} values and parts of conditions to the rules it narrows; the \
+                 organization's rules hold more than {most} together"
+            ),
+            "let it name single rules, or give it fewer values",
+        );
+        Some(fault.in_file(&widest.info.file))
     }
 
     /// The rules that become others: those narrowed or given another threshold, and whatever counts
@@ -217,9 +255,35 @@ impl RuleSet {
 struct Own {
     documents: Vec<Document>,
     filters: Vec<Filter>,
+    /// How much they hold.
+    size: usize,
 }
 
 impl Own {
+    /// Adds a rule or filter, if there is room for what it holds.
+    fn add(&mut self, compiled: Compiled, most: usize) -> Result<(), Fault> {
+        let size = match &compiled {
+            Compiled::Rule(document) => match &document.body {
+                Body::Detection(detection) => detection.size(),
+                Body::Correlation(_) => 1,
+            },
+            Compiled::Filter(filter) => filter.draft.detection.size(),
+        };
+        if self.size + size > most {
+            return Err(Fault::new(
+                Location::START,
+                format!("the rules hold more than {most} values and parts of conditions together"),
+                "give this one fewer values, or remove another rule",
+            ));
+        }
+        self.size += size;
+        match compiled {
+            Compiled::Rule(document) => self.documents.push(document),
+            Compiled::Filter(filter) => self.filters.push(filter),
+        }
+        Ok(())
+    }
+
     /// Every name by which they refer to rules.
     fn names(&self) -> impl Iterator<Item = &str> {
         let documents = self.documents.iter().flat_map(|document| {
@@ -262,11 +326,9 @@ fn read_own(
                 errors.push(fault.in_file(file.name));
                 return own;
             }
-            match Compiled::read(&node, file.name, compilation) {
-                Ok(Compiled::Rule(document)) => own.documents.push(document),
-                Ok(Compiled::Filter(filter)) => own.filters.push(filter),
-                Err(fault) => errors.push(fault.in_file(file.name)),
-            }
+            let added = Compiled::read(&node, file.name, compilation)
+                .and_then(|compiled| own.add(compiled, limits.size));
+            errors.extend(added.err().map(|fault| fault.in_file(file.name)));
         }
     }
     own

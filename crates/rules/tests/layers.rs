@@ -14,6 +14,7 @@ const LIMITS: LayerLimits = LayerLimits {
     documents: 20,
     taken: 3,
     regexes: 2,
+    size: 300,
 };
 
 /// A set as it might be built in: failures, bursts of them, bursts of bursts, and something else.
@@ -255,4 +256,50 @@ proptest! {
 
         prop_assert_eq!(count_under(&layer, &events), count(whole, &events));
     }
+}
+
+/// A rule over this many values.
+fn values(id: &str, n: usize) -> String {
+    let values: Vec<String> = (0..n).map(|n| format!("v{n}")).collect();
+    let values = values.join(", ");
+    format!(
+        "title: V\nid: {id}\nlogsource: {{product: linux}}\ndetection: {{s: {{a: [{values}]}}, \
+         condition: s}}\n"
+    )
+}
+
+#[test]
+fn a_layer_holds_no_more_than_it_may_and_names_what_does_not_fit() {
+    let (one, two, three) = (values("one", 200), values("two", 200), values("three", 50));
+
+    let errors = lay_over_all(&[&one, &two, &three]).expect_err("it is too much");
+
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert_eq!(errors[0].file, "1.yml");
+    assert!(errors[0].problem.contains("more than 300"), "{}", errors[0]);
+}
+
+#[test]
+fn what_a_filter_adds_to_every_rule_it_narrows_counts() {
+    let filter = |n: usize| {
+        let values: Vec<String> = (0..n).map(|n| format!("v{n}")).collect();
+        let values = values.join(", ");
+        format!(
+            "title: F\nlogsource: {{product: linux}}\nfilter: {{rules: any, s: {{a: [{values}]}}, \
+             condition: not s}}\n"
+        )
+    };
+
+    let errors = lay_over_all(&[&filter(200)]).expect_err("it is too much");
+
+    assert!(errors[0].problem.contains("this filter adds"), "{errors:?}");
+    lay_over_all(&[&filter(20)]).expect("a short one fits");
+}
+
+fn lay_over_all(texts: &[&str]) -> Result<Layer, Vec<RuleError>> {
+    let names: Vec<String> = (0..texts.len()).map(|n| format!("{n}.yml")).collect();
+    let files = names.iter().zip(texts);
+    let files: Vec<RuleFile<'_>> = files.map(|(name, text)| RuleFile { name, text }).collect();
+    let limits = LayerLimits { taken: 4, ..LIMITS };
+    below().lay_over(&files, &[], limits)
 }

@@ -19,6 +19,7 @@ const LIMITS: LayerLimits = LayerLimits {
     documents: 400,
     taken: 500,
     regexes: 50,
+    size: 20_000,
 };
 
 /// How often the rest is tried again without what was refused. Faults of one kind come all at once;
