@@ -13,8 +13,8 @@ pub struct Budget {
     pub window_nanos: u64,
     /// How much of a window one rule may take.
     pub rule_nanos: u64,
-    /// How many measured tries there must be in a window: one long pause of the machine says
-    /// nothing about a rule.
+    /// How many measured tries it takes at least, as none counts for more than its part: one long
+    /// pause of the machine says nothing about a rule.
     pub samples: u32,
 }
 
@@ -50,6 +50,8 @@ pub(crate) struct Spending {
     /// The window it was last measured in.
     window: u64,
     window_nanos: u64,
+    /// What of that is held against the rule.
+    charged_nanos: u64,
     samples: u32,
 }
 
@@ -119,9 +121,11 @@ impl Meter {
             };
         }
         spending.nanos = spending.nanos.saturating_add(took);
+        let most = self.budget.rule_nanos / u64::from(self.budget.samples.max(1)) + 1;
         spending.window_nanos = spending.window_nanos.saturating_add(took);
+        spending.charged_nanos = spending.charged_nanos.saturating_add(took.min(most));
         spending.samples = spending.samples.saturating_add(1);
-        let is_dear = spending.window_nanos > self.budget.rule_nanos
+        let is_dear = spending.charged_nanos > self.budget.rule_nanos
             && spending.samples >= self.budget.samples;
         is_dear.then_some((spending.window_nanos, now.saturating_sub(self.began)))
     }

@@ -154,3 +154,15 @@ fn values_too_long_to_be_read_whole_are_counted() {
 
     assert_eq!(engine.counters().long_values, 1);
 }
+
+#[test]
+fn one_long_pause_of_the_machine_says_nothing_about_a_rule() {
+    let mut engine = measured();
+    tick(4_000);
+    feed(&mut engine, 1);
+    tick(1);
+
+    feed(&mut engine, 10);
+
+    assert_eq!(engine.take_suspensions(), []);
+}
