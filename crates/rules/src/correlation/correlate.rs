@@ -2,7 +2,7 @@
 //! It never looks at rules over single events; the engine tells it which ones matched.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::correlation::window::{Arrival, Group, Reading, Sizing};
 use crate::correlation::window_store::{Evictions, Place, WindowStore};
@@ -26,8 +26,9 @@ pub(crate) struct Correlator {
     n_entries: usize,
     n_ungrouped: u64,
     n_without_value: u64,
-    /// Matches still to be counted for the event at hand, in the order of the correlations.
-    pending: BTreeSet<Pending>,
+    /// Matches still to be counted for the event at hand, each once, in the order of the
+    /// correlations; its buffer serves the next event too.
+    pending: VecDeque<Pending>,
     /// Those of them that are for one correlation.
     batch: Vec<Pending>,
     key: String,
@@ -101,7 +102,7 @@ impl Correlator {
             n_entries: 0,
             n_ungrouped: 0,
             n_without_value: 0,
-            pending: BTreeSet::new(),
+            pending: VecDeque::new(),
             batch: Vec::new(),
             key: String::new(),
             value: String::new(),
@@ -120,11 +121,14 @@ impl Correlator {
             member,
         } in feeds.iter().copied()
         {
-            self.pending.insert(Pending {
+            let pending = Pending {
                 correlation,
                 member: Reverse(member),
                 from,
-            });
+            };
+            if let Err(place) = self.pending.binary_search(&pending) {
+                self.pending.insert(place, pending);
+            }
         }
     }
 
@@ -194,12 +198,12 @@ impl Correlator {
     /// Moves what is announced to the first correlation into the batch and answers its number.
     fn take_batch(&mut self) -> Option<usize> {
         self.batch.clear();
-        let first = self.pending.pop_first()?;
+        let first = self.pending.pop_front()?;
         self.batch.push(first);
-        while let Some(next) = self.pending.first()
+        while let Some(next) = self.pending.front()
             && next.correlation == first.correlation
         {
-            self.batch.extend(self.pending.pop_first());
+            self.batch.extend(self.pending.pop_front());
         }
         Some(first.correlation)
     }

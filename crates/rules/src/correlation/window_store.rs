@@ -49,9 +49,8 @@ impl WindowStore {
         limits: &Limits,
         lost: &mut Evictions,
     ) -> Option<Reading> {
-        if self.n_entries < limits.entries_per_rule
-            && let Some(group) = self.group(place)
-        {
+        let has_room = self.n_entries < limits.entries_per_rule;
+        if has_room && let Some(group) = self.group(place) {
             let before = group.len();
             lost.entries += group.add(arrival, sizing);
             let after = group.len();
@@ -59,7 +58,7 @@ impl WindowStore {
             self.n_entries = (self.n_entries + after).saturating_sub(before);
             return fired.flatten();
         }
-        let is_known = self.group(place).is_some();
+        let is_known = !has_room && self.group(place).is_some();
         if !is_known {
             self.drop_over(place.scope, arrival.now_ms, sizing.plan.timespan_ms);
         }
@@ -70,7 +69,7 @@ impl WindowStore {
             .scopes
             .entry(place.scope)
             .or_insert_with(LruCache::unbounded);
-        let known = groups.pop(place.key);
+        let known = is_known.then(|| groups.pop(place.key)).flatten();
         let before = known.as_ref().map_or(0, Group::len);
         self.n_groups += usize::from(known.is_none());
         let mut group = known.unwrap_or_else(|| Group::new(sizing, arrival.now_ms));
