@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hidps_rules::{Layer, LayerLimits, Level, RuleError, RuleFile, RuleSet};
+use hidps_wire::printable;
 
 use crate::detection::rule_probe::list_dear;
 use crate::detection::tenants::layer::{OrgLayer, Settings};
@@ -25,6 +26,9 @@ const LIMITS: LayerLimits = LayerLimits {
 /// How often the rest is tried again without what was refused. Faults of one kind come all at once;
 /// a row falls with the one it names, and hardly ever through more steps than these.
 const MAX_ROUNDS: usize = 8;
+
+/// Longest reason, in characters; rows hold no more.
+const MAX_REASON: usize = 1_000;
 
 /// A layer and what became of the rows it was made of.
 #[derive(Debug)]
@@ -221,7 +225,8 @@ fn judge(
         verdict.status = VerdictStatus::Disabled;
     } else if let Some(fault) = refused.get(&file_name(rule)) {
         verdict.status = VerdictStatus::Refused;
-        verdict.reason = format!("{}; {}", fault.problem, fault.instead);
+        // It quotes the text at fault, in which there may be what no row can hold.
+        verdict.reason = printable(&format!("{}; {}", fault.problem, fault.instead), MAX_REASON);
         verdict.place = Some((fault.line, fault.column));
     } else if let Some(suspended) = suspended {
         verdict.status = VerdictStatus::Suspended;

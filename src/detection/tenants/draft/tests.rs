@@ -241,3 +241,15 @@ fn a_rule_whose_regular_expression_is_dear_costs_only_its_own_row() {
     let reason = &draft.verdicts[1].reason;
     assert!(reason.contains("per byte of a hostile text"), "{reason}");
 }
+
+#[test]
+fn a_reason_holds_nothing_that_a_row_cannot() {
+    let condition = "title: T\nlogsource: {product: linux}\n\
+                     detection: {s: {a: b}, condition: \"1 of x\\0y\"}\n";
+
+    let draft = draft(&intent(&[condition]), &base(), None);
+
+    let reason = &draft.verdicts[0].reason;
+    assert!(reason.contains("1 of") || reason.contains("'x"), "{reason}");
+    assert!(!reason.contains('\0'), "{reason:?}");
+}
