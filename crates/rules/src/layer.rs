@@ -324,7 +324,7 @@ fn read_own(
                 let problem = format!("there are more than {most} rules and filters");
                 let fault = Fault::new(node.at, problem, "remove some of them");
                 errors.push(fault.in_file(file.name));
-                return own;
+                break;
             }
             let added = Compiled::read(&node, file.name, compilation)
                 .and_then(|compiled| own.add(compiled, limits.size));

@@ -280,6 +280,21 @@ fn a_layer_holds_no_more_than_it_may_and_names_what_does_not_fit() {
 }
 
 #[test]
+fn every_text_past_the_most_documents_is_named_at_once() {
+    let text = |n: usize| {
+        let rules: Vec<String> = (0..12).map(|m| values(&format!("r{n}x{m}"), 1)).collect();
+        rules.join("---\n")
+    };
+    let texts: Vec<String> = (0..3).map(text).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+
+    let errors = lay_over_all(&texts).expect_err("they are too many");
+
+    let files: Vec<&str> = errors.iter().map(|error| error.file.as_str()).collect();
+    assert_eq!(files, ["1.yml", "2.yml"], "{errors:?}");
+}
+
+#[test]
 fn what_a_filter_adds_to_every_rule_it_narrows_counts() {
     let filter = |n: usize| {
         let values: Vec<String> = (0..n).map(|n| format!("v{n}")).collect();
