@@ -25,6 +25,10 @@ const READY_DEADLINE: Duration = Duration::from_secs(30);
 /// Pause between two attempts to connect while Postgres starts; it takes about 100 ms.
 const READY_PAUSE: Duration = Duration::from_millis(20);
 
+/// How long a server may take to crash by its own means before it and its children are killed: one that was hit while
+/// it started has been seen to wait for a child for ever.
+const CRASH_PATIENCE: Duration = Duration::from_secs(3);
+
 /// Tells the supervisor that the end of the server, which follows, is not the end of all.
 const DOWN_FILE: &str = "down";
 /// Takes the place of the above when the server has ended; it is started again when this is gone.
@@ -131,19 +135,22 @@ impl Postgres {
         std::fs::write(&down, "").map_err(io_failed(format!("write {}", down.display())))?;
         let pid_file = self.home.join("data/postmaster.pid");
         let away = self.home.join(AWAY_FILE);
+        let begun = tokio::time::Instant::now();
         let gone = async {
             while !away.exists() {
                 // A server that has just started may not listen to signals yet, or not have said who it is.
                 let text = std::fs::read_to_string(&pid_file).unwrap_or_default();
-                if let Some(id) = text.lines().next().and_then(|line| line.parse().ok()) {
-                    // One that is gone by now is what was wanted.
-                    kill(Pid::from_raw(id), Signal::SIGQUIT).ok();
+                if let Some(server) = text.lines().next().and_then(|line| line.parse().ok()) {
+                    crash_process(Pid::from_raw(server), begun.elapsed() > CRASH_PATIENCE);
                 }
                 tokio::time::sleep(READY_PAUSE).await;
             }
         };
         let gone = tokio::time::timeout(READY_DEADLINE, gone).await;
-        gone.map_err(|_| self.process.not_ready())
+        gone.map_err(|_| self.process.not_ready())?;
+        // One that was killed leaves a file that still says it is ready.
+        std::fs::remove_file(&pid_file).ok();
+        Ok(())
     }
 
     /// Starts a crashed server again and waits until it listens.
@@ -157,6 +164,30 @@ impl Postgres {
     pub(crate) async fn stop(self) -> Result<(), StackError> {
         self.process.stop().await
     }
+}
+
+/// Makes a server end as in a crash, or kills it with its children. One that is gone by now is what was wanted.
+fn crash_process(server: Pid, by_force: bool) {
+    if !by_force {
+        kill(server, Signal::SIGQUIT).ok();
+        return;
+    }
+    for process in list_children(server).into_iter().chain([server]) {
+        kill(process, Signal::SIGKILL).ok();
+    }
+}
+
+/// Lists the processes that a process has started.
+fn list_children(parent: Pid) -> Vec<Pid> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_child = |id: &i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        // The name before the state may hold anything, brackets included.
+        let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+        fields.split(' ').nth(1) == Some(parent.to_string().as_str())
+    };
+    ids.filter(is_child).map(Pid::from_raw).collect()
 }
 
 /// The user Postgres runs as, if it is not our own.

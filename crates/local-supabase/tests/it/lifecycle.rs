@@ -110,6 +110,23 @@ async fn a_crashed_postgres_comes_back_with_what_was_committed() -> anyhow::Resu
 }
 
 #[tokio::test]
+async fn a_postgres_that_cannot_end_by_itself_is_made_to_crash() -> anyhow::Result<()> {
+    let mut stack = Stack::start(Options::default()).await?;
+    let home = stack.data_dir().to_owned();
+    let server = std::fs::read_to_string(home.join("data/postmaster.pid"))?;
+    let server: i32 = server.lines().next().context("no id")?.parse()?;
+
+    kill(Pid::from_raw(server), Signal::SIGSTOP)?;
+    stack.crash_postgres().await?;
+    stack.revive_postgres().await?;
+    let back = stack.sql("select 1::text as one").await?;
+    drop(stack);
+
+    assert_eq!(back[0]["one"].as_deref(), Some("1"));
+    until_nothing_is_left(&home).await
+}
+
+#[tokio::test]
 async fn a_dropped_stack_leaves_nothing_either() -> anyhow::Result<()> {
     let stack = Stack::start(Options::default()).await?;
     let home = stack.data_dir().to_owned();
