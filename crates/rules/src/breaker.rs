@@ -74,6 +74,8 @@ pub(crate) struct Meter {
     began: u64,
     /// The reading at the end of the last measured try.
     last: u64,
+    /// Whether the event at hand is measured.
+    is_measuring: bool,
 }
 
 impl Meter {
@@ -87,12 +89,14 @@ impl Meter {
             window: 1,
             began: now,
             last: now,
+            is_measuring: false,
         }
     }
 
     /// Begins an event; answers itself if the tries of this one are to be measured.
     pub(crate) fn begin(&mut self) -> Option<&mut Self> {
-        if self.left > 0 {
+        self.is_measuring = self.left == 0;
+        if !self.is_measuring {
             self.left -= 1;
             return None;
         }
@@ -102,6 +106,16 @@ impl Meter {
             self.window += 1;
             self.began = self.last;
         }
+        Some(self)
+    }
+
+    /// Goes on with the event at hand after something that no rule answers for; answers itself if
+    /// the event is measured.
+    pub(crate) fn go_on(&mut self) -> Option<&mut Self> {
+        if !self.is_measuring {
+            return None;
+        }
+        self.last = (self.clock)();
         Some(self)
     }
 

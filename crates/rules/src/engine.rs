@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 
 use crate::breaker::{self, Budget, Clock, Meter, Spending, Suspension};
-use crate::correlation::correlate::Correlator;
+use crate::correlation::correlate::{Correlator, Progress};
 use crate::counters::{Counters, RuleCounters};
 use crate::event::{Event, LogSource, Scope};
 use crate::found::{Match, collect_match};
 use crate::limits::Limits;
-use crate::rule_set::RuleSet;
+use crate::rule_set::{Rule, RuleSet};
 use crate::search::json::{EventError, load_json};
 use crate::search::prefilter::Candidates;
 use crate::search::view::{FieldTable, Scratch, View};
@@ -43,6 +43,21 @@ struct Tally {
     tries: u64,
     spending: Spending,
     suspended: Option<String>,
+}
+
+impl Tally {
+    /// Ends a measured try of its rule; answers the suspension if that was one too dear.
+    fn charge(&mut self, meter: &mut Meter, rule: &Rule) -> Option<Suspension> {
+        let (spent_nanos, window_nanos) = meter.charge(&mut self.spending)?;
+        let reason = breaker::reason(spent_nanos, window_nanos);
+        self.suspended = Some(reason.clone());
+        Some(Suspension {
+            id: rule.info.id.clone(),
+            reason,
+            spent_nanos,
+            window_nanos,
+        })
+    }
 }
 
 impl Engine {
@@ -153,24 +168,60 @@ impl Engine {
             }
             correlator.feed(&rule.feeds);
         }
+        self.report_correlations(scope, now_ms, on_match);
+    }
+
+    /// Counts what correlations were fed, and hands out their matches.
+    fn report_correlations(
+        &mut self,
+        scope: Scope,
+        now_ms: i64,
+        on_match: &mut dyn FnMut(Match<'_>),
+    ) {
+        let Self {
+            rules,
+            tallies,
+            n_matches,
+            ..
+        } = self;
         let step = Step {
             scope,
             now_ms,
             event: self.n_events,
         };
-        correlator.run(
+        let view = View::new(&self.scratch, &rules.fields);
+        let mut meter = self.meter.as_mut().and_then(Meter::go_on);
+        let mut dear = Vec::new();
+        self.correlator.run(
             rules,
             &self.limits,
             step,
             view,
-            &mut |number, rule, found| {
-                count_hit(tallies, number);
-                if rule.is_reported || self.reports_joined_rules {
-                    *n_matches += 1;
-                    on_match(found);
+            &mut |progress| match progress {
+                Progress::Counted(number) => {
+                    let charged = meter
+                        .as_mut()
+                        .zip(tallies.get_mut(number).zip(rules.rules.get(number)));
+                    let suspension =
+                        charged.and_then(|(meter, (tally, rule))| tally.charge(meter, rule));
+                    dear.extend(suspension.map(|suspension| (number, suspension)));
+                }
+                Progress::Fired(number, rule, found) => {
+                    count_hit(tallies, number);
+                    if rule.is_reported || self.reports_joined_rules {
+                        *n_matches += 1;
+                        on_match(found);
+                    }
+                    if let Some(meter) = &mut meter {
+                        meter.go_on();
+                    }
                 }
             },
         );
+        for (number, suspension) in dear {
+            self.correlator.set_suspended(number, true);
+            self.suspensions.push(suspension);
+        }
     }
 
     /// Finds the rules over single events that match what `load` lays out.
@@ -213,19 +264,10 @@ impl Engine {
             if detection.condition.holds(&detection.selections, view) {
                 self.hits.push(*number);
             }
-            let excess = meter
-                .as_mut()
-                .and_then(|meter| meter.charge(&mut tally.spending));
-            if let Some((spent_nanos, window_nanos)) = excess {
-                let reason = breaker::reason(spent_nanos, window_nanos);
-                tally.suspended = Some(reason.clone());
+            let suspension = meter.as_mut().and_then(|meter| tally.charge(meter, rule));
+            if let Some(suspension) = suspension {
                 self.correlator.set_suspended(*number, true);
-                self.suspensions.push(Suspension {
-                    id: rule.info.id.clone(),
-                    reason,
-                    spent_nanos,
-                    window_nanos,
-                });
+                self.suspensions.push(suspension);
             }
         }
         Ok(())

@@ -22,6 +22,16 @@ fn clock() -> u64 {
     })
 }
 
+/// A clock that moves at every fourth reading only: behind the one correlation of a measured event,
+/// after its beginning, its one rule, and the beginning of correlations.
+fn clock_of_correlations() -> u64 {
+    TIME.with(|time| {
+        let (reading, step) = time.get();
+        time.set((reading + 1, step));
+        reading / 4 * step
+    })
+}
+
 /// Lets every reading move the clock so far.
 fn tick(step: u64) {
     TIME.with(|time| time.set((time.get().0, step)));
@@ -112,6 +122,54 @@ fn one_long_pause_suspends_nothing() {
     tick(1);
 
     assert_eq!(feed(&mut engine, 3), 3);
+    assert_eq!(engine.take_suspensions(), []);
+}
+
+#[test]
+fn a_correlation_over_its_budget_is_suspended_under_its_own_id() {
+    let base = rule("  s: {a: b}\n  condition: s\n");
+    let many = "title: Many\nid: many\ncorrelation: {type: event_count, rules: [rule], \
+                timespan: 1h, condition: {gte: 1000}, generate: true}\n";
+    let mut engine = engine(&[&base, many]);
+    tick(200);
+    engine.measure(clock_of_correlations, BUDGET);
+
+    assert_eq!(feed(&mut engine, 6), 6);
+
+    let suspensions = engine.take_suspensions();
+    let [only] = suspensions.as_slice() else {
+        panic!("{suspensions:?}");
+    };
+    assert_eq!((only.id.as_str(), only.spent_nanos), ("many", 1_200));
+    let counters = engine.counters();
+    assert_eq!(counters.rules["many"].spent_nanos, 1_200);
+    assert_eq!(counters.rules["rule"].spent_nanos, 0);
+    tick(0);
+    assert_eq!(feed(&mut engine, 20), 20, "the rule it joins goes on");
+    assert!(engine.resume("many"));
+}
+
+#[test]
+fn what_becomes_of_a_match_is_not_held_against_a_correlation() {
+    let base = rule("  s: {a: b}\n  condition: s\n");
+    let many = |n: u32| {
+        format!(
+            "title: Many {n}\nid: many{n}\ncorrelation: {{type: event_count, rules: [rule], \
+             timespan: 1h, condition: {{gte: 1}}}}\n"
+        )
+    };
+    let mut engine = engine(&[&base, &many(1), &many(2)]);
+    engine.measure(clock, BUDGET);
+    let mut n_matches = 0;
+
+    for _ in 0..20 {
+        observe(&mut engine, "", &[("a", Value::Str("b"))], &mut |_| {
+            n_matches += 1;
+            pass(1_000);
+        });
+    }
+
+    assert_eq!(n_matches, 40);
     assert_eq!(engine.take_suspensions(), []);
 }
 

@@ -55,6 +55,14 @@ struct Fed<'v> {
     is_last: bool,
 }
 
+/// What happens while matches are counted.
+pub(crate) enum Progress<'m> {
+    /// The correlation of this number has taken in what the event at hand brings it.
+    Counted(usize),
+    /// The correlation of this number matches.
+    Fired(usize, &'m Rule, Match<'m>),
+}
+
 /// Fields and their values.
 pub(crate) type Pairs = Vec<(String, String)>;
 
@@ -139,7 +147,7 @@ impl Correlator {
         limits: &Limits,
         step: Step,
         view: View<'_>,
-        on_fired: &mut dyn FnMut(usize, &Rule, Match<'_>),
+        tell: &mut dyn FnMut(Progress<'_>),
     ) {
         let mut groups: Vec<Pairs> = Vec::new();
         while let Some(number) = self.take_batch() {
@@ -166,6 +174,7 @@ impl Correlator {
                     self.count(fed, correlation, limits, step)
                 });
             }
+            tell(Progress::Counted(number));
             for pending in &batch {
                 let origin = origin_of(*pending, &groups, view);
                 let Some(member) = correlation.members.get(pending.member.0) else {
@@ -187,7 +196,7 @@ impl Correlator {
                     window: Some(describe(&correlation.plan, reading, &group, limits)),
                     group_key: self.key.clone(),
                 };
-                on_fired(number, rule, found);
+                tell(Progress::Fired(number, rule, found));
                 groups.push(group);
                 self.announce(&rule.feeds, Some(groups.len() - 1));
             }
