@@ -1,32 +1,5 @@
--- What the daemon reads and reports: desired state out, conditions, presence and usage in.
+-- What the daemon reports: conditions, presence and usage.
 -- None of these writes an intent column, and none is executable by people.
-
--- Everything desired of the agents asked for, one row per agent that exists. The text of a jsonb is
--- canonical, so equal documents have equal hashes.
-create function public.desired_state(agent_ids uuid[])
-returns table (
-  agent_id uuid, generation bigint, content_hash text, document jsonb, changed_at timestamptz,
-  hold text, released boolean
-)
-language sql stable security definer set search_path = '' as $$
-  select g.agent_id, g.generation, private.sha256_hex(d.document::text), d.document, g.changed_at,
-    g.hold, coalesce(g.released_generation = g.generation, false)
-  from public.desired_generations g
-  left join public.agent_stats s on s.agent_id = g.agent_id
-  cross join lateral (
-    select jsonb_build_object(
-      'firewall_enabled', s.firewall_enabled,
-      'monitored_files', coalesce(
-        (
-          select jsonb_agg(m.file_path order by m.file_path collate "C")
-          from public.monitored_files m where m.agent_id = g.agent_id
-        ),
-        '[]'
-      )
-    ) as document
-  ) d
-  where g.agent_id = any (agent_ids)
-$$;
 
 -- One report of each kind, as the daemon sends it. Tenants share calls, so one element that cannot be
 -- read must not cost the others theirs: it is left out.
@@ -294,12 +267,10 @@ end
 $$;
 
 revoke all on all functions in schema private from public;
-revoke all on function public.desired_state(uuid[]) from public, anon, authenticated;
 revoke all on function public.report_conditions(jsonb) from public, anon, authenticated;
 revoke all on function public.record_presence(jsonb) from public, anon, authenticated;
 revoke all on function public.reset_presence() from public, anon, authenticated;
 revoke all on function public.record_usage(jsonb) from public, anon, authenticated;
-grant execute on function public.desired_state(uuid[]) to service_role;
 grant execute on function public.report_conditions(jsonb) to service_role;
 grant execute on function public.record_presence(jsonb) to service_role;
 grant execute on function public.reset_presence() to service_role;
