@@ -31,6 +31,7 @@ pub mod ledger;
 pub mod link;
 pub mod plan;
 pub mod probe;
+pub mod redact;
 pub mod report;
 pub mod shutdown;
 pub mod state_dir;

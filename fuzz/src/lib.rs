@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use hidps_agent::normalize::{LineSource, normalize};
+use hidps_agent::redact::{MASK, redact_arguments, redact_command};
 use hidps_local_supabase::fuzzing::{read_client_frame, weigh_log_message};
 use hidps_realtime::fuzzing::{TOKEN, receive};
 use hidps_rules::tests::TestFile;
@@ -23,7 +24,8 @@ use serde::de::DeserializeOwned;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets; each has a file in `fuzz_targets` and a directory in `corpus`.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
+    ("command_line", command_line),
     ("log_line", log_line),
     ("log_message", log_message),
     ("realtime_client_frame", realtime_client_frame),
@@ -115,6 +117,19 @@ pub fn log_message(data: &[u8]) {
     if let Some(weight) = weigh_log_message(data) {
         assert!(weight <= data.len(), "nothing is made up");
     }
+}
+
+/// Command lines, as one text and as arguments: bounded, and nothing new after a second look.
+pub fn command_line(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let once = redact_command(&text);
+    assert_eq!(redact_command(&once), once, "a second look changes nothing");
+    assert!(once.len() <= 3 * text.len() + MASK.len(), "it stays short");
+    let arguments = redact_arguments(text.split('\0'));
+    assert!(
+        arguments.len() <= 3 * text.len() + MASK.len(),
+        "it stays short"
+    );
 }
 
 /// Paths to watch: refused, or absolute, normal and unchanged by a second look.

@@ -22,6 +22,7 @@ use crate::agent_note::AgentNote;
 use crate::config::LogFileSource;
 use crate::event_queue::EventQueue;
 use crate::normalize::{LineSource, normalize};
+use crate::redact::redact_logged_command;
 use crate::shutdown::Shutdown;
 
 /// A look without being told: inotify does not see what happens behind a symbolic link.
@@ -227,7 +228,7 @@ fn push_line(
     if !read.is_read {
         unread.count(&read.event.service);
     }
-    let mut event = read.event;
+    let mut event = redact_logged_command(read.event);
     if line.is_cut {
         event.fields.push("truncated", FieldValue::Bool(true));
     }

@@ -1,0 +1,175 @@
+//! Secrets within one word: `name=secret`, headers and JSON, passwords in addresses, known tokens.
+//! It never looks at the words around it; what the next word is, it returns.
+
+use super::{MASK, Next, names};
+
+/// Beginnings of tokens whose form is known, and how many letters at least follow.
+const TOKENS: [(&str, usize); 24] = [
+    ("eyJ", 17),
+    ("AKIA", 16),
+    ("ASIA", 16),
+    ("AIza", 30),
+    ("ghp_", 20),
+    ("gho_", 20),
+    ("ghu_", 20),
+    ("ghs_", 20),
+    ("ghr_", 20),
+    ("github_pat_", 20),
+    ("glpat-", 16),
+    ("xoxa-", 10),
+    ("xoxb-", 10),
+    ("xoxp-", 10),
+    ("xoxr-", 10),
+    ("xoxs-", 10),
+    ("sk_live_", 16),
+    ("sk_test_", 16),
+    ("rk_live_", 16),
+    ("sk-", 20),
+    ("sb_secret_", 10),
+    ("npm_", 30),
+    ("hf_", 30),
+    ("dop_v1_", 30),
+];
+
+/// What looks like a password before an `@` and is an address.
+const NO_LOGINS: [&str; 8] = ["acct", "im", "mailto", "sip", "sips", "smtp", "tel", "xmpp"];
+
+/// Writes the word without its secrets; returns what the next word is.
+pub(super) fn mask(word: &str, out: &mut String) -> Next {
+    let without_login = mask_login(word);
+    let (without_values, next) = mask_values(without_login.as_deref().unwrap_or(word));
+    mask_tokens(&without_values, out);
+    next
+}
+
+fn is_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')
+}
+
+fn ends_value(c: char) -> bool {
+    matches!(
+        c,
+        '&' | ';' | ',' | '"' | '\'' | '(' | ')' | '{' | '}' | '<' | '>' | '|'
+    ) || c.is_whitespace()
+}
+
+/// Masks what follows a secret's name and `=` or `:`.
+fn mask_values(word: &str) -> (String, Next) {
+    let mut out = String::with_capacity(word.len());
+    let mut rest = word;
+    while let Some(start) = rest.find(is_name) {
+        let (before, from_name) = rest.split_at(start);
+        out.push_str(before);
+        let end = from_name.find(|c| !is_name(c)).unwrap_or(from_name.len());
+        let (name, after) = from_name.split_at(end);
+        out.push_str(name);
+        rest = after;
+        let Some(value) = behind_sign(after).filter(|_| names::is_secret(trim(name))) else {
+            continue;
+        };
+        let is_field = after.starts_with(':');
+        let (sign, value) = after.split_at(after.len() - value.len());
+        out.push_str(sign);
+        rest = value;
+        if value.is_empty() {
+            // A header, or JSON with a space; a shell variable that is emptied has no value.
+            let next = match (sign.contains(':'), names::has_scheme(name)) {
+                (true, true) => Next::Credentials,
+                (true, false) => Next::Secret,
+                (false, _) => Next::Word,
+            };
+            return (out, next);
+        }
+        if is_field && value.starts_with('/') {
+            continue;
+        }
+        if let Some(after) = mask_value(name, value, &mut out) {
+            rest = after;
+        } else {
+            return (out, Next::Secret);
+        }
+    }
+    out.push_str(rest);
+    (out, Next::Word)
+}
+
+/// Masks one value and returns what is behind it; none when the value was only a scheme.
+fn mask_value<'w>(name: &str, value: &'w str, out: &mut String) -> Option<&'w str> {
+    let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''));
+    let (inside, after) = match quote.and_then(|quote| Some((quote, value.strip_prefix(quote)?))) {
+        Some((quote, inside)) => {
+            out.push(quote);
+            inside.split_at(inside.find(quote).unwrap_or(inside.len()))
+        }
+        None => value.split_at(value.find(ends_value).unwrap_or(value.len())),
+    };
+    if names::has_scheme(name) && after.is_empty() && names::is_scheme(inside) {
+        out.push_str(inside);
+        return None;
+    }
+    if !inside.is_empty() {
+        out.push_str(MASK);
+    }
+    Some(after)
+}
+
+fn trim(name: &str) -> &str {
+    name.trim_start_matches(['-', '.'])
+}
+
+/// What follows `=` or `:` behind a name, where JSON may close a quote before it.
+fn behind_sign(after: &str) -> Option<&str> {
+    let after = after.strip_prefix("\\\"").unwrap_or(after);
+    let after = after.strip_prefix(['"', '\'']).unwrap_or(after);
+    after.strip_prefix(['=', ':'])
+}
+
+/// Masks the password in `user:password@host`, with or without a scheme before it.
+fn mask_login(word: &str) -> Option<String> {
+    let (before, login) = match word.split_once("://") {
+        Some((scheme, rest)) => (scheme.len() + 3, rest),
+        None => (0, word),
+    };
+    let end = login
+        .find(|c: char| matches!(c, '/' | '?' | '#') && before > 0)
+        .unwrap_or(login.len());
+    let at = login.get(..end)?.rfind('@')?;
+    let (login, host) = login.split_at_checked(at)?;
+    if before == 0 && host.starts_with("@sha256:") {
+        return None;
+    }
+    let colon = login.find(':')?;
+    let (user, password) = login.split_at_checked(colon)?;
+    let is_address =
+        before == 0 && (user.contains('/') && user.starts_with('/') || NO_LOGINS.contains(&user));
+    if password.is_empty() || is_address {
+        return None;
+    }
+    let scheme = word.get(..before)?;
+    Some(format!("{scheme}{user}:{MASK}{host}"))
+}
+
+/// Writes the word without tokens whose form is known.
+fn mask_tokens(word: &str, out: &mut String) {
+    let is_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let mut rest = word;
+    while let Some(start) = rest.find(is_token) {
+        let (before, from) = rest.split_at(start);
+        out.push_str(before);
+        let end = from.find(|c| !is_token(c)).unwrap_or(from.len());
+        let (run, after) = from.split_at(end);
+        let is_known = TOKENS
+            .iter()
+            .any(|(begin, more)| run.len() >= begin.len() + more && run.starts_with(begin));
+        rest = after;
+        if is_known {
+            out.push_str(MASK);
+            // The parts of a web token are joined by dots.
+            let end = after.find(|c| !is_token(c) && c != '.');
+            rest = after.get(end.unwrap_or(after.len())..).unwrap_or_default();
+        } else {
+            out.push_str(run);
+        }
+    }
+    out.push_str(rest);
+}
