@@ -165,7 +165,7 @@ fn explain(found: &Match<'_>, rule_set: &str, level: Level) -> Value {
         json!({
             "count": window.count, "value": window.value, "timespan_secs": window.timespan_secs,
             "group": object(quote(rule, group)), "distinct": window.distinct,
-            "value": window.value, "from": instant(window.first_ms), "to": instant(window.last_ms),
+            "from": instant(window.first_ms), "to": instant(window.last_ms),
         })
     });
     json!({

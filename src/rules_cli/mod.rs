@@ -7,6 +7,7 @@ mod bench;
 mod explain;
 mod lint;
 mod list;
+mod replay;
 mod samples;
 mod table;
 
@@ -52,6 +53,9 @@ pub enum RulesCommand {
     /// Say why each rule matches one event, or does not.
     #[command(after_help = explain::HELP)]
     Explain(explain::ExplainArguments),
+    /// Play a stream of events through the rules and print each match.
+    #[command(after_help = replay::HELP)]
+    Match(replay::MatchArguments),
     /// List the rules of a directory.
     #[command(
         after_help = "Exit code: 0 listed, 1 the rules cannot be read or compiled, 2 wrong \
@@ -110,6 +114,7 @@ pub fn answer(command: &RulesCommand, out: &mut dyn Write) -> Result<Outcome, Ru
         } => lint::lint(directory, *strict, *json, out),
         RulesCommand::Test { directory, json } => test(directory, *json, out),
         RulesCommand::Explain(arguments) => explain::explain(arguments, out),
+        RulesCommand::Match(arguments) => replay::replay(arguments, out),
         RulesCommand::List { directory, json } => list::list(directory, *json, out),
         RulesCommand::Bench(arguments) => bench::bench(arguments, out),
     }

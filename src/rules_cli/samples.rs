@@ -7,8 +7,9 @@ use std::path::Path;
 
 use hidps_normalize::{LineSource, normalize};
 use hidps_wire::{LogEvent, MAX_AGENT_FRAME_BYTES, decode};
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 
 use super::RulesCliError;
 
@@ -91,8 +92,28 @@ pub(super) fn claimed_ms(event: &LogEvent<'_>, before: i64) -> i64 {
     time.map_or(before, Timestamp::as_millisecond)
 }
 
+/// The time of a bare event, in milliseconds: RFC 3339 text, or a number of seconds or milliseconds
+/// since 1970.
+pub(super) fn instant_ms(value: &Value) -> Option<i64> {
+    if let Some(text) = value.as_str() {
+        return text.parse().ok().map(Timestamp::as_millisecond);
+    }
+    let number = value.as_f64()?;
+    // As seconds this would be past the year 5000; as milliseconds it is after March 1973.
+    let seconds = if number.abs() < 1e11 {
+        number
+    } else {
+        number / 1000.0
+    };
+    let since_epoch = SignedDuration::try_from_secs_f64(seconds).ok()?;
+    let at = Timestamp::from_duration(since_epoch).ok()?;
+    Some(at.as_millisecond())
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -117,5 +138,17 @@ mod tests {
 
         assert!(error.starts_with("line 2 is no event"), "{error}");
         assert!(parse_events(" \n").is_err());
+    }
+
+    #[test]
+    fn times_of_bare_events_are_text_seconds_or_milliseconds() {
+        let at = Some(1_795_255_200_500);
+
+        assert_eq!(instant_ms(&json!("2026-11-21T10:00:00.5Z")), at);
+        assert_eq!(instant_ms(&json!(1_795_255_200.5)), at);
+        assert_eq!(instant_ms(&json!(1_795_255_200_500_i64)), at);
+        for odd in [json!("yesterday"), json!(null), json!([1]), json!(1e300)] {
+            assert_eq!(instant_ms(&odd), None, "{odd}");
+        }
     }
 }

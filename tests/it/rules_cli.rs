@@ -324,3 +324,67 @@ fn wrong_arguments_are_refused_with_a_tip() {
     );
     assert_eq!(rules("lnit", Path::new("x"), &[], "").code, 2);
 }
+
+#[test]
+fn match_plays_a_stream_and_tells_each_match_as_one_line() {
+    let stream: String = [(1, "root"), (2, "bob"), (3, "root"), (4, "root")]
+        .map(|(second, user)| event(second, user) + "\n")
+        .concat();
+
+    let said = rules(
+        "match",
+        good().path(),
+        &["--events", "-", "--json"],
+        &stream,
+    );
+
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    let matches: Vec<Value> = said
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("each line is one object"))
+        .collect();
+    let seen: Vec<_> = matches
+        .iter()
+        .map(|one| (one["event"].as_u64(), one["window"]["count"].as_u64()))
+        .collect();
+    assert_eq!(seen, [(Some(3), Some(2)), (Some(4), Some(3))]);
+    assert_eq!(matches[0]["title"], "Root failed often");
+    assert_eq!(matches[0]["at"], "2026-11-21T10:00:03Z");
+    assert_eq!(matches[0]["window"]["group"]["src_ip"], "192.0.2.7");
+
+    let said = rules("match", good().path(), &["--events", "-"], &stream);
+    assert!(
+        said.out.ends_with("2 matches of 2 rules over 4 events\n"),
+        "{}",
+        said.out
+    );
+}
+
+#[test]
+fn match_takes_bare_fields_of_a_log_source_at_their_own_times() {
+    let bare = |second: u32, user: &str| {
+        format!(
+            r#"{{"when":"2026-11-21T10:00:{second:02}Z","user":"{user}","outcome":"failure","src_ip":"192.0.2.7"}}"#
+        ) + "\n"
+    };
+    let arguments = |source| ["--events", "-", "--logsource", source, "--time", "when"];
+    let play = |source, input: &str| rules("match", good().path(), &arguments(source), input);
+    let stream = bare(1, "root") + &bare(9, "root");
+
+    let said = play("product=linux,service=sshd", &stream);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.out.contains("event 2: high Root failed often"));
+    assert!(said.out.ends_with("1 matches of 2 rules over 2 events\n"));
+
+    let elsewhere = play("product=windows", &stream);
+    assert!(elsewhere.out.starts_with("0 matches"), "{}", elsewhere.out);
+
+    let broken = play("product=linux,service=sshd", &format!("{stream}[1]\n"));
+    assert_eq!(broken.code, 1);
+    assert!(broken.err.contains("line 3 is no event"), "{}", broken.err);
+
+    let wrong = play("prodct=linux", &stream);
+    assert_eq!(wrong.code, 2);
+    assert!(wrong.err.contains("write category="), "{}", wrong.err);
+}
