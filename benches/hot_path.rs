@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hidps::detection::{LoadedRules, Outlets, Pipeline, TenantFeed, load_rules};
-use hidps::model::{Alert, DetectionVerdict, RiskReport, ShadowReport, SuppressedReport};
+use hidps::model::{Alert, DetectionVerdict, OrgId, RiskReport, ShadowReport, SuppressedReport};
 use hidps::ports::{AlertQueue, BatchProgress, DetectionRecords, LiveLog, RawBatch};
 use hidps::streams::{Fanout, ViewerQueue};
 use hidps_wire::{
@@ -149,6 +149,7 @@ fn measure_pipeline(
         let progress = Arc::new(Sink) as _;
         pipeline.on_batch(&RawBatch {
             agent_id,
+            org: OrgId(Uuid::from_u128(10)),
             text: frame.into(),
             progress,
         });

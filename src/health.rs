@@ -74,7 +74,7 @@ pub struct RulesVerdict {
     pub refused: Option<RulesRefused>,
 }
 
-/// A rule that is not tried any more, because it costs too much.
+/// A rule that is not tried for a while, for somebody, because it costs too much.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SuspendedRule {
     /// Its id.
@@ -85,8 +85,12 @@ pub struct SuspendedRule {
     pub reason: String,
     /// Since when.
     pub since: Timestamp,
-    /// Whether no worker tries it; otherwise it is tried for the hosts of some.
-    pub everywhere: bool,
+    /// How many workers try it for no host at all.
+    pub workers: usize,
+    /// How many organizations it is not tried for, beside that.
+    pub organizations: usize,
+    /// How many agents it is not tried for, beside that.
+    pub agents: usize,
 }
 
 /// Facts about the daemon's parts.
@@ -158,12 +162,12 @@ impl Health {
         self.set(|facts| &mut facts.rules, rules);
     }
 
-    /// Records the rules that are not tried any more.
+    /// Records the rules that are not tried for a while.
     pub fn set_suspended(&self, rules: Vec<SuspendedRule>) {
         self.set(|facts| &mut facts.suspended, rules);
     }
 
-    /// The rules that are not tried any more.
+    /// The rules that are not tried for a while.
     #[must_use]
     pub fn suspended(&self) -> Vec<SuspendedRule> {
         self.facts.borrow().suspended.clone()

@@ -216,9 +216,20 @@ pub struct Alert {
     pub count: u32,
 }
 
+/// An agent, and whose it was when it connected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OwnedAgent {
+    /// The agent.
+    pub agent: AgentId,
+    /// Its organization.
+    pub org: OrgId,
+}
+
 /// A public key and whether it may connect.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AgentCredential {
+    /// The agent's organization.
+    pub org: OrgId,
     /// Ed25519 public key.
     pub public_key: [u8; 32],
     /// Whether it may connect.

@@ -244,6 +244,8 @@ pub trait SessionFactory: Send + Sync + 'static {
 pub struct RawBatch {
     /// Who sent it, as the connection says.
     pub agent_id: AgentId,
+    /// Whose agent that is.
+    pub org: OrgId,
     /// The frame.
     pub text: axum::extract::ws::Utf8Bytes,
     /// Where to say that it was taken in.

@@ -35,8 +35,10 @@ pub const RULES_LOADED_AT: &str = "hidps_rules_loaded_timestamp_seconds";
 pub const RULES_REFUSED: &str = "hidps_rules_refused";
 /// Reloads of the rules, by result.
 pub const RULE_RELOADS: &str = "hidps_rule_reloads_total";
-/// Rules that are not tried any more because they cost too much.
+/// Rules that are not tried for a while, for somebody, because they cost too much.
 pub const RULES_SUSPENDED: &str = "hidps_rules_suspended";
+/// Times a rule was suspended, by for whom.
+pub const RULE_SUSPENSIONS: &str = "hidps_rule_suspensions_total";
 /// Seconds that trying a rule took, for the dearest rules.
 pub const RULE_SECONDS: &str = "hidps_rule_seconds_total";
 /// Windows of correlations held now.
@@ -110,7 +112,11 @@ pub const METRICS: &[(&str, &str)] = &[
     (RULE_RELOADS, "reloads of the rules, by result"),
     (
         RULES_SUSPENDED,
-        "rules that are not tried any more because they cost too much",
+        "rules that are not tried for a while, for somebody, because they cost too much",
+    ),
+    (
+        RULE_SUSPENSIONS,
+        "times a rule was suspended because it cost too much, by for whom",
     ),
     (
         RULE_SECONDS,

@@ -94,7 +94,8 @@ impl Finding {
     }
 }
 
-fn fingerprint(rule_id: &str, group_key: &str) -> String {
+/// What tells alerts apart: a rule and what it matched for.
+pub(super) fn fingerprint(rule_id: &str, group_key: &str) -> String {
     let digest = Sha256::new()
         .chain_update(rule_id)
         .chain_update([0])

@@ -1,12 +1,12 @@
 //! What rules cost the workers, and which were suspended for it, for metrics and `system_health`.
 //! It never decides what costs too much; the engine does, and never keeps more than one count a rule.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use hidps_rules::{Budget, Counters, Engine};
+use hidps_rules::{Breadth, Budget, Counters, Engine, Suspension};
 use jiff::Timestamp;
 
 use crate::health::{Health, SuspendedRule};
@@ -29,15 +29,6 @@ fn nanos() -> u64 {
 /// Lets an engine measure its rules and suspend those that cost too much.
 pub(super) fn measure(engine: &mut Engine) {
     engine.measure(nanos, Budget::default());
-}
-
-/// Tries all rules again that were suspended; whoever changed the rules has seen why.
-pub(super) fn resume_all(engine: &mut Engine) {
-    let counters = engine.counters();
-    let suspended: Vec<String> = counters.suspended().map(|(id, _)| id.to_owned()).collect();
-    for id in suspended {
-        engine.resume(&id);
-    }
 }
 
 /// The counts of all workers.
@@ -64,14 +55,16 @@ impl RuleCosts {
         }
     }
 
-    /// Takes in what a worker's engine has counted.
-    pub(super) fn report(&self, worker: usize, engine: &mut Engine) {
-        for suspension in engine.take_suspensions() {
-            let title = engine.rules().rule(&suspension.id).map(|rule| &rule.title);
+    /// Takes in what a worker's engine has counted; gives what it has suspended since the last time.
+    pub(super) fn report(&self, worker: usize, engine: &mut Engine) -> Vec<Suspension> {
+        let suspensions = engine.take_suspensions();
+        for suspension in &suspensions {
+            let breadth = breadth_name(suspension.breadth);
+            metrics::counter!(telemetry::RULE_SUSPENSIONS, "for" => breadth).increment(1);
             tracing::error!(
-                rule = %suspension.id, title, reason = %suspension.reason,
-                "a rule costs too much and is not tried any more; make it cheaper, or load the \
-                 rules again to try it again"
+                rule = %suspension.id, breadth, reason = %suspension.reason,
+                pause_secs = suspension.pause_nanos / 1_000_000_000,
+                "a rule costs too much and is not tried for a while; make it cheaper"
             );
         }
         let counters = engine.counters();
@@ -82,6 +75,7 @@ impl RuleCosts {
         counts.measure(suspended.len());
         drop(counts);
         self.health.set_suspended(suspended);
+        suspensions
     }
 
     /// What the dearest rules have cost, in Prometheus' text form. It is written here and not
@@ -102,25 +96,30 @@ impl RuleCosts {
 }
 
 impl Counts {
-    /// The rules that some worker does not try, with the reason of the first.
+    /// The rules that some worker does not try for somebody, with the reason of the widest.
     fn list_suspended(&mut self, title_of: &dyn Fn(&str) -> Option<String>) -> Vec<SuspendedRule> {
-        let mut found: BTreeMap<String, (String, usize)> = BTreeMap::new();
+        let mut found: BTreeMap<&str, BTreeMap<Breadth, (&str, usize)>> = BTreeMap::new();
         for counters in self.workers.values() {
-            for (id, reason) in counters.suspended() {
-                let entry = found.entry(id.to_owned()).or_insert((reason.to_owned(), 0));
-                entry.1 += 1;
+            for hold in &counters.holds {
+                let rule = found.entry(&hold.id).or_default();
+                rule.entry(hold.breadth).or_insert((&hold.reason, 0)).1 += 1;
             }
         }
-        let ids: BTreeSet<&String> = found.keys().collect();
-        self.since.retain(|id, _| ids.contains(id));
-        let n_workers = self.workers.len();
+        self.since.retain(|id, _| found.contains_key(id.as_str()));
         let since = &mut self.since;
-        let suspended = found.into_iter().map(|(id, (reason, n))| SuspendedRule {
-            title: title_of(&id).unwrap_or_default(),
-            since: *since.entry(id.clone()).or_insert_with(Timestamp::now),
-            everywhere: n == n_workers,
-            reason,
-            id,
+        let suspended = found.into_iter().map(|(id, breadths)| {
+            let count = |is: fn(&Breadth) -> bool| breadths.keys().filter(|one| is(one)).count();
+            // The widest is ordered last.
+            let widest = breadths.last_key_value();
+            SuspendedRule {
+                id: id.to_owned(),
+                title: title_of(id).unwrap_or_default(),
+                reason: widest.map_or_else(String::new, |(_, (reason, _))| (*reason).to_owned()),
+                since: *since.entry(id.to_owned()).or_insert_with(Timestamp::now),
+                workers: breadths.get(&Breadth::All).map_or(0, |(_, n)| *n),
+                organizations: count(|one| matches!(one, Breadth::Account(_))),
+                agents: count(|one| matches!(one, Breadth::Scope(_))),
+            }
         });
         suspended.collect()
     }
@@ -160,6 +159,15 @@ impl Counts {
             metrics::counter!(telemetry::UNCOUNTED, "why" => why).absolute(total);
         }
         metrics::counter!(telemetry::LONG_VALUES).absolute(sum(|one| one.long_values));
+    }
+}
+
+/// For whom a rule is suspended, in a word.
+pub(super) const fn breadth_name(breadth: Breadth) -> &'static str {
+    match breadth {
+        Breadth::Scope(_) => "agent",
+        Breadth::Account(_) => "organization",
+        Breadth::All => "all",
     }
 }
 
@@ -211,16 +219,17 @@ mod tests {
         let budget = Budget {
             every_events: 1,
             rule_nanos: 0,
+            try_nanos: 0,
             samples: 1,
             ..Budget::default()
         };
         dear.measure(nanos, budget);
         // A try may be shorter than the clock can tell.
-        while dear.counters().suspended().count() < 2 {
+        while dear.counters().holds.len() < 2 {
             observe(&mut dear, 1);
         }
 
-        costs.report(0, &mut dear);
+        assert_eq!(costs.report(0, &mut dear).len(), 2);
         costs.report(1, &mut cheap);
         let told = health.suspended();
         assert_eq!(told.len(), 2, "{told:?}");
@@ -228,10 +237,10 @@ mod tests {
             (told[0].id.as_str(), told[0].title.as_str()),
             ("r0", "Rule 0")
         );
-        assert!(!told[0].everywhere, "the other worker tries it");
+        assert_eq!((told[0].workers, told[0].agents), (0, 1));
         assert!(!told[0].reason.is_empty());
 
-        resume_all(&mut dear);
+        dear.resume_all();
         costs.report(0, &mut dear);
         assert!(health.suspended().is_empty());
     }

@@ -23,6 +23,7 @@ mod rule_files;
 mod rule_probe;
 mod rule_watch;
 mod sample;
+mod suspended;
 mod tally;
 mod tenants;
 mod worker;

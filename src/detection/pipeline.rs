@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use hidps_rules::{Engine, Event, Limits, Scope};
+use hidps_rules::{Account, Engine, Event, Limits, Scope};
 use hidps_wire::{
     AgentId, DecodeError, EventBatch, LogEvent, MAX_AGENT_FRAME_BYTES, MAX_EVENTS_PER_BATCH, decode,
 };
@@ -18,6 +18,7 @@ use crate::detection::hysteresis::Rearming;
 use crate::detection::observation::ObservedEvent;
 use crate::detection::raising::{Context, Raising};
 use crate::detection::rule_check::LoadedRules;
+use crate::detection::suspended::suspension_alert;
 use crate::detection::tenants::{Layers, OrgEngines, OrgLayer, TenantFeed};
 use crate::model::Observation;
 use crate::ports::{AlertQueue, DetectionRecords, LiveLog, RawBatch};
@@ -82,18 +83,28 @@ impl Pipeline {
         }
     }
 
+    /// Measures rules by another clock and budget.
+    #[cfg(test)]
+    pub(super) fn measure_by(&mut self, clock: hidps_rules::Clock, budget: hidps_rules::Budget) {
+        self.engine.measure(clock, budget);
+    }
+
     /// Puts other rules in place of the present ones; what correlations have counted for rules
     /// that are the same goes on.
     pub fn use_rules(&mut self, rules: &LoadedRules) {
         self.engine.replace(rules.set.clone());
-        costs::resume_all(&mut self.engine);
+        self.engine.resume_all();
         self.rearming = Rearming::of(&rules.set);
         rules.set.hash().clone_into(&mut self.rule_set);
     }
 
-    /// Tells what the rules have cost this worker.
+    /// Tells what the rules have cost this worker, and in an alert what it cost whom.
     pub(super) fn report_costs(&mut self, costs: &RuleCosts, worker: usize) {
-        costs.report(worker, &mut self.engine);
+        for suspension in costs.report(worker, &mut self.engine) {
+            if let Some(rule) = self.engine.rules().rule(&suspension.id) {
+                self.raising.raise(suspension_alert(rule, &suspension));
+            }
+        }
     }
 
     /// Puts in force what organizations want now; windows of their rules that are the same go on.
@@ -112,6 +123,7 @@ impl Pipeline {
                 if let Some(seconds) = seconds_ahead(&parsed.events, Timestamp::now()) {
                     self.on_observation(batch.agent_id, Observation::ClockSkew { seconds });
                 }
+                self.engine.bill(Account(batch.org.0.as_u128()));
                 let layer = self.layers.of(batch.agent_id).cloned();
                 for event in &parsed.events {
                     let view = RuleView::of(event);
@@ -148,6 +160,8 @@ impl Pipeline {
             tracing::warn!(%agent, seconds, "a host's clock is wrong");
         }
         let observed = ObservedEvent::of(observation);
+        // Few and short: nobody has to pay for them.
+        self.engine.bill(Account::default());
         let layer = self.layers.of(agent).cloned();
         self.try_rules(agent, &observed.event(), layer.as_ref());
     }

@@ -15,6 +15,7 @@ use crate::detection::repeats::Repeats;
 use crate::detection::risk::{RiskBook, Seen};
 use crate::detection::tally::Tally;
 use crate::detection::tenants::{OrgLayer, Settings};
+use crate::model::Alert;
 use crate::ports::{AlertQueue, DetectionRecords};
 use crate::telemetry;
 
@@ -107,6 +108,11 @@ impl Raising {
         if let Some(alert) = alert {
             self.alerts.raise(alert);
         }
+    }
+
+    /// Raises what needs no count: it is rare by itself.
+    pub(super) fn raise(&self, alert: Alert) {
+        self.alerts.raise(alert);
     }
 
     /// Raises the repeats whose time has come, or all of them, and hands on what was counted.

@@ -10,10 +10,11 @@ use hidps_wire::{AgentId, EventKind, Fields, LogEvent, MAX_EVENTS_PER_BATCH, enc
 use uuid::Uuid;
 
 use super::*;
-use crate::model::{Alert, DetectionVerdict, RiskReport, ShadowReport, SuppressedReport};
+use crate::model::{Alert, DetectionVerdict, OrgId, RiskReport, ShadowReport, SuppressedReport};
 use crate::ports::{AlertQueue, BatchProgress, DetectionRecords, LiveLog};
 
 mod explained;
+mod suspension;
 
 /// The rule of five failed logins of one address within a minute.
 const BRUTE_FORCE: &str = "5d5280b1-aa92-4ad7-a69a-55251886647f";
@@ -120,6 +121,7 @@ fn run(rules: &LoadedRules, frames: &[String]) -> (Pipeline, Arc<Recorder>) {
         let progress = Arc::clone(&recorder) as _;
         pipeline.on_batch(&RawBatch {
             agent_id: AGENT,
+            org: OrgId(Uuid::from_u128(10)),
             text: frame.as_str().into(),
             progress,
         });
@@ -261,6 +263,7 @@ async fn a_window_survives_that_the_rules_are_loaded_again() {
     let progress = Arc::clone(&recorder) as _;
     pipeline.on_batch(&RawBatch {
         agent_id: AGENT,
+        org: OrgId(Uuid::from_u128(10)),
         text: batch(vec![failed_login()]).into(),
         progress,
     });

@@ -99,35 +99,42 @@ pub(super) fn rules_report(verdict: &RulesVerdict) -> HealthReport {
     }
 }
 
-/// Whether every rule is tried.
+/// Whether every rule is tried on every host. It names no host and no organization, since everybody
+/// reads it; those concerned have an alert.
 pub(super) fn costs_report(suspended: &[SuspendedRule]) -> HealthReport {
     let show = |rule: &SuspendedRule| {
         json!({
             "id": cut(&rule.id, MAX_NAME), "title": cut(&rule.title, MAX_NAME),
             "reason": cut(&rule.reason, MAX_NAME), "since": rule.since,
-            "everywhere": rule.everywhere,
+            "workers": rule.workers, "organizations": rule.organizations, "agents": rule.agents,
         })
     };
-    let (reason, message) = match suspended.first() {
-        None => ("AllTried", "no rule costs too much".to_owned()),
-        Some(first) => (
-            "RuleSuspended",
-            format!(
-                "{} rules cost too much and are not tried any more, the first is '{}' ({}): {}; \
-                 make it cheaper, and the change is loaded, or load the rules again (SIGHUP) to try \
-                 it again",
-                suspended.len(),
-                cut(&first.title, MAX_NAME),
-                cut(&first.id, MAX_NAME),
-                cut(&first.reason, MAX_NAME),
-            ),
+    let (reason, whom) = match suspended.iter().any(|rule| rule.workers > 0) {
+        true => ("RuleSuspended", "on all hosts"),
+        false => (
+            "RuleSuspendedForSome",
+            "on the hosts that made them cost it",
         ),
     };
+    let message = suspended.first().map(|first| {
+        format!(
+            "{} rules cost too much and are not tried {whom} for a while, the first is '{}' ({}): \
+             {}; each is tried again by itself, at the latest after an hour, and at once when it is \
+             made cheaper or the rules are loaded again (SIGHUP)",
+            suspended.len(),
+            cut(&first.title, MAX_NAME),
+            cut(&first.id, MAX_NAME),
+            cut(&first.reason, MAX_NAME),
+        )
+    });
     HealthReport {
         kind: "RulesWithinBudget",
         holds: suspended.is_empty(),
-        reason,
-        message,
+        reason: match suspended {
+            [] => "AllTried",
+            _ => reason,
+        },
+        message: message.unwrap_or_else(|| "no rule costs too much".to_owned()),
         details: json!({
             "n_suspended": suspended.len(),
             "suspended": fitting(suspended.iter().map(show)),
@@ -246,7 +253,9 @@ mod tests {
             title: "ü".repeat(500),
             reason: "it took some 3.1 s of the last 10.0 s".to_owned(),
             since: "2026-11-21T09:00:00Z".parse().expect("a time"),
-            everywhere: true,
+            workers: 1,
+            organizations: 2,
+            agents: 3,
         };
         let rules: Vec<SuspendedRule> = (0..100).map(rule).collect();
 
@@ -263,6 +272,11 @@ mod tests {
         assert!(report.details.to_string().len() <= 4_096);
         assert_eq!(report.details["n_suspended"], 100);
         assert!(costs_report(&[]).holds);
+        let some = SuspendedRule {
+            workers: 0,
+            ..rule(1)
+        };
+        assert_eq!(costs_report(&[some]).reason, "RuleSuspendedForSome");
     }
 
     #[test]

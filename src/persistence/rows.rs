@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use crate::model::{
     AgentAccess, AgentCredential, Alert, ChangeReport, ConditionReport, DesiredState,
-    DesiredVersion, HealthReport, HoldMark, KeyStatus, Notification, NotifiedAlert, PresenceReport,
-    UsageReport,
+    DesiredVersion, HealthReport, HoldMark, KeyStatus, Notification, NotifiedAlert, OrgId,
+    PresenceReport, UsageReport,
 };
 
 /// A row of `desired_generations`.
@@ -297,6 +297,7 @@ impl From<AlertRow> for Alert {
 #[derive(Debug, Deserialize)]
 pub(super) struct CredentialRow {
     agent_id: AgentId,
+    org_id: Uuid,
     public_key: String,
     status: KeyStatusRow,
 }
@@ -318,7 +319,12 @@ impl CredentialRow {
             KeyStatusRow::Pending => KeyStatus::Pending,
             KeyStatusRow::Revoked => KeyStatus::Revoked,
         };
-        Some((self.agent_id, AgentCredential { public_key, status }))
+        let credential = AgentCredential {
+            org: OrgId(self.org_id),
+            public_key,
+            status,
+        };
+        Some((self.agent_id, credential))
     }
 }
 

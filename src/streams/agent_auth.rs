@@ -15,7 +15,7 @@ use hidps_wire::{
 };
 use jiff::Timestamp;
 
-use crate::model::{AgentCredential, KeyStatus};
+use crate::model::{AgentCredential, KeyStatus, OrgId, OwnedAgent};
 use crate::streams::nonces::{Nonces, Verdict};
 
 pub use key_lookup::{KeyLookup, KeyLookups};
@@ -100,7 +100,7 @@ impl AgentAuth {
         &self,
         headers: &HeaderMap,
         now: Timestamp,
-    ) -> Result<AgentId, ConnectError> {
+    ) -> Result<OwnedAgent, ConnectError> {
         let connect = parse_connect(headers)?;
         let now = u64::try_from(now.as_second()).unwrap_or(0);
         let off = now.abs_diff(connect.timestamp);
@@ -119,21 +119,25 @@ impl AgentAuth {
             }));
         }
         let credential = credential.map_err(ConnectError::Unavailable)?;
-        check_signature(&connect, credential.as_ref())?;
+        let org = check_signature(&connect, credential.as_ref())?;
         let expires = connect.timestamp + CLOCK_TOLERANCE;
         let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
         match nonces.insert(connect.agent_id, &connect.nonce, now, expires) {
-            Verdict::Fresh => Ok(connect.agent_id),
+            Verdict::Fresh => Ok(OwnedAgent {
+                agent: connect.agent_id,
+                org,
+            }),
             Verdict::Replayed => Err(ConnectError::Replayed),
             Verdict::TooMany => Err(ConnectError::TooOften),
         }
     }
 }
 
+/// Whose the agent is that signed, if its key may connect.
 fn check_signature(
     connect: &SignedConnect,
     credential: Option<&AgentCredential>,
-) -> Result<(), ConnectError> {
+) -> Result<OrgId, ConnectError> {
     let credential = credential.ok_or(ConnectError::Unknown)?;
     let key = VerifyingKey::from_bytes(&credential.public_key);
     let key = key.map_err(|_| ConnectError::Unknown)?;
@@ -141,7 +145,7 @@ fn check_signature(
     key.verify_strict(&connect.signing_bytes, &connect.signature)
         .map_err(|_| ConnectError::Unknown)?;
     match credential.status {
-        KeyStatus::Admitted => Ok(()),
+        KeyStatus::Admitted => Ok(credential.org),
         KeyStatus::Pending => Err(ConnectError::Pending),
         KeyStatus::Revoked => Err(ConnectError::Revoked),
     }

@@ -15,7 +15,9 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{ChangeReport, DesiredState, Milestone, Observation, UsageReport};
+use crate::model::{
+    ChangeReport, DesiredState, Milestone, Observation, OrgId, OwnedAgent, UsageReport,
+};
 use crate::ports::{AgentSession, DesiredSource, EventIntake, RawBatch, Records, SessionFactory};
 use crate::streams::agent_greeting::{RETURN_WITHIN_MS, is_alive, part, receive_hello, stagger};
 use crate::streams::mailbox::{Mailbox, ToAgent};
@@ -76,7 +78,7 @@ impl std::fmt::Debug for AgentLinks {
 
 impl AgentLinks {
     /// Serves one authenticated connection until it ends.
-    pub async fn serve(&self, agent: AgentId, mut socket: WebSocket) {
+    pub async fn serve(&self, owned: OwnedAgent, mut socket: WebSocket) {
         // Each phase is boxed, so that the long steady one does not carry the space of the others.
         let hello = match Box::pin(timeout(PATIENCE, receive_hello(&mut socket))).await {
             Ok(Ok(hello)) => hello,
@@ -85,8 +87,9 @@ impl AgentLinks {
                 return Box::pin(part(socket, "no hello within 10 s", RETURN_WITHIN_MS)).await;
             }
         };
+        let agent = owned.agent;
         let (connection, mailbox) = self.presence.enter(agent, &hello, Timestamp::now());
-        let mut link = Box::new(Link::open(self, agent, mailbox, socket, &hello));
+        let mut link = Box::new(Link::open(self, owned, mailbox, socket, &hello));
         drop(hello);
         let reason = Box::pin(link.run()).await;
         // An agent that connects anew has let go of its older connection; whoever answers there
@@ -116,6 +119,7 @@ impl AgentLinks {
 struct Link<'a> {
     links: &'a AgentLinks,
     agent: AgentId,
+    org: OrgId,
     socket: WebSocket,
     mailbox: Arc<Mailbox>,
     session: Box<dyn AgentSession>,
@@ -149,7 +153,7 @@ enum Wake {
 impl<'a> Link<'a> {
     fn open(
         links: &'a AgentLinks,
-        agent: AgentId,
+        OwnedAgent { agent, org }: OwnedAgent,
         mailbox: Arc<Mailbox>,
         socket: WebSocket,
         hello: &Hello,
@@ -162,6 +166,7 @@ impl<'a> Link<'a> {
         Self {
             links,
             agent,
+            org,
             socket,
             mailbox,
             session,
@@ -346,6 +351,7 @@ impl<'a> Link<'a> {
         let (agent_id, progress) = (self.agent, Arc::clone(&self.progress) as _);
         self.submit(RawBatch {
             agent_id,
+            org: self.org,
             text,
             progress,
         });

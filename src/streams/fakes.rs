@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::model::{
     AgentAccess, AgentCredential, ChangeReport, ConditionReport, DesiredState, HostFacts,
-    KeyStatus, Observation, PresenceReport, UsageReport,
+    KeyStatus, Observation, OrgId, PresenceReport, UsageReport,
 };
 use crate::ports::{
     Access, DesiredSource, Directory, EventIntake, Observations, RawBatch, Records, StoreError,
@@ -98,6 +98,7 @@ impl Directory for FakeDirectory {
         agents: Vec<AgentId>,
     ) -> StoreResult<'_, Vec<(AgentId, AgentCredential)>> {
         let credential = AgentCredential {
+            org: OrgId(Uuid::from_u128(10)),
             public_key: key().verifying_key().to_bytes(),
             status: self.status,
         };

@@ -120,8 +120,8 @@ async fn connect_agent(
             "the daemon is starting; try again",
         );
     }
-    let agent = match gateway.auth.verify(&headers, Timestamp::now()).await {
-        Ok(agent) => agent,
+    let owned = match gateway.auth.verify(&headers, Timestamp::now()).await {
+        Ok(owned) => owned,
         Err(error) => {
             if let ConnectError::Clock(ClockFault {
                 seconds,
@@ -138,7 +138,7 @@ async fn connect_agent(
         Ok(upgrade) => sized(upgrade, MAX_AGENT_FRAME_BYTES).on_upgrade(move |socket| {
             let connection = gateway.connections.token();
             async move {
-                gateway.links.serve(agent, socket).await;
+                gateway.links.serve(owned, socket).await;
                 drop(connection);
             }
         }),

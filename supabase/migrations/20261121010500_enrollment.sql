@@ -236,12 +236,13 @@ begin
 end
 $$;
 
--- The keys that may connect, and whether they may. A key that waits behind one is not shown, and an
--- agent without a key has no row.
+-- The keys that may connect, whether they may, and the organization of each agent. A key that waits
+-- behind one is not shown, and an agent without a key has no row.
 create function public.agent_credentials(agent_ids uuid[])
-returns table (agent_id uuid, public_key text, status text)
+returns table (agent_id uuid, org_id uuid, public_key text, status text)
 language sql stable security definer set search_path = '' as $$
-  select k.agent_id, k.public_key, k.status from public.agent_keys k
+  select k.agent_id, a.org_id, k.public_key, k.status from public.agent_keys k
+  join public.agents a on a.id = k.agent_id
   where k.agent_id = any (agent_ids)
 $$;
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::breaker::Breadth;
 use crate::correlation::window_store::Evictions;
 
 /// What an engine has counted since it was made.
@@ -25,10 +26,25 @@ pub struct Counters {
     pub long_values: u64,
     /// Per rule id what it did.
     pub rules: BTreeMap<String, RuleCounters>,
+    /// The suspensions in force that end by themselves.
+    pub holds: Vec<RuleHold>,
+}
+
+/// A rule that is not tried for somebody, for a while.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RuleHold {
+    /// The id of the rule.
+    pub id: String,
+    /// For whom.
+    pub breadth: Breadth,
+    /// Why.
+    pub reason: String,
+    /// For how long in all.
+    pub pause_nanos: u64,
 }
 
 impl Counters {
-    /// The suspended rules with the reason of each.
+    /// The rules that are suspended for everybody, with the reason of each.
     pub fn suspended(&self) -> impl Iterator<Item = (&str, &str)> {
         self.rules
             .iter()
@@ -45,6 +61,6 @@ pub struct RuleCounters {
     pub tries: u64,
     /// What trying it took, by samples; zero without a clock.
     pub spent_nanos: u64,
-    /// Why it is not tried any more.
+    /// Why it is not tried for anybody.
     pub suspended: Option<String>,
 }

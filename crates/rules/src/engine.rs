@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 
-use crate::breaker::{self, Budget, Clock, Meter, Spending, Suspension};
+use crate::breaker::holds::Holds;
+use crate::breaker::{self, Account, Budget, Clock, Excess, Meter, Spending, Suspension, Who};
 use crate::correlation::correlate::{Correlator, Progress};
-use crate::counters::{Counters, RuleCounters};
+use crate::counters::{Counters, RuleCounters, RuleHold};
 use crate::event::{Event, LogSource, Scope};
 use crate::found::{Match, collect_match};
 use crate::limits::Limits;
@@ -32,6 +33,10 @@ pub struct Engine {
     reports_joined_rules: bool,
     /// Measures rules, once somebody has brought a clock.
     meter: Option<Meter>,
+    /// Which rules the meter keeps from being tried, and for whom.
+    holds: Holds,
+    /// Who pays for the events at hand, beside their scope.
+    account: Account,
     /// Suspensions by the meter that nobody has taken yet.
     suspensions: Vec<Suspension>,
 }
@@ -43,21 +48,6 @@ struct Tally {
     tries: u64,
     spending: Spending,
     suspended: Option<String>,
-}
-
-impl Tally {
-    /// Ends a measured try of its rule; answers the suspension if that was one too dear.
-    fn charge(&mut self, meter: &mut Meter, rule: &Rule) -> Option<Suspension> {
-        let (spent_nanos, window_nanos) = meter.charge(&mut self.spending)?;
-        let reason = breaker::reason(spent_nanos, window_nanos);
-        self.suspended = Some(reason.clone());
-        Some(Suspension {
-            id: rule.info.id.clone(),
-            reason,
-            spent_nanos,
-            window_nanos,
-        })
-    }
 }
 
 impl Engine {
@@ -78,6 +68,8 @@ impl Engine {
             n_long_values: 0,
             reports_joined_rules: false,
             meter: None,
+            holds: Holds::default(),
+            account: Account::default(),
             suspensions: Vec::new(),
         }
     }
@@ -87,16 +79,38 @@ impl Engine {
         self.reports_joined_rules = true;
     }
 
-    /// Measures from now on what rules cost, and suspends those that cost more than the budget.
+    /// Measures from now on what rules cost, and suspends those that cost more than the budget, for
+    /// whoever makes them cost it. A suspension ends by itself; a rule that is too dear again is
+    /// suspended for twice as long.
     ///
     /// The engine reads the clock for one event in [`Budget::every_events`] only.
     pub fn measure(&mut self, clock: Clock, budget: Budget) {
         self.meter = Some(Meter::new(clock, budget));
     }
 
-    /// The suspensions by [`Self::measure`] since the last call; [`Self::resume`] ends one.
+    /// Says who pays for the events that follow; nobody in particular at first.
+    pub fn bill(&mut self, account: Account) {
+        self.account = account;
+    }
+
+    /// The suspensions by [`Self::measure`] since the last call; [`Self::resume`] ends one at once.
     pub fn take_suspensions(&mut self) -> Vec<Suspension> {
+        if let Some(now) = self.meter.as_ref().map(Meter::now) {
+            self.end_holds(now);
+        }
         std::mem::take(&mut self.suspensions)
+    }
+
+    /// Ends the suspensions whose time is over.
+    fn end_holds(&mut self, now: u64) {
+        for held in self.holds.end_due(now) {
+            if let Some(meter) = &mut self.meter {
+                meter.forget(&held);
+            }
+            if let Some(tally) = self.tallies.get_mut(held.0) {
+                tally.spending.begin_anew();
+            }
+        }
     }
 
     /// Tries all rules on an event and hands every match to `on_match`.
@@ -114,7 +128,7 @@ impl Engine {
             scratch.load(event, fields, whole);
             Ok::<(), Infallible>(())
         };
-        match self.match_event(event.logsource, load) {
+        match self.match_event(scope, event.logsource, load) {
             Ok(()) => self.report(scope, now_ms, on_match),
             Err(never) => match never {},
         }
@@ -137,7 +151,7 @@ impl Engine {
         now_ms: i64,
         on_match: &mut dyn FnMut(Match<'_>),
     ) -> Result<(), EventError> {
-        self.match_event(logsource, |scratch, fields, whole| {
+        self.match_event(scope, logsource, |scratch, fields, whole| {
             load_json(scratch, json, fields, whole)
         })?;
         self.report(scope, now_ms, on_match);
@@ -186,25 +200,25 @@ impl Engine {
         } = self;
         let step = Step {
             scope,
+            account: self.account,
             now_ms,
             event: self.n_events,
+        };
+        let bounds = Bounds {
+            limits: &self.limits,
+            holds: &self.holds,
         };
         let view = View::new(&self.scratch, &rules.fields);
         let mut meter = self.meter.as_mut().and_then(Meter::go_on);
         let mut dear = Vec::new();
-        self.correlator.run(
-            rules,
-            &self.limits,
-            step,
-            view,
-            &mut |progress| match progress {
+        self.correlator
+            .run(rules, bounds, step, view, &mut |progress| match progress {
                 Progress::Counted(number) => {
-                    let charged = meter
-                        .as_mut()
-                        .zip(tallies.get_mut(number).zip(rules.rules.get(number)));
-                    let suspension =
-                        charged.and_then(|(meter, (tally, rule))| tally.charge(meter, rule));
-                    dear.extend(suspension.map(|suspension| (number, suspension)));
+                    let charged = meter.as_mut().zip(tallies.get_mut(number));
+                    let excess = charged.and_then(|(meter, tally)| {
+                        meter.charge(number, &mut tally.spending, step.who(), &self.holds)
+                    });
+                    dear.extend(excess.map(|excess| (number, excess)));
                 }
                 Progress::Fired(number, rule, found) => {
                     count_hit(tallies, number);
@@ -216,21 +230,28 @@ impl Engine {
                         meter.go_on();
                     }
                 }
-            },
-        );
-        for (number, suspension) in dear {
-            self.correlator.set_suspended(number, true);
-            self.suspensions.push(suspension);
+            });
+        for (number, excess) in dear {
+            if let Some(rule) = rules.rules.get(number) {
+                let suspension = hold(&mut self.holds, (number, rule), scope, excess);
+                self.suspensions.push(suspension);
+            }
         }
     }
 
     /// Finds the rules over single events that match what `load` lays out.
     fn match_event<E>(
         &mut self,
+        scope: Scope,
         logsource: LogSource<'_>,
         load: impl FnOnce(&mut Scratch, &FieldTable, bool) -> Result<(), E>,
     ) -> Result<(), E> {
         self.hits.clear();
+        if let Some(now) = self.meter.as_ref().map(Meter::last)
+            && self.holds.is_due(now)
+        {
+            self.end_holds(now);
+        }
         let RuleSet {
             rules,
             fields,
@@ -246,6 +267,10 @@ impl Engine {
         self.n_events += 1;
         self.n_long_values += self.scratch.n_long_values();
         let mut meter = self.meter.as_mut().and_then(Meter::begin);
+        let who = Who {
+            scope,
+            account: self.account,
+        };
         let view = View::new(&self.scratch, fields);
         bucket.prefilter.find(view, &mut self.candidates);
         for number in self
@@ -257,16 +282,19 @@ impl Engine {
             else {
                 continue;
             };
-            let Some(detection) = rule.detection().filter(|_| tally.suspended.is_none()) else {
+            let is_tried = tally.suspended.is_none() && !self.holds.is_held(*number, who);
+            let Some(detection) = rule.detection().filter(|_| is_tried) else {
                 continue;
             };
             tally.tries += 1;
             if detection.condition.holds(&detection.selections, view) {
                 self.hits.push(*number);
             }
-            let suspension = meter.as_mut().and_then(|meter| tally.charge(meter, rule));
-            if let Some(suspension) = suspension {
-                self.correlator.set_suspended(*number, true);
+            let excess = meter
+                .as_mut()
+                .and_then(|meter| meter.charge(*number, &mut tally.spending, who, &self.holds));
+            if let Some(excess) = excess {
+                let suspension = hold(&mut self.holds, (*number, rule), scope, excess);
                 self.suspensions.push(suspension);
             }
         }
@@ -296,6 +324,10 @@ impl Engine {
             })
             .collect();
         self.correlator.keep(&kept);
+        self.holds.keep(&kept);
+        if let Some(meter) = &mut self.meter {
+            meter.forget_all();
+        }
         self.rules = rules;
     }
 
@@ -309,6 +341,7 @@ impl Engine {
     pub(crate) fn next_step(&self, scope: Scope, now_ms: i64) -> Step {
         Step {
             scope,
+            account: self.account,
             now_ms,
             event: self.n_events + 1,
         }
@@ -321,7 +354,8 @@ impl Engine {
 
     /// Why the rule of this number is not tried, if it is suspended.
     pub(crate) fn suspension(&self, number: usize) -> Option<&str> {
-        self.tallies.get(number)?.suspended.as_deref()
+        let by_hand = self.tallies.get(number)?.suspended.as_deref();
+        by_hand.or_else(|| self.holds.reason_for_all(number))
     }
 
     /// Stops trying a rule, for a reason that the counters show; answers whether there is one.
@@ -329,9 +363,22 @@ impl Engine {
         self.set_suspended(id, Some(reason.to_owned()))
     }
 
-    /// Tries a suspended rule again; answers whether there is one.
+    /// Tries a suspended rule again, for everybody; answers whether there is one.
     pub fn resume(&mut self, id: &str) -> bool {
         self.set_suspended(id, None)
+    }
+
+    /// Tries every rule again, as if none had ever cost too much.
+    pub fn resume_all(&mut self) {
+        for (number, tally) in self.tallies.iter_mut().enumerate() {
+            tally.suspended = None;
+            tally.spending.begin_anew();
+            self.correlator.set_suspended(number, false);
+        }
+        self.holds = Holds::default();
+        if let Some(meter) = &mut self.meter {
+            meter.forget_all();
+        }
     }
 
     /// Sets or clears a suspension.
@@ -343,6 +390,7 @@ impl Engine {
             self.correlator.set_suspended(number, reason.is_some());
             tally.suspended = reason;
             tally.spending.begin_anew();
+            self.holds.forget(number);
         }
         is_known
     }
@@ -350,6 +398,19 @@ impl Engine {
     /// Forgets the windows of a scope, for an agent that is gone for good.
     pub fn forget(&mut self, scope: Scope) {
         self.correlator.forget(scope);
+    }
+
+    /// The suspensions in force that end by themselves.
+    fn list_holds(&self) -> Vec<RuleHold> {
+        let holds = self.holds.list().filter_map(|((number, breadth), hold)| {
+            Some(RuleHold {
+                id: self.rules.rules.get(*number)?.info.id.clone(),
+                breadth: *breadth,
+                reason: hold.reason.clone(),
+                pause_nanos: hold.pause_nanos,
+            })
+        });
+        holds.collect()
     }
 
     /// What was counted so far.
@@ -365,13 +426,14 @@ impl Engine {
             without_value: self.correlator.n_without_value(),
             long_values: self.n_long_values,
             rules: BTreeMap::new(),
+            holds: self.list_holds(),
         };
-        for (rule, tally) in rules {
+        for (number, (rule, tally)) in rules.enumerate() {
             let counted = RuleCounters {
                 hits: tally.hits,
                 tries: tally.tries,
                 spent_nanos: tally.spending.nanos,
-                suspended: tally.suspended.clone(),
+                suspended: self.suspension(number).map(str::to_owned),
             };
             counters.rules.insert(rule.info.id.clone(), counted);
         }
@@ -384,10 +446,52 @@ impl Engine {
 pub(crate) struct Step {
     /// Whose windows.
     pub(crate) scope: Scope,
+    /// Who pays for it.
+    pub(crate) account: Account,
     /// The time of the event.
     pub(crate) now_ms: i64,
     /// The running number of the event, from one.
     pub(crate) event: u64,
+}
+
+impl Step {
+    /// Whose event it is.
+    pub(crate) const fn who(self) -> Who {
+        Who {
+            scope: self.scope,
+            account: self.account,
+        }
+    }
+}
+
+/// What correlations may not do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds<'e> {
+    /// How much they may keep.
+    pub(crate) limits: &'e Limits,
+    /// Which of them are not tried for whom.
+    pub(crate) holds: &'e Holds,
+}
+
+/// Holds a rule that cost somebody too much.
+fn hold(
+    holds: &mut Holds,
+    (number, rule): (usize, &Rule),
+    scope: Scope,
+    excess: Excess,
+) -> Suspension {
+    let reason = breaker::reason(excess.spent_nanos, excess.window_nanos);
+    let held = (number, excess.breadth);
+    let pause_nanos = holds.hold(held, reason.clone(), excess.now);
+    Suspension {
+        id: rule.info.id.clone(),
+        breadth: excess.breadth,
+        scope,
+        reason,
+        spent_nanos: excess.spent_nanos,
+        window_nanos: excess.window_nanos,
+        pause_nanos,
+    }
 }
 
 /// Counts a match of a rule, reported or not.

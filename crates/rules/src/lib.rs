@@ -26,9 +26,9 @@ mod selecting;
 pub mod tests;
 mod values;
 
-pub use breaker::{Budget, Clock, Suspension};
+pub use breaker::{Account, Breadth, Budget, Clock, Suspension};
 pub use correlation::window_store::Evictions;
-pub use counters::{Counters, RuleCounters};
+pub use counters::{Counters, RuleCounters, RuleHold};
 pub use engine::Engine;
 pub use event::{Event, LogSource, Scope, Value};
 pub use explain::explanation::{Explanation, ItemTruth, SelectionTruth, Verdict, WindowState};

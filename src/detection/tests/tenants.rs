@@ -3,8 +3,7 @@
 use super::*;
 use crate::detection::tenants::layers_of;
 use crate::model::{
-    DetectionIntent, IntentRow, Observation, OrgId, OwnRule, RuleOverride, SilenceMatch,
-    Suppression,
+    DetectionIntent, IntentRow, Observation, OwnRule, RuleOverride, SilenceMatch, Suppression,
 };
 
 const OTHER: AgentId = AgentId::new(Uuid::from_u128(2));
@@ -104,6 +103,7 @@ fn take(pipeline: &mut Pipeline, recorder: &Arc<Recorder>, agent_id: AgentId, n:
     let text = batch((0..n).map(|_| failed_login()).collect());
     pipeline.on_batch(&RawBatch {
         agent_id,
+        org: OrgId(Uuid::from_u128(10)),
         text: text.as_str().into(),
         progress: Arc::clone(recorder) as _,
     });

@@ -153,7 +153,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::model::KeyStatus;
+    use crate::model::{KeyStatus, OrgId};
     use crate::ports::{StoreErrorKind, StoreResult};
 
     /// Answers when let, and remembers how it was asked. Agent 0 has no key; 666 fails a question.
@@ -170,6 +170,7 @@ mod tests {
     fn key(agent: AgentId) -> AgentCredential {
         let half = agent.uuid().into_bytes();
         AgentCredential {
+            org: OrgId(Uuid::from_u128(10)),
             public_key: [half, half].concat().try_into().expect("32 bytes"),
             status: KeyStatus::Admitted,
         }

@@ -41,6 +41,7 @@ async fn verdict(rig: &Rig, headers: &HeaderMap) -> Result<AgentId, ConnectError
     rig.auth
         .verify(headers, Timestamp::from_second(NOW).expect("a valid time"))
         .await
+        .map(|owned| owned.agent)
 }
 
 #[tokio::test]

@@ -320,7 +320,7 @@ async fn batches_carry_the_id_of_the_connection_and_are_acknowledged_when_taken_
 
 /// The size of the future that a function returns.
 fn future_size<'a, F>(
-    _: impl Fn(&'a AgentLinks, hidps_wire::AgentId, axum::extract::ws::WebSocket) -> F,
+    _: impl Fn(&'a AgentLinks, crate::model::OwnedAgent, axum::extract::ws::WebSocket) -> F,
 ) -> usize {
     size_of::<F>()
 }

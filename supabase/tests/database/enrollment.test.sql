@@ -50,8 +50,9 @@ begin
   perform pg_temp.must_equal('facts', concat_ws(' ', a.hostname, a.os, a.arch, a.agent_version),
     'one.example linux x86_64 1');
   perform pg_temp.must_equal('credentials', pg_temp.ask('service', format(
-    'select status || '' '' || public_key from public.agent_credentials(array[%L::uuid])', pg_temp.id('host'))),
-    'admitted ' || pg_temp.key('one'));
+    'select concat_ws('' '', status, public_key, org_id) from public.agent_credentials(array[%L::uuid])',
+    pg_temp.id('host'))),
+    concat_ws(' ', 'admitted', pg_temp.key('one'), a.org_id));
 end
 $$;
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::correlation::window::{Arrival, Group, Reading, Sizing};
 use crate::correlation::window_store::{Evictions, Place, WindowStore};
 use crate::correlation::{FieldName, Measure, Plan};
-use crate::engine::Step;
+use crate::engine::{Bounds, Step};
 use crate::event::Scope;
 use crate::found::{Match, Window, excerpt, write_bounded, write_key_part};
 use crate::limits::Limits;
@@ -144,14 +144,15 @@ impl Correlator {
     pub(crate) fn run(
         &mut self,
         rules: &RuleSet,
-        limits: &Limits,
+        Bounds { limits, holds }: Bounds<'_>,
         step: Step,
         view: View<'_>,
         tell: &mut dyn FnMut(Progress<'_>),
     ) {
         let mut groups: Vec<Pairs> = Vec::new();
         while let Some(number) = self.take_batch() {
-            let is_suspended = self.suspended.get(number).copied().unwrap_or(false);
+            let is_suspended = self.suspended.get(number).copied().unwrap_or(false)
+                || holds.is_held(number, step.who());
             let rule = rules.rules.get(number).filter(|_| !is_suspended);
             let Some((rule, Logic::Correlation(correlation))) =
                 rule.map(|rule| (rule, &rule.logic))
