@@ -267,6 +267,17 @@ fn encoded_values_match_their_encoded_form() {
         &[&[("a", "xYQBiAx")]],
         &[&[("a", "YWI=")]],
     );
+    // The mark of UTF-16 is the bytes FF FE, whatever they are as text.
+    check(
+        "a|utf16|base64: cmd",
+        &[&[("a", "//5jAG0AZAA=")]],
+        &[&[("a", "77u/YwBtAGQA")]],
+    );
+    check(
+        "a|utf16|base64offset|contains: cmd",
+        &[&[("a", "x//5jAG0AZAy")], &[("a", "x/+YwBtAGQAy")]],
+        &[&[("a", "77u/YwBtAGQA")]],
+    );
     check(
         "a|windash|contains: ' -f '",
         &[

@@ -40,6 +40,9 @@ const MAX_DASHES: usize = 3;
 /// The mark before UTF-16 text.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
+/// The same mark as bytes, little end first.
+const MARK_BYTES: [u8; 2] = [0xff, 0xfe];
+
 impl Encoding {
     /// The encoding under Sigma's name for it.
     pub(crate) fn parse(name: &str) -> Option<Self> {
@@ -54,17 +57,21 @@ impl Encoding {
         })
     }
 
-    /// Every spelling of a value; one of them is enough for a match.
-    pub(crate) fn apply(self, value: SigmaString) -> Result<Vec<SigmaString>, EncodingFault> {
+    /// Every spelling of a value that went through the encodings `before` already; one of them is
+    /// enough for a match.
+    pub(crate) fn apply(
+        self,
+        value: SigmaString,
+        before: &[Self],
+    ) -> Result<Vec<SigmaString>, EncodingFault> {
         match self {
-            Self::Base64 => Ok(vec![SigmaString::literal(&base64(
-                literal_bytes(&value)?.as_bytes(),
-            ))]),
+            Self::Base64 => {
+                let bytes = literal_bytes(&value, before)?;
+                Ok(vec![SigmaString::literal(&base64(&bytes))])
+            }
             Self::Base64Offset => {
-                let bytes = literal_bytes(&value)?;
-                Ok((0..3)
-                    .map(|offset| base64_at(bytes.as_bytes(), offset))
-                    .collect())
+                let bytes = literal_bytes(&value, before)?;
+                Ok((0..3).map(|offset| base64_at(&bytes, offset)).collect())
             }
             Self::Wide => widen(value, |byte| [byte, '\0']).map(|wide| vec![wide]),
             Self::WideBigEndian => widen(value, |byte| ['\0', byte]).map(|wide| vec![wide]),
@@ -77,12 +84,17 @@ impl Encoding {
     }
 }
 
-/// The text of a value without wildcards.
-fn literal_bytes(value: &SigmaString) -> Result<&str, EncodingFault> {
-    match value.parts() {
-        [] => Ok(""),
-        [Part::Text(text)] => Ok(text),
-        _ => Err(EncodingFault::Wildcards),
+/// The bytes of a value without wildcards; the mark of UTF-16 is two of them, not a character.
+fn literal_bytes(value: &SigmaString, before: &[Encoding]) -> Result<Vec<u8>, EncodingFault> {
+    let text = match value.parts() {
+        [] => "",
+        [Part::Text(text)] => text,
+        _ => return Err(EncodingFault::Wildcards),
+    };
+    let is_marked = before.contains(&Encoding::WideMarked);
+    match text.strip_prefix(BYTE_ORDER_MARK).filter(|_| is_marked) {
+        Some(rest) => Ok([&MARK_BYTES, rest.as_bytes()].concat()),
+        None => Ok(text.as_bytes().to_vec()),
     }
 }
 
@@ -190,7 +202,7 @@ mod tests {
     /// The literal spellings of a value.
     fn spell(encoding: &str, value: &str) -> Vec<String> {
         let encoding = Encoding::parse(encoding).unwrap();
-        let spellings = encoding.apply(SigmaString::parse(value)).unwrap();
+        let spellings = encoding.apply(SigmaString::parse(value), &[]).unwrap();
         let text = |spelling: &SigmaString| {
             let Pattern::Exact(text) = Pattern::compile(spelling) else {
                 return "*".to_owned();
@@ -246,7 +258,7 @@ mod tests {
     #[test]
     fn what_has_no_encoded_form_is_refused() {
         let refuse = |encoding: Encoding, value: &str| {
-            encoding.apply(SigmaString::parse(value)).unwrap_err()
+            encoding.apply(SigmaString::parse(value), &[]).unwrap_err()
         };
 
         assert_eq!(refuse(Encoding::Base64, "a*"), EncodingFault::Wildcards);

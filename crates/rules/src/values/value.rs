@@ -202,11 +202,12 @@ fn compile_spellings(
     modifiers: &Modifiers,
 ) -> Result<Matcher, Fault> {
     let mut spellings = vec![string];
-    for encoding in &modifiers.encodings {
+    for (number, encoding) in modifiers.encodings.iter().enumerate() {
+        let before = modifiers.encodings.get(..number).unwrap_or_default();
         let mut encoded = Vec::new();
         for spelling in spellings {
             let more = encoding
-                .apply(spelling)
+                .apply(spelling, before)
                 .map_err(|fault| refuse_encoding(node, fault))?;
             encoded.extend(more);
         }
