@@ -281,6 +281,26 @@ fn placeholders_stand_for_configured_values_in_every_combination() {
 }
 
 #[test]
+fn a_backslash_makes_a_percent_sign_plain() {
+    let own = Options {
+        placeholders: BTreeMap::from([(
+            "users".to_owned(),
+            vec!["root".to_owned(), "adm".to_owned()],
+        )]),
+        ..Options::default()
+    };
+    for (value, seen) in [
+        (r"\%plain%users%", "%plainroot"),
+        (r"\%users%", "%users%"),
+        (r"C:\\%users%", r"C:\adm"),
+        (r"\*%users%", "*adm"),
+    ] {
+        let selection = format!("a|expand: '{value}'");
+        assert!(matches_with(&selection, &own, &[("a", seen)]), "{value}");
+    }
+}
+
+#[test]
 fn a_placeholder_without_a_value_is_refused_at_its_place() {
     let error = refusal_with(
         &rule("  s:\n    a|expand: [x, '%ghosts%']\n  condition: s\n"),

@@ -53,18 +53,16 @@ fn expand_text(
     node: &Node,
     fill: &dyn Fn(&str) -> Option<Vec<String>>,
 ) -> Result<Option<Vec<String>>, Fault> {
+    let pieces = cut_pieces(text);
+    if let [] | [Piece::Text(_)] = pieces.as_slice() {
+        return Ok(None);
+    }
     let mut forms = vec![String::new()];
-    let mut rest = text;
-    let mut is_changed = false;
-    while let Some((before, name, behind)) = split_placeholder(rest) {
-        let values = fill(name).filter(|values| !values.is_empty());
-        let values = values.ok_or_else(|| {
-            Fault::new(
-                node.at,
-                format!("nothing is configured for the placeholder '%{name}%'"),
-                "configure its values, or write them out",
-            )
-        })?;
+    for piece in pieces {
+        let values = match piece {
+            Piece::Text(text) => vec![text.to_owned()],
+            Piece::Name(name) => fill_one(name, is_regex, node, fill)?,
+        };
         if forms.len().saturating_mul(values.len()) > MAX_VALUES {
             return Err(Fault::new(
                 node.at,
@@ -72,33 +70,72 @@ fn expand_text(
                 "use fewer placeholders in one value",
             ));
         }
-        let values: Vec<String> = values
-            .into_iter()
-            .map(|value| if is_regex { as_regex(&value) } else { value })
-            .collect();
         let joined = |form: &String| -> Vec<String> {
-            let join = |value| format!("{form}{before}{value}");
+            let join = |value| format!("{form}{value}");
             values.iter().map(join).collect()
         };
         forms = forms.iter().flat_map(joined).collect();
-        rest = behind;
-        is_changed = true;
     }
-    forms.iter_mut().for_each(|form| form.push_str(rest));
-    Ok(is_changed.then_some(forms))
+    Ok(Some(forms))
 }
 
-/// The text before the first placeholder, its name, and the text behind it.
-fn split_placeholder(text: &str) -> Option<(&str, &str, &str)> {
-    let is_name = |name: &str| {
-        let allowed = |letter: char| letter.is_alphanumeric() || "_-.".contains(letter);
-        !name.is_empty() && name.chars().all(allowed)
-    };
-    text.match_indices('%').find_map(|(start, _)| {
-        let (before, rest) = text.split_at_checked(start)?;
-        let (name, behind) = rest.strip_prefix('%')?.split_once('%')?;
-        is_name(name).then_some((before, name, behind))
-    })
+/// What a placeholder stands for.
+fn fill_one(
+    name: &str,
+    is_regex: bool,
+    node: &Node,
+    fill: &dyn Fn(&str) -> Option<Vec<String>>,
+) -> Result<Vec<String>, Fault> {
+    let values = fill(name).filter(|values| !values.is_empty());
+    let values = values.ok_or_else(|| {
+        Fault::new(
+            node.at,
+            format!("nothing is configured for the placeholder '%{name}%'"),
+            "configure its values, write them out, or write '\\%' for the sign",
+        )
+    })?;
+    let write = |value: String| if is_regex { as_regex(&value) } else { value };
+    Ok(values.into_iter().map(write).collect())
+}
+
+/// A part of a value.
+#[derive(Debug)]
+enum Piece<'t> {
+    /// Text as it is.
+    Text(&'t str),
+    /// The name of a placeholder.
+    Name(&'t str),
+}
+
+/// Cuts a value at its placeholders, and at the backslash of every `\\%`, which it leaves out.
+fn cut_pieces(text: &str) -> Vec<Piece<'_>> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    let mut read = 0;
+    while let Some(sign) = rest.get(read..).and_then(|tail| tail.find(['\\', '%'])) {
+        let Some((before, tail)) = rest.split_at_checked(read + sign) else {
+            break;
+        };
+        if let Some((name, behind)) = read_name(tail) {
+            pieces.extend([Piece::Text(before), Piece::Name(name)]);
+            (rest, read) = (behind, 0);
+        } else if tail.starts_with("\\%") {
+            pieces.push(Piece::Text(before));
+            (rest, read) = (tail.trim_start_matches('\\'), 1);
+        } else {
+            let is_escaped = tail.starts_with("\\\\");
+            read += sign + 1 + usize::from(is_escaped);
+        }
+    }
+    pieces.push(Piece::Text(rest));
+    pieces
+}
+
+/// The name of the placeholder that a text begins with, and the text behind it.
+fn read_name(text: &str) -> Option<(&str, &str)> {
+    let allowed = |letter: char| letter.is_alphanumeric() || "_-.".contains(letter);
+    let (name, behind) = text.strip_prefix('%')?.split_once('%')?;
+    (!name.is_empty() && name.chars().all(allowed)).then_some((name, behind))
 }
 
 /// A value as part of a regular expression, with `*` as anything.
