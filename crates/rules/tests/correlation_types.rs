@@ -343,6 +343,44 @@ fn aliases_rename_the_field_that_holds_the_number() {
 }
 
 #[test]
+fn a_correlation_of_correlations_is_grouped_by_its_own_fields() {
+    let guessed = "title: G\nid: guessed\ncorrelation:\n  type: event_count\n  rules: [a]\n  \
+        group-by: [host]\n  timespan: 10s\n  condition: {gte: 2}\n";
+    let entered = "title: E\nid: entered\ncorrelation:\n  type: temporal_ordered\n  \
+        rules: [guessed, b]\n  group-by: [user]\n  timespan: 10s\n";
+    let [a, b] = ["a", "b"].map(|step| {
+        rule(&format!("  s: {{step: {step}}}\n  condition: s\n"))
+            .replace("id: rule", &format!("id: {step}"))
+    });
+    let mut engine = support::engine(&[&a, &b, guessed, entered]);
+    let mut fired = |now_ms, step, user| {
+        let fields = [
+            ("step", Value::Str(step)),
+            ("host", Value::Str("h")),
+            ("user", Value::Str(user)),
+        ];
+        let event = Event {
+            logsource: LogSource {
+                product: Some("linux"),
+                ..LogSource::default()
+            },
+            message: "",
+            fields: &fields,
+        };
+        let mut keys = Vec::new();
+        engine.observe(Scope(1), &event, now_ms, &mut |found| {
+            keys.push(found.group_key);
+        });
+        keys
+    };
+
+    assert_eq!(fired(0, "a", "x"), [""; 0]);
+    assert_eq!(fired(1, "a", "y"), [""; 0]);
+    assert_eq!(fired(2, "b", "x"), [""; 0]);
+    assert_eq!(fired(3, "b", "y"), ["user=\"y\""]);
+}
+
+#[test]
 fn a_suspended_correlation_does_not_fire() {
     let mut engine = correlation("  type: event_count\n  rules: a\n  condition: {gte: 1}\n");
     engine.suspend("corr", "too many");

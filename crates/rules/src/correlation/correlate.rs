@@ -71,28 +71,39 @@ pub(crate) type Pairs = Vec<(String, String)>;
 pub(crate) enum Origin<'v> {
     /// In the event at hand.
     Event(View<'v>),
-    /// In the group of a fired correlation.
-    Group(&'v [(String, String)]),
+    /// In the group of a fired correlation, and in the event that fired it for what that lacks.
+    Fired(&'v [(String, String)], View<'v>),
 }
 
 impl<'v> Origin<'v> {
     /// The finite number that a field holds, stored as one or written out.
     fn number(self, field: &FieldName) -> Option<Number> {
-        let number = match self {
-            Self::Event(view) => view.first(field.slot)?.number(),
-            Self::Group(_) => Number::parse(self.text(field)?.trim()),
+        let number = match self.grouped(field) {
+            Some(text) => Number::parse(text.trim()),
+            None => self.view().first(field.slot)?.number(),
         };
         number.filter(|number| number.as_f64().is_finite())
     }
 
     /// The text of a field.
     pub(crate) fn text(self, field: &FieldName) -> Option<&'v str> {
+        let seen = || self.view().first(field.slot).map(|seen| seen.plain);
+        self.grouped(field).or_else(seen)
+    }
+
+    /// The text of a field that kept the windows of a fired correlation apart.
+    fn grouped(self, field: &FieldName) -> Option<&'v str> {
+        let Self::Fired(group, _) = self else {
+            return None;
+        };
+        let own = group.iter().find(|(name, _)| *name == field.name);
+        own.map(|(_, value)| value.as_str())
+    }
+
+    /// The event.
+    fn view(self) -> View<'v> {
         match self {
-            Self::Event(view) => view.first(field.slot).map(|seen| seen.plain),
-            Self::Group(group) => {
-                let own = group.iter().find(|(name, _)| *name == field.name);
-                own.map(|(_, value)| value.as_str())
-            }
+            Self::Event(view) | Self::Fired(_, view) => view,
         }
     }
 }
@@ -392,7 +403,7 @@ fn write_value(member: &Member, origin: Origin<'_>, out: &mut String) -> bool {
 /// Where the fields of a match are read.
 fn origin_of<'v>(pending: Pending, groups: &'v [Pairs], view: View<'v>) -> Origin<'v> {
     match pending.from.and_then(|from| groups.get(from)) {
-        Some(group) => Origin::Group(group),
+        Some(group) => Origin::Fired(group, view),
         None => Origin::Event(view),
     }
 }

@@ -160,7 +160,7 @@ impl<'e> WindowExplainer<'e> {
     /// Where the fields of a match are read.
     fn origin(&self, fed: &Fed) -> Origin<'_> {
         match fed.from.and_then(|from| self.groups.get(from)) {
-            Some(group) => Origin::Group(group),
+            Some(group) => Origin::Fired(group, self.view),
             None => Origin::Event(self.view),
         }
     }
