@@ -301,8 +301,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Puts other rules in place of the present ones; windows, hits and suspensions of rules whose
-    /// content is unchanged go on.
+    /// Puts other rules in place of the present ones; windows, hits and suspensions of rules that
+    /// match what they matched before go on, whatever else is written in them.
     pub fn replace(&mut self, rules: RuleSet) {
         let numbers: HashMap<&str, usize> = self
             .rules

@@ -43,7 +43,7 @@ pub struct RuleSet {
 pub(crate) struct Rule {
     /// What it says of itself.
     pub(crate) info: RuleInfo,
-    /// Hash of its content and of the rules it joins.
+    /// Hash of what decides its matches, that of the rules it joins included.
     pub(crate) fingerprint: String,
     /// Whether its own matches are reported.
     pub(crate) is_reported: bool,

@@ -566,14 +566,14 @@ fn a_reload_keeps_the_window_of_what_is_unchanged_and_of_nothing_else() {
     let with = |texts: &[&str]| engine(texts).rules().clone();
     let [step0, step1, _] = <[String; 3]>::try_from(steps()).expect("there are three steps");
     let changed_step = step0.replace("condition: s", "condition: s and s");
-    let renamed_step = step0.replace("title: A rule", "title: Another");
+    let renamed_step = step0.replace("title: A rule", "title: Another\ndescription: Longer");
     let before = with(&[&step0, &counter("10s")]);
     let after = [
         ("nothing", with(&[&step0, &counter("10s")]), true),
         ("the order", with(&[&step1, &counter("10s"), &step0]), true),
         ("the span", with(&[&step0, &counter("11s")]), false),
         ("the rule", with(&[&changed_step, &counter("10s")]), false),
-        ("its title", with(&[&renamed_step, &counter("10s")]), false),
+        ("its title", with(&[&renamed_step, &counter("10s")]), true),
     ];
 
     for (what, rules, keeps) in after {

@@ -29,7 +29,7 @@ pub(crate) struct Document {
     pub(crate) rearm_at: Option<Location>,
     /// What it says of itself.
     pub(crate) info: RuleInfo,
-    /// Hash of its content, the same whatever its layout and comments.
+    /// Hash of what decides its matches, the same whatever it says of itself.
     pub(crate) fingerprint: String,
     /// What it does.
     pub(crate) body: Body,
@@ -58,12 +58,7 @@ impl Compiled {
             compilation.slot(name);
         }
         let rearm = node.get("hidps").and_then(|own| own.get("rearm"));
-        let mut canonical = String::new();
-        node.write_canonical(&mut canonical);
-        let mut hash = Sha256::new();
-        hash.update(canonical.as_bytes());
-        hash.update(&compilation.digest);
-        let fingerprint = hex(&hash.finalize());
+        let fingerprint = identify(node, &info, compilation);
         let body = match (node.get("correlation"), node.get("filter")) {
             (Some(correlation), _) => {
                 Body::Correlation(CorrelationDraft::read(node, correlation, compilation)?)
@@ -86,6 +81,25 @@ impl Compiled {
             body,
         }))
     }
+}
+
+/// Hash of a rule's id and of what decides its matches: with another title or description it is
+/// the same rule, and its windows go on.
+fn identify(node: &Node, info: &RuleInfo, compilation: &Compilation) -> String {
+    // Tags decide nothing but which steps of a pipeline apply.
+    let tags = (!compilation.pipes.is_empty()).then_some("tags");
+    let deciding = ["logsource", "detection", "correlation", "filter"];
+    let mut canonical = info.id.clone();
+    for key in deciding.into_iter().chain(tags) {
+        if let Some(part) = node.get(key) {
+            canonical.push_str(key);
+            part.write_canonical(&mut canonical);
+        }
+    }
+    let mut hash = Sha256::new();
+    hash.update(canonical.as_bytes());
+    hash.update(&compilation.digest);
+    hex(&hash.finalize())
 }
 
 /// Refuses what is not a rule.
