@@ -137,8 +137,9 @@ impl Engine {
     /// Tries all rules on an event that is a JSON object, read straight into place.
     ///
     /// It is [`Self::observe`] of an event whose fields are those of the object: the names of
-    /// nested objects are joined by dots, an array is several values of one name, null is an
-    /// absent value, and keywords search every text.
+    /// nested objects are joined by dots, an array is several values of one name, null is no
+    /// value, and keywords search every text. Only `exists` tells a field that is null from one
+    /// that is not there.
     ///
     /// # Errors
     /// When the text is not one JSON object; nothing is matched or counted then. The text of an

@@ -153,6 +153,49 @@ fn an_array_is_several_values_and_null_is_none() {
 }
 
 #[test]
+fn a_field_that_is_null_or_empty_is_there_and_has_no_value() {
+    let selections = [
+        "a|exists: true",
+        "a|exists: false",
+        "a: null",
+        "a: ''",
+        "a|neq: x",
+    ];
+    let texts = selections.map(|selection| {
+        rule(&format!("  s:\n    {selection}\n  condition: s\n"))
+            .replace("id: rule", &format!("id: \"{selection}\""))
+    });
+    let mut engine = engine(&texts.each_ref().map(String::as_str));
+    let mut ids = |json| {
+        let mut ids = Vec::new();
+        engine
+            .observe_json(Scope(1), SOURCE, json, 0, &mut |found| {
+                ids.push(found.rule.id.clone());
+            })
+            .unwrap();
+        ids
+    };
+
+    for json in [
+        r#"{"a": null}"#,
+        r#"{"a": []}"#,
+        r#"{"a": [null]}"#,
+        r#"{"a": {"b": "x"}}"#,
+    ] {
+        assert_eq!(
+            ids(json),
+            ["a|exists: true", "a: null", "a|neq: x"],
+            "{json}"
+        );
+    }
+    assert_eq!(ids("{}"), ["a|exists: false", "a: null", "a|neq: x"]);
+    assert_eq!(
+        ids(r#"{"a": [null, ""]}"#),
+        ["a|exists: true", "a: ''", "a|neq: x"]
+    );
+}
+
+#[test]
 fn text_that_is_no_object_is_refused_and_not_counted() {
     let mut engine = engine(&[&rule("  s: {a: null}\n  condition: s\n")]);
     let deep = format!("{}1{}", "{\"a\":".repeat(500), "}".repeat(500));

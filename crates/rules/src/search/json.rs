@@ -30,8 +30,8 @@ const MAX_NAME_BYTES: usize = 4_096;
 
 /// Lays out an event; `whole` also keeps texts that no rule mentions, for keywords.
 ///
-/// Nested objects have their names joined by dots, an array is several values of one name, and
-/// null is an absent value.
+/// Nested objects have their names joined by dots, an array is several values of one name, and a
+/// field that is null, an empty array or an object is there without a value.
 pub(crate) fn load_json(
     scratch: &mut Scratch,
     json: &str,
@@ -150,6 +150,9 @@ impl Reader<'_, '_> {
                 }
             }
             b'{' => {
+                if let Some(slot) = slot {
+                    self.scratch.add_null(slot);
+                }
                 let below = wanted && (self.whole || self.fields.has_dots());
                 let own = self.name.len();
                 if below {
@@ -180,6 +183,9 @@ impl Reader<'_, '_> {
         }
         let mut token = self.cursor.next_token()?;
         if token == b']' {
+            if let Some(slot) = slot {
+                self.scratch.add_null(slot);
+            }
             return Ok(());
         }
         loop {
@@ -200,8 +206,10 @@ impl Reader<'_, '_> {
         flag: Option<bool>,
     ) -> Result<(), JsonProblem> {
         self.cursor.read_word(rest)?;
-        if let (Some(slot), Some(flag)) = (slot, flag) {
-            self.scratch.add("", Some(slot), Value::Bool(flag));
+        match (slot, flag) {
+            (Some(slot), Some(flag)) => self.scratch.add("", Some(slot), Value::Bool(flag)),
+            (Some(slot), None) => self.scratch.add_null(slot),
+            (None, _) => {}
         }
         Ok(())
     }

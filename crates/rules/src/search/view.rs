@@ -69,6 +69,8 @@ enum Kind {
     Text,
     Number(Number),
     Flag,
+    /// None at all: the field is there and has no value.
+    Null,
 }
 
 /// One value.
@@ -187,6 +189,12 @@ impl Scratch {
         );
     }
 
+    /// Notes that a field is there without a value.
+    pub(crate) fn add_null(&mut self, slot: Slot) {
+        let at = self.plain.len();
+        self.push((at, at), Kind::Null, Some(slot), "");
+    }
+
     /// Adds a cell for a text already written.
     fn push(&mut self, plain: Range, kind: Kind, slot: Option<Slot>, name: &str) {
         let name_start = self.names.len();
@@ -288,10 +296,19 @@ impl<'v> View<'v> {
     pub(crate) fn values(self, slot: Slot) -> impl Iterator<Item = Seen<'v>> {
         let mut at = self.scratch.heads.get(slot.0).copied().unwrap_or(0);
         std::iter::from_fn(move || {
-            let cell = self.scratch.cells.get(at.checked_sub(1)?)?;
-            at = cell.next;
-            Some(self.seen(cell))
+            loop {
+                let cell = self.scratch.cells.get(at.checked_sub(1)?)?;
+                at = cell.next;
+                if cell.kind != Kind::Null {
+                    return Some(self.seen(cell));
+                }
+            }
         })
+    }
+
+    /// Whether a field is there, with a value or without.
+    pub(crate) fn has(self, slot: Slot) -> bool {
+        self.scratch.heads.get(slot.0).is_some_and(|head| *head > 0)
     }
 
     /// Every value, in caseless form.
@@ -332,7 +349,7 @@ impl<'v> View<'v> {
             folded: slice(&self.scratch.folded, cell.folded),
             stored: match cell.kind {
                 Kind::Number(number) => Some(number),
-                Kind::Text | Kind::Flag => None,
+                Kind::Text | Kind::Flag | Kind::Null => None,
             },
         }
     }

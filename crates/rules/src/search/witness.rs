@@ -151,7 +151,7 @@ fn of_matcher(matcher: &Matcher, field: Option<Slot>, common: &Commonness) -> Op
             let literals = needed.literals.iter();
             return union(literals.map(|text| Some(at_place(field, needed.place, text))));
         }
-        Matcher::Exists(false) => return None,
+        Matcher::Exists(false) | Matcher::Null => return None,
         Matcher::Regex(_)
         | Matcher::Network(_)
         | Matcher::Number(..)

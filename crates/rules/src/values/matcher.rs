@@ -29,8 +29,10 @@ pub(crate) enum Matcher {
     Part(TimePart, Comparison, Number),
     /// A relation to another field of the event.
     FieldRef(Slot, Place),
-    /// Whether the field is there at all.
+    /// Whether the field is there at all, whatever its value.
     Exists(bool),
+    /// No value: the field is not there, or is null.
+    Null,
     /// One of several spellings of one value.
     AnyOf(Vec<Self>),
 }
@@ -60,7 +62,10 @@ impl Matcher {
     /// Whether a field's values pass: one of them, or their absence where that is asked for.
     pub(crate) fn matches_field(&self, slot: Slot, view: View<'_>) -> bool {
         if let Self::Exists(wanted) = self {
-            return view.first(slot).is_some() == *wanted;
+            return view.has(slot) == *wanted;
+        }
+        if let Self::Null = self {
+            return view.first(slot).is_none();
         }
         view.values(slot).any(|seen| self.matches(seen, view))
     }
@@ -87,6 +92,7 @@ impl Matcher {
                 .values(*other)
                 .any(|other| place.holds(seen.folded, other.folded)),
             Self::Exists(wanted) => *wanted,
+            Self::Null => false,
             Self::AnyOf(spellings) => spellings.iter().any(|one| one.matches(seen, view)),
         }
     }

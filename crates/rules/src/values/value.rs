@@ -151,7 +151,7 @@ fn compile_plain(
                 "write the value in quotes",
             ));
         }
-        Scalar::Null => return Ok(Matcher::Exists(false)),
+        Scalar::Null => return Ok(Matcher::Null),
         Scalar::Flag(flag) => return Ok(Matcher::Flag(*flag)),
         Scalar::Number(number, written) => {
             return Ok(Matcher::Number(*number, (*written).to_owned()));
