@@ -11,6 +11,7 @@ import yaml
 
 import oracle
 import streams
+import wild
 import written
 from events import as_documents, list_hits, make_events
 
@@ -127,6 +128,11 @@ def list_cases(arguments):
     yield events_case("own", own, drawn("own"), per_rule)
     yield events_case("generated", written.list_rules(drawn("rules"), 100), drawn("generated"), per_rule)
     yield documents_case("documents", written.list_rules(drawn("rules"), 20), drawn("documents"), max(per_rule // 4, 4))
+    yield events_case("wild", wild.list_wild_rules(drawn("wild rules"), per_rule * 5, odd=False), drawn("wild"), 12)
+    odd = events_case("odd", wild.list_wild_rules(drawn("odd rules"), per_rule * 5, odd=True), drawn("odd"), 12)
+    yield {**odd, "alone": "the second judge is known to read such rules otherwise"}
+    wild_rules = wild.list_wild_rules(drawn("wild rules"), per_rule * 3, odd=False)
+    yield documents_case("wild_documents", wild_rules, drawn("wild documents"), 6)
     yield from generated_streams(drawn("streams"), arguments.streams, 200)
     yield from own_streams(documents, drawn("own streams"), 2, 150)
     if arguments.community:

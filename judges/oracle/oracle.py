@@ -2,6 +2,7 @@
 It never reads our engine's answers."""
 
 import ipaddress
+import json
 import re
 import sqlite3
 
@@ -11,7 +12,7 @@ from sigma.collection import SigmaCollection
 from sigma.correlations import SigmaCorrelationRule
 from sigma.processing.pipeline import ProcessingItem, ProcessingPipeline
 from sigma.processing.transformations import FieldFunctionTransformation
-from sigma.types import SigmaCompareExpression, SigmaNumber
+from sigma.types import SigmaCompareExpression, SigmaExpansion
 
 FULLTEXT, TIME = "fulltext", "observed_at"
 PARTS = ("category", "product", "service")
@@ -23,11 +24,22 @@ def column(field):
 
 
 class Backend(sqliteBackend):
-    """The same backend with networks as networks: by itself it compares addresses as text with
-    wildcards, and so also takes what is no address."""
+    """The same backend with networks as networks, and keywords in one text at a time: by itself it
+    compares addresses as text with wildcards, and so also takes what is no address; and a wildcard
+    of a keyword would reach from one field into the next."""
 
     def convert_condition_field_eq_val_cidr(self, cond, state):
         return f"in_network({self.escape_and_quote_field(cond.field)}, '{cond.value.network}')"
+
+
+    def convert_condition_val(self, cond, state):
+        inner = super().convert_condition_val(cond, state)
+        if isinstance(cond.value, SigmaExpansion):
+            return inner
+        return f"EXISTS (SELECT 1 FROM json_each({FULLTEXT}) AS texts WHERE {inner})"
+
+    def _fulltext_column(self):
+        return "texts.value"
 
 
 def in_network(text, network):
@@ -104,7 +116,7 @@ def load(events, numeric):
             if name not in fields:
                 return None
             return as_number(fields[name]) if name in numeric else as_text(fields[name])
-        return ["\n".join(texts), event.get("at", 0), *map(cell, names)]
+        return [json.dumps(texts), event.get("at", 0), *map(cell, names)]
     marks = ",".join("?" * (len(names) + 2))
     database.executemany(f"INSERT INTO logs VALUES ({marks})", map(row, events))
     return database, set(names)

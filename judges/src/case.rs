@@ -18,12 +18,17 @@ pub struct Case {
     pub name: String,
     /// Whether events stand alone or make up a stream.
     pub kind: Kind,
-    /// The rules.
+    /// The rules, and filters among them.
     pub rules: Vec<RuleText>,
+    /// The pipelines that all rules go through.
+    #[serde(default)]
+    pub pipelines: Vec<String>,
     /// The events, in the order of their times.
     pub events: Vec<CaseEvent>,
     /// Per rule id the numbers of the events that the oracle says it matches.
     pub matches: BTreeMap<String, Vec<usize>>,
+    /// Why the second judge is not asked, if it is not.
+    pub alone: Option<String>,
     /// Per rule id why the oracle says nothing about it.
     #[serde(default)]
     pub silent: BTreeMap<String, String>,

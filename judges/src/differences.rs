@@ -3,6 +3,8 @@
 
 use std::cell::Cell;
 
+use regex::Regex;
+
 /// The table, as people read it.
 const TABLE: &str = include_str!("../DIFFERENCES.md");
 
@@ -12,14 +14,29 @@ pub struct Differences {
     rows: Vec<Row>,
 }
 
-/// One row: which judge differs from our engine, on what, and which way.
+/// One row: which judge differs from our engine, on which rules and events, and which way.
 #[derive(Debug)]
 struct Row {
     judge: String,
     case: String,
     rule: String,
     way: String,
-    is_seen: Cell<bool>,
+    /// What the event is like, as a regular expression on its JSON.
+    event: Regex,
+    n_seen: Cell<usize>,
+}
+
+/// What a judge differs on.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'d> {
+    /// The judge.
+    pub judge: &'d str,
+    /// The case.
+    pub case: &'d str,
+    /// The rule.
+    pub rule: &'d str,
+    /// `extra` or `missing`, seen from our engine.
+    pub way: &'d str,
 }
 
 impl Default for Differences {
@@ -29,41 +46,41 @@ impl Default for Differences {
 }
 
 impl Differences {
-    /// Reads the rows of a Markdown table: judge, case, rule, way, reason.
+    /// Reads the rows of a Markdown table: judge, case, rule, way, event, reason.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let rows = text.lines().filter_map(Row::parse).collect();
         Self { rows }
     }
 
-    /// Whether a difference is known; `way` is `extra` or `missing`, seen from our engine.
+    /// Whether a difference on an event, given as JSON, is known.
     #[must_use]
-    pub fn knows(&self, judge: &str, case: &str, rule: &str, way: &str) -> bool {
+    pub fn knows(&self, subject: Subject<'_>, event: &str) -> bool {
         let fits = |row: &&Row| {
-            row.judge == judge
-                && is_meant(&row.case, case)
-                && is_meant(&row.rule, rule)
-                && (row.way == way || row.way == "both")
+            row.judge == subject.judge
+                && is_meant(&row.case, subject.case)
+                && is_meant(&row.rule, subject.rule)
+                && (row.way == subject.way || row.way == "both")
+                && row.event.is_match(event)
         };
         let found = self.rows.iter().find(fits);
         if let Some(row) = found {
-            row.is_seen.set(true);
+            row.n_seen.set(row.n_seen.get() + 1);
         }
         found.is_some()
     }
 
-    /// The rows that excused nothing.
-    #[must_use]
-    pub fn unseen(&self) -> Vec<String> {
-        let unseen = self.rows.iter().filter(|row| !row.is_seen.get());
-        unseen
-            .map(|row| {
-                format!(
-                    "{} on {} of {} ({})",
-                    row.judge, row.rule, row.case, row.way
-                )
-            })
-            .collect()
+    /// Every row with how many differences it excused.
+    pub fn seen(&self) -> impl Iterator<Item = (usize, String)> {
+        let tell = |row: &Row| {
+            format!(
+                "{} on {} of {} ({})",
+                row.judge, row.rule, row.case, row.way
+            )
+        };
+        self.rows
+            .iter()
+            .map(move |row| (row.n_seen.get(), tell(row)))
     }
 }
 
@@ -71,17 +88,19 @@ impl Row {
     /// Reads one row; heads, rules and other lines are none.
     fn parse(line: &str) -> Option<Self> {
         let inner = line.trim().strip_prefix('|')?.strip_suffix('|')?;
-        let cells: Vec<&str> = inner.split('|').map(str::trim).collect();
-        let [judge, case, rule, way, reason] = cells.as_slice() else {
+        let cells: Vec<&str> = inner.split(" | ").map(str::trim).collect();
+        let [judge, case, rule, way, event, reason] = cells.as_slice() else {
             return None;
         };
+        let event = event.trim_matches('`').replace("\\|", "|");
         let is_row = matches!(*judge, "oracle" | "rsigma") && !reason.is_empty();
         is_row.then(|| Self {
             judge: (*judge).to_owned(),
             case: (*case).to_owned(),
             rule: (*rule).to_owned(),
             way: (*way).to_owned(),
-            is_seen: Cell::new(false),
+            event: Regex::new(&event).expect("what a row says of events is a regular expression"),
+            n_seen: Cell::new(0),
         })
     }
 }
@@ -96,32 +115,59 @@ fn is_meant(pattern: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::Differences;
+    use super::{Differences, Subject};
 
-    const SOME: &str = "| judge | case | rule | way | reason |\n|---|---|---|---|---|\n\
-        | oracle | stream_* | a | extra | because |\n| oracle | b | b | both | |\n";
+    const SOME: &str = "| judge | case | rule | way | event | reason |\n|---|---|---|---|---|---|\n\
+        | oracle | stream_* | a | extra | `\"00\"` | because |\n| oracle | b | b | both | `` | |\n";
+
+    fn knows(known: &Differences, judge: &str, case: &str, way: &str, event: &str) -> bool {
+        let rule = if case == "b" { "b" } else { "a" };
+        let subject = Subject {
+            judge,
+            case,
+            rule,
+            way,
+        };
+        known.knows(subject, event)
+    }
 
     #[test]
-    fn a_difference_is_known_in_its_own_way_only() {
+    fn a_difference_is_known_in_its_own_way_on_its_own_events_only() {
         let known = Differences::parse(SOME);
+        let event = r#"{"a":"00"}"#;
 
-        assert!(known.knows("oracle", "stream_1", "a", "extra"));
-        assert!(!known.knows("oracle", "stream_1", "a", "missing"));
-        assert!(!known.knows("rsigma", "stream_1", "a", "extra"));
-        assert!(!known.knows("oracle", "other", "a", "extra"));
+        assert!(knows(&known, "oracle", "stream_1", "extra", event));
+        assert!(!knows(
+            &known,
+            "oracle",
+            "stream_1",
+            "extra",
+            r#"{"a":"0"}"#
+        ));
+        assert!(!knows(&known, "oracle", "stream_1", "missing", event));
+        assert!(!knows(&known, "rsigma", "stream_1", "extra", event));
+        assert!(!knows(&known, "oracle", "other", "extra", event));
     }
 
     #[test]
     fn a_row_without_a_reason_excuses_nothing() {
-        assert!(!Differences::parse(SOME).knows("oracle", "b", "b", "extra"));
+        assert!(!knows(
+            &Differences::parse(SOME),
+            "oracle",
+            "b",
+            "extra",
+            "{}"
+        ));
     }
 
     #[test]
-    fn rows_that_excused_nothing_are_told() {
+    fn what_each_row_excused_is_counted() {
         let known = Differences::parse(SOME);
+        let counts =
+            |known: &Differences| known.seen().map(|(n_seen, _)| n_seen).collect::<Vec<_>>();
 
-        assert_eq!(known.unseen().len(), 1);
-        assert!(known.knows("oracle", "stream_1", "a", "extra"));
-        assert!(known.unseen().is_empty());
+        assert_eq!(counts(&known), [0]);
+        assert!(knows(&known, "oracle", "stream_1", "extra", r#""00""#));
+        assert_eq!(counts(&known), [1]);
     }
 }

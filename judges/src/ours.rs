@@ -1,7 +1,9 @@
 //! The accused: our own engine over the rules and events of a case, by both its entrances.
 //! It never looks at what a judge says.
 
-use hidps_rules::{Engine, Event, Limits, LogSource, RuleFile, RuleSet, Scope, Value};
+use hidps_rules::{
+    Engine, Event, Limits, LogSource, Options, Pipeline, RuleFile, RuleSet, Scope, Value,
+};
 
 use crate::case::{Case, CaseEvent, Kind, Pairs};
 
@@ -38,7 +40,17 @@ fn run(case: &Case, observe: Observe<'_>) -> Result<Pairs, String> {
             text: &rule.text,
         })
         .collect();
-    let rules = RuleSet::compile(&files).map_err(|errors| {
+    let pipelines = case
+        .pipelines
+        .iter()
+        .map(|text| Pipeline::parse("pipeline.yml", text))
+        .collect::<Result<_, _>>()
+        .map_err(|error| format!("{}: our engine refuses {error}", case.name))?;
+    let options = Options {
+        pipelines,
+        ..Options::default()
+    };
+    let rules = RuleSet::compile_with(&files, &options).map_err(|errors| {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
         format!(
             "{}: our engine refuses\n  {}",

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use rsigma_eval::{CorrelationConfig, CorrelationEngine, Engine, JsonEvent};
+use rsigma_eval::{CorrelationConfig, CorrelationEngine, Engine, JsonEvent, parse_pipeline};
 use rsigma_parser::{LogSource, SigmaCollection, parse_sigma_yaml};
 use serde_json::Value;
 
@@ -50,12 +50,15 @@ fn read(texts: &[&str]) -> Result<SigmaCollection, String> {
 }
 
 impl Rsigma {
-    /// Loads rules.
+    /// Loads rules and the pipelines they go through.
     ///
     /// # Errors
     /// What rsigma says of the first rule it does not take.
-    pub fn load(texts: &[&str]) -> Result<Self, String> {
+    pub fn load(texts: &[&str], pipelines: &[String]) -> Result<Self, String> {
         let mut engine = Engine::new();
+        for text in pipelines {
+            engine.add_pipeline(parse_pipeline(text).map_err(|error| error.to_string())?);
+        }
         let rules = read(texts)?;
         engine
             .add_collection(&rules)
@@ -137,7 +140,7 @@ mod tests {
 
     #[test]
     fn it_answers_with_the_ids_of_the_rules_that_match_and_apply() {
-        let rsigma = Rsigma::load(&[RULE]).unwrap();
+        let rsigma = Rsigma::load(&[RULE], &[]).unwrap();
         let event = json!({"Image": "/usr/bin/NC"});
 
         let here = rsigma.matches(&log_source(None, Some("linux"), None), &event);

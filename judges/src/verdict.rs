@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::case::{Case, CaseEvent, Kind, Pairs};
-use crate::differences::Differences;
+use crate::differences::{Differences, Subject};
 use crate::rsigma::{Rsigma, RsigmaStream, log_source};
 
 /// What came of one case before one judge.
@@ -43,7 +43,7 @@ pub fn compare_with_rsigma(case: &Case, found: &Pairs, known: &Differences) -> V
         .map(|index| case.rules[*index].text.as_str())
         .collect();
     match case.kind {
-        Kind::Events | Kind::Documents => match Rsigma::load(&texts) {
+        Kind::Events | Kind::Documents => match Rsigma::load(&texts, &case.pipelines) {
             Ok(rsigma) => {
                 let expected = pairs(case, |event| {
                     rsigma.matches(&source_of(event), &event.flat())
@@ -67,7 +67,7 @@ pub fn compare_with_rsigma(case: &Case, found: &Pairs, known: &Differences) -> V
 /// The rules that rsigma takes, by number, and the ids of those that it does not.
 fn list_accepted(case: &Case) -> (Vec<usize>, BTreeSet<String>) {
     let is_taken = |text: &str| match case.kind {
-        Kind::Events | Kind::Documents => Rsigma::load(&[text]).is_ok(),
+        Kind::Events | Kind::Documents => Rsigma::load(&[text], &case.pipelines).is_ok(),
         Kind::Stream => true, // correlations cannot be loaded without the rules they join
     };
     let (taken, refused): (Vec<usize>, Vec<usize>) =
@@ -139,7 +139,14 @@ fn compare(
             &mut verdict.missing
         }) += 1;
         let name = case.name_of(id);
-        if known.knows(judge, &case.name, name, way) {
+        let subject = Subject {
+            judge,
+            case: &case.name,
+            rule: name,
+            way,
+        };
+        let seen = case.events.get(*event).map(CaseEvent::flat);
+        if known.knows(subject, &seen.unwrap_or_default().to_string()) {
             verdict.known += 1;
         } else {
             unknown
