@@ -27,6 +27,7 @@ use crate::report::keep_status_file;
 use crate::shutdown::shutdown;
 use crate::state_dir::{StateDir, StateError};
 use crate::status_queue::StatusQueue;
+use crate::supervisor::{Supervisor, keep_told};
 
 /// Documents that wait for the loop; the daemon has one in flight, so more is its mistake.
 const APPLY_QUEUE: usize = 4;
@@ -144,26 +145,32 @@ fn start_parts(
     };
     let (log_files, unread) = LogFiles::start(&config.log_files, Arc::clone(&events));
     let mut parts = JoinSet::new();
-    parts.spawn(named("log files", log_files.run(shutdown.clone())));
-    parts.spawn(named("drift", watch_drift(drift_tx, shutdown)));
-    parts.spawn(named("files", files_task.run()));
-    parts.spawn(named("converge", converge.run()));
-    parts.spawn(named(
-        "usage",
-        report_usage(config.usage_interval, usage_tx),
-    ));
-    parts.spawn(named(
-        "status file",
-        keep_status_file(state, statuses.latest(), link_state, unread),
-    ));
-    parts.spawn(named("link", link.run()));
+    begin(&mut parts, "log files", log_files.run(shutdown.clone()));
+    let drifts = watch_drift(drift_tx, shutdown.clone());
+    begin(&mut parts, "drift", drifts);
+    begin(&mut parts, "files", files_task.run());
+    begin(&mut parts, "converge", converge.run());
+    let usages = report_usage(config.usage_interval, usage_tx);
+    begin(&mut parts, "usage", usages);
+    let status_file = keep_status_file(state, statuses.latest(), link_state.clone(), unread);
+    begin(&mut parts, "status file", status_file);
+    begin(&mut parts, "link", link.run());
+    // Last, so that every other part was begun when the agent says that it is ready.
+    let told = keep_told(Supervisor::of_this_process(), link_state, shutdown);
+    begin(&mut parts, "supervisor", told);
     events.push(AgentNote::Started.into_event());
     Ok(parts)
 }
 
-async fn named(name: &'static str, part: impl Future<Output = ()>) -> &'static str {
-    part.await;
-    name
+/// Begins a part; its name says which one ended.
+fn begin<P>(parts: &mut JoinSet<&'static str>, name: &'static str, part: P)
+where
+    P: Future<Output = ()> + Send + 'static,
+{
+    parts.spawn(async move {
+        part.await;
+        name
+    });
 }
 
 /// The link says goodbye; as it goes, the parts that serve it end by themselves.

@@ -22,13 +22,19 @@ pub enum Command {
     /// Watch this host and keep it as desired, until SIGTERM.
     Run(ConfigArgs),
     /// Show what the agent last knew of itself and the host.
-    Status(ConfigArgs),
+    Status(StatusArgs),
     /// Show the desired document the agent has accepted.
-    Desired(ConfigArgs),
+    Desired(ShowArgs),
     /// Check whether this host has what the agent needs, and say how to mend it.
-    Doctor(ConfigArgs),
+    Doctor(ShowArgs),
+    /// Show what the agent tells of this host.
+    Facts(FormArgs),
     /// Show the version.
-    Version,
+    Version(FormArgs),
+    /// Show the systemd unit that belongs to this program.
+    Unit(UnitArgs),
+    /// Take back what the agent changed on this host; only while it does not run.
+    Withdraw(ConfigArgs),
 }
 
 /// Where the configuration is.
@@ -38,4 +44,43 @@ pub struct ConfigArgs {
     /// HIDPS_TOKEN_FILE and HIDPS_TOKEN go before it.
     #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE)]
     pub config: PathBuf,
+}
+
+/// In which form something is shown.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct FormArgs {
+    /// One JSON object for programs instead of text for people.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What is shown, and in which form.
+#[derive(Args, Debug)]
+pub struct ShowArgs {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The form.
+    #[command(flatten)]
+    pub form: FormArgs,
+}
+
+/// How the status is shown.
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    /// What is shown.
+    #[command(flatten)]
+    pub show: ShowArgs,
+    /// Exit with 0 only if the agent is connected; 3: it does not run, 4: it has no connection,
+    /// 5: it waits for an admin's approval.
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// For where a unit is printed.
+#[derive(Args, Debug)]
+pub struct UnitArgs {
+    /// Where the program is going to be.
+    #[arg(long, value_name = "FILE", default_value = "/usr/bin/hidps-agent")]
+    pub program: PathBuf,
 }

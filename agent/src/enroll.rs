@@ -135,16 +135,28 @@ fn read_token(source: &TokenSource) -> Result<Option<Token>, EnrollError> {
     if source.value.is_some() {
         return Ok(source.value.clone());
     }
+    // A host that has none is given an empty credential.
+    if let Some(path) = source.credential.as_ref().filter(|path| path.exists()) {
+        let token = read_token_file(path)?;
+        if token.is_some() {
+            return Ok(token);
+        }
+    }
     let Some(path) = &source.file else {
         return Ok(None);
     };
     warn_of_readable_token(path);
+    read_token_file(path)
+}
+
+fn read_token_file(path: &Path) -> Result<Option<Token>, EnrollError> {
     let text = fs::read_to_string(path).map_err(|source| EnrollError::TokenFile {
-        path: path.clone(),
+        path: path.to_owned(),
         source,
     })?;
     let text = zeroize::Zeroizing::new(text);
-    Ok(Some(Token::new(&text)))
+    let token = Token::new(&text);
+    Ok(Some(token).filter(|token| !token.expose().is_empty()))
 }
 
 fn warn_of_readable_token(path: &Path) {
@@ -213,4 +225,45 @@ async fn parse_response(response: Response<Incoming>) -> Result<Enrollment, Enro
     let answer: EnrollResponse = hidps_wire::decode(&text, MAX_BODY_BYTES)
         .map_err(|error| EnrollError::Answer(error.to_string()))?;
     Ok(answer.enrollment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_taken_from_the_first_place_that_has_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let (credential, file) = (
+            directory.path().join("token"),
+            directory.path().join("file"),
+        );
+        fs::write(&file, "from-file\n").unwrap();
+        let source = TokenSource {
+            file: Some(file),
+            credential: Some(credential.clone()),
+            value: None,
+        };
+        let read = |source: &TokenSource| {
+            let token = read_token(source).unwrap();
+            token.map(|token| token.expose().to_owned())
+        };
+
+        assert_eq!(read(&source).as_deref(), Some("from-file"), "none is there");
+        fs::write(&credential, "\n").unwrap();
+        assert_eq!(read(&source).as_deref(), Some("from-file"), "it is empty");
+        fs::write(&credential, "from-manager\n").unwrap();
+        assert_eq!(read(&source).as_deref(), Some("from-manager"));
+        let given = TokenSource {
+            value: Some(Token::new("given")),
+            ..source.clone()
+        };
+        assert_eq!(read(&given).as_deref(), Some("given"));
+        fs::write(&credential, "").unwrap();
+        let bare = TokenSource {
+            file: None,
+            ..source
+        };
+        assert_eq!(read(&bare), None);
+    }
 }

@@ -42,8 +42,16 @@ impl Identity {
     /// # Errors
     /// Fails when the key cannot be read or kept; a malformed key is never replaced silently.
     pub fn load_or_create(state: &StateDir) -> Result<Self, IdentityError> {
+        Self::load(state)?.map_or_else(|| Self::create(state), Ok)
+    }
+
+    /// Reads the key, if there is one yet.
+    ///
+    /// # Errors
+    /// Fails when it is there and cannot be read or is no key.
+    pub fn load(state: &StateDir) -> Result<Option<Self>, IdentityError> {
         let Some(content) = state.read(FILE).map_err(IdentityError::State)? else {
-            return Self::create(state);
+            return Ok(None);
         };
         let content = Zeroizing::new(content);
         let mut seed = Zeroizing::new([0; SECRET_KEY_LENGTH]);
@@ -51,10 +59,10 @@ impl Identity {
         if read != Ok(SECRET_KEY_LENGTH) {
             return Err(IdentityError::Malformed(state.path().join(FILE)));
         }
-        Ok(Self {
+        Ok(Some(Self {
             key: SigningKey::from_bytes(&seed),
             is_new: false,
-        })
+        }))
     }
 
     fn create(state: &StateDir) -> Result<Self, IdentityError> {

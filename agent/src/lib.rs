@@ -33,10 +33,14 @@ pub mod plan;
 pub mod probe;
 pub mod redact;
 pub mod report;
+pub mod service_unit;
 pub mod shutdown;
 pub mod state_dir;
 pub mod status_queue;
+pub mod supervisor;
 pub mod telemetry;
 pub mod text;
+pub mod version;
+pub mod withdraw;
 
 pub use hidps_normalize as normalize;

@@ -6,9 +6,16 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use hidps_agent::cli::{Cli, Command, ConfigArgs};
-use hidps_agent::config::Config;
-use hidps_agent::{agent, doctor, report, telemetry};
+use hidps_agent::cli::{Cli, Command, ConfigArgs, FormArgs, StatusArgs};
+use hidps_agent::config::{Config, ConfigFaults};
+use hidps_agent::host_facts::HostFacts;
+use hidps_agent::version::Version;
+use hidps_agent::{agent, doctor, report, service_unit, telemetry, withdraw};
+use serde::Serialize;
+
+/// What the agent exits with when its configuration is faulty: `EX_CONFIG`, for which its unit does
+/// not start it again.
+const FAULTY_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
     match dispatch(Cli::parse().command) {
@@ -16,7 +23,11 @@ fn main() -> ExitCode {
         Err(error) => {
             // A closed standard error leaves nobody to tell.
             writeln!(std::io::stderr(), "hidps-agent: {error:#}").ok();
-            ExitCode::FAILURE
+            if error.is::<ConfigFaults>() {
+                ExitCode::from(FAULTY_CONFIG)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -29,14 +40,56 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             runtime()?.block_on(agent::run(config))?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Status(arguments) => print(&report::show_status(&load(&arguments)?)?),
-        Command::Desired(arguments) => print(&report::show_desired(&load(&arguments)?)?),
-        Command::Doctor(arguments) => {
-            let diagnosis = runtime()?.block_on(doctor::examine(&load(&arguments)?));
-            print(&diagnosis.text)?;
-            Ok(ExitCode::from(u8::from(!diagnosis.is_well)))
+        Command::Status(arguments) => show_status(&arguments),
+        Command::Desired(arguments) => {
+            let shown = report::read_desired(&load(&arguments.config)?)?;
+            show(arguments.form, &shown, || shown.text())
         }
-        Command::Version => print(concat!("hidps-agent ", env!("CARGO_PKG_VERSION"), "\n")),
+        Command::Doctor(arguments) => {
+            let config = load(&arguments.config)?;
+            let diagnosis = runtime()?.block_on(doctor::examine(&config));
+            show(arguments.form, &diagnosis, || diagnosis.text())?;
+            Ok(ExitCode::from(u8::from(!diagnosis.well)))
+        }
+        Command::Facts(form) => {
+            let facts = HostFacts::read();
+            show(form, &facts, || facts.text())
+        }
+        Command::Version(form) => {
+            let version = Version::this();
+            show(form, &version, || version.text())
+        }
+        Command::Unit(arguments) => {
+            let unit = service_unit::unit_for(&arguments.program);
+            print(&unit.context("a unit cannot name this program; use a plain absolute path")?)
+        }
+        Command::Withdraw(arguments) => {
+            let config = load(&arguments)?;
+            print(&runtime()?.block_on(withdraw::withdraw(&config))?)
+        }
+    }
+}
+
+fn show_status(arguments: &StatusArgs) -> anyhow::Result<ExitCode> {
+    let status = report::read_status(&load(&arguments.show.config)?)?;
+    show(arguments.show.form, &status, || status.text())?;
+    Ok(ExitCode::from(if arguments.check {
+        status.exit_code()
+    } else {
+        0
+    }))
+}
+
+fn show(
+    form: FormArgs,
+    value: &impl Serialize,
+    text: impl FnOnce() -> String,
+) -> anyhow::Result<ExitCode> {
+    if form.json {
+        let json = serde_json::to_string(value).context("could not print as JSON")?;
+        print(&(json + "\n"))
+    } else {
+        print(&text())
     }
 }
 

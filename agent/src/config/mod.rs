@@ -23,6 +23,12 @@ pub const DEFAULT_FILE: &str = "/etc/hidps/agent.toml";
 /// Where the state is unless said otherwise.
 const DEFAULT_STATE_DIR: &str = "/var/lib/hidps-agent";
 
+/// The variable in which systemd names the directory of credentials.
+const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
+
+/// The credential with the enrollment token.
+const CREDENTIAL: &str = "token";
+
 /// How often usage is reported: fresh enough for a page, rare enough for the database.
 const DEFAULT_USAGE_SECS: u64 = 30;
 
@@ -97,6 +103,9 @@ pub struct LogFileSource {
 pub struct TokenSource {
     /// A file with the token.
     pub file: Option<PathBuf>,
+    /// A file with the token that the service manager handed over; it goes before the other one, and
+    /// may be empty.
+    pub credential: Option<PathBuf>,
     /// The token from the environment; it goes before the file.
     pub value: Option<Token>,
 }
@@ -169,6 +178,9 @@ impl Config {
         let backend = read_backend(&mut settings);
         let token = TokenSource {
             file: settings.path("token_file", "HIDPS_TOKEN_FILE"),
+            credential: settings
+                .variable(CREDENTIALS_VARIABLE)
+                .map(|directory| Path::new(&directory).join(CREDENTIAL)),
             value: settings.secret("HIDPS_TOKEN").as_deref().map(Token::new),
         };
         let state_dir = settings

@@ -72,6 +72,11 @@ impl<'e> SettingsTable<'e> {
         text
     }
 
+    /// A variable that is no setting of ours.
+    pub(super) fn variable(&self, name: &str) -> Option<String> {
+        (self.env)(name).filter(|text| !text.is_empty())
+    }
+
     /// A secret, which only the environment may carry.
     pub(super) fn secret(&self, variable: &str) -> Option<String> {
         (self.env)(variable).filter(|text| !text.trim().is_empty())

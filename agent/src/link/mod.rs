@@ -99,6 +99,17 @@ pub enum LinkState {
     },
 }
 
+impl std::fmt::Display for LinkState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Starting => f.write_str("starting"),
+            Self::WaitingForApproval => f.write_str("waiting for an admin to approve this agent"),
+            Self::Connected { backend } => write!(f, "connected to {backend}"),
+            Self::Waiting { reason } => write!(f, "down: {reason}"),
+        }
+    }
+}
+
 impl<F: Firewall> Link<F> {
     /// Keeps the link until the agent ends.
     pub async fn run(mut self) {

@@ -1,9 +1,11 @@
 //! What the commands show from a state directory.
 
 use super::*;
-use crate::ledger::Ledger;
+use crate::config::Config;
+use crate::ledger::{Ledger, LedgerRecord, Trial};
 use hidps_wire::{
-    AgentCondition, Applied, Apply, ContentHash, DesiredDocument, FacetCondition, Generation,
+    AgentCondition, Applied, Apply, ConditionStatus, ContentHash, DesiredDocument, FacetCondition,
+    Generation,
 };
 
 fn config(state_dir: &std::path::Path) -> Config {
@@ -49,8 +51,10 @@ async fn the_status_of_an_agent_that_ended_is_shown_as_such() {
     drop((host_tx, link_tx, unread_tx));
     keep_status_file(state, host, link, unread).await;
 
-    let text = show_status(&config).unwrap();
+    let shown = read_status(&config).unwrap();
+    let text = shown.text();
 
+    assert_eq!(shown.exit_code(), 3, "it does not run");
     for words in [
         "no; this is what it knew",
         "approve",
@@ -66,17 +70,18 @@ async fn the_status_of_an_agent_that_ended_is_shown_as_such() {
 fn without_a_status_the_command_says_so() {
     let (_parent, state, config) = state();
 
-    assert!(matches!(show_status(&config), Err(ReportError::NoStatus)));
+    assert!(matches!(read_status(&config), Err(ReportError::NoStatus)));
     state.write(FILE, b"{").unwrap();
-    assert!(matches!(show_status(&config), Err(ReportError::Damaged(_))));
+    assert!(matches!(read_status(&config), Err(ReportError::Damaged(_))));
 }
 
 #[test]
 fn the_desired_document_is_shown_with_what_was_refused() {
     let (_parent, state, config) = state();
     assert!(
-        show_desired(&config)
+        read_desired(&config)
             .unwrap()
+            .text()
             .contains("no desired state was received yet")
     );
     let ledger = Ledger::new(state, config.agent_id);
@@ -100,7 +105,7 @@ fn the_desired_document_is_shown_with_what_was_refused() {
         })
         .unwrap();
 
-    let text = show_desired(&config).unwrap();
+    let text = read_desired(&config).unwrap().text();
 
     for words in [
         "generation 3",
@@ -110,4 +115,97 @@ fn the_desired_document_is_shown_with_what_was_refused() {
     ] {
         assert!(text.contains(words), "{words}: {text}");
     }
+}
+
+#[test]
+fn what_a_running_agent_exits_with_says_how_its_link_is() {
+    let check = |link: LinkState, expected: u8| {
+        let status = ShownStatus {
+            agent_id: config(std::path::Path::new("/x")).agent_id,
+            running: true,
+            process: Some(1),
+            written_at: String::new(),
+            link,
+            applied: None,
+            conditions: Vec::new(),
+            unread: UnreadLines::default(),
+        };
+        assert_eq!(status.exit_code(), expected, "{}", status.link);
+    };
+
+    check(
+        LinkState::Connected {
+            backend: "https://x".to_owned(),
+        },
+        0,
+    );
+    check(LinkState::Starting, 4);
+    check(
+        LinkState::Waiting {
+            reason: "no route".to_owned(),
+        },
+        4,
+    );
+    check(LinkState::WaitingForApproval, 5);
+}
+
+/// What programs read must not change its names by accident: the golden files are the contract.
+fn check_golden(value: &impl Serialize, golden: &str) {
+    let shown = serde_json::to_string_pretty(value).unwrap();
+
+    assert_eq!(shown.trim(), golden.trim());
+}
+
+#[test]
+fn the_status_as_json_keeps_its_names() {
+    let mut unread = UnreadLines::default();
+    unread.count("named");
+    let shown = ShownStatus {
+        agent_id: config(std::path::Path::new("/x")).agent_id,
+        running: true,
+        process: Some(4_711),
+        written_at: "2026-11-21T01:04:05.123456Z".to_owned(),
+        link: LinkState::Waiting {
+            reason: "no route".to_owned(),
+        },
+        applied: Some(Applied {
+            generation: Generation(7),
+            hash: ContentHash("h".to_owned()),
+            entries: 1,
+        }),
+        conditions: vec![AgentCondition {
+            facet: FacetCondition::FirewallSynced,
+            status: ConditionStatus::True,
+            reason: "Enabled".to_owned(),
+            message: "the firewall is on".to_owned(),
+            subjects: Vec::new(),
+        }],
+        unread,
+    };
+
+    check_golden(&shown, include_str!("../../tests/golden/status.json"));
+}
+
+#[test]
+fn the_desired_document_as_json_keeps_its_names() {
+    let shown = ShownDesired {
+        agent_id: config(std::path::Path::new("/x")).agent_id,
+        accepted: Some(ShownDocument {
+            generation: Generation(3),
+            hash: ContentHash("abc".to_owned()),
+            document: DesiredDocument {
+                firewall_enabled: Some(true),
+                monitored_files: vec!["/etc/passwd".to_owned()],
+            },
+            refused: vec![ShownRefusal {
+                path: "../x".to_owned(),
+                error: "is not absolute".to_owned(),
+            }],
+            firewall: "on, not confirmed; it was off".to_owned(),
+            on_trial: true,
+        }),
+        missing: None,
+    };
+
+    check_golden(&shown, include_str!("../../tests/golden/desired.json"));
 }

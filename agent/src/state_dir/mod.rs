@@ -116,6 +116,20 @@ impl StateDir {
         Ok(Self { path })
     }
 
+    /// Opens the directory to look at it: root may, whoever the agent runs as.
+    ///
+    /// # Errors
+    /// Fails when it is not there, belongs to another user than root's or this one, or is open to
+    /// others.
+    pub fn open_to_show(path: &Path) -> Result<Self, StateError> {
+        match Self::open_existing(path) {
+            Err(StateError::Owner { path, .. }) if rustix::process::geteuid().is_root() => {
+                Ok(Self { path })
+            }
+            opened => opened,
+        }
+    }
+
     /// The directory.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -138,6 +152,14 @@ impl StateDir {
             path: self.path.clone(),
         })?;
         Ok(StateLock { _file: file })
+    }
+
+    /// Whether an agent runs with the directory; asking makes no file, which the agent might not be
+    /// allowed to use.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        let opened = File::options().append(true).open(self.path.join("lock"));
+        opened.is_ok_and(|file| file.try_lock().is_err())
     }
 
     /// The content of a file; none when it is not there.
@@ -254,10 +276,14 @@ mod tests {
     #[test]
     fn two_agents_never_share_a_directory() {
         let (_parent, state) = fresh();
+        assert!(!state.is_in_use());
+        assert!(!state.has("lock"), "asking leaves nothing");
         let lock = state.lock().unwrap();
 
         assert!(matches!(state.lock(), Err(StateError::InUse { .. })));
+        assert!(state.is_in_use());
         drop(lock);
+        assert!(!state.is_in_use());
         state.lock().unwrap();
     }
 }

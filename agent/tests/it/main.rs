@@ -22,4 +22,6 @@ mod plan;
 #[cfg(test)]
 mod scripted_daemon;
 #[cfg(test)]
+mod unit;
+#[cfg(test)]
 mod world;

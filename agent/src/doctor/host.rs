@@ -1,0 +1,160 @@
+//! Checks of the host itself: state, key, disk, packet filter, limits of inotify, log files.
+//! It asks nobody over a network.
+
+use std::fs;
+use std::path::Path;
+
+use super::Finding;
+use crate::config::{Config, FirewallMode};
+use crate::error_chain::chain;
+use crate::firewall::{Firewall as _, HostFirewall};
+use crate::identity::Identity;
+use crate::state_dir::StateDir;
+
+/// Fewer watches than this do not carry 1,000 paths and the directories above them.
+const MIN_WATCHES: u64 = 8_192;
+
+/// The agent opens a few; with fewer than this per user the next program takes the last.
+const MIN_INSTANCES: u64 = 16;
+
+/// Several times what the agent keeps: ledger, key and status.
+const MIN_FREE_BYTES: u64 = 64 * 1024 * 1024;
+
+pub(super) fn check_state(config: &Config) -> Finding {
+    let name = "state";
+    let path = &config.state_dir;
+    if !path.exists() {
+        let found = format!("{} will be made by the first run", path.display());
+        return Finding::well(name, found);
+    }
+    match StateDir::open_to_show(path) {
+        Ok(_) => Finding::well(name, format!("{} is private", path.display())),
+        Err(error) => Finding::wrong(
+            name,
+            chain(&error),
+            format!(
+                "make it the agent's alone: chown -R hidps-agent: {0} && chmod 700 {0}",
+                path.display()
+            ),
+        ),
+    }
+}
+
+pub(super) fn check_key(config: &Config) -> Finding {
+    let name = "key";
+    let Ok(state) = StateDir::open_to_show(&config.state_dir) else {
+        return Finding::well(name, "none yet; the first run makes it");
+    };
+    match Identity::load(&state) {
+        Ok(Some(identity)) => {
+            Finding::well(name, format!("the public key is {}", identity.public_key()))
+        }
+        Ok(None) => Finding::well(name, "none yet; the first run makes it"),
+        Err(error) => Finding::wrong(
+            name,
+            chain(&error),
+            "restore it from a backup, or remove it, start the agent and let an admin approve it",
+        ),
+    }
+}
+
+pub(super) fn check_space(config: &Config) -> Finding {
+    let name = "disk";
+    let mut place: &Path = &config.state_dir;
+    while !place.exists() {
+        match place.parent() {
+            Some(parent) => place = parent,
+            None => break,
+        }
+    }
+    let shown = config.state_dir.display();
+    let found = match rustix::fs::statvfs(place) {
+        Ok(found) => found,
+        Err(error) => {
+            let found = format!("the disk of {shown} cannot be asked: {error}");
+            return Finding::wrong(name, found, "check the path and its mounts");
+        }
+    };
+    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    let mebibytes = free >> 20;
+    let has_files = found.f_files == 0 || found.f_favail > 0;
+    if found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+        let found = format!("the disk of {shown} is mounted read-only");
+        return Finding::wrong(name, found, "mount it writable; dmesg says why it is not");
+    }
+    if free < MIN_FREE_BYTES || !has_files {
+        let found = format!("{mebibytes} MiB are free for {shown}");
+        return Finding::wrong(
+            name,
+            found,
+            "free some space, or the last state is not kept",
+        );
+    }
+    Finding::well(name, format!("{mebibytes} MiB are free for {shown}"))
+}
+
+pub(super) async fn check_firewall(config: &Config) -> Finding {
+    let name = "firewall";
+    let firewall = HostFirewall::new(config.firewall, config.keep_open.clone());
+    match (firewall.is_active().await, config.firewall) {
+        (Ok(true), _) => Finding::well(name, "nft works; the agent's table is loaded"),
+        (Ok(false), _) => Finding::well(name, "nft works; the agent's table is absent"),
+        (Err(error), FirewallMode::Nftables) => Finding::wrong(
+            name,
+            chain(&error),
+            "install nftables, or set firewall = \"observe\"",
+        ),
+        (Err(error), FirewallMode::Observe) => {
+            let found = format!("it is only observed, and cannot be: {}", chain(&error));
+            Finding::well(name, found)
+        }
+    }
+}
+
+pub(super) fn check_watches() -> Finding {
+    check_limit("inotify", "max_user_watches", MIN_WATCHES)
+}
+
+pub(super) fn check_instances() -> Finding {
+    check_limit("instances", "max_user_instances", MIN_INSTANCES)
+}
+
+fn check_limit(name: &'static str, setting: &str, least: u64) -> Finding {
+    let path = format!("/proc/sys/fs/inotify/{setting}");
+    let limit = fs::read_to_string(&path).ok();
+    match limit.and_then(|text| text.trim().parse::<u64>().ok()) {
+        Some(limit) if limit >= least => {
+            Finding::well(name, format!("fs.inotify.{setting} is {limit}"))
+        }
+        Some(limit) => Finding::wrong(
+            name,
+            format!("fs.inotify.{setting} is {limit}, which is not enough"),
+            format!("run: sysctl fs.inotify.{setting}={least}"),
+        ),
+        None => Finding::wrong(
+            name,
+            format!("{path} cannot be read"),
+            "the kernel may lack inotify; no file is watched without it",
+        ),
+    }
+}
+
+pub(super) fn check_log_files(config: &Config) -> Finding {
+    let name = "log files";
+    let unreadable: Vec<_> = config
+        .log_files
+        .iter()
+        .filter_map(|source| {
+            let error = fs::File::open(&source.path).err()?;
+            Some(format!("{} cannot be read: {error}", source.path.display()))
+        })
+        .collect();
+    if unreadable.is_empty() {
+        return Finding::well(name, format!("{} to follow", config.log_files.len()));
+    }
+    Finding::wrong(
+        name,
+        unreadable.join(", "),
+        "they are followed once they can be read; take out of the configuration what is not there",
+    )
+}

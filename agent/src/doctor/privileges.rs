@@ -1,0 +1,94 @@
+//! Checks what the agent may do: of the running agent if there is one, otherwise of whoever asks.
+//! It never takes or drops a privilege.
+
+use std::fs;
+
+use super::Finding;
+use crate::config::{Config, FirewallMode};
+use crate::report::read_status;
+
+/// What the agent cannot do without a capability, by its number in `linux/capability.h`.
+const WANTED: [(u32, &str, &str); 5] = [
+    (12, "CAP_NET_ADMIN", "change the firewall"),
+    (
+        2,
+        "CAP_DAC_READ_SEARCH",
+        "read logs and watched files of others",
+    ),
+    (19, "CAP_SYS_PTRACE", "tell whose process holds a socket"),
+    (34, "CAP_SYSLOG", "read the kernel's log"),
+    (37, "CAP_AUDIT_READ", "read audit records"),
+];
+
+/// The only one that an agent does without when it only observes.
+const NET_ADMIN: u32 = 12;
+
+pub(super) fn check_privileges(config: &Config) -> Finding {
+    let name = "privileges";
+    let process = read_status(config).ok().and_then(|status| status.process);
+    let (file, whose) = match process {
+        Some(id) => (format!("/proc/{id}/status"), "the running agent"),
+        None => (
+            "/proc/self/status".to_owned(),
+            "an agent started by this user",
+        ),
+    };
+    let text = fs::read_to_string(&file).unwrap_or_default();
+    let Some(effective) = parse_effective(&text) else {
+        let found = format!("{file} does not say what {whose} may do");
+        return Finding::wrong(name, found, "run this as root");
+    };
+    let missing = missing(effective, config.firewall);
+    if missing.is_empty() {
+        return Finding::well(name, format!("{whose} has every capability it needs"));
+    }
+    Finding::wrong(
+        name,
+        format!("{whose} cannot {}", missing.join(", ")),
+        "start it by its unit: systemctl start hidps-agent",
+    )
+}
+
+fn missing(effective: u64, firewall: FirewallMode) -> Vec<String> {
+    WANTED
+        .iter()
+        .filter(|(number, _, _)| *number != NET_ADMIN || firewall == FirewallMode::Nftables)
+        .filter(|(number, _, _)| effective & (1 << number) == 0)
+        .map(|(_, name, purpose)| format!("{purpose} ({name})"))
+        .collect()
+}
+
+/// The effective capabilities in the text of a process's status.
+fn parse_effective(status: &str) -> Option<u64> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_are_read_from_a_status() {
+        let status = "Name:\tx\nCapPrm:\tffff\nCapEff:\t0000002400081004\nCapBnd:\t0\n";
+
+        let effective = parse_effective(status).unwrap();
+
+        assert_eq!(
+            missing(effective, FirewallMode::Nftables),
+            Vec::<String>::new()
+        );
+        assert_eq!(parse_effective("Name:\tx\n"), None);
+    }
+
+    #[test]
+    fn what_is_missing_is_told_with_what_it_is_for() {
+        let told = missing(0, FirewallMode::Nftables);
+
+        assert_eq!(told.len(), WANTED.len());
+        assert!(told[0].contains("firewall") && told[0].contains("CAP_NET_ADMIN"));
+        assert_eq!(missing(0, FirewallMode::Observe).len(), WANTED.len() - 1);
+    }
+}

@@ -1,0 +1,117 @@
+//! What a doctor finds and how it says so.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+
+use super::*;
+
+fn config(state_dir: &std::path::Path, port: u16) -> Config {
+    let text = format!(
+        "agent_id = \"7d444840-9dc0-11d1-b245-5ffdce74fad2\"\n\
+         backend_url = \"http://127.0.0.1:{port}\"\nfirewall = \"observe\"\n\
+         state_dir = {state_dir:?}\n[[log_file]]\npath = \"/nonexistent/auth.log\"\n"
+    );
+    Config::parse(&text, |_| None).unwrap()
+}
+
+/// A daemon that answers one request with this time.
+fn answer_once(date: &'static str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = [0; 1_000];
+        let _n = stream.read(&mut request).unwrap();
+        let answer = format!("HTTP/1.1 200 OK\r\ndate: {date}\r\ncontent-length: 0\r\n\r\n");
+        stream.write_all(answer.as_bytes()).unwrap();
+    });
+    port
+}
+
+fn find<'d>(diagnosis: &'d Diagnosis, name: &str) -> &'d Finding {
+    let mut checks = diagnosis.checks.iter();
+    checks
+        .find(|finding| finding.name == name)
+        .unwrap_or_else(|| panic!("{name} was not looked at: {diagnosis:?}"))
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_told_with_its_cure() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let state = tempfile::tempdir().unwrap();
+    fs::set_permissions(state.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let port = answer_once("Sat, 21 Nov 2020 01:00:00 GMT");
+
+    let diagnosis = examine(&config(state.path(), port)).await;
+
+    assert!(!diagnosis.well);
+    let text = diagnosis.text();
+    for words in [
+        "FAIL state",
+        "chmod 700",
+        "FAIL log files",
+        "/nonexistent/auth.log",
+        "FAIL clock",
+        "ahead of the daemon's",
+        "timedatectl set-ntp true",
+        &format!("http://127.0.0.1:{port} is reachable"),
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    for finding in &diagnosis.checks {
+        assert_eq!(finding.ok, finding.fix.is_none(), "{finding:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_unreachable_backend_is_a_finding() {
+    let parent = tempfile::tempdir().unwrap();
+    // Nothing listens on the port of a listener that is gone.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+
+    let diagnosis = examine(&config(&parent.path().join("state"), port)).await;
+
+    let backend = find(&diagnosis, "backend");
+    assert!(!backend.ok);
+    assert!(backend.found.contains("could not connect to 127.0.0.1"));
+}
+
+#[tokio::test]
+async fn a_damaged_key_and_a_name_without_address_are_findings() {
+    let parent = tempfile::tempdir().unwrap();
+    let state = crate::state_dir::StateDir::open(&parent.path().join("state")).unwrap();
+    state.write("agent.key", b"nonsense").unwrap();
+    // Too long for any name service, so none is asked.
+    let host = format!("{}.example", "x".repeat(70));
+    let text = format!(
+        "agent_id = \"7d444840-9dc0-11d1-b245-5ffdce74fad2\"\n\
+         backend_url = \"https://{host}\"\nfirewall = \"observe\"\nstate_dir = {:?}\n",
+        state.path()
+    );
+    let config = Config::parse(&text, |_| None).unwrap();
+
+    let diagnosis = examine(&config).await;
+
+    assert!(find(&diagnosis, "key").found.contains("is not a key"));
+    let name = find(&diagnosis, "name");
+    assert!(name.found.contains(&host), "{name:?}");
+    assert!(name.fix.as_ref().unwrap().contains("/etc/resolv.conf"));
+    assert!(find(&diagnosis, "disk").ok);
+}
+
+#[test]
+fn a_diagnosis_as_json_keeps_its_names() {
+    let fix = "turn on time synchronization: timedatectl set-ntp true";
+    let diagnosis = Diagnosis::of(vec![
+        Finding::well("key", "none yet; the first run makes it"),
+        Finding::wrong("clock", "90 s behind the daemon's", fix),
+    ]);
+
+    let shown = serde_json::to_string_pretty(&diagnosis).unwrap();
+
+    let golden = include_str!("../../tests/golden/doctor.json");
+    assert_eq!(shown.trim(), golden.trim());
+}

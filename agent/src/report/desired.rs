@@ -1,0 +1,121 @@
+//! What `hidps-agent desired` shows, as text and as JSON whose names stay.
+//! It shows what the ledger holds and changes nothing of it.
+
+use std::fmt::Write as _;
+
+use hidps_wire::{AgentId, ContentHash, Desired, DesiredDocument, FirewallIntent, Generation};
+use serde::Serialize;
+
+use super::ReportError;
+use crate::config::Config;
+use crate::error_chain::chain;
+use crate::ledger::{LedgerRecord, Trial, read_ledger};
+use crate::state_dir::StateDir;
+
+/// The document the agent has accepted, or why there is none.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct ShownDesired {
+    /// Whose it is.
+    pub agent_id: AgentId,
+    /// What was accepted.
+    pub accepted: Option<ShownDocument>,
+    /// Why nothing was, in one sentence.
+    pub missing: Option<String>,
+}
+
+/// A document and what became of it.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct ShownDocument {
+    /// Its generation.
+    pub generation: Generation,
+    /// The hash of its content.
+    pub hash: ContentHash,
+    /// The document as it was sent.
+    pub document: DesiredDocument,
+    /// What of it the agent refuses.
+    pub refused: Vec<ShownRefusal>,
+    /// The firewall in one sentence, with the trial it is on.
+    pub firewall: String,
+    /// Whether the firewall is on trial.
+    pub on_trial: bool,
+}
+
+/// A path that is not watched, and why.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct ShownRefusal {
+    /// The path.
+    pub path: String,
+    /// Why it is refused.
+    pub error: String,
+}
+
+/// Reads the document.
+///
+/// # Errors
+/// Fails when the state directory cannot be read.
+pub fn read_desired(config: &Config) -> Result<ShownDesired, ReportError> {
+    let state = StateDir::open_to_show(&config.state_dir).map_err(ReportError::State)?;
+    let (accepted, missing) = match read_ledger(&state, config.agent_id) {
+        Ok(record) => (Some(ShownDocument::of(record)), None),
+        Err(error) => (None, Some(chain(&error))),
+    };
+    Ok(ShownDesired {
+        agent_id: config.agent_id,
+        accepted,
+        missing,
+    })
+}
+
+impl ShownDocument {
+    fn of(record: LedgerRecord) -> Self {
+        let (_, refused) = Desired::from_document(&record.accepted.document);
+        let refused = refused.into_iter().map(|refused| ShownRefusal {
+            path: refused.path.clone(),
+            error: refused.error.to_string(),
+        });
+        Self {
+            refused: refused.collect(),
+            firewall: describe_firewall(&record),
+            on_trial: record.trial.is_some(),
+            generation: record.accepted.generation,
+            hash: record.accepted.hash,
+            document: record.accepted.document,
+        }
+    }
+}
+
+impl ShownDesired {
+    /// The text for people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let Some(accepted) = &self.accepted else {
+            return format!("{}\n", self.missing.as_deref().unwrap_or("nothing"));
+        };
+        let (desired, _) = Desired::from_document(&accepted.document);
+        let mut text = format!(
+            "generation {}\nhash       {}\nfirewall   {}\n",
+            accepted.generation, accepted.hash, accepted.firewall
+        );
+        for path in &desired.watched {
+            writeln!(text, "watch      {path}").expect("a string takes any text");
+        }
+        for refused in &accepted.refused {
+            writeln!(text, "refused    {} {}", refused.path, refused.error)
+                .expect("a string takes any text");
+        }
+        text
+    }
+}
+
+fn describe_firewall(record: &LedgerRecord) -> String {
+    let wanted = match record.intent() {
+        FirewallIntent::Unmanaged => "unmanaged",
+        FirewallIntent::On => "on",
+        FirewallIntent::Off => "off",
+    };
+    match record.trial {
+        None => wanted.to_owned(),
+        Some(Trial { restore: true, .. }) => format!("{wanted}, not confirmed; it was on"),
+        Some(Trial { restore: false, .. }) => format!("{wanted}, not confirmed; it was off"),
+    }
+}

@@ -1,0 +1,110 @@
+//! What `hidps-agent status` shows, as text and as JSON whose names stay.
+//! It reads what the agent wrote and asks nobody else.
+
+use std::fmt::Write as _;
+
+use hidps_wire::{AgentCondition, AgentId, Applied, ConditionStatus};
+use serde::Serialize;
+
+use super::{FILE, ReportError, StatusReport};
+use crate::collect::unread::UnreadLines;
+use crate::config::Config;
+use crate::link::LinkState;
+use crate::state_dir::StateDir;
+
+/// What the agent last knew of itself and the host.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct ShownStatus {
+    /// Whose status it is.
+    pub agent_id: AgentId,
+    /// Whether the agent runs now.
+    pub running: bool,
+    /// Its process, while it runs.
+    pub process: Option<u32>,
+    /// When it last had something new to say, RFC 3339 in UTC.
+    pub written_at: String,
+    /// How the link is, or was last.
+    pub link: LinkState,
+    /// What was applied last.
+    pub applied: Option<Applied>,
+    /// What was read back from the host.
+    pub conditions: Vec<AgentCondition>,
+    /// Lines of logs that were passed on without being understood.
+    pub unread: UnreadLines,
+}
+
+/// Reads the status.
+///
+/// # Errors
+/// Fails when there is nothing to show.
+pub fn read_status(config: &Config) -> Result<ShownStatus, ReportError> {
+    let state = StateDir::open_to_show(&config.state_dir).map_err(ReportError::State)?;
+    let running = state.is_in_use();
+    let content = state.read(FILE).map_err(ReportError::State)?;
+    let content = content.ok_or(ReportError::NoStatus)?;
+    let report: StatusReport = serde_json::from_slice(&content).map_err(ReportError::Damaged)?;
+    let (applied, conditions) = report
+        .host
+        .map_or((None, Vec::new()), |host| (host.applied, host.conditions));
+    Ok(ShownStatus {
+        agent_id: config.agent_id,
+        running,
+        process: running.then_some(report.process),
+        written_at: report.written_at,
+        link: report.link,
+        applied,
+        conditions,
+        unread: report.unread,
+    })
+}
+
+impl ShownStatus {
+    /// What `status --check` exits with: 0 only while the agent is connected.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match (&self.link, self.running) {
+            (_, false) => 3,
+            (LinkState::Connected { .. }, true) => 0,
+            (LinkState::Starting | LinkState::Waiting { .. }, true) => 4,
+            (LinkState::WaitingForApproval, true) => 5,
+        }
+    }
+
+    /// The text for people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        let mut line = |name: &str, value: &str| {
+            writeln!(text, "{name:<14} {value}").expect("a string takes any text");
+        };
+        line("agent", &self.agent_id.to_string());
+        let running = match self.process {
+            Some(process) => format!("yes, process {process}"),
+            None => format!("no; this is what it knew at {}", self.written_at),
+        };
+        line("running", &running);
+        line("link", &self.link.to_string());
+        if self.unread.total() > 0 {
+            line("not understood", &self.unread.sentence());
+        }
+        if self.applied.is_none() && self.conditions.is_empty() {
+            return text;
+        }
+        let generation = self.applied.as_ref().map_or_else(
+            || "none yet".to_owned(),
+            |applied| format!("generation {}", applied.generation),
+        );
+        line("desired", &generation);
+        for condition in &self.conditions {
+            let status = match condition.status {
+                ConditionStatus::True => "yes",
+                ConditionStatus::False => "NO",
+                ConditionStatus::Unknown => "unknown",
+            };
+            let name = format!("{:?}", condition.facet);
+            let value = format!("{status} ({}): {}", condition.reason, condition.message);
+            line(&name, &value);
+        }
+        text
+    }
+}
