@@ -10,9 +10,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::agent_note::AgentNote;
+use crate::collect::line_sink::{LineCounts, LineSink};
 use crate::collect::log_file::LogFiles;
+use crate::collect::positions::Positions;
 use crate::collect::usage::report_usage;
-use crate::config::Config;
+use crate::config::{Config, LogFileSource};
 use crate::converge::Converge;
 use crate::dial::{DialError, Dialer};
 use crate::event_queue::EventQueue;
@@ -24,7 +26,7 @@ use crate::ledger::Ledger;
 use crate::link::{Link, LinkPulse, LinkState};
 use crate::probe::DaemonProbe;
 use crate::report::keep_status_file;
-use crate::shutdown::shutdown;
+use crate::shutdown::{Shutdown, shutdown};
 use crate::state_dir::{StateDir, StateError};
 use crate::status_queue::StatusQueue;
 use crate::supervisor::{Supervisor, keep_told};
@@ -75,7 +77,9 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
         backend = %config.backend,
         "starting"
     );
-    let mut parts = start_parts(config, state, shutdown)?;
+    let events = Arc::new(EventQueue::default());
+    let positions = Arc::new(Positions::load(state.clone(), Arc::clone(&events)));
+    let mut parts = start_parts(config, state, shutdown, Arc::clone(&positions))?;
 
     let unexpected = tokio::select! {
         _ = terminated.recv() => None,
@@ -91,20 +95,23 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
     }
     tracing::info!("ending; what was applied stays");
     drain(parts).await;
+    // Only now is it known what the daemon has taken in.
+    positions.save();
     Ok(())
 }
 
 fn start_parts(
     config: Config,
     state: StateDir,
-    shutdown: crate::shutdown::Shutdown,
+    shutdown: Shutdown,
+    positions: Arc<Positions>,
 ) -> Result<JoinSet<&'static str>, AgentError> {
     let identity = Identity::load_or_create(&state).map_err(AgentError::Identity)?;
     let dialer = Dialer::new(config.backend, config.ca_file.as_deref());
     let dialer = Arc::new(dialer.map_err(AgentError::Dialer)?);
     let pulse = LinkPulse::default();
     let ledger = Ledger::new(state.clone(), config.agent_id);
-    let events = Arc::new(EventQueue::default());
+    let events = Arc::clone(positions.events());
     let firewall = Arc::new(HostFirewall::new(config.firewall, config.keep_open.clone()));
     let (applies_tx, applies) = mpsc::channel(APPLY_QUEUE);
     let statuses = Arc::new(StatusQueue::default());
@@ -143,16 +150,15 @@ fn start_parts(
         state: link_tx,
         shutdown: shutdown.clone(),
     };
-    let (log_files, unread) = LogFiles::start(&config.log_files, Arc::clone(&events));
     let mut parts = JoinSet::new();
-    begin(&mut parts, "log files", log_files.run(shutdown.clone()));
+    let counts = start_logs(&mut parts, &config.log_files, &positions, &shutdown);
     let drifts = watch_drift(drift_tx, shutdown.clone());
     begin(&mut parts, "drift", drifts);
     begin(&mut parts, "files", files_task.run());
     begin(&mut parts, "converge", converge.run());
     let usages = report_usage(config.usage_interval, usage_tx);
     begin(&mut parts, "usage", usages);
-    let status_file = keep_status_file(state, statuses.latest(), link_state.clone(), unread);
+    let status_file = keep_status_file(state, statuses.latest(), link_state.clone(), counts);
     begin(&mut parts, "status file", status_file);
     begin(&mut parts, "link", link.run());
     // Last, so that every other part was begun when the agent says that it is ready.
@@ -160,6 +166,22 @@ fn start_parts(
     begin(&mut parts, "supervisor", told);
     events.push(AgentNote::Started.into_event());
     Ok(parts)
+}
+
+/// Starts everything that reads lines, and returns what is counted of them.
+fn start_logs(
+    parts: &mut JoinSet<&'static str>,
+    files: &[LogFileSource],
+    positions: &Arc<Positions>,
+    shutdown: &Shutdown,
+) -> watch::Receiver<LineCounts> {
+    let (sink, counts) = LineSink::new(Arc::clone(positions.events()));
+    let files = LogFiles::start(files, Arc::clone(&sink), Arc::clone(positions));
+    begin(parts, "log files", files.run(shutdown.clone()));
+    begin(parts, "line counts", sink.tell_counts(shutdown.clone()));
+    let kept = Arc::clone(positions).keep(shutdown.clone());
+    begin(parts, "positions", kept);
+    counts
 }
 
 /// Begins a part; its name says which one ended.

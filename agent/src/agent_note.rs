@@ -26,6 +26,15 @@ pub enum AgentNote {
         /// How many of which program since it began.
         sentence: String,
     },
+    /// A source of events lost some before they could be read.
+    LinesLost {
+        /// Which one.
+        source: &'static str,
+        /// How many, where that can be known.
+        lost: Option<u64>,
+        /// How that came, as the end of a sentence.
+        why: String,
+    },
     /// A desired document was not accepted.
     DocumentRefused {
         /// Why.
@@ -40,6 +49,7 @@ impl AgentNote {
             Self::EventsLost(_) => "events_lost",
             Self::FileEventsLost => "file_events_lost",
             Self::LinesUnread { .. } => "lines_unread",
+            Self::LinesLost { .. } => "source_lost",
             Self::DocumentRefused { .. } => "document_refused",
         }
     }
@@ -61,6 +71,10 @@ impl AgentNote {
                 "{new} line(s) of logs were passed on without being understood; since the agent \
                  started: {sentence}"
             ),
+            Self::LinesLost { source, lost, why } => {
+                let count = lost.map_or_else(|| "some".to_owned(), |lost| lost.to_string());
+                format!("{count} event(s) of the source {source} were lost: {why}")
+            }
             Self::DocumentRefused { reason } => {
                 format!("a desired document was not accepted: {reason}")
             }
@@ -80,6 +94,12 @@ impl AgentNote {
             }
             Self::LinesUnread { new, .. } => {
                 fields.push("unread", number(*new));
+            }
+            Self::LinesLost { source, lost, .. } => {
+                fields.push("source", *source);
+                if let Some(lost) = lost {
+                    fields.push("lost", number(*lost));
+                }
             }
             Self::Started | Self::FileEventsLost | Self::DocumentRefused { .. } => {}
         }

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::clock;
+use crate::collect::line_sink::LineCounts;
+use crate::collect::source_losses::SourceLosses;
 use crate::collect::unread::UnreadLines;
 use crate::error_chain::chain;
 use crate::link::LinkState;
@@ -34,6 +36,9 @@ pub struct StatusReport {
     /// Lines of logs that were passed on without being understood.
     #[serde(default)]
     pub unread: UnreadLines,
+    /// What sources of events lost before it could be read.
+    #[serde(default)]
+    pub lost: SourceLosses,
 }
 
 /// Why a command has nothing to show.
@@ -55,15 +60,17 @@ pub async fn keep_status_file(
     state: StateDir,
     mut host: watch::Receiver<Option<Status>>,
     mut link: watch::Receiver<LinkState>,
-    mut unread: watch::Receiver<UnreadLines>,
+    mut counts: watch::Receiver<LineCounts>,
 ) {
     loop {
+        let LineCounts { unread, lost } = counts.borrow_and_update().clone();
         let report = StatusReport {
             written_at: clock::now(),
             process: std::process::id(),
             link: link.borrow_and_update().clone(),
             host: host.borrow_and_update().clone(),
-            unread: unread.borrow_and_update().clone(),
+            unread,
+            lost,
         };
         if let Err(error) = state.write(FILE, hidps_wire::encode(&report).as_bytes()) {
             tracing::warn!(error = %chain(&error), "the status file was not written");
@@ -72,7 +79,7 @@ pub async fn keep_status_file(
             changed = host.changed() => changed,
             changed = link.changed() => changed,
             // The logs may end first; the last state of the link is still to be written.
-            Ok(()) = unread.changed() => Ok(()),
+            Ok(()) = counts.changed() => Ok(()),
         };
         if changed.is_err() {
             return;

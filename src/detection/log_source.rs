@@ -21,6 +21,7 @@ const CLAIMS: [(&str, &[&str]); 3] = [
             "file_events_lost",
             "document_refused",
             "lines_unread",
+            "source_lost",
         ],
     ),
     (NETWORK, &["listening_port_opened", "listening_port_closed"]),

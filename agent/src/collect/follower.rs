@@ -1,57 +1,76 @@
-//! One log file, followed through rotation and truncation.
-//! It starts at the end, reads every byte once, and never waits for a file that is not there.
-//!
-//! A file that is truncated and grows beyond its old length between two looks cannot be told from
-//! one that only grew; loggers that truncate by copying lose lines of their own there as well.
+//! One log file by its name, followed through rotation, truncation and absence.
+//! It reads every byte once, and never waits for a file that is not there.
 
-use std::fs::{File, Metadata};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::collections::VecDeque;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::fs::OFlags;
+use tokio::time::Instant;
 
-use super::lines::{Line, LineSplitter};
+use super::lines::Line;
+use super::reader::{FilePosition, Progress, Reader};
+use super::rotated::find_rest;
 
 /// How much is read before others get their turn.
 const TURN_BYTES: usize = 256 * 1024;
 
-/// How much is read at once.
-const CHUNK_BYTES: usize = 16 * 1024;
+/// How long a file that was moved away is still read: its writer opens the new one when the
+/// logger's tools tell it to, seconds later.
+const OLD_FILE_QUIET: Duration = Duration::from_secs(60);
+
+/// Where following begins.
+#[derive(Clone, Debug)]
+pub(super) enum Start {
+    /// At the present end: nothing is known of an earlier run.
+    AtEnd,
+    /// At the beginning: there was no such file when the agent last ran.
+    AtBeginning,
+    /// Where an earlier run has got to.
+    At(FilePosition),
+}
 
 /// A followed file.
+#[derive(Debug)]
 pub(super) struct Follower {
     path: PathBuf,
-    open: Option<OpenFile>,
-    splitter: LineSplitter,
+    /// Where to go on in a file that could not be opened yet.
+    pending: Option<FilePosition>,
+    /// Whether the file was there at the first start and could not be opened: what it holds when
+    /// it can be is old.
+    is_unseen: bool,
+    current: Option<Reader>,
+    /// Files that had the name before, the oldest first.
+    old: VecDeque<OldFile>,
+    n_gaps: u64,
 }
 
-struct OpenFile {
-    file: File,
-    device: u64,
-    inode: u64,
-    offset: u64,
-}
-
-impl OpenFile {
-    fn is(&self, metadata: &Metadata) -> bool {
-        (self.device, self.inode) == (metadata.dev(), metadata.ino())
-    }
+/// A file that has lost the name.
+#[derive(Debug)]
+struct OldFile {
+    reader: Reader,
+    last_read: Instant,
 }
 
 impl Follower {
-    /// Follows a file from its present end; one that appears later is read from its beginning.
-    pub(super) fn start(path: &Path) -> Self {
+    /// Follows a file; one that appears later is read from its beginning.
+    pub(super) fn start(path: &Path, start: Start) -> Self {
         let mut follower = Self {
             path: path.to_owned(),
-            open: None,
-            splitter: LineSplitter::default(),
+            pending: None,
+            is_unseen: false,
+            current: None,
+            old: VecDeque::new(),
+            n_gaps: 0,
         };
-        if let Ok(mut open) = open_file(path)
-            && let Ok(end) = open.file.seek(SeekFrom::End(0))
-        {
-            open.offset = end;
-            follower.open = Some(open);
+        match start {
+            Start::AtBeginning => {}
+            Start::At(position) => follower.pending = Some(position),
+            Start::AtEnd => {
+                let opened = follower.open_at_end();
+                let is_absent = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
+                follower.is_unseen = opened.is_err_and(|error| !is_absent(error));
+            }
         }
         follower
     }
@@ -61,38 +80,116 @@ impl Follower {
         &self.path
     }
 
+    /// Where it has got to; none while there is no such file.
+    ///
+    /// # Errors
+    /// Fails as long as the file could not be opened for the first time.
+    pub(super) fn position(&self) -> io::Result<Option<FilePosition>> {
+        if self.is_unseen {
+            return Err(io::Error::other("it could not be opened yet"));
+        }
+        if let Some(pending) = &self.pending {
+            return Ok(Some(pending.clone()));
+        }
+        let unread = self.old.iter().find(|old| !old.reader.is_at_end());
+        let reader = unread.map(|old| &old.reader).or(self.current.as_ref());
+        let reader = reader.or(self.old.back().map(|old| &old.reader));
+        Ok(reader.map(Reader::position))
+    }
+
+    /// How often lines were lost since it was last asked: the file was replaced while the agent
+    /// did not run, and what it still held is not to be found.
+    pub(super) fn take_gaps(&mut self) -> u64 {
+        std::mem::take(&mut self.n_gaps)
+    }
+
     /// Passes on every new line; true when there may be more at once.
     ///
     /// # Errors
     /// Says why the file cannot be read; the next call tries again.
-    pub(super) fn read_new(&mut self, mut sink: impl FnMut(Line<'_>)) -> io::Result<bool> {
-        if self.open.is_none() {
-            self.open = Some(open_file(&self.path)?);
+    pub(super) fn read_new(
+        &mut self,
+        now: Instant,
+        mut sink: impl FnMut(Line<'_>),
+    ) -> io::Result<bool> {
+        let mut room = TURN_BYTES;
+        if self.is_unseen {
+            self.open_at_end()?;
+            self.is_unseen = false;
         }
-        let Some(open) = &mut self.open else {
+        self.find_place(now)?;
+        if self.read_old(now, &mut room, &mut sink) {
+            return Ok(true);
+        }
+        if self.current.is_none() {
+            self.current = Some(Reader::open(&self.path)?);
+        }
+        let Some(current) = &mut self.current else {
             return Ok(false);
         };
-        if open.file.metadata()?.len() < open.offset {
-            // It was truncated; what comes now is new.
-            open.offset = open.file.seek(SeekFrom::Start(0))?;
-            self.splitter.finish(&mut sink);
+        match current.read_new(&mut room, &mut sink)? {
+            Progress::More => Ok(true),
+            Progress::End => self.on_end(now),
+            Progress::Rewritten => Ok(self.on_rewritten(now, sink)),
         }
-        let mut chunk = vec![0; CHUNK_BYTES];
-        let mut n_turn = 0;
-        while n_turn < TURN_BYTES {
-            let n_read = open.file.read(&mut chunk)?;
-            let Some(read) = chunk.get(..n_read).filter(|read| !read.is_empty()) else {
-                return self.on_end(sink);
-            };
-            open.offset += n_read as u64;
-            n_turn += n_read;
-            self.splitter.push(read, &mut sink);
+    }
+
+    fn open_at_end(&mut self) -> io::Result<()> {
+        let mut reader = Reader::open(&self.path)?;
+        reader.skip_to_end()?;
+        self.current = Some(reader);
+        Ok(())
+    }
+
+    /// Finds the place of an earlier run, in the file or in one that had its name before.
+    fn find_place(&mut self, now: Instant) -> io::Result<()> {
+        let Some(position) = self.pending.clone() else {
+            return Ok(());
+        };
+        match Reader::resume(&self.path, &position) {
+            Ok(Some(reader)) => self.current = Some(reader),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(None) | Err(_) => {
+                let rest = find_rest(&self.path, &position);
+                self.n_gaps += u64::from(!rest.is_whole);
+                self.keep_old(rest.readers, now);
+            }
         }
-        Ok(true)
+        self.pending = None;
+        Ok(())
+    }
+
+    fn keep_old(&mut self, readers: Vec<Reader>, now: Instant) {
+        let last_read = now;
+        let old = readers
+            .into_iter()
+            .map(|reader| OldFile { reader, last_read });
+        self.old.extend(old);
+    }
+
+    /// Reads files that had the name before; true when they hold more.
+    fn read_old(&mut self, now: Instant, room: &mut usize, mut sink: impl FnMut(Line<'_>)) -> bool {
+        for old in &mut self.old {
+            let had_all = *room;
+            match old.reader.read_new(room, &mut sink) {
+                Ok(Progress::More) => return true,
+                Ok(Progress::End) if *room < had_all => old.last_read = now,
+                Ok(Progress::End) => {}
+                // Nobody writes to it any more, or it cannot be read: it has no say in the rest.
+                Ok(Progress::Rewritten) | Err(_) => {
+                    old.last_read = now.checked_sub(OLD_FILE_QUIET).unwrap_or(now);
+                }
+            }
+        }
+        let is_quiet = |old: &mut OldFile| now.duration_since(old.last_read) >= OLD_FILE_QUIET;
+        while let Some(mut old) = self.old.pop_front_if(is_quiet) {
+            old.reader.finish(&mut sink);
+        }
+        false
     }
 
     /// At the end of the open file another one may have taken its name.
-    fn on_end(&mut self, sink: impl FnMut(Line<'_>)) -> io::Result<bool> {
+    fn on_end(&mut self, now: Instant) -> io::Result<bool> {
         let named = match std::fs::metadata(&self.path) {
             Ok(metadata) => metadata,
             // It was moved away and its writer has not made a new one yet; it may still be
@@ -100,152 +197,29 @@ impl Follower {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error),
         };
-        if self.open.as_ref().is_some_and(|open| open.is(&named)) {
+        if self.current.as_ref().is_some_and(|open| open.is(&named)) {
             return Ok(false);
         }
-        self.splitter.finish(sink);
-        self.open = Some(open_file(&self.path)?);
+        let new = Reader::open(&self.path)?;
+        let old = self.current.replace(new);
+        self.keep_old(old.into_iter().collect(), now);
         Ok(true)
     }
-}
 
-fn open_file(path: &Path) -> io::Result<OpenFile> {
-    // Without waiting: a pipe under this name would hold the whole agent.
-    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
-    let file = File::options().read(true).custom_flags(flags).open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
+    /// The open file was truncated; a copy made before may hold what was not read yet.
+    fn on_rewritten(&mut self, now: Instant, sink: impl FnMut(Line<'_>)) -> bool {
+        let Some(current) = &mut self.current else {
+            return false;
+        };
+        let rest = find_rest(&self.path, &current.position());
+        if rest.readers.is_empty() {
+            current.finish(sink);
+        }
+        current.start_over();
+        self.keep_old(rest.readers, now);
+        true
     }
-    Ok(OpenFile {
-        file,
-        device: metadata.dev(),
-        inode: metadata.ino(),
-        offset: 0,
-    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-    use std::io::Write as _;
-
-    struct Log {
-        directory: tempfile::TempDir,
-    }
-
-    impl Log {
-        fn new() -> Self {
-            let directory = tempfile::tempdir().unwrap();
-            Self { directory }
-        }
-
-        fn path(&self) -> PathBuf {
-            self.directory.path().join("auth.log")
-        }
-
-        fn append(&self, text: &str) {
-            let options = File::options().create(true).append(true).open(self.path());
-            options.unwrap().write_all(text.as_bytes()).unwrap();
-        }
-
-        fn rotate(&self) {
-            fs::rename(self.path(), self.directory.path().join("auth.log.1")).unwrap();
-        }
-    }
-
-    fn read(follower: &mut Follower) -> Vec<String> {
-        let mut lines = Vec::new();
-        let mut take =
-            |line: Line<'_>| lines.push(String::from_utf8(line.bytes.to_owned()).unwrap());
-        while follower.read_new(&mut take).unwrap() {}
-        lines
-    }
-
-    #[test]
-    fn only_what_is_written_afterwards_is_read() {
-        let log = Log::new();
-        log.append("old\n");
-        let mut follower = Follower::start(&log.path());
-
-        log.append("new\npart");
-        let first = read(&mut follower);
-        log.append("ial\n");
-        let second = read(&mut follower);
-
-        assert_eq!(
-            (first, second),
-            (vec!["new".to_owned()], vec!["partial".to_owned()])
-        );
-    }
-
-    #[test]
-    fn rotation_by_rename_loses_nothing() {
-        let log = Log::new();
-        log.append("old\n");
-        let mut follower = Follower::start(&log.path());
-
-        log.append("one\n");
-        log.rotate();
-        let moved = read(&mut follower);
-        // The writer still has the old file open.
-        let rotated = log.directory.path().join("auth.log.1");
-        File::options()
-            .append(true)
-            .open(rotated)
-            .unwrap()
-            .write_all(b"two\nthr")
-            .unwrap();
-        log.append("four\n");
-        let new = read(&mut follower);
-
-        assert_eq!(moved, ["one"]);
-        assert_eq!(new, ["two", "thr", "four"]);
-    }
-
-    #[test]
-    fn truncation_starts_over() {
-        let log = Log::new();
-        log.append("a long first line\n");
-        let mut follower = Follower::start(&log.path());
-
-        fs::write(log.path(), "new\n").unwrap();
-
-        assert_eq!(read(&mut follower), ["new"]);
-    }
-
-    #[test]
-    fn a_file_that_appears_later_is_read_from_its_beginning() {
-        let log = Log::new();
-        let mut follower = Follower::start(&log.path());
-        assert!(follower.read_new(|_| {}).is_err());
-
-        log.append("first\n");
-
-        assert_eq!(read(&mut follower), ["first"]);
-    }
-
-    #[test]
-    fn what_is_not_a_file_is_refused_at_once() {
-        let log = Log::new();
-        fs::create_dir(log.path()).unwrap();
-        let mut follower = Follower::start(&log.path());
-
-        assert!(follower.read_new(|_| {}).is_err());
-    }
-
-    #[test]
-    fn a_flood_is_read_in_turns() {
-        let log = Log::new();
-        log.append("");
-        let mut follower = Follower::start(&log.path());
-        log.append(&"x\n".repeat(TURN_BYTES));
-
-        let mut n_lines = 0;
-        let more = follower.read_new(|_| n_lines += 1).unwrap();
-
-        assert!(more && n_lines < TURN_BYTES);
-        assert_eq!(n_lines + read(&mut follower).len(), TURN_BYTES);
-    }
-}
+mod tests;

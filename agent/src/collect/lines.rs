@@ -24,6 +24,24 @@ pub(super) struct LineSplitter {
 }
 
 impl LineSplitter {
+    /// One that begins within a long line of which nothing more is wanted.
+    pub(super) fn in_cut_line() -> Self {
+        Self {
+            partial: Vec::new(),
+            is_skipping: true,
+        }
+    }
+
+    /// Whether it is within a long line that was passed on already.
+    pub(super) fn is_in_cut_line(&self) -> bool {
+        self.is_skipping
+    }
+
+    /// How many bytes of a line that has no end yet it holds.
+    pub(super) fn pending_bytes(&self) -> usize {
+        self.partial.len()
+    }
+
     /// Takes in bytes and passes every complete line on.
     pub(super) fn push(&mut self, bytes: &[u8], mut sink: impl FnMut(Line<'_>)) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {

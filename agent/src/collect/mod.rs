@@ -2,7 +2,12 @@
 //! They parse text they are given, so that tests need neither root nor a running host.
 
 mod follower;
+pub mod line_sink;
 mod lines;
 pub mod log_file;
+pub mod positions;
+mod reader;
+mod rotated;
+pub mod source_losses;
 pub mod unread;
 pub mod usage;

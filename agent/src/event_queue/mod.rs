@@ -68,6 +68,19 @@ impl EventQueue {
         self.lock().on_disconnected();
     }
 
+    /// How many events were ever pushed: the place of the next one.
+    #[must_use]
+    pub fn pushed(&self) -> u64 {
+        self.lock().pushed()
+    }
+
+    /// The place up to which every event was taken in by the daemon, or lost and counted; whoever
+    /// reads on from there after a restart leaves nothing out.
+    #[must_use]
+    pub fn settled(&self) -> u64 {
+        self.lock().settled()
+    }
+
     /// Events lost since the agent started.
     #[must_use]
     pub fn dropped(&self) -> Losses {

@@ -166,6 +166,25 @@ impl EventRing {
         self.dropped
     }
 
+    /// How many events were ever pushed: the place of the next one.
+    #[must_use]
+    pub const fn pushed(&self) -> u64 {
+        self.n_pushed
+    }
+
+    /// The place before which no event is waiting or in flight.
+    #[must_use]
+    pub fn settled(&self) -> u64 {
+        let in_flight = self
+            .in_flight
+            .iter()
+            .find_map(|flight| flight.events.first());
+        let waiting = [&self.telemetry, &self.security].map(VecDeque::front);
+        let places = waiting.into_iter().flatten().chain(in_flight);
+        let oldest = places.map(|event| event.place).min();
+        oldest.unwrap_or(self.n_pushed)
+    }
+
     /// Adds an event and drops waiting ones beyond the limits: the oldest telemetry, and security
     /// only when no telemetry is left.
     pub fn push(&mut self, priority: Priority, text: Box<str>) {

@@ -7,6 +7,7 @@ use hidps_wire::{AgentCondition, AgentId, Applied, ConditionStatus};
 use serde::Serialize;
 
 use super::{FILE, ReportError, StatusReport};
+use crate::collect::source_losses::SourceLosses;
 use crate::collect::unread::UnreadLines;
 use crate::config::Config;
 use crate::link::LinkState;
@@ -31,6 +32,8 @@ pub struct ShownStatus {
     pub conditions: Vec<AgentCondition>,
     /// Lines of logs that were passed on without being understood.
     pub unread: UnreadLines,
+    /// What sources of events lost before it could be read.
+    pub lost: SourceLosses,
 }
 
 /// Reads the status.
@@ -55,6 +58,7 @@ pub fn read_status(config: &Config) -> Result<ShownStatus, ReportError> {
         applied,
         conditions,
         unread: report.unread,
+        lost: report.lost,
     })
 }
 
@@ -84,6 +88,9 @@ impl ShownStatus {
         };
         line("running", &running);
         line("link", &self.link.to_string());
+        if !self.lost.is_empty() {
+            line("lost", &self.lost.sentence());
+        }
         if self.unread.total() > 0 {
             line("not understood", &self.unread.sentence());
         }

@@ -45,11 +45,12 @@ async fn the_status_of_an_agent_that_ended_is_shown_as_such() {
     };
     let (host_tx, host) = watch::channel(Some(host));
     let (link_tx, link) = watch::channel(LinkState::WaitingForApproval);
-    let mut lines = UnreadLines::default();
-    lines.count("named");
-    let (unread_tx, unread) = watch::channel(lines);
-    drop((host_tx, link_tx, unread_tx));
-    keep_status_file(state, host, link, unread).await;
+    let mut lines = LineCounts::default();
+    lines.unread.count("named");
+    lines.lost.count("kernel log", Some(3));
+    let (counts_tx, counts) = watch::channel(lines);
+    drop((host_tx, link_tx, counts_tx));
+    keep_status_file(state, host, link, counts).await;
 
     let shown = read_status(&config).unwrap();
     let text = shown.text();
@@ -61,6 +62,7 @@ async fn the_status_of_an_agent_that_ended_is_shown_as_such() {
         "generation 7",
         "NO (NftMissing)",
         "not understood named 1",
+        "lost           kernel log 3",
     ] {
         assert!(text.contains(words), "{words}: {text}");
     }
@@ -129,6 +131,7 @@ fn what_a_running_agent_exits_with_says_how_its_link_is() {
             applied: None,
             conditions: Vec::new(),
             unread: UnreadLines::default(),
+            lost: SourceLosses::default(),
         };
         assert_eq!(status.exit_code(), expected, "{}", status.link);
     };
@@ -160,6 +163,9 @@ fn check_golden(value: &impl Serialize, golden: &str) {
 fn the_status_as_json_keeps_its_names() {
     let mut unread = UnreadLines::default();
     unread.count("named");
+    let mut lost = SourceLosses::default();
+    lost.count("journal", Some(3));
+    lost.count("journal", None);
     let shown = ShownStatus {
         agent_id: config(std::path::Path::new("/x")).agent_id,
         running: true,
@@ -181,6 +187,7 @@ fn the_status_as_json_keeps_its_names() {
             subjects: Vec::new(),
         }],
         unread,
+        lost,
     };
 
     check_golden(&shown, include_str!("../../tests/golden/status.json"));

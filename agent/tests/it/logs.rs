@@ -1,7 +1,9 @@
 //! A real sshd and real failed logins, seen as events.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 
 use hidps_lab::ports::free_port;
 use hidps_lab::say_skipped;
@@ -9,7 +11,7 @@ use hidps_lab::ssh_server::{SshError, SshServer};
 use hidps_wire::{EventKind, FieldValue, LogEvent};
 
 use crate::harness::AgentHome;
-use crate::scripted_daemon::ScriptedDaemon;
+use crate::scripted_daemon::{DEADLINE, ScriptedDaemon};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -86,4 +88,50 @@ fn a_rotated_log_goes_on_under_its_name() {
 
     assert_eq!(text(&event, "USER").as_deref(), Some("root"));
     assert_eq!(&*event.message, "FAILED SU (to root) bob on pts/0");
+}
+
+#[test]
+fn a_restarted_agent_neither_loses_nor_repeats_a_line() {
+    let mut daemon = ScriptedDaemon::start(LOOPBACK);
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("auth.log");
+    fs::write(&log, "before the agent\n").unwrap();
+    let settings = format!("firewall = \"observe\"\n[[log_file]]\npath = {log:?}");
+    let home = AgentHome::new(daemon.address(), &settings);
+    let mut agent = home.start(None);
+    let (mut connection, key) = daemon.admit();
+    connection.greet(64, 15);
+    let of_log = |event: &LogEvent<'_>| &*event.service == "auth";
+    let is_started = |event: &LogEvent<'_>| event.message.ends_with("started");
+    connection.next_event(is_started);
+    append(&log, "one\n");
+    assert_eq!(&*connection.next_event(of_log).message, "one");
+
+    // The daemon goes away; what comes then is not acknowledged by anybody.
+    let address = daemon.address();
+    daemon.stop();
+    connection.cut();
+    append(&log, "two\n");
+    agent.terminate(DEADLINE).unwrap();
+    append(&log, "three\n");
+    fs::rename(&log, directory.path().join("auth.log.1")).unwrap();
+    append(&log, "four\n");
+    let daemon = ScriptedDaemon::start_at(address);
+    let _agent = home.start(None);
+    let mut connection = daemon.accept(&key);
+    connection.greet(64, 15);
+
+    // A batch may hold several of them.
+    let mut messages = Vec::new();
+    while messages.len() < 3 {
+        let (_, events) = connection.next_batch();
+        let lines = events.iter().filter(|event| of_log(event));
+        messages.extend(lines.map(|event| event.message.to_string()));
+    }
+    assert_eq!(messages, ["two", "three", "four"]);
+}
+
+fn append(path: &Path, text: &str) {
+    let file = File::options().create(true).append(true).open(path);
+    file.unwrap().write_all(text.as_bytes()).unwrap();
 }

@@ -35,6 +35,13 @@ fn take_at(ring: &mut EventRing, now: Instant) -> Option<Batch> {
     }
 }
 
+/// The places of all events that are waiting or in flight.
+fn places(ring: &EventRing) -> Vec<u64> {
+    let in_flight = ring.in_flight.iter().flat_map(|flight| &flight.events);
+    let held = in_flight.chain(&ring.telemetry).chain(&ring.security);
+    held.map(|event| event.place).collect()
+}
+
 /// The losses a batch tells.
 fn told(batch: &Batch) -> Option<u64> {
     let value: serde_json::Value = serde_json::from_str(&batch.text).unwrap();
@@ -142,6 +149,9 @@ proptest! {
             let dropped = ring.dropped().total();
             prop_assert_eq!(n_pushed, daemon.acknowledged.len() as u64 + held as u64 + dropped);
             prop_assert!(daemon.acknowledged.is_sorted(), "the order is kept");
+            let held_places = places(&ring);
+            let oldest = held_places.into_iter().min().unwrap_or(n_pushed);
+            prop_assert_eq!((ring.settled(), ring.pushed()), (oldest, n_pushed));
         }
 
         // Once all is taken in, the losses told are exactly the losses there were.

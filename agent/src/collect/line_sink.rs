@@ -1,0 +1,217 @@
+//! Where the lines of every source become events, and where what is wrong with them is counted.
+//! It keeps no line.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hidps_wire::FieldValue;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::lines::Line;
+use super::source_losses::SourceLosses;
+use super::unread::UnreadLines;
+use crate::agent_note::AgentNote;
+use crate::event_queue::EventQueue;
+use crate::normalize::{LineSource, NormalLine, normalize};
+use crate::redact::redact_logged_command;
+use crate::shutdown::Shutdown;
+
+/// How often counts are shown on the host.
+const SHOW_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How often lines that were not understood are told to the daemon, where there are new ones.
+const TELL_UNREAD_INTERVAL: Duration = Duration::from_secs(3_600);
+
+/// What became of the lines of all sources.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LineCounts {
+    /// Those that were passed on without being understood.
+    pub unread: UnreadLines,
+    /// Those that were gone before they could be read.
+    pub lost: SourceLosses,
+}
+
+/// The way of lines into the queue of events.
+#[derive(Debug)]
+pub struct LineSink {
+    events: Arc<EventQueue>,
+    zone: TimeZone,
+    counts: Mutex<LineCounts>,
+    shown: watch::Sender<LineCounts>,
+}
+
+impl LineSink {
+    /// A way into a queue; the receiver hears what was counted.
+    #[must_use]
+    pub fn new(events: Arc<EventQueue>) -> (Arc<Self>, watch::Receiver<LineCounts>) {
+        let shown = watch::Sender::default();
+        let receiver = shown.subscribe();
+        let sink = Self {
+            events,
+            zone: TimeZone::system(),
+            counts: Mutex::default(),
+            shown,
+        };
+        (Arc::new(sink), receiver)
+    }
+
+    /// Takes in a line of a program's log.
+    pub(super) fn push_line(&self, line: Line<'_>, program: &str) {
+        // Zeros stand where a writer went on at its old place in a truncated file.
+        let begin = line.bytes.iter().position(|byte| *byte != 0);
+        let bytes = begin.and_then(|begin| line.bytes.get(begin..));
+        let text = String::from_utf8_lossy(bytes.unwrap_or_default());
+        if text.trim().is_empty() {
+            return;
+        }
+        let source = LineSource {
+            program,
+            seen: Timestamp::now(),
+            zone: self.zone.clone(),
+        };
+        self.push(normalize(&text, &source), line.is_cut);
+    }
+
+    /// Takes in what was read of a line.
+    pub(super) fn push(&self, read: NormalLine<'_>, is_cut: bool) {
+        if !read.is_read {
+            self.lock().unread.count(&read.event.service);
+        }
+        let mut event = redact_logged_command(read.event);
+        if is_cut {
+            event.fields.push("truncated", FieldValue::Bool(true));
+        }
+        for _ in 1..read.count {
+            self.events.push(event.clone());
+        }
+        self.events.push(event);
+    }
+
+    /// Takes note that a source lost lines, and tells the daemon.
+    pub(super) fn count_lost(&self, source: &'static str, lost: Option<u64>, why: String) {
+        tracing::warn!(source, lost, why, "a source of events lost some");
+        self.lock().lost.count(source, lost);
+        self.events
+            .push(AgentNote::LinesLost { source, lost, why }.into_event());
+    }
+
+    /// Shows and tells what was counted, each at its own pace, until the agent ends.
+    pub async fn tell_counts(self: Arc<Self>, mut shutdown: Shutdown) {
+        let (mut tell_at, mut told) = (Instant::now() + TELL_UNREAD_INTERVAL, 0);
+        loop {
+            self.show();
+            if Instant::now() >= tell_at {
+                tell_at = Instant::now() + TELL_UNREAD_INTERVAL;
+                told = self.tell_unread(told);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(SHOW_INTERVAL) => {}
+                () = shutdown.requested() => return,
+            }
+        }
+    }
+
+    fn show(&self) {
+        let counts = self.lock();
+        self.shown.send_if_modified(|shown| {
+            let is_new = *shown != *counts;
+            if is_new {
+                shown.clone_from(&counts);
+            }
+            is_new
+        });
+    }
+
+    /// Tells what is new since so many were told, and says how many are told now.
+    fn tell_unread(&self, told: u64) -> u64 {
+        let (total, sentence) = {
+            let counts = self.lock();
+            (counts.unread.total(), counts.unread.sentence())
+        };
+        if total > told {
+            let new = total - told;
+            let note = AgentNote::LinesUnread { new, sentence };
+            self.events.push(note.into_event());
+        }
+        total
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LineCounts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hidps_wire::{EventBatch, LogEvent, MAX_AGENT_FRAME_BYTES, decode};
+
+    async fn next_events(queue: &EventQueue) -> Vec<LogEvent<'static>> {
+        let text = queue.next_batch().await.text;
+        let batch: EventBatch<'_> = decode(&text, MAX_AGENT_FRAME_BYTES).unwrap();
+        batch.events.into_iter().map(LogEvent::into_owned).collect()
+    }
+
+    fn push(sink: &LineSink, bytes: &[u8], program: &str) {
+        let is_cut = false;
+        sink.push_line(Line { bytes, is_cut }, program);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lines_that_were_not_understood_are_shown_soon_and_told_by_the_hour() {
+        let queue = Arc::new(EventQueue::default());
+        queue.on_connected(u32::MAX);
+        let (sink, shown) = LineSink::new(Arc::clone(&queue));
+        push(&sink, b"sshd[1]: no header, so a line of named", "named");
+        push(&sink, b"another", "named");
+        let lines = next_events(&queue).await;
+
+        let mut tasks = tokio::task::JoinSet::new();
+        let (_switch, shutdown) = crate::shutdown::shutdown();
+        tasks.spawn(Arc::clone(&sink).tell_counts(shutdown));
+        let told = next_events(&queue).await;
+        let n_shown = shown.borrow().unread.total();
+        let more = tokio::time::timeout(2 * TELL_UNREAD_INTERVAL, queue.next_batch()).await;
+
+        assert_eq!((lines.len(), n_shown), (2, 2));
+        assert_eq!(told[0].fields.get("unread"), Some(&FieldValue::Integer(2)));
+        assert!(told[0].message.contains("named 2"), "{}", told[0].message);
+        assert!(more.is_err(), "nothing new in the second hour");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loss_of_a_source_is_told_at_once_and_counted() {
+        let queue = Arc::new(EventQueue::default());
+        queue.on_connected(u32::MAX);
+        let (sink, shown) = LineSink::new(Arc::clone(&queue));
+
+        sink.count_lost("kernel log", Some(7), "it was overwritten".to_owned());
+        sink.count_lost("log files", None, "one was replaced".to_owned());
+        sink.show();
+        let notes = next_events(&queue).await;
+
+        let sentence = shown.borrow().lost.sentence();
+        assert_eq!(sentence, "kernel log 7, log files unknown");
+        let lost: Vec<_> = notes.iter().map(|note| note.fields.get("lost")).collect();
+        assert_eq!(lost, [Some(&FieldValue::Integer(7)), None]);
+        let source = notes[0].fields.get("source");
+        assert_eq!(source, Some(&FieldValue::from("kernel log")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn zeros_before_a_line_are_no_part_of_it() {
+        let queue = Arc::new(EventQueue::default());
+        queue.on_connected(u32::MAX);
+        let (sink, _shown) = LineSink::new(Arc::clone(&queue));
+
+        push(&sink, b"\0\0\0", "named");
+        push(&sink, b"\0\0a line", "named");
+
+        let events = next_events(&queue).await;
+        let messages: Vec<_> = events.iter().map(|event| event.message.as_str()).collect();
+        assert_eq!(messages, ["a line"]);
+    }
+}

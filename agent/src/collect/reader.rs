@@ -1,0 +1,244 @@
+//! One open log file, read from a place on; it knows when its content has become another.
+//! It never looks for a file and never waits.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use rustix::fs::{OFlags, SeekFrom};
+use serde::{Deserialize, Serialize};
+
+use super::lines::{Line, LineSplitter};
+
+/// How much is read at once.
+const CHUNK_BYTES: usize = 16 * 1024;
+
+/// How much of what was read last is compared with what stands there now: a line with its time.
+const MARK_BYTES: usize = 64;
+
+/// A place in a log file that can be found again, also under another name or in a copy.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FilePosition {
+    device: u64,
+    inode: u64,
+    offset: u64,
+    /// A hash of the bytes before the place; never the bytes.
+    mark: u64,
+    /// Whether the place is inside of a long line that was passed on already.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    in_cut_line: bool,
+}
+
+#[cfg(test)]
+impl FilePosition {
+    /// A place of no real file.
+    pub(super) fn at(offset: u64) -> Self {
+        Self {
+            device: 1,
+            inode: 1,
+            offset,
+            mark: 0,
+            in_cut_line: false,
+        }
+    }
+}
+
+/// What came of reading.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Progress {
+    /// The room is used up; there may be more at once.
+    More,
+    /// All that is there was read.
+    End,
+    /// What was read before is not there any more: it was truncated, and perhaps written anew.
+    Rewritten,
+}
+
+/// An open file.
+#[derive(Debug)]
+pub(super) struct Reader {
+    file: File,
+    device: u64,
+    inode: u64,
+    offset: u64,
+    mark: u64,
+    /// Offset and mark of the place behind the last complete line; taken while it is there, for a
+    /// truncation takes it away.
+    line_start: (u64, u64),
+    is_at_end: bool,
+    splitter: LineSplitter,
+}
+
+impl Reader {
+    /// Opens a file at its beginning.
+    ///
+    /// # Errors
+    /// Fails when it cannot be opened or is not a regular file.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        // Without waiting: a pipe under this name would hold the whole agent.
+        let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+        let file = File::options().read(true).custom_flags(flags).open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        Ok(Self {
+            file,
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            offset: 0,
+            mark: hash(&[]),
+            line_start: (0, hash(&[])),
+            is_at_end: false,
+            splitter: LineSplitter::default(),
+        })
+    }
+
+    /// Opens a file at a place of an earlier run; none when it is not the file of that place.
+    ///
+    /// # Errors
+    /// Fails when it cannot be opened or read.
+    pub(super) fn resume(path: &Path, position: &FilePosition) -> io::Result<Option<Self>> {
+        let mut reader = Self::open(path)?;
+        let is_same = (reader.device, reader.inode) == (position.device, position.inode);
+        // A short beginning is like that of other files; only the file itself will do.
+        let is_known = is_same || position.offset >= MARK_BYTES as u64;
+        if !is_known || reader.len()? < position.offset {
+            return Ok(None);
+        }
+        if reader.mark_before(position.offset)? != position.mark {
+            return Ok(None);
+        }
+        reader.offset = position.offset;
+        reader.mark = position.mark;
+        reader.line_start = (position.offset, position.mark);
+        if position.in_cut_line {
+            reader.splitter = LineSplitter::in_cut_line();
+        }
+        Ok(Some(reader))
+    }
+
+    /// Goes to the end without reading.
+    ///
+    /// # Errors
+    /// Fails when the file cannot be read.
+    pub(super) fn skip_to_end(&mut self) -> io::Result<()> {
+        self.offset = self.len()?;
+        self.take_marks()
+    }
+
+    /// Goes back to the beginning of a file that was written anew.
+    pub(super) fn start_over(&mut self) {
+        self.offset = 0;
+        self.mark = hash(&[]);
+        self.line_start = (0, self.mark);
+        self.splitter = LineSplitter::default();
+    }
+
+    /// Whether this is the file that the metadata are of.
+    pub(super) fn is(&self, metadata: &Metadata) -> bool {
+        (self.device, self.inode) == (metadata.dev(), metadata.ino())
+    }
+
+    /// Whether everything was read when it was last looked at.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.is_at_end
+    }
+
+    /// The place behind the last complete line that was passed on.
+    pub(super) fn position(&self) -> FilePosition {
+        let (offset, mark) = self.line_start;
+        FilePosition {
+            device: self.device,
+            inode: self.inode,
+            offset,
+            mark,
+            in_cut_line: self.splitter.is_in_cut_line(),
+        }
+    }
+
+    /// Passes on every new line within the room for bytes.
+    ///
+    /// # Errors
+    /// Says why the file cannot be read.
+    pub(super) fn read_new(
+        &mut self,
+        room: &mut usize,
+        mut sink: impl FnMut(Line<'_>),
+    ) -> io::Result<Progress> {
+        let len = self.len()?;
+        if len < self.offset {
+            return Ok(Progress::Rewritten);
+        }
+        self.is_at_end = len == self.offset;
+        if self.is_at_end {
+            return Ok(Progress::End);
+        }
+        if self.mark_before(self.offset)? != self.mark {
+            return Ok(Progress::Rewritten);
+        }
+        if self.offset == 0 {
+            // A writer that kept its own place in a truncated file has left a hole.
+            self.offset = rustix::fs::seek(&self.file, SeekFrom::Data(0)).unwrap_or(0);
+        }
+        let mut chunk = vec![0; CHUNK_BYTES];
+        while *room > 0 {
+            let n_read = self.file.read_at(&mut chunk, self.offset)?;
+            let read = chunk.get(..n_read).unwrap_or_default();
+            if read.is_empty() {
+                self.is_at_end = true;
+                break;
+            }
+            self.offset += n_read as u64;
+            *room = room.saturating_sub(n_read);
+            self.splitter.push(read, &mut sink);
+        }
+        self.take_marks()?;
+        Ok(if self.is_at_end {
+            Progress::End
+        } else {
+            Progress::More
+        })
+    }
+
+    /// Passes on what has no newline and will get none.
+    pub(super) fn finish(&mut self, sink: impl FnMut(Line<'_>)) {
+        self.splitter.finish(sink);
+    }
+
+    fn take_marks(&mut self) -> io::Result<()> {
+        self.mark = self.mark_before(self.offset)?;
+        let line_start = self.offset - self.splitter.pending_bytes() as u64;
+        self.line_start = match line_start == self.offset {
+            true => (self.offset, self.mark),
+            false => (line_start, self.mark_before(line_start)?),
+        };
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn mark_before(&self, offset: u64) -> io::Result<u64> {
+        let n_bytes = usize::try_from(offset)
+            .unwrap_or(MARK_BYTES)
+            .min(MARK_BYTES);
+        let mut bytes = [0; MARK_BYTES];
+        let bytes = bytes.get_mut(..n_bytes).unwrap_or_default();
+        match self.file.read_exact_at(bytes, offset - n_bytes as u64) {
+            // It was truncated meanwhile; the next look sees that.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(hash(&[])),
+            Err(error) => Err(error),
+            Ok(()) => Ok(hash(bytes)),
+        }
+    }
+}
+
+/// FNV-1a: the same in every version of the agent, and nobody gains by a collision.
+fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
