@@ -189,6 +189,7 @@ impl Analysis {
             hint,
             resync_every: config.resync,
             records: Arc::clone(&outlets.records),
+            health: Arc::clone(health),
         };
         let costs = Arc::new(RuleCosts::new(Arc::clone(health)));
         let (tenants, tenant_feed) = TenantRules::new(rest.clone(), settings);

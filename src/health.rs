@@ -104,6 +104,8 @@ struct Facts {
     trip: RoundTrip,
     rules: Option<RulesVerdict>,
     suspended: Vec<SuspendedRule>,
+    /// What keeps the wishes of organizations from being read.
+    tenants: Option<Fault>,
 }
 
 /// Whether the feed can be believed.
@@ -165,6 +167,18 @@ impl Health {
     /// Records the rules that are not tried for a while.
     pub fn set_suspended(&self, rules: Vec<SuspendedRule>) {
         self.set(|facts| &mut facts.suspended, rules);
+    }
+
+    /// Records what keeps what organizations want of detection from being read; none when nothing
+    /// does.
+    pub fn set_tenants_read(&self, fault: Option<Fault>) {
+        self.set(|facts| &mut facts.tenants, fault);
+    }
+
+    /// What keeps what organizations want of detection from being read.
+    #[must_use]
+    pub fn tenants_unread(&self) -> Option<Fault> {
+        self.facts.borrow().tenants.clone()
     }
 
     /// The rules that are not tried for a while.

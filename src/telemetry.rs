@@ -59,6 +59,8 @@ pub const SUPPRESSED: &str = "hidps_suppressed_matches_total";
 pub const COUNTS_LOST: &str = "hidps_match_counts_lost_total";
 /// Organizations with something of their own in detection.
 pub const TENANT_LAYERS: &str = "hidps_tenant_rule_sets";
+/// Values and parts of conditions that the rules of all organizations hold.
+pub const TENANT_WEIGHT: &str = "hidps_tenant_rule_values";
 /// Reads of what organizations want of detection, by result.
 pub const TENANT_READS: &str = "hidps_tenant_rule_reads_total";
 /// Organizations whose own rules were suspended because of what they cost.
@@ -145,6 +147,10 @@ pub const METRICS: &[(&str, &str)] = &[
     (
         TENANT_LAYERS,
         "organizations with something of their own in detection",
+    ),
+    (
+        TENANT_WEIGHT,
+        "values and parts of conditions that the rules of all organizations hold",
     ),
     (
         TENANT_READS,

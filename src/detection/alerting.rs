@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use crate::detection::excerpt::excerpt;
+use crate::detection::excerpt::{excerpt, excerpt_of, is_secret};
 use crate::model::Alert;
 
 /// The severity of a level, 1 to 4; none for levels that only feed other rules.
@@ -113,11 +113,23 @@ fn quote<'a>(
     rule: &RuleInfo,
     values: impl Iterator<Item = (&'a String, &'a String)>,
 ) -> Vec<(String, String)> {
-    let quoted = |(field, value): (&String, &String)| (excerpt(field), excerpt(value));
+    let quoted = |(field, value): (&String, &String)| (excerpt(field), excerpt_of(field, value));
     if rule.evidence {
         values.map(quoted).collect()
     } else {
         Vec::new()
+    }
+}
+
+/// The key of a group, which is made of the values of its fields.
+fn quote_group(found: &Match<'_>) -> String {
+    let of_window = found.window.iter().flat_map(|window| &window.group);
+    let mut fields = of_window
+        .map(|(field, _)| field)
+        .chain(&found.rule.group_by);
+    match fields.any(|field| is_secret(field)) {
+        true => "***".to_owned(),
+        false => excerpt(&found.group_key),
     }
 }
 
@@ -174,7 +186,7 @@ fn explain(found: &Match<'_>, rule_set: &str, level: Level) -> Value {
         "level": level.as_str(),
         "matched": object(quote(rule, found.matched.iter())), "window": window,
         "advice": rule.advice, "false_positives": rule.falsepositives, "rule_set": rule_set,
-        "group_key": rule.evidence.then(|| excerpt(&found.group_key)),
+        "group_key": rule.evidence.then(|| quote_group(found)),
     })
 }
 

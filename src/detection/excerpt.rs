@@ -26,6 +26,36 @@ static SECRETS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
     .collect()
 });
 
+/// Parts of names of fields whose values are secrets, whatever these look like; letters and digits
+/// only, in lower case.
+const SECRET_NAMES: [&str; 10] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "apikey",
+    "authorization",
+    "credential",
+    "privatekey",
+    "cookie",
+];
+
+/// Whether a field of this name holds a secret.
+pub(super) fn is_secret(field: &str) -> bool {
+    let plain = field.chars().filter(|sign| sign.is_alphanumeric());
+    let plain: String = plain.flat_map(char::to_lowercase).collect();
+    SECRET_NAMES.iter().any(|name| plain.contains(name))
+}
+
+/// An excerpt of the value of a field.
+pub(super) fn excerpt_of(field: &str, value: &str) -> String {
+    if is_secret(field) {
+        return "***".to_owned();
+    }
+    excerpt(value)
+}
+
 /// An excerpt of text from a host.
 pub(super) fn excerpt(text: &str) -> String {
     let tame = printable(text, MAX_CHARS);
@@ -52,6 +82,23 @@ mod tests {
             "psql postgres://app:abc@db/shop",
             "psql postgres://app:***@db/shop",
         );
+    }
+
+    #[test]
+    fn a_field_that_is_called_a_secret_is_hidden_whatever_its_value() {
+        for field in [
+            "password",
+            "DB_Password",
+            "http.headers.Authorization",
+            "api-key",
+            "sessionToken",
+            "client_secret",
+        ] {
+            assert_eq!(excerpt_of(field, "correct horse"), "***", "{field}");
+        }
+        for field in ["user", "method", "src_ip", "CommandLine", "path"] {
+            assert_eq!(excerpt_of(field, "password"), "password", "{field}");
+        }
     }
 
     #[test]

@@ -83,6 +83,12 @@ impl Pipeline {
         }
     }
 
+    /// How many engines of organizations there are.
+    #[cfg(test)]
+    pub(super) fn n_own_engines(&self) -> usize {
+        self.own.n_engines()
+    }
+
     /// Measures rules by another clock and budget.
     #[cfg(test)]
     pub(super) fn measure_by(&mut self, clock: hidps_rules::Clock, budget: hidps_rules::Budget) {

@@ -102,6 +102,8 @@ pub enum IntentKind {
     Override,
     /// What is kept quiet about.
     Suppression,
+    /// No row of intent but everything of one organization; its version is the generation.
+    Organization,
 }
 
 /// What became of one row of intent.
@@ -132,6 +134,10 @@ pub enum VerdictStatus {
     Suspended,
     /// Nobody wants it to be.
     Disabled,
+    /// It could not be read.
+    NotRead,
+    /// All organizations together hold as much as they may.
+    Crowded,
 }
 
 /// Matches of a rule on trial since the last report.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hidps_wire::printable;
 use serde_json::{Value, json};
 
-use crate::health::{FeedVerdict, RuleFault, RulesRefused, RulesVerdict, SuspendedRule};
+use crate::health::{Fault, FeedVerdict, RuleFault, RulesRefused, RulesVerdict, SuspendedRule};
 use crate::model::HealthReport;
 
 /// Longest message of a row, in characters.
@@ -139,6 +139,27 @@ pub(super) fn costs_report(suspended: &[SuspendedRule]) -> HealthReport {
             "n_suspended": suspended.len(),
             "suspended": fitting(suspended.iter().map(show)),
         }),
+    }
+}
+
+/// Whether it is known what organizations want of detection.
+pub(super) fn tenants_report(fault: Option<&Fault>) -> HealthReport {
+    let (reason, message) = match fault {
+        Some(fault) => (
+            fault.reason,
+            format!("{}; what is in force stays", fault.message),
+        ),
+        None => (
+            "Read",
+            "what organizations want of detection is read".to_owned(),
+        ),
+    };
+    HealthReport {
+        kind: "TenantRulesRead",
+        holds: fault.is_none(),
+        reason,
+        message,
+        details: json!({}),
     }
 }
 

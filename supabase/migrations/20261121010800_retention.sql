@@ -1,5 +1,6 @@
--- Forgetting: resolved alerts, what hangs on them, times of changes, and spent tokens, after an
--- organization's retention. Open alerts are never forgotten.
+-- Forgetting: resolved alerts, what hangs on them, times of changes, counts of rules on trial that
+-- match no more, releases, and spent tokens, after an organization's retention. Open alerts are never
+-- forgotten.
 
 -- One bounded step; a caller repeats it until it returns 0, so that no transaction grows long.
 create function public.purge(default_days integer default 30, max_rows integer default 5000)
@@ -11,6 +12,8 @@ declare
   n_surplus_changes integer;
   n_old_changes integer;
   n_tokens integer;
+  n_trials integer;
+  n_releases integer;
 begin
   if default_days < 1 or max_rows < 1 then
     raise exception using errcode = '22023', message = 'default_days and max_rows start at 1';
@@ -81,7 +84,28 @@ begin
   );
   get diagnostics n_tokens = row_count;
 
-  return n_alerts + n_occurrences + n_old_changes + n_surplus_changes + n_tokens;
+  delete from public.shadow_matches where id in (
+    select s.id from public.shadow_matches s
+    join public.organizations o on o.id = s.org_id
+    where s.last_match_at < now() - make_interval(
+      days => private.setting_number(o.settings, 'retention_days', default_days)::integer
+    )
+    limit max_rows
+  );
+  get diagnostics n_trials = row_count;
+
+  delete from public.held_releases where id in (
+    select h.id from public.held_releases h
+    join public.organizations o on o.id = h.org_id
+    where h.created_at < now() - make_interval(
+      days => private.setting_number(o.settings, 'retention_days', default_days)::integer
+    )
+    limit max_rows
+  );
+  get diagnostics n_releases = row_count;
+
+  return n_alerts + n_occurrences + n_old_changes + n_surplus_changes + n_tokens + n_trials
+    + n_releases;
 end
 $$;
 

@@ -427,19 +427,22 @@ create trigger on_agent_moved after update of org_id on public.agents
 -- What the daemon reads -----------------------------------------------------------------------
 
 -- The organizations with something of their own, in one document with its own count: a short answer
--- can then not be taken for a whole one.
+-- can then not be taken for a whole one. The oldest come first, and so have their rules in force first
+-- where there is no room for all.
 create function public.detection_index() returns jsonb
 language sql stable security definer set search_path = '' as $$
   select jsonb_build_object(
     'n_organizations', count(*),
     'organizations', coalesce(
       jsonb_agg(
-        jsonb_build_object('org_id', g.org_id, 'generation', g.generation) order by g.org_id
+        jsonb_build_object('org_id', g.org_id, 'generation', g.generation)
+        order by o.created_at, g.org_id
       ),
       '[]'
     )
   )
   from private.detection_generations g
+  join public.organizations o on o.id = g.org_id
 $$;
 
 -- Everything one organization wants, and the agents it holds for; null without a number.

@@ -34,16 +34,33 @@ create table public.agent_risk (
   )
 );
 
+-- Whether what an organization wants of detection is in force as a whole; its rows say so one by one.
+create table public.detection_status (
+  org_id uuid primary key references public.organizations (id) on delete cascade,
+  status text not null,
+  reason text not null default '',
+  -- Hash of the organization's rules in force, if it has any.
+  rule_set text,
+  -- Which of its states is in force; null for none.
+  observed_generation bigint,
+  observed_at timestamptz not null default now(),
+  constraint status_is_known check (status in ('accepted', 'suspended', 'crowded', 'not_read'))
+);
+
 alter table public.shadow_matches enable row level security;
 alter table public.agent_risk enable row level security;
-revoke all on public.shadow_matches, public.agent_risk
+alter table public.detection_status enable row level security;
+revoke all on public.shadow_matches, public.agent_risk, public.detection_status
 from public, anon, authenticated, service_role;
-grant select on public.shadow_matches, public.agent_risk to authenticated, service_role;
+grant select on public.shadow_matches, public.agent_risk, public.detection_status
+to authenticated, service_role;
 
 create policy members_read on public.shadow_matches for select to authenticated
 using (org_id in (select private.my_orgs()));
 create policy readers_read on public.agent_risk for select to authenticated
 using (agent_id in (select private.my_agents()));
+create policy members_read on public.detection_status for select to authenticated
+using (org_id in (select private.my_orgs()));
 
 -- Whether rows are in force ---------------------------------------------------------------------
 
@@ -63,11 +80,12 @@ begin
   for verdict in
     select r.* from private.report_elements(reports) with ordinality e (report, position)
     cross join lateral private.read_report(e.report, null::private.detection_verdict) r
-    where r.status in ('accepted', 'refused', 'suspended', 'disabled')
+    where r.status in ('accepted', 'refused', 'suspended', 'disabled', 'crowded', 'not_read')
     order by r.id, e.position
   loop
     verdict.reason := coalesce(private.clean_text(verdict.reason, 1000), '');
-    if verdict.kind = 'rule' then
+    if verdict.kind = 'rule'
+      and verdict.status in ('accepted', 'refused', 'suspended', 'disabled') then
       update public.detection_rules d
       set status = verdict.status, reason = verdict.reason, fault_line = verdict.line,
         fault_column = verdict.col, rule_set = left(verdict.rule_set, 64),
@@ -92,6 +110,21 @@ begin
       where d.id = verdict.id and d.version = verdict.version
         and (d.status, d.reason, d.observed_version)
           is distinct from (verdict.status, verdict.reason, verdict.version);
+    elsif verdict.kind = 'organization'
+      and verdict.status in ('accepted', 'suspended', 'crowded', 'not_read') then
+      insert into public.detection_status as d
+        (org_id, status, reason, rule_set, observed_generation)
+      select o.id, verdict.status, verdict.reason, left(verdict.rule_set, 64),
+        nullif(verdict.version, 0)
+      from public.organizations o where o.id = verdict.id
+      on conflict (org_id) do update set
+        status = excluded.status, reason = excluded.reason,
+        -- What cannot be read leaves in force what was.
+        rule_set = case when excluded.status = 'not_read' then d.rule_set else excluded.rule_set end,
+        observed_generation = excluded.observed_generation, observed_at = now()
+      where (d.status, d.reason, d.observed_generation)
+          is distinct from (excluded.status, excluded.reason, excluded.observed_generation)
+        or (excluded.status <> 'not_read' and d.rule_set is distinct from excluded.rule_set);
     else
       continue;
     end if;
@@ -207,4 +240,5 @@ grant execute on function public.record_shadow_matches(jsonb) to service_role;
 grant execute on function public.record_suppressed(jsonb) to service_role;
 grant execute on function public.record_risk(jsonb) to service_role;
 
-alter publication supabase_realtime add table public.shadow_matches, public.agent_risk;
+alter publication supabase_realtime add table
+  public.shadow_matches, public.agent_risk, public.detection_status;

@@ -348,6 +348,11 @@ impl Engine {
         }
     }
 
+    /// Keeps other bounds from now on; what is over them goes as new things come.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// The bounds it keeps.
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits

@@ -60,7 +60,9 @@ impl RuleSet {
             errors.push(self.refuse_size(&own, taken.len(), limits.taken));
         }
         errors.extend(self.refuse_copies(&own, limits.size));
+        let links = own.links();
         if !errors.is_empty() {
+            self.refuse_dependents(&links, &mut errors);
             errors.sort();
             return Err(errors);
         }
@@ -68,6 +70,7 @@ impl RuleSet {
         let n_taken = base.len();
         let mut rules = resolve_onto(base, own.documents, &own.filters, &mut errors);
         if !errors.is_empty() {
+            self.refuse_dependents(&links, &mut errors);
             errors.sort();
             return Err(errors);
         }
@@ -88,6 +91,42 @@ impl RuleSet {
                 self.layer_hash(files, thresholds),
             ),
         })
+    }
+
+    /// Refuses whatever names a rule of a file that is refused, and whatever names that in turn, so
+    /// that a chain falls at once.
+    fn refuse_dependents(&self, links: &[Link], errors: &mut Vec<RuleError>) {
+        let mut refused: BTreeSet<String> = errors.iter().map(|one| one.file.clone()).collect();
+        loop {
+            let left = links.iter().filter(|link| !refused.contains(&link.file));
+            let own: BTreeSet<&str> = left
+                .clone()
+                .flat_map(|link| link.names.iter().map(String::as_str))
+                .collect();
+            let is_there = |name: &str| own.contains(name) || self.is_called(name);
+            let fallen: Vec<RuleError> = left
+                .filter_map(|link| {
+                    let mut named = link.refers.iter();
+                    let (at, name) = named.find(|(_, name)| !is_there(name))?;
+                    let fault = Fault::new(
+                        *at,
+                        format!("there is no rule with the id or name '{name}', or it is refused"),
+                        "write the id or name of a rule that is accepted",
+                    );
+                    Some(fault.in_file(&link.file))
+                })
+                .collect();
+            if fallen.is_empty() {
+                return;
+            }
+            refused.extend(fallen.iter().map(|one| one.file.clone()));
+            errors.extend(fallen);
+        }
+    }
+
+    /// Whether a rule of this set has this id or name.
+    fn is_called(&self, name: &str) -> bool {
+        self.rules.iter().any(|rule| rule.info.is_called(name))
     }
 
     /// Whether a rule counts towards a number that may be another one.
@@ -250,6 +289,13 @@ impl RuleSet {
     }
 }
 
+/// What one document of a layer is called, and what it names.
+struct Link {
+    file: String,
+    names: Vec<String>,
+    refers: Vec<(Location, String)>,
+}
+
 /// What the files of a layer hold.
 #[derive(Default)]
 struct Own {
@@ -282,6 +328,36 @@ impl Own {
             Compiled::Filter(filter) => self.filters.push(filter),
         }
         Ok(())
+    }
+
+    /// What each of them is called, and what it names.
+    fn links(&self) -> Vec<Link> {
+        let documents = self.documents.iter().map(|document| {
+            let info = &document.info;
+            let mut refers = match &document.body {
+                Body::Correlation(draft) => draft.members.clone(),
+                Body::Detection(_) => Vec::new(),
+            };
+            let rearm = info.rearm.clone();
+            refers.extend(rearm.map(|name| (document.rearm_at.unwrap_or(document.at), name)));
+            Link {
+                file: info.file.clone(),
+                names: std::iter::once(&info.id)
+                    .chain(&info.name)
+                    .cloned()
+                    .collect(),
+                refers,
+            }
+        });
+        let filters = self.filters.iter().map(|filter| Link {
+            file: filter.info.file.clone(),
+            names: Vec::new(),
+            refers: match &filter.draft.target {
+                FilterTarget::Named(names) => names.clone(),
+                FilterTarget::Any => Vec::new(),
+            },
+        });
+        documents.chain(filters).collect()
     }
 
     /// Every name by which they refer to rules.

@@ -179,6 +179,13 @@ impl RuleSet {
         &self.hash
     }
 
+    /// How much its rules hold: values and parts of conditions, and one for every correlation.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let size = |rule: &Rule| rule.detection().map_or(1, Detection::size);
+        self.rules.iter().map(size).sum()
+    }
+
     /// What every rule says of itself.
     pub fn rules(&self) -> impl ExactSizeIterator<Item = &RuleInfo> {
         self.rules.iter().map(|rule| &rule.info)

@@ -4,23 +4,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hidps_rules::{Layer, LayerLimits, Level, RuleError, RuleFile, RuleSet};
+use hidps_rules::{Layer, Level, RuleError, RuleFile, RuleSet};
 use hidps_wire::printable;
 
 use crate::detection::rule_probe::list_dear;
 use crate::detection::tenants::layer::{OrgLayer, Settings};
-use crate::detection::tenants::silence::Silence;
+use crate::detection::tenants::room::{Room, Weight};
+use crate::detection::tenants::silence::{Silence, Silences};
 use crate::model::{
     DetectionIntent, DetectionVerdict, IntentKind, IntentRow, OwnRule, RuleOverride, VerdictStatus,
-};
-
-/// How much one organization may hold: compiled within some tens of milliseconds, and a few
-/// megabytes on every worker at the very worst.
-const LIMITS: LayerLimits = LayerLimits {
-    documents: 400,
-    taken: 500,
-    regexes: 50,
-    size: 20_000,
 };
 
 /// How often the rest is tried again without what was refused. Faults of one kind come all at once;
@@ -37,6 +29,12 @@ pub(super) struct Draft {
     pub(super) layer: OrgLayer,
     /// One for every row.
     pub(super) verdicts: Vec<DetectionVerdict>,
+    /// What the layer's rules hold.
+    pub(super) weight: Weight,
+    /// Whether rows were refused only because of what other organizations have.
+    pub(super) is_crowded: bool,
+    /// Whether its rules are suspended.
+    pub(super) is_suspended: bool,
 }
 
 /// Why an organization's own rules are not tried any more.
@@ -54,6 +52,7 @@ pub(super) fn draft(
     intent: &DetectionIntent,
     base: &RuleSet,
     suspended: Option<&Suspension>,
+    room: Room,
 ) -> Draft {
     let mut verdicts = Vec::new();
     let mut settings = BTreeMap::new();
@@ -68,12 +67,15 @@ pub(super) fn draft(
             Err(reason) => verdicts.push(verdict(IntentKind::Override, wanted.row, Err(reason))),
         }
     }
-    let mut silences = Vec::new();
+    let mut silences = Silences::default();
     for wanted in &intent.suppressions {
-        let silence = Silence::new(wanted).map(|silence| silences.push(silence));
+        let silence = Silence::new(wanted).map(|silence| silences.add(silence));
         verdicts.push(verdict(IntentKind::Suppression, wanted.row, silence));
     }
-    let mut rules = compile(&intent.rules, &thresholds, base);
+    let mut rules = compile(&intent.rules, &thresholds, base, room);
+    let is_crowded = mark_crowded(&mut rules.refused, room, || {
+        compile(&intent.rules, &thresholds, base, Room::all()).refused
+    });
     let set = rules
         .layer
         .as_ref()
@@ -82,17 +84,23 @@ pub(super) fn draft(
     if suspended.is_some() {
         rules.layer = None;
     }
-    if rules.layer.is_none() {
+    let has_rules = rules.layer.is_some();
+    if !has_rules {
         refuse_thresholds(&mut verdicts, &mut settings, &intent.overrides);
     }
     for row in &intent.rules {
         verdicts.push(judge(row, &rules.refused, set.as_deref(), suspended));
     }
     let on_trial = intent.rules.iter().filter(|rule| rule.shadow);
+    // Nobody's events will be tried; an agent that comes has it made anew.
+    let rules = rules.layer.filter(|_| !intent.agents.is_empty());
     Draft {
+        weight: rules.as_ref().map(Weight::of).unwrap_or_default(),
+        is_crowded,
+        is_suspended: suspended.is_some(),
         layer: OrgLayer {
             org: Some(intent.org),
-            rules: rules.layer,
+            rules,
             settings,
             shadow_files: on_trial.map(file_name).collect(),
             silences,
@@ -157,7 +165,12 @@ struct Compiled {
 }
 
 /// Lays over what can be honoured, and says of the rest why it cannot.
-fn compile(rules: &[OwnRule], thresholds: &[(String, i64)], base: &RuleSet) -> Compiled {
+fn compile(
+    rules: &[OwnRule],
+    thresholds: &[(String, i64)],
+    base: &RuleSet,
+    room: Room,
+) -> Compiled {
     let names: Vec<String> = rules.iter().map(file_name).collect();
     let mut left: Vec<RuleFile<'_>> = rules
         .iter()
@@ -173,7 +186,8 @@ fn compile(rules: &[OwnRule], thresholds: &[(String, i64)], base: &RuleSet) -> C
         if left.is_empty() && thresholds.is_empty() {
             break;
         }
-        let errors = match base.lay_over(&left, thresholds, LIMITS) {
+        let errors = match base.lay_over(&left, thresholds, room.limits()) {
+            Ok(layer) if !room.fits(Weight::of(&layer)) => break,
             Ok(layer) => {
                 let own = |fault: &RuleError| left.iter().any(|file| file.name == fault.file);
                 let dear: Vec<RuleError> = list_dear(&layer.set).into_iter().filter(own).collect();
@@ -210,6 +224,29 @@ fn compile(rules: &[OwnRule], thresholds: &[(String, i64)], base: &RuleSet) -> C
         layer: None,
         refused,
     }
+}
+
+/// Says of the texts that were refused only because of what other organizations have that it was so;
+/// answers whether there are any.
+fn mark_crowded(
+    refused: &mut BTreeMap<String, RuleError>,
+    room: Room,
+    refused_alone: impl FnOnce() -> BTreeMap<String, RuleError>,
+) -> bool {
+    if refused.is_empty() || !room.is_short() {
+        return false;
+    }
+    let alone = refused_alone();
+    let mut is_crowded = false;
+    for (file, fault) in refused {
+        if !alone.contains_key(file) {
+            is_crowded = true;
+            fault.problem =
+                "the rules of all organizations together hold as much as the daemon may".to_owned();
+            fault.instead = "remove or shorten rules, or ask the operator of the daemon".to_owned();
+        }
+    }
+    is_crowded
 }
 
 /// The verdict on one own rule.

@@ -13,8 +13,12 @@ use crate::detection::hysteresis::Rearming;
 use crate::detection::tenants::layer::{Layers, OrgLayer};
 use crate::model::OrgId;
 
+/// Most entries in the windows of all organizations together on one worker: some 200 MiB at the very
+/// worst.
+const ENTRIES_IN_ALL: usize = 2_000_000;
+
 /// Bounds that all windows of one organization share on one worker, whatever the number of its rules
-/// and agents: some 20 MiB at the very worst.
+/// and agents: some 20 MiB at the very worst. Where there are many organizations it has less.
 const LIMITS: Limits = Limits {
     groups_per_scope: 512,
     groups_per_rule: 8_192,
@@ -53,6 +57,7 @@ pub(in crate::detection) struct CostReport {
 pub(in crate::detection) struct OrgEngines {
     engines: HashMap<OrgId, OrgEngine>,
     costs: mpsc::Sender<CostReport>,
+    limits: Limits,
 }
 
 /// The engine of one organization.
@@ -74,12 +79,24 @@ impl OrgEngines {
         Self {
             engines: HashMap::new(),
             costs,
+            limits: LIMITS,
         }
     }
 
-    /// Forgets the engines of organizations that have nothing of their own any more.
+    /// Forgets the engines of organizations that have no rules in force any more: none of their own,
+    /// no agent, or suspended ones. The others share what all may hold.
     pub(in crate::detection) fn keep(&mut self, layers: &Layers) {
         self.engines.retain(|org, _| layers.has(*org));
+        self.limits = share(layers.n_with_rules());
+        for own in self.engines.values_mut() {
+            own.engine.set_limits(self.limits);
+        }
+    }
+
+    /// How many engines there are.
+    #[cfg(test)]
+    pub(in crate::detection) fn n_engines(&self) -> usize {
+        self.engines.len()
     }
 
     /// Tries an organization's own rules on an event.
@@ -95,7 +112,7 @@ impl OrgEngines {
         let own = self
             .engines
             .entry(org)
-            .or_insert_with(|| OrgEngine::new(layer, set));
+            .or_insert_with(|| OrgEngine::new(layer, set, self.limits));
         own.follow(layer, set);
         let OrgEngine {
             engine, rearming, ..
@@ -120,11 +137,21 @@ impl OrgEngines {
     }
 }
 
+/// What one of so many organizations may hold.
+fn share(n_orgs: usize) -> Limits {
+    let entries_in_all = (ENTRIES_IN_ALL / n_orgs.max(1)).min(LIMITS.entries_in_all);
+    Limits {
+        entries_in_all,
+        groups_in_all: entries_in_all.min(LIMITS.groups_in_all),
+        ..LIMITS
+    }
+}
+
 impl OrgEngine {
-    fn new(layer: &Arc<OrgLayer>, set: &RuleSet) -> Self {
+    fn new(layer: &Arc<OrgLayer>, set: &RuleSet, limits: Limits) -> Self {
         Self {
             layer: Arc::clone(layer),
-            engine: Engine::new(set.clone(), LIMITS),
+            engine: Engine::new(set.clone(), limits),
             rearming: Rearming::of(set),
             cost: Cost::default(),
             is_reported: false,
@@ -171,7 +198,7 @@ impl Cost {
         is_too_much.then(|| {
             format!(
                 "the organization's rules took {} ms for {} events within {} s; an event may take \
-                 {} µs of them on average: make them cheaper and save them again",
+                 {} µs of them on average: make them cheaper",
                 self.spent.as_millis(),
                 self.events,
                 COST_WINDOW.as_secs(),

@@ -1,31 +1,46 @@
 //! Reads what organizations want and puts it in force: a hint makes it look again, and so do a timer
 //! and every new join of the feed. It never drops or changes anything because a read failed.
+//!
+//! Everything is under way at once: a slow read delays nobody but its organization, and layers are
+//! made one after the other, off the threads that carry events.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use hidps_rules::RuleSet;
-use hidps_wire::AgentId;
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinError;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::chance::draw_share;
 use crate::detection::rule_check::RulesInForce;
-use crate::detection::tenants::draft::{Draft, Suspension, draft};
+use crate::detection::tenants::draft::{Draft, draft};
 use crate::detection::tenants::engines::CostReport;
-use crate::detection::tenants::layer::{Layers, OrgLayer};
+use crate::detection::tenants::known::Known;
+use crate::detection::tenants::layer::Layers;
+use crate::detection::tenants::room::{Room, Weight};
+use crate::detection::tenants::turns::Turns;
+use crate::health::{Fault, Health};
 use crate::model::{DetectionIntent, OrgId};
 use crate::ports::{DetectionReader, DetectionRecords, StoreError};
 use crate::telemetry::{self, Chain};
 
-/// Pause after a failed read.
+/// Pause after a list that was not read.
 const PAUSE: Duration = Duration::from_secs(2);
+
+/// Least time between two lists: hints of many that save at once are answered together.
+const LIST_PAUSE: Duration = Duration::from_millis(200);
 
 /// Most organizations read at once: each waits mostly for the way to Supabase and back.
 const READS_AT_ONCE: usize = 8;
+
+/// Longest time for which layers are gathered before workers get them.
+const GATHER: Duration = Duration::from_millis(250);
 
 /// Reports of cost that may wait; one more comes again with its worker's next window.
 const COSTS: usize = 64;
@@ -40,6 +55,8 @@ pub struct TenantSettings {
     pub resync_every: Duration,
     /// Where it is told what became of rows.
     pub records: Arc<dyn DetectionRecords>,
+    /// Where it is told whether the list can be read.
+    pub health: Arc<Health>,
 }
 
 impl std::fmt::Debug for TenantSettings {
@@ -80,23 +97,40 @@ impl TenantFeed {
     }
 }
 
+/// Something that was under way and has ended.
+enum Done {
+    Listed(Result<Vec<(OrgId, u64)>, StoreError>),
+    Read(OrgId, Result<Option<DetectionIntent>, StoreError>),
+    Made(OrgId, Arc<DetectionIntent>, Box<Result<Draft, JoinError>>),
+}
+
 /// The task that reads.
-#[derive(Debug)]
 pub struct TenantRules<R> {
-    reader: R,
+    reader: Arc<R>,
     settings: TenantSettings,
     layers: watch::Sender<Arc<Layers>>,
     costs: mpsc::Receiver<CostReport>,
     is_compared: watch::Sender<bool>,
     orgs: BTreeMap<OrgId, Known>,
+    under_way: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// When to list again.
+    list_at: Instant,
+    is_listing: bool,
+    is_listed: bool,
+    turns: Turns,
+    /// Organizations whose layers are to be made, in order, and whether one is being made.
+    to_make: VecDeque<OrgId>,
+    is_making: bool,
+    /// Since when workers lack a layer that was made.
+    gathered_since: Option<Instant>,
 }
 
-/// One organization, as it was last read.
-#[derive(Debug)]
-struct Known {
-    intent: Arc<DetectionIntent>,
-    layer: Arc<OrgLayer>,
-    suspended: Option<Suspension>,
+impl<R> std::fmt::Debug for TenantRules<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TenantRules")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<R: DetectionReader> TenantRules<R> {
@@ -111,162 +145,252 @@ impl<R: DetectionReader> TenantRules<R> {
             is_compared: is_compared_rx,
         };
         let task = Self {
-            reader,
+            reader: Arc::new(reader),
             settings,
             layers,
             costs,
             is_compared,
             orgs: BTreeMap::new(),
+            under_way: FuturesUnordered::new(),
+            list_at: Instant::now(),
+            is_listing: false,
+            is_listed: false,
+            turns: Turns::default(),
+            to_make: VecDeque::new(),
+            is_making: false,
+            gathered_since: None,
         };
         (task, feed)
     }
 
     /// Reads whenever there is a reason, until it is told to stop.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut compare_at = Instant::now();
         loop {
+            self.begin(Instant::now());
+            let wake_at = self.wake_at();
             let hint = Arc::clone(&self.settings.hint);
-            let is_hinted = tokio::select! {
+            tokio::select! {
                 () = stop.cancelled() => return,
-                () = hint.notified() => true,
-                () = sleep_until(compare_at) => true,
-                Ok(()) = self.settings.rules.changed() => {
-                    let all = self.orgs.keys().copied().collect();
-                    self.put_in_force(all).await;
-                    false
-                }
-                Some(report) = self.costs.recv() => {
-                    self.suspend(report).await;
-                    false
-                }
-            };
-            if is_hinted {
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    pause = self.compare() => compare_at = Instant::now() + pause,
-                }
+                Some(done) = self.under_way.next() => self.on_done(done, Instant::now()),
+                () = hint.notified() => self.list_at = self.list_at.min(Instant::now() + LIST_PAUSE),
+                () = sleep_until(wake_at) => {}
+                Ok(()) = self.settings.rules.changed() => self.make_all(),
+                Some(report) = self.costs.recv() => self.suspend(report, Instant::now()),
             }
         }
     }
 
-    /// Compares everything and puts in force what changed; gives the pause until the next time.
-    async fn compare(&mut self) -> Duration {
-        let index = match self.reader.list_detection().await {
-            Ok(index) => index,
+    /// Begins whatever may begin now.
+    fn begin(&mut self, now: Instant) {
+        let due = self.orgs.iter_mut();
+        let due = due.filter_map(|(org, known)| known.resume_due(now).then_some(*org));
+        for org in due.collect::<Vec<_>>() {
+            self.make(org);
+        }
+        if !self.is_listing && now >= self.list_at {
+            self.is_listing = true;
+            let reader = Arc::clone(&self.reader);
+            let list = async move { Done::Listed(reader.list_detection().await) };
+            self.under_way.push(list.boxed());
+        }
+        while self.turns.n_reading() < READS_AT_ONCE
+            && let Some(org) = self.turns.take(now)
+        {
+            let reader = Arc::clone(&self.reader);
+            let read = async move { Done::Read(org, reader.read_detection(org).await) };
+            self.under_way.push(read.boxed());
+        }
+        self.begin_making();
+        let is_patient = |since: Instant| now < since + GATHER && self.is_making;
+        if self.gathered_since.is_some_and(|since| !is_patient(since)) {
+            self.hand_out();
+        }
+        let is_done = self.turns.is_idle() && self.to_make.is_empty() && !self.is_making;
+        if self.is_listed && is_done {
+            self.is_compared.send_replace(true);
+        }
+    }
+
+    /// When there is something to begin although nothing happens.
+    fn wake_at(&self) -> Instant {
+        let list_at = (!self.is_listing).then_some(self.list_at);
+        let read_at = (self.turns.n_reading() < READS_AT_ONCE)
+            .then(|| self.turns.next_at())
+            .flatten();
+        let resume_at = self.orgs.values().filter_map(Known::resume_at).min();
+        let hand_out_at = self.gathered_since.map(|since| since + GATHER);
+        let times = [list_at, read_at, resume_at, hand_out_at];
+        let first = times.into_iter().flatten().min();
+        first.unwrap_or_else(|| Instant::now() + self.settings.resync_every)
+    }
+
+    fn on_done(&mut self, done: Done, now: Instant) {
+        match done {
+            Done::Listed(answer) => {
+                self.is_listing = false;
+                let pause = match answer {
+                    Ok(index) => {
+                        self.on_listed(&index);
+                        self.settings.resync_every.mul_f64(0.5 + draw_share() / 2.0)
+                    }
+                    Err(error) => {
+                        self.on_unlisted(&error);
+                        PAUSE
+                    }
+                };
+                self.list_at = now + pause;
+            }
+            Done::Read(org, answer) => self.on_read(org, answer, now),
+            Done::Made(org, intent, made) => self.on_made(org, &intent, *made, now),
+        }
+    }
+
+    /// Asks for whoever changed, and forgets who is gone by a complete answer.
+    fn on_listed(&mut self, index: &[(OrgId, u64)]) {
+        count_read("ok");
+        self.settings.health.set_tenants_read(None);
+        self.is_listed = true;
+        let listed: BTreeSet<OrgId> = index.iter().map(|(org, _)| *org).collect();
+        let n_known = self.orgs.len();
+        self.orgs.retain(|org, _| listed.contains(org));
+        self.turns.keep(&listed);
+        if self.orgs.len() != n_known {
+            self.hand_out();
+        }
+        for (org, generation) in index {
+            // A restored backup goes back, so that any other number is news.
+            let known = self.orgs.get(org);
+            if known.is_none_or(|known| known.intent.generation != *generation) {
+                self.turns.ask(*org);
+            }
+        }
+    }
+
+    fn on_unlisted(&self, error: &StoreError) {
+        warn(error);
+        self.settings.health.set_tenants_read(Some(Fault {
+            reason: "ReadFailed",
+            message: error.for_everybody(),
+        }));
+    }
+
+    fn on_read(
+        &mut self,
+        org: OrgId,
+        answer: Result<Option<DetectionIntent>, StoreError>,
+        now: Instant,
+    ) {
+        self.turns.end(org, answer.is_err(), now);
+        match answer {
+            Ok(Some(intent)) => {
+                count_read("ok");
+                let intent = Arc::new(intent);
+                let known = self.orgs.entry(org).or_insert_with(|| Known::new(&intent));
+                known.intent = intent;
+                self.make(org);
+            }
+            Ok(None) => {
+                count_read("ok");
+                self.orgs.remove(&org);
+                self.hand_out();
+            }
             Err(error) => {
                 warn(&error);
-                return PAUSE;
+                let generation = self.orgs.get(&org).map(|known| known.intent.generation);
+                let verdict = Known::unread(org, generation, error.for_everybody());
+                self.settings.records.verdicts(vec![verdict]);
             }
-        };
-        let listed: BTreeSet<OrgId> = index.iter().map(|(org, _)| *org).collect();
-        let mut changed: BTreeSet<OrgId> = self.orgs.keys().copied().collect();
-        changed.retain(|org| !listed.contains(org));
-        // A restored backup goes back, so that any other number is news.
-        let differs = |(org, generation): &(OrgId, u64)| {
-            let known = self.orgs.get(org);
-            known.is_none_or(|known| known.intent.generation != *generation)
-        };
-        let wanted: Vec<OrgId> = index
-            .iter()
-            .filter(|one| differs(one))
-            .map(|(org, _)| *org)
-            .collect();
-        let reader = &self.reader;
-        let answers = stream::iter(wanted)
-            .map(|org| async move { (org, reader.read_detection(org).await) })
-            .buffer_unordered(READS_AT_ONCE)
-            .collect::<Vec<_>>()
-            .await;
-        let mut has_failed = false;
-        let mut read = Vec::new();
-        for (org, answer) in answers {
-            match answer {
-                Ok(found) => {
-                    changed.insert(org);
-                    read.push((org, found));
-                }
-                Err(error) => {
-                    warn(&error);
-                    has_failed = true;
-                }
-            }
-        }
-        if !changed.is_empty() {
-            self.take_over(&listed, read);
-            self.put_in_force(changed).await;
-        }
-        count_read(if has_failed { "partly" } else { "ok" });
-        if has_failed {
-            return PAUSE;
-        }
-        self.is_compared.send_replace(true);
-        self.settings.resync_every.mul_f64(0.5 + draw_share() / 2.0)
-    }
-
-    /// Keeps what was read, and forgets who is gone by a complete answer.
-    fn take_over(&mut self, listed: &BTreeSet<OrgId>, read: Vec<(OrgId, Option<DetectionIntent>)>) {
-        self.orgs.retain(|org, _| listed.contains(org));
-        for (org, found) in read {
-            let Some(intent) = found else {
-                self.orgs.remove(&org);
-                continue;
-            };
-            let intent = Arc::new(intent);
-            let known = self.orgs.entry(org).or_insert_with(|| Known {
-                intent: Arc::clone(&intent),
-                layer: Arc::default(),
-                suspended: None,
-            });
-            known.intent = intent;
         }
     }
 
-    /// Stops an organization's own rules that cost too much, until they are others.
-    async fn suspend(&mut self, report: CostReport) {
-        let CostReport {
-            org,
-            rule_set,
-            reason,
-        } = report;
-        let Some(known) = self.orgs.get_mut(&org) else {
+    /// Stops an organization's own rules that cost too much, for a while.
+    fn suspend(&mut self, report: CostReport, now: Instant) {
+        let Some(known) = self.orgs.get_mut(&report.org) else {
             return;
         };
         let present = known.layer.set().map(RuleSet::hash);
-        if present != Some(rule_set.as_str()) {
+        if present != Some(report.rule_set.as_str()) {
             return;
         }
-        tracing::warn!(org = %org.0, reason, "an organization's own rules are suspended");
+        tracing::warn!(org = %report.org.0, report.reason, "an organization's own rules are suspended");
         metrics::counter!(telemetry::TENANT_SUSPENSIONS).increment(1);
-        known.suspended = Some(Suspension { rule_set, reason });
-        self.put_in_force(BTreeSet::from([org])).await;
+        known.suspend(&report, now);
+        self.make(report.org);
     }
 
-    /// Makes the layers of these organizations anew, and hands all of them to the workers.
-    async fn put_in_force(&mut self, orgs: BTreeSet<OrgId>) {
-        let rules = Arc::clone(&self.settings.rules.borrow());
-        for org in orgs {
-            let Some(known) = self.orgs.get_mut(&org) else {
+    /// Makes every layer anew, over other built-in rules.
+    fn make_all(&mut self) {
+        for org in self.orgs.keys().copied().collect::<Vec<_>>() {
+            self.make(org);
+        }
+    }
+
+    /// Has a layer made anew.
+    fn make(&mut self, org: OrgId) {
+        if !self.to_make.contains(&org) {
+            self.to_make.push_back(org);
+        }
+    }
+
+    /// Makes the next layer, off the threads that carry events: compiling takes milliseconds, and
+    /// one at a time leaves the other cores to them.
+    fn begin_making(&mut self) {
+        while !self.is_making
+            && let Some(org) = self.to_make.pop_front()
+        {
+            let others = self.orgs.iter().filter(|(other, _)| **other != org);
+            let others = others.fold(Weight::default(), |sum, (_, one)| sum + one.weight);
+            let Some(known) = self.orgs.get(&org) else {
                 continue;
             };
-            let (intent, base) = (Arc::clone(&known.intent), Arc::clone(&rules));
-            let suspended = known.suspended.clone();
-            // Off the threads that carry events: compiling takes milliseconds.
-            let made =
-                tokio::task::spawn_blocking(move || draft(&intent, &base.set, suspended.as_ref()));
-            match made.await {
-                Ok(Draft { layer, verdicts }) => {
-                    known.layer = Arc::new(layer);
-                    self.settings.records.verdicts(verdicts);
-                }
-                Err(error) => tracing::error!(org = %org.0, %error, "a layer could not be made"),
-            }
+            self.is_making = true;
+            let (intent, suspended) = (Arc::clone(&known.intent), known.suspended.clone());
+            let base = Arc::clone(&self.settings.rules.borrow());
+            let made = tokio::task::spawn_blocking({
+                let intent = Arc::clone(&intent);
+                move || draft(&intent, &base.set, suspended.as_ref(), Room::beside(others))
+            });
+            let made = async move { Done::Made(org, intent, Box::new(made.await)) };
+            self.under_way.push(made.boxed());
         }
+    }
+
+    /// Takes over a layer, unless its organization is gone or wants something else by now.
+    fn on_made(
+        &mut self,
+        org: OrgId,
+        intent: &Arc<DetectionIntent>,
+        made: Result<Draft, JoinError>,
+        now: Instant,
+    ) {
+        self.is_making = false;
+        let Some(known) = self.orgs.get_mut(&org) else {
+            return;
+        };
+        match made {
+            Ok(draft) => {
+                self.settings
+                    .records
+                    .verdicts(known.take_over(intent, draft));
+                self.gathered_since.get_or_insert(now);
+            }
+            Err(error) => tracing::error!(org = %org.0, %error, "a layer could not be made"),
+        }
+    }
+
+    /// Hands all layers to the workers.
+    fn hand_out(&mut self) {
+        self.gathered_since = None;
         let layers = self.orgs.values().map(|known| {
-            let agents: Vec<AgentId> = known.intent.agents.clone();
+            let agents = known.intent.agents.clone();
             (Arc::clone(&known.layer), agents)
         });
         let n_layers = u32::try_from(self.orgs.len()).unwrap_or(u32::MAX);
         metrics::gauge!(telemetry::TENANT_LAYERS).set(f64::from(n_layers));
+        let all = self.orgs.values().map(|known| known.weight);
+        let all = all.fold(Weight::default(), std::ops::Add::add);
+        #[expect(clippy::cast_precision_loss, reason = "bounded far below 2^52")]
+        metrics::gauge!(telemetry::TENANT_WEIGHT).set(all.size as f64);
         self.layers.send_replace(Arc::new(Layers::new(layers)));
     }
 }

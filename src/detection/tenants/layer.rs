@@ -9,13 +9,14 @@ use hidps_wire::AgentId;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::detection::tenants::silence::Silence;
+use crate::detection::tenants::silence::Silences;
 use crate::model::OrgId;
 
 /// What all organizations want, by agent. Workers hold one and look an agent up once per batch.
 #[derive(Debug, Default)]
 pub struct Layers {
     by_agent: HashMap<AgentId, Arc<OrgLayer>>,
+    /// Those with rules to try, and agents to try them for.
     orgs: BTreeSet<OrgId>,
 }
 
@@ -32,7 +33,7 @@ pub(in crate::detection) struct OrgLayer {
     /// Names of the texts whose rules are on trial.
     pub(in crate::detection) shadow_files: BTreeSet<String>,
     /// What to keep quiet about.
-    pub(in crate::detection) silences: Vec<Silence>,
+    pub(in crate::detection) silences: Silences,
 }
 
 /// Other settings of one rule; what is none stays the rule's own.
@@ -53,7 +54,8 @@ impl Layers {
     ) -> Self {
         let mut new = Self::default();
         for (layer, agents) in layers {
-            new.orgs.extend(layer.org);
+            let has_rules = layer.rules.is_some() && !agents.is_empty();
+            new.orgs.extend(layer.org.filter(|_| has_rules));
             let agents = agents.into_iter();
             new.by_agent
                 .extend(agents.map(|agent| (agent, Arc::clone(&layer))));
@@ -66,9 +68,14 @@ impl Layers {
         self.by_agent.get(&agent)
     }
 
-    /// Whether an organization has a layer.
+    /// Whether an organization has rules to try.
     pub(in crate::detection) fn has(&self, org: OrgId) -> bool {
         self.orgs.contains(&org)
+    }
+
+    /// How many organizations have rules to try.
+    pub(in crate::detection) fn n_with_rules(&self) -> usize {
+        self.orgs.len()
     }
 }
 
@@ -104,8 +111,6 @@ impl OrgLayer {
         if self.silences.is_empty() {
             return None;
         }
-        let now = Timestamp::now();
-        let covers = |silence: &&Silence| silence.covers(agent, rule_id, fields, now);
-        self.silences.iter().find(covers).map(|silence| silence.id)
+        self.silences.find(agent, rule_id, fields, Timestamp::now())
     }
 }

@@ -2,15 +2,19 @@
 //! It never lets one organization's wishes reach another's agents, and never takes a failed read for
 //! an empty one.
 //!
-//! `follow` reads rows and puts layers in force, `draft` makes a layer of rows and says which of
-//! them it cannot honour, `layer` is what workers look up, `engines` are a worker's engines for
-//! them, `silence` is one suppression.
+//! `follow` reads rows and puts layers in force, in `turns`; `draft` makes a layer of rows and says
+//! which of them it cannot honour, within the `room` that is left; `known` is one organization as it
+//! was last read, `layer` what workers look up, `engines` a worker's engines for them, `silence` one
+//! suppression.
 
 mod draft;
 mod engines;
 mod follow;
+mod known;
 mod layer;
+mod room;
 mod silence;
+mod turns;
 
 pub(super) use self::engines::OrgEngines;
 pub use self::follow::{TenantFeed, TenantRules, TenantSettings};
@@ -24,7 +28,7 @@ pub(super) fn layers_of(
     base: &hidps_rules::RuleSet,
 ) -> Layers {
     Layers::new(intents.iter().map(|intent| {
-        let layer = draft::draft(intent, base, None).layer;
+        let layer = draft::draft(intent, base, None, room::Room::all()).layer;
         (std::sync::Arc::new(layer), intent.agents.clone())
     }))
 }

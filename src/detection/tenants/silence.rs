@@ -1,6 +1,7 @@
-//! One suppression: which matches it keeps quiet about, and until when.
+//! Suppressions: which matches each keeps quiet about, and until when.
 //! It never counts them.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use hidps_rules::{Network, Value};
@@ -19,6 +20,64 @@ pub(in crate::detection) struct Silence {
     agent: Option<AgentId>,
     field: Option<(String, Wanted)>,
     until: Option<Timestamp>,
+}
+
+/// The suppressions of one organization, found by rule and agent.
+#[derive(Debug, Default)]
+pub(in crate::detection) struct Silences {
+    /// In the order of their rows.
+    all: Vec<Silence>,
+    by_rule: HashMap<String, ByAgent>,
+    of_every_rule: ByAgent,
+}
+
+/// Places of suppressions of one agent, or, under none, of every agent.
+type ByAgent = HashMap<Option<AgentId>, Vec<usize>>;
+
+impl Silences {
+    /// Adds one behind the others.
+    pub(in crate::detection) fn add(&mut self, silence: Silence) {
+        let by_agent = match &silence.rule_id {
+            Some(rule) => self.by_rule.entry(rule.clone()).or_default(),
+            None => &mut self.of_every_rule,
+        };
+        let places = by_agent.entry(silence.agent).or_default();
+        places.push(self.all.len());
+        self.all.push(silence);
+    }
+
+    /// Whether there is none.
+    pub(in crate::detection) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// The first one that covers a match.
+    pub(in crate::detection) fn find(
+        &self,
+        agent: AgentId,
+        rule_id: &str,
+        fields: &[(&str, Value<'_>)],
+        now: Timestamp,
+    ) -> Option<Uuid> {
+        let candidates = self.candidates(agent, rule_id);
+        let covers = |place: &usize| {
+            let silence = self.all.get(*place);
+            silence.is_some_and(|silence| silence.covers(agent, rule_id, fields, now))
+        };
+        let first = candidates.filter(covers).min()?;
+        self.all.get(first).map(|silence| silence.id)
+    }
+
+    /// Those that name this rule or none, and this agent or none.
+    fn candidates(&self, agent: AgentId, rule_id: &str) -> impl Iterator<Item = usize> {
+        let by_agent = self.by_rule.get(rule_id).into_iter();
+        let by_agent = by_agent.chain(std::iter::once(&self.of_every_rule));
+        by_agent
+            .flat_map(move |by_agent| [by_agent.get(&Some(agent)), by_agent.get(&None)])
+            .flatten()
+            .flatten()
+            .copied()
+    }
 }
 
 /// What a field's value must be.
@@ -117,6 +176,8 @@ fn is_same_address(one: &str, other: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::model::IntentRow;
 
@@ -190,6 +251,50 @@ mod tests {
         assert!(!asked(AGENT, "rule", Timestamp::UNIX_EPOCH));
         assert!(!asked(AGENT, "other", before));
         assert!(!asked(OTHER, "rule", before));
+    }
+
+    /// A suppression of this rule, agent and value, where there is one.
+    fn silence(id: u128, (rule, agent, value): (u8, u8, u8)) -> Silence {
+        let named = |n: u8| (n > 0).then(|| format!("v{n}"));
+        let field = named(value).map(|value| ("f", SilenceMatch::Value(value)));
+        let mut row = row(field);
+        row.row.id = Uuid::from_u128(id);
+        row.rule_id = named(rule);
+        row.agent = (agent > 0).then(|| AgentId::new(Uuid::from_u128(agent.into())));
+        Silence::new(&row).expect("it can be honoured")
+    }
+
+    proptest! {
+        #[test]
+        fn the_first_in_order_that_covers_is_found(
+            rows in prop::collection::vec((0..4_u8, 0..4_u8, 0..4_u8), 0..40),
+            (rule, agent, value) in (1..4_u8, 1..4_u8, 1..4_u8),
+        ) {
+            let list: Vec<Silence> = (1..).zip(&rows).map(|(id, row)| silence(id, *row)).collect();
+            let mut silences = Silences::default();
+            list.iter().for_each(|one| silences.add(one.clone()));
+            let (rule, value) = (format!("v{rule}"), format!("v{value}"));
+            let agent = AgentId::new(Uuid::from_u128(agent.into()));
+            let (fields, now) = ([("f", Value::Str(&value))], Timestamp::UNIX_EPOCH);
+
+            let first = list.iter().find(|one| one.covers(agent, &rule, &fields, now));
+
+            let found = silences.find(agent, &rule, &fields, now);
+            prop_assert_eq!(found, first.map(|one| one.id));
+        }
+    }
+
+    #[test]
+    fn those_of_other_rules_and_agents_are_not_even_looked_at() {
+        let mut silences = Silences::default();
+        for n in 1..=200 {
+            silences.add(silence(n.into(), (n, 0, 1)));
+            silences.add(silence(n.into(), (0, n, 1)));
+            silences.add(silence(n.into(), (n, n, 1)));
+        }
+
+        let agent = AgentId::new(Uuid::from_u128(7));
+        assert_eq!(silences.candidates(agent, "v7").count(), 3);
     }
 
     #[test]

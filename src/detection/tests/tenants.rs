@@ -334,3 +334,18 @@ async fn what_was_seen_makes_the_risk_of_an_agent() {
     assert_eq!(own.score, 85);
     assert_eq!(own.contributions[0].rule_id, "burst");
 }
+
+#[tokio::test]
+async fn the_engine_of_an_organization_is_released_with_its_rules() {
+    let mut intent = nothing(ORG, AGENT);
+    intent.rules = vec![own_rule(OWN)];
+    let (mut pipeline, recorder) = pipeline(&[intent.clone()]);
+    take(&mut pipeline, &recorder, AGENT, 1);
+    assert_eq!(pipeline.n_own_engines(), 1);
+
+    // As when they are suspended; its other wishes stay.
+    intent.rules.clear();
+    pipeline.use_layers(Arc::new(layers_of(&[intent], &built_in().set)));
+
+    assert_eq!(pipeline.n_own_engines(), 0);
+}

@@ -271,6 +271,28 @@ begin
 end
 $$;
 
+-- counts_of_trials_and_releases_are_forgotten_after_their_organizations_days
+do $$
+begin
+  insert into public.shadow_matches (org_id, rule_id, last_match_at) values
+    (pg_temp.id('org'), 'old', now() - interval '31 days'),
+    (pg_temp.id('org'), 'young', now() - interval '29 days'),
+    (pg_temp.id('other org'), 'other old', now() - interval '8 days');
+  insert into public.held_releases (org_id, note, created_at) values
+    (pg_temp.id('org'), 'old', now() - interval '31 days'),
+    (pg_temp.id('org'), 'young', now() - interval '29 days');
+  perform pg_temp.ask('service', 'select public.purge()');
+  perform pg_temp.must_equal('trials', (
+    select string_agg(rule_id, ' ' order by rule_id) from public.shadow_matches
+    where org_id in (pg_temp.id('org'), pg_temp.id('other org'))
+  ), 'young');
+  perform pg_temp.must_equal('releases', (
+    select string_agg(note, ' ' order by note) from public.held_releases
+    where org_id = pg_temp.id('org')
+  ), 'young');
+end
+$$;
+
 -- a_purge_of_less_than_a_day_is_refused
 select pg_temp.must_match('refusal', pg_temp.refusal('service', 'select public.purge(0)'), '^22023');
 

@@ -184,6 +184,24 @@ begin
 end
 $$;
 
+-- an_organization_sees_whether_its_rows_are_read_and_in_force
+do $$
+declare
+  said text := 'select concat_ws('' '', status, reason, rule_set, observed_generation) '
+    || 'from public.detection_status';
+begin
+  perform pg_temp.must_equal('first', pg_temp.judge('organization', 'org', 4, 'accepted', ''), '1');
+  perform pg_temp.must_equal('in force', pg_temp.ask('uma', said), 'accepted  hash 4');
+  perform pg_temp.must_equal('again', pg_temp.judge('organization', 'org', 4, 'accepted', ''), '0');
+  perform pg_temp.must_equal('unread', pg_temp.judge('organization', 'org', 4, 'not_read', 'why'), '1');
+  perform pg_temp.must_equal('what was stays', pg_temp.ask('uma', said), 'not_read why hash 4');
+  perform pg_temp.must_equal('theirs', pg_temp.ask('otto', said), null);
+  perform pg_temp.must_equal('no word for a rule',
+    pg_temp.judge('organization', 'org', 4, 'disabled', ''), '0');
+  perform pg_temp.must_equal('nobody', pg_temp.judge('organization', 'rule', 1, 'accepted', ''), '0');
+end
+$$;
+
 -- counts_of_trials_and_of_silence_stay_in_their_organization
 do $$
 declare

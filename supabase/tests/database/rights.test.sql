@@ -27,6 +27,7 @@ begin
   insert into public.suppressions (id, org_id, rule_id, note)
   values (pg_temp.remember('suppression', gen_random_uuid()), pg_temp.id('org'), 'r', 'n');
   insert into public.shadow_matches (org_id, rule_id) values (pg_temp.id('org'), 'r');
+  insert into public.detection_status (org_id, status) values (pg_temp.id('org'), 'accepted');
   insert into public.agent_risk (agent_id, score, window_secs) values (pg_temp.id('host'), 1, 3600);
   insert into public.agent_keys (agent_id, public_key) values (pg_temp.id('host'), 'k');
   insert into public.agent_tokens (id, org_id, name, prefix, expires_at)
@@ -96,6 +97,9 @@ insert into rights values
     'pg_temp.id(''org''), ''s'', ''n''', 'note = ''other'''),
   ('shadow_matches', 'DNRRR', 'DDDDD', 'DDDDD', 'DDDDD',
     'org_id = pg_temp.id(''org'')', 'org_id, rule_id', 'pg_temp.id(''org''), ''s''', 'matches = 0'),
+  ('detection_status', 'DNRRR', 'DDDDD', 'DDDDD', 'DDDDD',
+    'org_id = pg_temp.id(''org'')', 'org_id, status', 'pg_temp.id(''org''), ''accepted''',
+    'reason = ''x'''),
   ('agent_risk', 'DNRRR', 'DDDDD', 'DDDDD', 'DDDDD',
     'agent_id = pg_temp.id(''host'')', 'agent_id, score, window_secs',
     'pg_temp.id(''host''), 0, 1', 'score = 0'),

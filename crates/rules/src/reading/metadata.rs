@@ -1,7 +1,7 @@
 //! What a rule says of itself: id, title, author, level, tags and our own `hidps` attribute.
 //! It never decides what matches.
 
-use crate::fault::Fault;
+use crate::fault::{Fault, Location};
 use crate::reading::own_attribute::read_own_attribute;
 use crate::reading::yaml::{Kind, Node};
 
@@ -221,13 +221,28 @@ pub(crate) fn read_text(map: &Node, key: &str) -> Result<Option<String>, Fault> 
         return Ok(None);
     };
     match &node.kind {
-        Kind::Scalar { .. } => Ok(node.text().map(|text| text.trim().to_owned())),
+        Kind::Scalar { .. } => {
+            let text = node.text().map(str::trim);
+            text.map(|text| storable(text, key, node.at)).transpose()
+        }
         Kind::List(_) | Kind::Map(_) => Err(Fault::new(
             node.at,
             format!("'{key}' is not a text"),
             "write a single text",
         )),
     }
+}
+
+/// A text as it is, unless whoever stores what a match says of its rule cannot hold it.
+fn storable(text: &str, key: &str, at: Location) -> Result<String, Fault> {
+    if text.contains('\0') {
+        return Err(Fault::new(
+            at,
+            format!("'{key}' has the character U+0000, which databases cannot hold"),
+            "remove it",
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 /// Reads a list of texts; one text alone is a list of one.
@@ -243,10 +258,16 @@ pub(crate) fn read_texts(map: &Node, key: &str) -> Result<Vec<String>, Fault> {
         )
     };
     match &node.kind {
-        Kind::Scalar { .. } => Ok(node.text().map(str::to_owned).into_iter().collect()),
+        Kind::Scalar { .. } => {
+            let text = node.text().map(|text| storable(text, key, node.at));
+            Ok(text.transpose()?.into_iter().collect())
+        }
         Kind::List(items) => items
             .iter()
-            .map(|item| item.text().map(str::to_owned).ok_or_else(|| wrong(item.at)))
+            .map(|item| {
+                let text = item.text().ok_or_else(|| wrong(item.at))?;
+                storable(text, key, item.at)
+            })
             .collect(),
         Kind::Map(_) => Err(wrong(node.at)),
     }

@@ -6,6 +6,9 @@ use uuid::Uuid;
 use super::*;
 use crate::model::{OrgId, SilenceMatch, Suppression};
 
+/// All the room there is.
+const ALL: Room = Room::all();
+
 const BASE: &str = "\
 title: Root
 id: root
@@ -73,7 +76,12 @@ fn a_bad_rule_is_refused_with_its_place_and_the_rest_is_in_force() {
         rule("last"),
     );
 
-    let draft = draft(&intent(&[&good, &broken, &chained, &last]), &base(), None);
+    let draft = draft(
+        &intent(&[&good, &broken, &chained, &last]),
+        &base(),
+        None,
+        ALL,
+    );
 
     assert_eq!(statuses(&draft), [Accepted, Refused, Refused, Accepted]);
     let fault = &draft.verdicts[1];
@@ -87,7 +95,7 @@ fn a_bad_rule_is_refused_with_its_place_and_the_rest_is_in_force() {
 
 #[test]
 fn of_two_rules_with_one_id_the_older_stays() {
-    let draft = draft(&intent(&[&rule("x"), &rule("x")]), &base(), None);
+    let draft = draft(&intent(&[&rule("x"), &rule("x")]), &base(), None, ALL);
 
     assert_eq!(
         statuses(&draft),
@@ -100,7 +108,7 @@ fn a_rule_nobody_wants_is_not_even_read() {
     let mut intent = intent(&["nonsense ["]);
     intent.rules[0].enabled = false;
 
-    let draft = draft(&intent, &base(), None);
+    let draft = draft(&intent, &base(), None, ALL);
 
     assert_eq!(statuses(&draft), [VerdictStatus::Disabled]);
     assert!(draft.layer.set().is_none());
@@ -124,7 +132,7 @@ fn settings_that_mean_nothing_are_refused() {
         wanted(3, "burst", Some(5), "high"),
     ];
 
-    let draft = draft(&intent, &base(), None);
+    let draft = draft(&intent, &base(), None, ALL);
 
     let reasons: Vec<&str> = draft
         .verdicts
@@ -155,13 +163,13 @@ fn a_suppression_that_cannot_be_honoured_keeps_nothing_quiet() {
     };
     intent.suppressions = vec![suppression(0, "nowhere"), suppression(1, "192.0.2.0/24")];
 
-    let draft = draft(&intent, &base(), None);
+    let draft = draft(&intent, &base(), None, ALL);
 
     assert_eq!(
         statuses(&draft),
         [VerdictStatus::Refused, VerdictStatus::Accepted]
     );
-    assert_eq!(draft.layer.silences.len(), 1);
+    assert!(!draft.layer.silences.is_empty());
 }
 
 #[test]
@@ -169,7 +177,7 @@ fn suspended_rules_say_why_and_give_back_what_they_replaced() {
     let filter = "title: F\nlogsource: {product: linux}\nfilter: {rules: [root], s: {a: b}, condition: \
                   not s}\n";
     let wanted = intent(&[filter]);
-    let before = draft(&wanted, &base(), None);
+    let before = draft(&wanted, &base(), None, ALL);
     let rule_set = before
         .layer
         .set()
@@ -181,8 +189,8 @@ fn suspended_rules_say_why_and_give_back_what_they_replaced() {
         reason: "too slow".into(),
     };
 
-    let after = draft(&wanted, &base(), Some(&suspension));
-    let other = draft(&intent(&[&rule("x")]), &base(), Some(&suspension));
+    let after = draft(&wanted, &base(), Some(&suspension), ALL);
+    let other = draft(&intent(&[&rule("x")]), &base(), Some(&suspension), ALL);
 
     assert!(before.layer.replaces("root"));
     assert!(!after.layer.replaces("root"));
@@ -197,14 +205,7 @@ fn suspended_rules_say_why_and_give_back_what_they_replaced() {
 
 #[test]
 fn a_threshold_that_falls_with_the_own_rules_does_not_pass_for_one_in_force() {
-    let chain = (0..=MAX_ROUNDS).map(|n| {
-        format!(
-            "title: C\nid: c{}\ncorrelation: {{type: temporal, rules: [c{n}], timespan: 1m}}\n",
-            n + 1
-        )
-    });
-    let chain: Vec<String> = chain.collect();
-    let mut wanted = intent(&chain.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut wanted = intent(&[&rule("own")]);
     wanted.overrides = vec![RuleOverride {
         row: row(100),
         rule_id: "burst".to_owned(),
@@ -214,7 +215,7 @@ fn a_threshold_that_falls_with_the_own_rules_does_not_pass_for_one_in_force() {
         shadow: None,
     }];
 
-    let draft = draft(&wanted, &base(), None);
+    let draft = draft(&wanted, &base(), None, Room::leaving(Weight::default()));
 
     assert!(!draft.layer.replaces("burst"));
     assert!(draft.layer.settings.is_empty());
@@ -235,7 +236,7 @@ fn a_rule_whose_regular_expression_is_dear_costs_only_its_own_row() {
     use VerdictStatus::{Accepted, Refused};
     let dear = rule("dear").replace("{a: b}", "{a|re: '.{400}é.{400}$'}");
 
-    let draft = draft(&intent(&[&rule("good"), &dear]), &base(), None);
+    let draft = draft(&intent(&[&rule("good"), &dear]), &base(), None, ALL);
 
     assert_eq!(statuses(&draft), [Accepted, Refused]);
     let reason = &draft.verdicts[1].reason;
@@ -247,9 +248,74 @@ fn a_reason_holds_nothing_that_a_row_cannot() {
     let condition = "title: T\nlogsource: {product: linux}\n\
                      detection: {s: {a: b}, condition: \"1 of x\\0y\"}\n";
 
-    let draft = draft(&intent(&[condition]), &base(), None);
+    let draft = draft(&intent(&[condition]), &base(), None, ALL);
 
     let reason = &draft.verdicts[0].reason;
     assert!(reason.contains("1 of") || reason.contains("'x"), "{reason}");
     assert!(!reason.contains('\0'), "{reason:?}");
+}
+
+#[test]
+fn rules_for_which_all_organizations_leave_no_room_are_refused_for_that_and_the_rest_is_in_force() {
+    use VerdictStatus::{Accepted, Refused};
+    let wanted = intent(&[&rule("old"), "title: broken", &rule("new")]);
+    let all = Weight::of(
+        &draft(&intent(&[&rule("x")]), &base(), None, ALL)
+            .layer
+            .rules
+            .expect("it is laid"),
+    );
+    let room = Room::leaving(all);
+
+    let short = draft(&wanted, &base(), None, room);
+
+    assert_eq!(statuses(&short), [Accepted, Refused, Refused]);
+    assert!(!short.verdicts[1].reason.contains("all organizations"));
+    assert!(
+        short.verdicts[2].reason.contains("all organizations"),
+        "{:?}",
+        short.verdicts[2]
+    );
+    assert!(short.is_crowded);
+    assert_eq!(short.weight, all);
+    assert!(!draft(&wanted, &base(), None, ALL).is_crowded);
+}
+
+#[test]
+fn a_long_chain_of_rules_that_need_a_bad_one_falls_alone() {
+    use VerdictStatus::{Accepted, Refused};
+    let mut bodies = vec![rule("good"), "title: T\nid: c0\ndetection: {}\n".to_owned()];
+    bodies.extend((1..30).map(|n| {
+        let joined = n - 1;
+        format!(
+            "title: C\nid: c{n}\ncorrelation: {{type: temporal, rules: [c{joined}, good], \
+             timespan: 1m}}\n"
+        )
+    }));
+    let bodies: Vec<&str> = bodies.iter().map(String::as_str).collect();
+
+    let draft = draft(&intent(&bodies), &base(), None, ALL);
+
+    let statuses = statuses(&draft);
+    assert_eq!(statuses[0], Accepted);
+    assert!(statuses[1..].iter().all(|status| *status == Refused));
+    assert!(
+        draft.verdicts[30].reason.contains("'c28'"),
+        "{:?}",
+        draft.verdicts[30]
+    );
+}
+
+#[test]
+fn a_rule_that_no_row_could_tell_of_is_refused() {
+    for body in [
+        "title: \"T\\0\"\nid: x\nlogsource: {product: linux}\ndetection: {s: {a: b}, condition: s}\n",
+        "title: T\nid: \"x\\0\"\nlogsource: {product: linux}\ndetection: {s: {a: b}, condition: s}\n",
+        "title: T\nid: x\ntags: [\"a\\0\"]\nlogsource: {product: linux}\ndetection: {s: {a: b}, condition: s}\n",
+    ] {
+        let draft = draft(&intent(&[body]), &base(), None, ALL);
+
+        assert_eq!(statuses(&draft), [VerdictStatus::Refused], "{body}");
+        assert!(draft.verdicts[0].reason.contains("U+0000"), "{body}");
+    }
 }

@@ -2,12 +2,15 @@
 
 use std::sync::Mutex;
 
+use hidps_wire::AgentId;
 use uuid::Uuid;
 
 use super::*;
+use crate::detection::tenants::turns;
 use crate::detection::tests::loaded;
 use crate::model::{
-    DetectionVerdict, IntentRow, OwnRule, RiskReport, ShadowReport, SuppressedReport, VerdictStatus,
+    DetectionVerdict, IntentKind, IntentRow, OwnRule, RiskReport, ShadowReport, SuppressedReport,
+    VerdictStatus,
 };
 use crate::ports::{StoreErrorKind, StoreResult};
 
@@ -21,8 +24,10 @@ struct FakeDatabase {
     orgs: Mutex<BTreeMap<OrgId, DetectionIntent>>,
     fails_to_list: Mutex<bool>,
     fails_to_read: Mutex<Option<OrgId>>,
+    /// One organization whose reads never end.
+    hangs: Mutex<Option<OrgId>>,
     verdicts: Mutex<Vec<DetectionVerdict>>,
-    reads: Mutex<usize>,
+    reads: Mutex<Vec<OrgId>>,
 }
 
 fn failure() -> StoreError {
@@ -52,7 +57,10 @@ impl DetectionReader for Arc<FakeDatabase> {
             if *self.fails_to_read.lock().expect("unpoisoned") == Some(org) {
                 return Err(failure());
             }
-            *self.reads.lock().expect("unpoisoned") += 1;
+            if *self.hangs.lock().expect("unpoisoned") == Some(org) {
+                std::future::pending::<()>().await;
+            }
+            self.reads.lock().expect("unpoisoned").push(org);
             Ok(self.orgs.lock().expect("unpoisoned").get(&org).cloned())
         })
     }
@@ -102,6 +110,7 @@ fn task(database: &Arc<FakeDatabase>) -> (TenantRules<Arc<FakeDatabase>>, Tenant
         hint: Arc::default(),
         resync_every: Duration::from_secs(60),
         records: Arc::clone(database) as _,
+        health: Arc::default(),
     };
     TenantRules::new(Arc::clone(database), settings)
 }
@@ -111,156 +120,242 @@ fn put(database: &FakeDatabase, intent: DetectionIntent) {
     orgs.insert(intent.org, intent);
 }
 
-/// The ids of the agent's own rules in force.
-fn in_force(feed: &TenantFeed) -> Vec<String> {
-    let layers = feed.layers.borrow();
-    let set = layers.of(AGENT).and_then(|layer| layer.set());
-    let rules = set.map(|set| set.rules().map(|rule| rule.id.clone()).collect());
-    rules.unwrap_or_default()
+/// Another agent, of [`OTHER`].
+const AGENT_OF_OTHER: AgentId = AgentId::new(Uuid::from_u128(2));
+
+/// A running task, and what it is run with.
+struct Rig {
+    database: Arc<FakeDatabase>,
+    feed: TenantFeed,
+    hint: Arc<Notify>,
+    health: Arc<Health>,
+    built_in: watch::Sender<Arc<crate::detection::LoadedRules>>,
+    _running: tokio::task::JoinSet<()>,
 }
 
-#[tokio::test]
-async fn a_failed_read_changes_nothing_and_is_tried_again_soon() {
+/// Begins with these wishes in force.
+async fn rig(intents: Vec<DetectionIntent>) -> Rig {
     let database = Arc::new(FakeDatabase::default());
-    put(&database, intent(ORG, 1, "first"));
-    let (mut task, feed) = task(&database);
-    task.compare().await;
-    put(&database, intent(ORG, 2, "second"));
-
-    *database.fails_to_list.lock().expect("unpoisoned") = true;
-    assert_eq!(task.compare().await, PAUSE);
-    assert_eq!(in_force(&feed), ["first"]);
-    *database.fails_to_list.lock().expect("unpoisoned") = false;
-    *database.fails_to_read.lock().expect("unpoisoned") = Some(ORG);
-    assert_eq!(task.compare().await, PAUSE);
-    assert_eq!(in_force(&feed), ["first"]);
-    *database.fails_to_read.lock().expect("unpoisoned") = None;
-    assert!(task.compare().await > PAUSE);
-    assert_eq!(in_force(&feed), ["second"]);
-}
-
-#[tokio::test]
-async fn what_fails_for_one_organization_does_not_hold_up_another() {
-    let database = Arc::new(FakeDatabase::default());
-    put(&database, intent(ORG, 1, "first"));
-    put(
-        &database,
-        DetectionIntent {
-            agents: Vec::new(),
-            ..intent(OTHER, 1, "other")
-        },
-    );
-    *database.fails_to_read.lock().expect("unpoisoned") = Some(OTHER);
-    let (mut task, feed) = task(&database);
-
-    task.compare().await;
-
-    assert_eq!(in_force(&feed), ["first"]);
-}
-
-#[tokio::test]
-async fn only_what_changed_is_read_and_a_number_that_went_back_is_a_change() {
-    let database = Arc::new(FakeDatabase::default());
-    put(&database, intent(ORG, 5, "first"));
-    let (mut task, feed) = task(&database);
-
-    for _ in 0..3 {
-        task.compare().await;
+    for intent in intents {
+        put(&database, intent);
     }
-    assert_eq!(*database.reads.lock().expect("unpoisoned"), 1);
-    put(&database, intent(ORG, 4, "restored"));
-    task.compare().await;
-
-    assert_eq!(in_force(&feed), ["restored"]);
+    let (mut task, feed) = task(&database);
+    let (built_in, rules) = watch::channel(Arc::new(loaded(&rule("built-in"))));
+    task.settings.rules = rules;
+    let (hint, health) = (
+        Arc::clone(&task.settings.hint),
+        Arc::clone(&task.settings.health),
+    );
+    let mut running = tokio::task::JoinSet::new();
+    running.spawn(task.run(CancellationToken::new()));
+    let mut rig = Rig {
+        database,
+        feed,
+        hint,
+        health,
+        built_in,
+        _running: running,
+    };
+    rig.feed.compared().await;
+    rig
 }
 
-#[tokio::test]
+impl Rig {
+    /// Waits until an agent has exactly these own rules; time that is waited for passes by itself.
+    async fn has(&mut self, agent: AgentId, expected: &[&str]) {
+        let own = |feed: &TenantFeed| -> Vec<String> {
+            let layers = feed.layers.borrow();
+            let set = layers.of(agent).and_then(|layer| layer.set());
+            let rules = set.map(|set| set.rules().map(|rule| rule.id.clone()).collect());
+            rules.unwrap_or_default()
+        };
+        let reached = async {
+            while own(&self.feed) != expected {
+                self.feed.layers.changed().await.expect("it runs");
+            }
+        };
+        let result = tokio::time::timeout(Duration::from_secs(300), reached).await;
+        result.unwrap_or_else(|_| panic!("not {expected:?}"));
+    }
+
+    /// Changes what an organization wants, and says so.
+    fn change(&self, intent: DetectionIntent) {
+        put(&self.database, intent);
+        self.hint.notify_one();
+    }
+
+    /// Waits until something was told of an organization as a whole.
+    async fn told(&self, org: OrgId, status: VerdictStatus) -> DetectionVerdict {
+        let told = |verdict: &&DetectionVerdict| {
+            verdict.kind == IntentKind::Organization && verdict.row.id == org.0
+        };
+        let reached = async {
+            loop {
+                let verdicts = self.database.verdicts.lock().expect("unpoisoned").clone();
+                let last = verdicts.iter().rfind(told);
+                if let Some(last) = last.filter(|last| last.status == status) {
+                    return last.clone();
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let result = tokio::time::timeout(Duration::from_secs(300), reached).await;
+        result.unwrap_or_else(|_| panic!("never {status:?}"))
+    }
+
+    fn set_failing(&self, org: Option<OrgId>) {
+        *self.database.fails_to_read.lock().expect("unpoisoned") = org;
+    }
+}
+
+/// The wishes of the other organization.
+fn others(generation: u64, id: &str) -> DetectionIntent {
+    DetectionIntent {
+        agents: vec![AGENT_OF_OTHER],
+        ..intent(OTHER, generation, id)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_cannot_be_read_changes_nothing_and_is_told() {
+    let mut rig = rig(vec![intent(ORG, 1, "first")]).await;
+    rig.has(AGENT, &["first"]).await;
+
+    *rig.database.fails_to_list.lock().expect("unpoisoned") = true;
+    rig.change(intent(ORG, 2, "second"));
+    while rig.health.tenants_unread().is_none() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    rig.has(AGENT, &["first"]).await;
+    *rig.database.fails_to_list.lock().expect("unpoisoned") = false;
+
+    rig.has(AGENT, &["second"]).await;
+    assert_eq!(rig.health.tenants_unread(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_organization_that_cannot_be_read_keeps_what_it_has_and_is_told_why() {
+    let mut rig = rig(vec![intent(ORG, 1, "first"), others(1, "theirs")]).await;
+    rig.told(ORG, VerdictStatus::Accepted).await;
+
+    rig.set_failing(Some(ORG));
+    rig.change(intent(ORG, 2, "second"));
+    rig.change(others(2, "new"));
+
+    let told = rig.told(ORG, VerdictStatus::NotRead).await;
+    assert!(told.reason.contains("what was in force stays"), "{told:?}");
+    assert_eq!(told.row.version, 1);
+    rig.has(AGENT_OF_OTHER, &["new"]).await;
+    rig.has(AGENT, &["first"]).await;
+    rig.set_failing(None);
+    rig.has(AGENT, &["second"]).await;
+    assert_eq!(rig.told(ORG, VerdictStatus::Accepted).await.row.version, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_never_ends_delays_no_other_organization() {
+    let mut rig = rig(vec![intent(ORG, 1, "first"), others(1, "theirs")]).await;
+
+    *rig.database.hangs.lock().expect("unpoisoned") = Some(ORG);
+    rig.change(intent(ORG, 2, "second"));
+    rig.change(others(2, "new"));
+
+    rig.has(AGENT_OF_OTHER, &["new"]).await;
+    rig.has(AGENT, &["first"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_organization_that_changes_all_the_time_is_read_now_and_then() {
+    let mut rig = rig(vec![intent(ORG, 1, "first"), others(1, "theirs")]).await;
+    let reads = |rig: &Rig| {
+        let reads = rig.database.reads.lock().expect("unpoisoned");
+        reads.iter().filter(|org| **org == ORG).count()
+    };
+    let before = reads(&rig);
+
+    for generation in 2..102 {
+        rig.change(intent(ORG, generation, "busy"));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    rig.change(others(2, "new"));
+    rig.has(AGENT_OF_OTHER, &["new"]).await;
+
+    let n_reads = reads(&rig) - before;
+    let most = Duration::from_millis(50 * 101).as_secs() / turns::PAUSE.as_secs() + 2;
+    assert!(n_reads as u64 <= most, "{n_reads} reads, {most} at most");
+    rig.has(AGENT, &["busy"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_changed_is_read_and_a_number_that_went_back_is_a_change() {
+    let mut rig = rig(vec![intent(ORG, 5, "first")]).await;
+
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(*rig.database.reads.lock().expect("unpoisoned"), [ORG]);
+    rig.change(intent(ORG, 4, "restored"));
+
+    rig.has(AGENT, &["restored"]).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_organization_that_is_gone_takes_its_rules_along() {
-    let database = Arc::new(FakeDatabase::default());
-    put(&database, intent(ORG, 1, "first"));
-    let (mut task, feed) = task(&database);
-    task.compare().await;
+    let mut rig = rig(vec![intent(ORG, 1, "first")]).await;
 
-    database.orgs.lock().expect("unpoisoned").clear();
-    task.compare().await;
+    rig.database.orgs.lock().expect("unpoisoned").clear();
+    rig.hint.notify_one();
 
-    assert_eq!(in_force(&feed), Vec::<String>::new());
-    assert!(!feed.layers.borrow().has(ORG));
+    rig.has(AGENT, &[]).await;
+    assert!(!rig.feed.layers.borrow().has(ORG));
 }
 
-#[tokio::test]
-async fn rules_that_cost_too_much_are_suspended_until_they_are_others() {
-    let database = Arc::new(FakeDatabase::default());
-    put(&database, intent(ORG, 1, "slow"));
-    let (mut task, feed) = task(&database);
-    task.compare().await;
+#[tokio::test(start_paused = true)]
+async fn an_organization_without_agents_holds_no_engine() {
+    let mut rig = rig(vec![intent(ORG, 1, "first")]).await;
+    assert!(rig.feed.layers.borrow().has(ORG));
+
+    let mut empty = intent(ORG, 2, "first");
+    empty.agents.clear();
+    rig.change(empty);
+
+    rig.has(AGENT, &[]).await;
+    assert!(!rig.feed.layers.borrow().has(ORG));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rules_that_cost_too_much_are_suspended_and_come_back_by_themselves() {
+    let mut rig = rig(vec![intent(ORG, 1, "slow")]).await;
     let hash = {
-        let layers = feed.layers.borrow();
+        let layers = rig.feed.layers.borrow();
         let set = layers.of(AGENT).and_then(|layer| layer.set());
         set.expect("it is in force").hash().to_owned()
     };
 
-    task.suspend(CostReport {
+    let report = CostReport {
         org: ORG,
         rule_set: hash,
         reason: "too slow".into(),
-    })
-    .await;
-    assert_eq!(in_force(&feed), Vec::<String>::new());
-    let said = database
-        .verdicts
-        .lock()
-        .expect("unpoisoned")
-        .last()
-        .cloned();
-    assert_eq!(said.expect("it is told").status, VerdictStatus::Suspended);
-    put(&database, intent(ORG, 2, "quick"));
-    task.compare().await;
+    };
+    rig.feed.costs.send(report.clone()).await.expect("it runs");
+    rig.has(AGENT, &[]).await;
+    let told = rig.told(ORG, VerdictStatus::Suspended).await;
+    assert!(told.reason.contains("after 60 s"), "{told:?}");
+    assert!(!rig.feed.layers.borrow().has(ORG), "its engine is released");
+    rig.has(AGENT, &["slow"]).await;
 
-    assert_eq!(in_force(&feed), ["quick"]);
+    rig.feed.costs.send(report).await.expect("it runs");
+    rig.has(AGENT, &[]).await;
+    rig.change(intent(ORG, 2, "quick"));
+    rig.has(AGENT, &["quick"]).await;
+    rig.told(ORG, VerdictStatus::Accepted).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn other_built_in_rules_give_every_organization_another_layer() {
-    let database = Arc::new(FakeDatabase::default());
-    put(&database, intent(ORG, 1, "first"));
-    let (mut task, mut feed) = task(&database);
-    let (built_in, rules) = watch::channel(Arc::new(loaded(&rule("built-in"))));
-    task.settings.rules = rules;
-    let stop = CancellationToken::new();
-    let mut running = tokio::task::JoinSet::new();
-    running.spawn(task.run(stop.clone()));
-    feed.compared().await;
-    assert_eq!(in_force(&feed), ["first"]);
-    feed.layers.mark_unchanged();
+    let mut rig = rig(vec![intent(ORG, 1, "first")]).await;
+    rig.has(AGENT, &["first"]).await;
 
     // The organization's rule now has the id of a built-in one, and is refused.
-    built_in.send_replace(Arc::new(loaded(&rule("first"))));
-    let heard = tokio::time::timeout(Duration::from_secs(5), feed.layers.changed()).await;
-    heard.expect("sooner than the timer").expect("it runs");
+    rig.built_in.send_replace(Arc::new(loaded(&rule("first"))));
 
-    assert_eq!(in_force(&feed), Vec::<String>::new());
-    stop.cancel();
-    running.join_all().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_hint_is_enough_to_look_again() {
-    let database = Arc::new(FakeDatabase::default());
-    let (task, mut feed) = task(&database);
-    let hint = Arc::clone(&task.settings.hint);
-    let stop = CancellationToken::new();
-    let mut running = tokio::task::JoinSet::new();
-    running.spawn(task.run(stop.clone()));
-    feed.compared().await;
-    feed.layers.mark_unchanged();
-
-    put(&database, intent(ORG, 1, "first"));
-    hint.notify_one();
-    let heard = tokio::time::timeout(Duration::from_secs(5), feed.layers.changed()).await;
-    heard.expect("sooner than the timer").expect("it runs");
-
-    assert_eq!(in_force(&feed), ["first"]);
-    stop.cancel();
-    running.join_all().await;
+    rig.has(AGENT, &[]).await;
 }
