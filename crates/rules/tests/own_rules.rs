@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hidps_rules::tests::{TEST_SUFFIX, TestFile, run_tests};
-use hidps_rules::{Level, RuleFile, RuleSet, Severity, lint};
+use hidps_rules::{
+    Engine, Event, Level, Limits, LogSource, RuleFile, RuleSet, Scope, Severity, Value, lint,
+};
 
 /// The folder of our rules.
 fn folder() -> PathBuf {
@@ -75,6 +77,94 @@ fn every_rule_of_ours_passes_the_tests_beside_it() {
 
     assert!(rules.rules().len() >= 150);
     assert_eq!(failures, []);
+}
+
+/// Fields that hold text in events of any kind.
+const NAMES: [&str; 23] = [
+    "Image",
+    "CommandLine",
+    "CurrentDirectory",
+    "User",
+    "ParentImage",
+    "ParentCommandLine",
+    "TargetFilename",
+    "ImageDeleted",
+    "DestinationIp",
+    "action",
+    "outcome",
+    "user",
+    "method",
+    "event",
+    "COMMAND",
+    "USER",
+    "ENV",
+    "unit",
+    "process",
+    "shell",
+    "reason",
+    "module",
+    "in",
+];
+
+/// Category, product and service of every log source that a rule of ours asks for.
+fn list_sources() -> Vec<[Option<String>; 3]> {
+    let mut sources: Vec<[Option<String>; 3]> = list_documents()
+        .iter()
+        .map(|(_, text)| {
+            let line = text.lines().find(|line| line.starts_with("logsource:"));
+            let part = |key: &str| {
+                let behind = line?.split_once(&format!("{key}: "))?.1;
+                Some(behind.split([',', '}']).next()?.to_owned())
+            };
+            [part("category"), part("product"), part("service")]
+        })
+        .collect();
+    sources.sort();
+    sources.dedup();
+    sources
+}
+
+#[test]
+fn no_rule_of_ours_is_tried_on_what_has_nothing_to_do_with_it() {
+    let (rules, _) = load();
+    let sources = list_sources();
+    assert!(sources.len() > 10);
+    let fields = NAMES.map(
+        |name| match name.ends_with("Image") || name.ends_with("Filename") {
+            true => (name, Value::Str("/usr/bin/zq")),
+            false => (name, Value::Str("zq")),
+        },
+    );
+    let mut engine = Engine::new(rules, Limits::default());
+
+    for [category, product, service] in &sources {
+        let event = Event {
+            logsource: LogSource {
+                category: category.as_deref(),
+                product: product.as_deref(),
+                service: service.as_deref(),
+                also: &[],
+            },
+            message: "zq",
+            fields: &fields,
+        };
+        engine.observe(Scope(1), &event, 0, &mut |found| {
+            panic!("{} matches", found.rule.id);
+        });
+    }
+
+    let counters = engine.counters();
+    let tried: Vec<&String> = counters
+        .rules
+        .iter()
+        .filter(|(_, rule)| rule.tries > 0)
+        .map(|(id, _)| id)
+        .collect();
+    assert_eq!(
+        tried,
+        Vec::<&String>::new(),
+        "give it a literal that few events have"
+    );
 }
 
 #[test]

@@ -210,8 +210,15 @@ fn clue_of(pattern: &Pattern) -> Option<(Place, String)> {
 /// Presence of a field says little: most events of a kind have the same fields.
 const PRESENCE_COST: u32 = 1_000;
 
+/// How the paths of most programs and files begin: such a beginning says no more than presence.
+const USUAL_STARTS: [&str; 4] = ["/usr/bin/", "/usr/sbin/", "/usr/lib/", "/bin/"];
+
 /// A literal is found in vain the less the longer it is, and the less at a fixed place.
 fn cost_of(place: Place, text: &str) -> u32 {
+    let mut starts = USUAL_STARTS.iter();
+    if text == "/" || (place == Place::Start && starts.any(|start| start.starts_with(text))) {
+        return PRESENCE_COST;
+    }
     let by_length = match text.len() {
         0..=2 => 200,
         3 => 80,
