@@ -9,6 +9,7 @@ import re
 
 import yaml
 
+import changed
 import oracle
 import streams
 import wild
@@ -47,14 +48,31 @@ def only_rules(documents):
     return [{key: one[key] for key in ("name", "id", "text")} for one in documents if "detection" in one["content"]]
 
 
-def parsed(rules):
-    return [oracle.parse(rule["text"]).rules[0] for rule in rules]
+def parsed(rules, filters=(), pipelines=()):
+    return [oracle.changed(rule["text"], filters, pipelines) for rule in rules]
 
 
-def events_case(name, rules, rng, per_rule):
-    events = make_events(parsed(rules), rng, per_rule)
-    matches, silent = oracle.answer_events(rules, events)
-    return {"name": name, "kind": "events", "rules": rules, "events": events, "matches": matches, "silent": silent}
+def events_case(name, rules, rng, per_rule, filters=(), pipelines=()):
+    """Rules, filters among them, with the pipelines that they go through."""
+    texts = [one["text"] for one in filters]
+    events = make_events(parsed(rules, texts, pipelines), rng, per_rule)
+    matches, silent = oracle.answer_events(rules, events, texts, pipelines)
+    return {
+        "name": name, "kind": "events", "rules": [*rules, *filters], "pipelines": list(pipelines), "events": events,
+        "matches": matches, "silent": silent,
+    }
+
+
+def changed_cases(rng, count):
+    """Rules that filters narrow and pipelines rewrite."""
+    for number in range(count):
+        name, rules, filters = changed.make_filter_case(rng, number, 30)
+        yield events_case(name, rules, rng, 12, filters=filters)
+        name, rules, pipelines = changed.make_pipeline_case(rng, number, 30)
+        case = events_case(name, rules, rng, 12, pipelines=pipelines)
+        if any("change_logsource" in text for text in pipelines):
+            case["alone"] = "it keeps the parts of a log source that a change does not name"
+        yield case
 
 
 def documents_case(name, rules, rng, per_rule):
@@ -69,12 +87,19 @@ def stream_case(name, rules, events):
     return {"name": name, "kind": "stream", "rules": rules, "events": events, "matches": matches, "silent": silent}
 
 
+def tied_case(name, rules, events):
+    """Events of which many are of one time: the oracle has no answer, the other engine has."""
+    silent = {rule["id"]: "events of one time have no order in SQL" for rule in rules}
+    return {"name": name, "kind": "stream", "rules": rules, "events": events, "matches": {}, "silent": silent}
+
+
 def generated_streams(rng, count, length):
     """Streams over every type of correlation."""
     for kind, correlations in streams.KINDS.items():
         rules = streams.list_bases() + correlations()
         for number in range(count):
             yield stream_case(f"stream_{kind}_{number}", rules, streams.make_stream(rng, length))
+            yield tied_case(f"tied_{kind}_{number}", rules, streams.make_stream(rng, length, streams.TIED))
 
 
 def own_streams(documents, rng, count, length):
@@ -133,6 +158,7 @@ def list_cases(arguments):
     yield {**odd, "alone": "the second judge is known to read such rules otherwise"}
     wild_rules = wild.list_wild_rules(drawn("wild rules"), per_rule * 3, odd=False)
     yield documents_case("wild_documents", wild_rules, drawn("wild documents"), 6)
+    yield from changed_cases(drawn("changed"), arguments.streams)
     yield from generated_streams(drawn("streams"), arguments.streams, 200)
     yield from own_streams(documents, drawn("own streams"), 2, 150)
     if arguments.community:
@@ -146,7 +172,7 @@ def main():
     for case in list_cases(arguments):
         path = arguments.out / f"{case['name']}.json"
         path.write_text(json.dumps(case, ensure_ascii=True, separators=(",", ":")))
-        for rule, reason in case["silent"].items() if case["kind"] != "documents" else ():
+        for rule, reason in case["silent"].items() if case["matches"] else ():
             print(f"oracle: {case['name']}: silent on {rule}: {reason}")
 
 

@@ -5,6 +5,7 @@ import ipaddress
 import json
 import re
 import sqlite3
+import uuid
 
 import yaml
 from sigma.backends.sqlite import sqliteBackend
@@ -50,9 +51,15 @@ def in_network(text, network):
         return False
 
 
-def backend():
+def join_pipelines(texts):
+    """Pipelines in the order of their priorities as one."""
+    read = sorted((ProcessingPipeline.from_yaml(text) for text in texts), key=lambda one: one.priority)
+    return sum(read, ProcessingPipeline())
+
+
+def backend(pipelines=()):
     mapping = FieldFunctionTransformation(mapping={}, transform_func=column)
-    pipeline = ProcessingPipeline(items=[ProcessingItem(mapping)])
+    pipeline = join_pipelines(pipelines) + ProcessingPipeline(items=[ProcessingItem(mapping)])
     return Backend(pipeline, timestamp_field=TIME, timestamp_format="unix", fulltext_field=FULLTEXT)
 
 
@@ -122,8 +129,16 @@ def load(events, numeric):
     return database, set(names)
 
 
-def parse(text):
-    return SigmaCollection.from_yaml(text)
+def parse(text, filters=()):
+    """One rule, narrowed by filters."""
+    return SigmaCollection.from_dicts([yaml.safe_load(one) for one in [text, *filters]])
+
+
+def changed(text, filters=(), pipelines=()):
+    """A rule as filters and pipelines leave it."""
+    rule = parse(text, filters).rules[0]
+    join_pipelines(pipelines).apply(rule)
+    return rule
 
 
 def is_routed(rule, source):
@@ -162,17 +177,17 @@ def query(database, names, sql):
             database.execute(f"ALTER TABLE logs ADD COLUMN {missing[1]} TEXT COLLATE NOCASE")
 
 
-def answer_events(rules, events):
+def answer_events(rules, events, filters=(), pipelines=()):
     """Per rule id the numbers of the events that match, or the reason why the oracle is silent."""
-    parsed = {rule["id"]: parse(rule["text"]) for rule in rules}
-    numeric = compared_fields([one for collection in parsed.values() for one in collection.rules])
+    parsed = {rule["id"]: parse(rule["text"], filters) for rule in rules}
+    numeric = compared_fields([changed(rule["text"], filters, pipelines) for rule in rules])
     database, names = load(events, numeric)
     answers, silent = {}, {}
     for rule_id, collection in parsed.items():
         rule = collection.rules[0]
         try:
             found = set()
-            for sql in backend().convert(collection):
+            for sql in backend(pipelines).convert(collection):
                 sql = sql.replace("SELECT * FROM logs", "SELECT rowid FROM logs", 1)
                 found |= {row[0] - 1 for row in query(database, names, sql)}
         except Exception as error:
@@ -182,10 +197,61 @@ def answer_events(rules, events):
     return answers, silent
 
 
+RELATIONS = ("gt", "gte", "lt", "lte", "eq", "neq")
+
+
+def one_bound_each(document):
+    """A correlation with several bounds as one correlation for each, because pySigma takes one; it
+    fires where all of them do."""
+    condition = document.get("correlation", {}).get("condition")
+    bounds = [key for key in condition if key in RELATIONS] if isinstance(condition, dict) else []
+    yield document
+    for number, bound in enumerate(bounds[1:]):
+        rest = {key: value for key, value in condition.items() if key not in RELATIONS}
+        split = {**document["correlation"], "condition": {bound: condition[bound], **rest}}
+        yield {**document, "id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{document['id']} {number}")), "name": None, "correlation": split}
+    for bound in bounds[1:]:
+        del condition[bound]
+
+
+def one_field(document, joined):
+    """A correlation that counts the values of several fields as one that counts those of one field,
+    which has them all; `joined` notes its name."""
+    condition = document.get("correlation", {}).get("condition")
+    if isinstance(condition, dict) and isinstance(condition.get("field"), list):
+        fields = tuple(condition["field"])
+        condition["field"] = joined.setdefault(fields, "joined " + " ".join(fields))
+    return document
+
+
+def with_joined(fields, joined):
+    """An event's fields, and in one more the values of several that are all there."""
+    more = {}
+    for names, field in joined.items():
+        if all(name in fields for name in names):
+            more[field] = json.dumps([as_text(fields[name]) for name in names])
+    return {**fields, **more}
+
+
 def answer_stream(rules, events):
     """Per rule id the numbers of the events that match or make a correlation fire."""
-    collection = SigmaCollection.from_dicts([routed(yaml.safe_load(rule["text"])) for rule in rules])
-    shown = [{**event, "fields": {**event["fields"], **source_fields(event)}} for event in events]
+    joined = {}
+    documents = [one_field(routed(yaml.safe_load(rule["text"])), joined) for rule in rules]
+    split = {document["id"]: list(one_bound_each(document)) for document in documents}
+    answers, silent = answer_documents([one for parts in split.values() for one in parts], events, joined)
+    for rule_id, parts in split.items():
+        if all(part["id"] in answers for part in parts):
+            common = set.intersection(*(set(answers[part["id"]]) for part in parts))
+            answers[rule_id] = sorted(common)
+        for part in parts[1:]:
+            answers.pop(part["id"], None)
+    return answers, silent
+
+
+def answer_documents(documents, events, joined):
+    """The same for documents that pySigma takes."""
+    collection = SigmaCollection.from_dicts(documents)
+    shown = [{**event, "fields": {**with_joined(event["fields"], joined), **source_fields(event)}} for event in events]
     database, names = load(shown, compared_fields(collection.rules))
     at = {event["at"]: number for number, event in enumerate(events)}
     answers, silent = {}, {}

@@ -1,5 +1,5 @@
 """Owns correlations of every type and streams of events over them.
-It never makes two events at one time: judges disagree about their order."""
+It never makes two events at one time unless asked to: the oracle knows no order among them."""
 
 import copy
 
@@ -9,6 +9,7 @@ from written import identity
 
 SPAN = 10
 GAPS = [1, 1, 1, 2, 3, 5, SPAN - 1, SPAN, SPAN + 1]
+TIED = [0, 0, 0, 1, 2, SPAN, SPAN + 1]
 BASES = {name: {"action": name} for name in ("login_failed", "login_done", "sudo_run")}
 
 
@@ -83,14 +84,44 @@ def list_boolean_correlations():
     return [correlation(f"temporal_{name}", "temporal", rules, text) for name, (rules, text) in texts.items()]
 
 
-KINDS = {"counts": list_correlations, "values": list_numeric_correlations, "names": list_boolean_correlations}
+def list_wide_correlations():
+    """Bounds on both sides, values of several fields, text and numbers as groups, chains whose parts
+    are grouped by different fields, rules joined by id."""
+    one, three = ["login_failed"], list(BASES)
+    rules = []
+    for name, condition in [("inside", {"gte": 2, "lte": 3}), ("between", {"gt": 1, "lt": 4}), ("above", {"gte": 2, "neq": 3})]:
+        rules.append(correlation(f"range_events_{name}", "event_count", one, condition))
+        rules.append(correlation(f"range_values_{name}", "value_count", one, {**condition, "field": "port"}))
+        rules.append(correlation(f"range_temporal_{name}", "temporal", three, condition))
+    rules.append(correlation("range_sum", "value_sum", one, {"gte": 20, "lt": 60, "field": "bytes"}))
+    rules.append(correlation("range_average", "value_avg", one, {"gt": 5, "lte": 20, "field": "bytes"}))
+    rules.append(correlation("fields_two", "value_count", one, {"gte": 3, "field": ["port", "host"]}))
+    rules.append(correlation("fields_three", "value_count", three, {"gte": 4, "field": ["port", "host", "bytes"]}, group=()))
+    rules.append(correlation("fields_range", "value_count", one, {"gte": 2, "lt": 4, "field": ["port", "bytes"]}))
+    rules.append(correlation("by_number", "event_count", one, {"gte": 2}, group=("port",)))
+    rules.append(correlation("by_number_and_text", "value_count", one, {"gte": 2, "field": "bytes"}, group=("port", "host")))
+    rules.append(correlation("by_id", "event_count", [identity("sudo_run"), "login_done"], {"gte": 3}))
+    rules.append(correlation("sum_of_count", "value_sum", ["range_events_base"], {"gte": 50, "field": "bytes"}))
+    rules.append(correlation("range_events_base", "event_count", one, {"gte": 2}, group=("user",)))
+    rules.append(correlation("chain_by_host", "event_count", one, {"gte": 2}, group=("host",)))
+    rules.append(correlation("chain_by_user", "temporal_ordered", ["chain_by_host", "login_done"]))
+    rules.append(correlation("chain_global", "event_count", ["chain_by_host"], {"gte": 2}, group=()))
+    aliases = {"who": {"login_failed": "user", "chain_by_host": "host"}}
+    rules.append(correlation("chain_aliased", "temporal", ["login_failed", "chain_by_host"], group=("who",), aliases=aliases))
+    return rules
 
 
-def make_stream(rng, length):
+KINDS = {
+    "counts": list_correlations, "values": list_numeric_correlations, "names": list_boolean_correlations,
+    "wide": list_wide_correlations,
+}
+
+
+def make_stream(rng, length, gaps=GAPS):
     """Events of two users on two hosts."""
     at, events = 1000, []
     for _ in range(length):
-        at += rng.choice(GAPS)
+        at += rng.choice(gaps)
         fields = {
             "action": rng.choice([*BASES, "login_failed", "other"]),
             "user": rng.choice(["u1", "u2", "u2"]),

@@ -80,7 +80,7 @@ def other_chain(rng, odd):
     if kind == "re":
         return ["re", *shuffled(rng, ["i", "m", "s"]), *negated], lambda: rng.choice(PATTERNS), FIELDS
     if kind == "cidr":
-        return ["cidr", *negated], lambda: rng.choice(NETWORKS), ["Addr", "Image"]
+        return ["cidr", *negated], lambda: rng.choice(NETWORKS if odd else NETWORKS[:-1]), ["Addr", "Image"]
     if kind == "exists":
         return ["exists"], lambda: rng.random() < 0.5, FIELDS
     if kind == "compare":

@@ -24,7 +24,8 @@ CHAINS = {
     "neq": PLAIN, "contains|neq": PLAIN, "contains|all": PLAIN, "startswith|all": PLAIN, "endswith|all": PLAIN,
     "re": PATTERNS, "re|i": PATTERNS, "re|s": PATTERNS, "re|m": PATTERNS, "re|i|m|s": PATTERNS,
     "re|all": PATTERNS, "cidr": NETWORKS, "base64": PLAIN, "base64|contains": PLAIN,
-    "base64offset|contains": PLAIN, "windash": ["-flag", "a -b", "/c x", "-a -b"], "windash|contains": ["-enc", " -x"],
+    # One byte alone has no character of its own at every offset.
+    "base64offset|contains": [text for text in PLAIN if len(text) > 1], "windash": ["-flag", "a -b", "/c x", "-a -b"], "windash|contains": ["-enc", " -x"],
     "windash|contains|all": ["-enc", "-x"],
 }
 

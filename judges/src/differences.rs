@@ -105,11 +105,14 @@ impl Row {
     }
 }
 
-/// Whether a pattern means a name: the same, or with the same beginning before a `*`.
+/// Whether a pattern means a name: the same, but for what a `*` at either end stands for.
 fn is_meant(pattern: &str, name: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(beginning) => name.starts_with(beginning),
-        None => pattern == name,
+    let middle = pattern.trim_matches('*');
+    match (pattern.starts_with('*'), pattern.ends_with('*')) {
+        (true, true) => name.contains(middle),
+        (true, false) => name.ends_with(middle),
+        (false, true) => name.starts_with(middle),
+        (false, false) => pattern == name,
     }
 }
 
