@@ -163,8 +163,8 @@ begin
   where pubname = 'supabase_realtime';
   perform pg_temp.must_equal('published tables', published,
     'agent_conditions, agent_risk, agent_stats, agents, alerts, desired_generations, '
-      || 'detection_overrides, detection_rules, detection_status, feed_canary, monitored_files, '
-      || 'shadow_matches, suppressions, system_health');
+      || 'detection_overrides, detection_rules, detection_status, feed_canary, firewall_rules, '
+      || 'firewall_settings, monitored_files, shadow_matches, suppressions, system_health');
   select string_agg(format('%s.%s', t.tablename, a.attname), ', ') into odd
   from pg_publication_tables t
   join pg_index i on i.indrelid = format('%I.%I', t.schemaname, t.tablename)::regclass and i.indisprimary

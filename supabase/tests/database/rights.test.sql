@@ -11,6 +11,9 @@ begin
   values (pg_temp.id('host'), pg_temp.make_person('shared'), 'viewer');
   insert into public.monitored_files (id, agent_id, file_path, added_by)
   values (pg_temp.remember('file', gen_random_uuid()), pg_temp.id('host'), '/etc/x', pg_temp.id('owen'));
+  insert into public.firewall_rules (id, agent_id, action, protocol, port_from)
+  values (pg_temp.remember('firewall rule', gen_random_uuid()), pg_temp.id('host'), 'allow', 'tcp', 22);
+  insert into public.firewall_settings (agent_id) values (pg_temp.id('host'));
   insert into public.agent_conditions (id, agent_id, type, status, reason)
   values (pg_temp.remember('condition', gen_random_uuid()), pg_temp.id('host'), 'X', 'true', 'Y');
   insert into public.alerts (id, agent_id, title, severity)
@@ -61,6 +64,11 @@ insert into rights values
   ('monitored_files', 'DNRRR', 'DDDRD', 'DNDRD', 'DNDRD',
     'id = pg_temp.id(''file'')', 'agent_id, file_path, added_by',
     'pg_temp.id(''host''), ''/etc/y'', auth.uid()', 'file_path = ''/etc/z'''),
+  ('firewall_rules', 'DNRRR', 'DDDRD', 'DNDRD', 'DNDRD',
+    'id = pg_temp.id(''firewall rule'')', 'agent_id, action, protocol, port_from',
+    'pg_temp.id(''host''), ''deny'', ''udp'', 53', 'enabled = false'),
+  ('firewall_settings', 'DNRRR', 'DDDCD', 'DNDRD', 'DNDRD',
+    'agent_id = pg_temp.id(''host'')', 'agent_id', 'pg_temp.id(''host'')', 'logging = true'),
   ('desired_generations', 'DNRRR', 'DDDDD', 'DDDDD', 'DDDDD',
     'agent_id = pg_temp.id(''host'')', 'agent_id', 'pg_temp.id(''host'')', 'generation = 9'),
   ('desired_changes', 'DNRRR', 'DDDDD', 'DDDDD', 'DDDDD',
@@ -186,6 +194,16 @@ begin
     ('authenticated', 'detection_overrides', 'UPDATE', 'enabled, level, shadow, threshold'),
     ('authenticated', 'detection_rules', 'INSERT', 'body, enabled, name, org_id, shadow'),
     ('authenticated', 'detection_rules', 'UPDATE', 'body, enabled, name, shadow'),
+    ('authenticated', 'firewall_rules', 'INSERT',
+      'action, agent_id, comment, destination, direction, enabled, id, port_from, port_to, position, '
+        'protocol, source'),
+    ('authenticated', 'firewall_rules', 'UPDATE',
+      'action, comment, destination, direction, enabled, port_from, port_to, position, protocol, '
+        'source'),
+    ('authenticated', 'firewall_settings', 'INSERT',
+      'agent_id, default_incoming, default_outgoing, logging'),
+    ('authenticated', 'firewall_settings', 'UPDATE',
+      'default_incoming, default_outgoing, logging'),
     ('authenticated', 'held_releases', 'INSERT', 'agent_id, note, org_id'),
     ('authenticated', 'monitored_files', 'INSERT', 'added_by, agent_id, file_path, id'),
     ('authenticated', 'monitored_files', 'UPDATE', 'file_path'),
