@@ -107,12 +107,12 @@ fn start_parts(
     positions: Arc<Positions>,
 ) -> Result<JoinSet<&'static str>, AgentError> {
     let identity = Identity::load_or_create(&state).map_err(AgentError::Identity)?;
+    let firewall = Arc::new(HostFirewall::new(&config));
     let dialer = Dialer::new(config.backend, config.ca_file.as_deref());
     let dialer = Arc::new(dialer.map_err(AgentError::Dialer)?);
     let pulse = LinkPulse::default();
     let ledger = Ledger::new(state.clone(), config.agent_id);
     let events = Arc::clone(positions.events());
-    let firewall = Arc::new(HostFirewall::new(config.firewall, config.keep_open.clone()));
     let (applies_tx, applies) = mpsc::channel(APPLY_QUEUE);
     let statuses = Arc::new(StatusQueue::default());
     let (usage_tx, usage) = watch::channel(None);

@@ -3,11 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use hidps_wire::{
-    CutOff, Desired, DesiredDocument, FirewallIntent, HostPlan, MAX_PATH_BYTES, WatchPath, encode,
-};
+use hidps_wire::{CutOff, Desired, DesiredDocument, HostPlan, MAX_PATH_BYTES, WatchPath, encode};
 
-use crate::firewall::Forecast;
+use crate::firewall::{FirewallGoal, Forecast};
 use crate::ledger::LedgerRecord;
 use crate::text::printable;
 
@@ -25,17 +23,18 @@ pub fn plan_host(
         Desired::from_document(&held.accepted.document)
     });
     let (wanted, refused) = Desired::from_document(document);
-    let refused = refused
-        .iter()
-        .map(|refused| format!("{}: {}", refused.path, refused.error));
+    let rules = refused.rules.iter().map(ToString::to_string);
+    let paths = refused.paths.iter();
+    let paths = paths.map(|refused| format!("{}: {}", refused.path, refused.error));
     let mut room = Room {
         bytes: MAX_BYTES,
         n_omitted: 0,
     };
-    let refused = room.take(refused);
+    let refused = room.take(rules.chain(paths));
     let watch = room.take(names(&wanted.watched, &now.watched));
     let unwatch = room.take(names(&now.watched, &wanted.watched));
-    let (cuts_off, why) = doubt(held, wanted.firewall, forecast.cuts_off, forecast.why);
+    let goal = FirewallGoal::of(&wanted);
+    let (cuts_off, why) = doubt(held, &goal, forecast.cuts_off, forecast.why);
     HostPlan {
         firewall: forecast.plan,
         watch,
@@ -44,19 +43,21 @@ pub fn plan_host(
         omitted: room.n_omitted,
         cuts_off,
         cut_off_why: why,
+        ssh_peers: forecast.ssh_peers,
     }
 }
 
 /// A firewall that failed its trial on this host is doubtful, however harmless it looks.
 fn doubt(
     held: Option<&LedgerRecord>,
-    wanted: FirewallIntent,
+    wanted: &FirewallGoal,
     cuts_off: CutOff,
     why: String,
 ) -> (CutOff, String) {
     let is_unconfirmed = held.is_some_and(|held| {
-        let was_tried = held.trial.is_some_and(|trial| trial.attempts > 0);
-        was_tried && held.wants_trial() && held.intent() == wanted
+        let trial = held.trial.as_ref();
+        let was_tried = trial.is_some_and(|trial| trial.attempts > 0);
+        was_tried && held.wants_trial() && held.goal() == *wanted
     });
     if cuts_off != CutOff::No || !is_unconfirmed {
         return (cuts_off, why);
@@ -120,6 +121,7 @@ mod tests {
             },
             cuts_off: CutOff::No,
             why: "all is well".to_owned(),
+            ssh_peers: Vec::new(),
         }
     }
 
@@ -127,6 +129,7 @@ mod tests {
         DesiredDocument {
             firewall_enabled: firewall,
             monitored_files: paths.iter().map(|&path| path.to_owned()).collect(),
+            ..DesiredDocument::default()
         }
     }
 
@@ -170,6 +173,7 @@ mod tests {
             confirmed: None,
             restore: false,
             attempts: 3,
+            ..Trial::default()
         });
         let plan = |firewall| plan_host(Some(&tried), &document(firewall, &[]), forecast());
 
@@ -187,6 +191,7 @@ mod tests {
         let of = |kind: &str| DesiredDocument {
             firewall_enabled: None,
             monitored_files: (0..MAX_WATCHED_PATHS + 50).map(|n| path(kind, n)).collect(),
+            ..DesiredDocument::default()
         };
         let held = held(of("old"));
         let mut forecast = forecast();
@@ -214,6 +219,7 @@ mod tests {
             let lists = |paths: &BTreeSet<String>| DesiredDocument {
                 firewall_enabled: None,
                 monitored_files: paths.iter().cloned().collect(),
+                ..DesiredDocument::default()
             };
             let held = held(lists(&old));
 

@@ -16,7 +16,7 @@ use crate::error_chain::chain;
 use crate::link::LinkState;
 use crate::state_dir::{StateDir, StateError};
 
-pub use desired::{ShownDesired, ShownDocument, ShownRefusal, read_desired};
+pub use desired::{ShownDesired, ShownDocument, ShownRefusal, ShownRule, read_desired};
 pub use status::{ShownStatus, read_status};
 
 /// The status's file.

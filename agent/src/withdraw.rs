@@ -1,11 +1,11 @@
 //! Takes back what the agent changed on its host, before the agent is uninstalled.
 //! It leaves alone what it only looked at, and keeps what the agent remembers.
 
-use hidps_wire::FirewallIntent;
-
 use crate::config::{Config, FirewallMode};
 use crate::error_chain::chain;
-use crate::firewall::{Firewall as _, FirewallChange, FirewallError, FirewallSync, HostFirewall};
+use crate::firewall::{
+    Firewall as _, FirewallChange, FirewallError, FirewallGoal, FirewallSync, HostFirewall,
+};
 use crate::state_dir::StateDir;
 
 /// Why nothing, or not all, was taken back.
@@ -31,8 +31,8 @@ pub async fn withdraw(config: &Config) -> Result<String, WithdrawError> {
     if config.firewall == FirewallMode::Observe {
         return Ok("the firewall was only observed\n".to_owned());
     }
-    let firewall = HostFirewall::new(config.firewall, config.keep_open.clone());
-    let outcome = firewall.ensure(FirewallIntent::Off).await;
+    let firewall = HostFirewall::new(config);
+    let outcome = firewall.ensure(&FirewallGoal::Off).await;
     if matches!(outcome.sync, FirewallSync::Failed(FirewallError::Missing)) {
         return Ok(
             "nft is not installed, so there are no firewall rules of the agent\n".to_owned(),
@@ -43,9 +43,8 @@ pub async fn withdraw(config: &Config) -> Result<String, WithdrawError> {
     }
     let said = match outcome.change {
         Some(FirewallChange::Removed) => "the agent's firewall rules are removed\n",
-        Some(FirewallChange::Loaded | FirewallChange::Repaired) | None => {
-            "the agent had no firewall rules here\n"
-        }
+        Some(FirewallChange::Loaded | FirewallChange::Repaired | FirewallChange::Adjusted)
+        | None => "the agent had no firewall rules here\n",
     };
     Ok(said.to_owned())
 }

@@ -84,6 +84,7 @@ mod tests {
         let desired = DesiredDocument {
             firewall_enabled: Some(true),
             monitored_files: Vec::new(),
+            ..DesiredDocument::default()
         };
 
         let asked = questions.ask(plan(None), Some(desired.clone()), oneshot::channel().0);

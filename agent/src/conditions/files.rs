@@ -251,10 +251,11 @@ mod tests {
         let document = DesiredDocument {
             firewall_enabled: None,
             monitored_files: (0..50).map(|n| format!("relative/{n}\n")).collect(),
+            ..DesiredDocument::default()
         };
         let (_, refused) = Desired::from_document(&document);
 
-        let condition = files_condition(Some(&WatchReport::new()), &refused);
+        let condition = files_condition(Some(&WatchReport::new()), &refused.paths);
 
         assert_eq!(condition.reason, "PathRefused");
         assert!(
@@ -282,6 +283,7 @@ mod tests {
         let (_, refused) = Desired::from_document(&DesiredDocument {
             firewall_enabled: None,
             monitored_files: vec!["../x".to_owned()],
+            ..DesiredDocument::default()
         });
         let states = report(&[
             ("/fine", PathState::Watched(FileKind::File)),
@@ -290,8 +292,8 @@ mod tests {
             ("/odd\npath", PathState::Missing),
         ]);
 
-        let condition = files_condition(Some(&states), &refused);
-        let stuck = files_condition(None, &refused);
+        let condition = files_condition(Some(&states), &refused.paths);
+        let stuck = files_condition(None, &refused.paths);
 
         assert_eq!(
             subjects(&condition),

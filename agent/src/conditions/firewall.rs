@@ -3,10 +3,13 @@
 
 use std::time::Duration;
 
-use hidps_wire::{AgentCondition, ConditionStatus, FacetCondition};
+use hidps_wire::{
+    AgentCondition, ConditionStatus, Desired, FacetCondition, FirewallAction, FirewallIntent,
+    MAX_CONDITION_SUBJECTS, RefusedRule, SubjectCondition,
+};
 
 use super::condition;
-use crate::firewall::{Actor, FirewallOutcome, FirewallSync};
+use crate::firewall::{Actor, FirewallOutcome, FirewallSync, InForce};
 use crate::ledger::LedgerRecord;
 use crate::text::printable;
 
@@ -16,36 +19,34 @@ const MAX_WHY: usize = 300;
 /// Longest name of a process in a message; the kernel's are 15 bytes.
 const MAX_NAME: usize = 32;
 
-/// The condition of the firewall.
+/// The condition of the firewall as it was read back.
 #[must_use]
-pub fn firewall_condition(outcome: &FirewallOutcome) -> AgentCondition {
+pub fn firewall_condition(
+    outcome: &FirewallOutcome,
+    desired: &Desired,
+    refused: &[RefusedRule],
+) -> AgentCondition {
     use ConditionStatus::{False, True, Unknown};
     let table = match outcome.active {
         Some(true) => "the agent's firewall table is loaded",
         Some(false) => "the agent's firewall table is absent",
         None => "whether the agent's firewall table is loaded cannot be read",
     };
+    let idle = idle_rules(desired);
     let (status, reason, message) = match &outcome.sync {
-        FirewallSync::Enabled { keep_open } => {
-            let ports: Vec<_> = keep_open.iter().map(ToString::to_string).collect();
-            let ports = if ports.is_empty() {
-                "no port".to_owned()
-            } else {
-                ports.join(", ")
-            };
-            let message =
-                format!("the firewall table is loaded; of incoming traffic it keeps open {ports}");
-            (True, "Enabled", message)
+        FirewallSync::Enabled(force) if refused.is_empty() => (True, "Enabled", enabled(force)),
+        FirewallSync::Enabled(force) => {
+            return refused_condition(refused, &enabled(force));
         }
         FirewallSync::Disabled => (
             True,
             "Disabled",
-            "the firewall table is absent, as desired".to_owned(),
+            format!("the firewall table is absent, as desired{idle}"),
         ),
         FirewallSync::Unmanaged => (
             True,
             "Unmanaged",
-            format!("nobody has decided on the firewall, so it is left alone; {table}"),
+            format!("nobody has decided on the firewall, so it is left alone; {table}{idle}"),
         ),
         FirewallSync::ObserveOnly { as_desired } => {
             let status = match (outcome.active, as_desired) {
@@ -61,6 +62,90 @@ pub fn firewall_condition(outcome: &FirewallOutcome) -> AgentCondition {
         FirewallSync::Failed(error) => (False, error.reason(), format!("{error}; {table}")),
     };
     firewall(status, reason, &message)
+}
+
+/// What is said of rules while the firewall is not on.
+fn idle_rules(desired: &Desired) -> String {
+    let n = desired.policy.rules.len();
+    if n == 0 || desired.firewall == FirewallIntent::On {
+        return String::new();
+    }
+    format!("; none of the {n} desired rules is in force before firewall_enabled is true")
+}
+
+fn enabled(force: &InForce) -> String {
+    let policy = &force.policy;
+    let n = policy.rules.len();
+    let undecided = |action| match action {
+        FirewallAction::Allow => "passes",
+        FirewallAction::Deny => "is dropped",
+        FirewallAction::Reject => "is rejected",
+    };
+    let mut message = match n {
+        0 => "the firewall table is loaded".to_owned(),
+        1 => "the firewall table is loaded with 1 rule".to_owned(),
+        _ => format!("the firewall table is loaded with {n} rules"),
+    };
+    let ports: Vec<_> = force.keep_open.iter().map(ToString::to_string).collect();
+    let ports = if ports.is_empty() {
+        "no port".to_owned()
+    } else {
+        ports.join(", ")
+    };
+    let rest = if policy.incoming == FirewallAction::Allow {
+        "; other incoming traffic passes".to_owned()
+    } else {
+        let verdict = undecided(policy.incoming);
+        format!("; of other incoming traffic it keeps open {ports}, and the rest {verdict}")
+    };
+    message.push_str(&rest);
+    if policy.outgoing != FirewallAction::Allow {
+        let verdict = undecided(policy.outgoing);
+        message.push_str("; other outgoing traffic ");
+        message.push_str(verdict);
+    }
+    if let Some((peers, until)) = &force.peers {
+        const MAX_NAMED: usize = 3;
+        let named: Vec<_> = peers
+            .iter()
+            .take(MAX_NAMED)
+            .map(ToString::to_string)
+            .collect();
+        let more = peers.len() - named.len();
+        let more = if more == 0 {
+            String::new()
+        } else {
+            format!(" and {more} more")
+        };
+        let named = named.join(", ");
+        let text =
+            format!("; whoever was logged in by SSH may come back until {until:.0}: {named}{more}");
+        message.push_str(&text);
+    }
+    message
+}
+
+/// The condition of a firewall that enforces all but these rules.
+fn refused_condition(refused: &[RefusedRule], enabled: &str) -> AgentCondition {
+    let first = refused.first().map(ToString::to_string).unwrap_or_default();
+    let more = match refused.len() {
+        1 => String::new(),
+        n => format!(" ({n} such in all)"),
+    };
+    let message = format!("{first}{more}; without that, {enabled}");
+    let mut condition = firewall(ConditionStatus::False, "RulesRefused", &message);
+    let subjects = refused.iter().take(MAX_CONDITION_SUBJECTS);
+    condition.subjects = subjects
+        .map(|refused| SubjectCondition {
+            subject: refused
+                .id
+                .map_or_else(|| "firewall_settings".to_owned(), |id| id.to_string()),
+            status: ConditionStatus::False,
+            reason: "RuleRefused".to_owned(),
+            message: refused.to_string(),
+        })
+        .collect();
+    condition
 }
 
 /// The condition of a firewall that is in force and not confirmed yet.
@@ -144,7 +229,7 @@ fn not_in_force(reason: &str, message: String, failed: Option<&AgentCondition>) 
 }
 
 fn confirmed(record: &LedgerRecord) -> String {
-    let Some(trial) = record.trial else {
+    let Some(trial) = &record.trial else {
         return "what was confirmed last".to_owned();
     };
     let state = loaded(Some(trial.restore));
@@ -178,7 +263,8 @@ fn firewall(status: ConditionStatus, reason: &str, message: &str) -> AgentCondit
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::firewall::FirewallError;
+    use crate::firewall::{FirewallError, SshPeer};
+    use hidps_wire::{Direction, FilterRule, FirewallPolicy, FirewallRuleEntry, Service};
 
     #[test]
     fn a_firewall_is_as_desired_only_if_it_was_read_so() {
@@ -190,7 +276,7 @@ mod tests {
                 sync,
             };
 
-            let condition = firewall_condition(&outcome);
+            let condition = firewall_condition(&outcome, &Desired::default(), &[]);
 
             assert_eq!(
                 (condition.status, condition.reason.as_str()),
@@ -198,9 +284,10 @@ mod tests {
             );
             assert!(!condition.message.is_empty());
         };
-        let enabled = FirewallSync::Enabled {
+        let enabled = FirewallSync::Enabled(InForce {
             keep_open: [crate::config::Port::SSH].into(),
-        };
+            ..InForce::default()
+        });
         let observe = |as_desired| FirewallSync::ObserveOnly { as_desired };
 
         check(Some(true), enabled, ConditionStatus::True, "Enabled");
@@ -236,5 +323,98 @@ mod tests {
         );
         let failed = FirewallSync::Failed(FirewallError::Privilege);
         check(None, failed, ConditionStatus::False, "MissingPrivilege");
+    }
+
+    #[test]
+    fn rules_that_cannot_be_enforced_are_named_one_by_one() {
+        let entry = |action: &str| FirewallRuleEntry {
+            id: uuid::Uuid::from_u128(7),
+            action: action.to_owned(),
+            direction: "in".to_owned(),
+            protocol: "any".to_owned(),
+            port_from: None,
+            port_to: None,
+            source: None,
+            destination: None,
+        };
+        let (policy, refused) = FirewallPolicy::from_entries(&[entry("drop"), entry("deny")], None);
+        let outcome = FirewallOutcome {
+            active: Some(true),
+            change: None,
+            tampering: None,
+            sync: FirewallSync::Enabled(InForce {
+                policy: policy.clone().into(),
+                ..InForce::default()
+            }),
+        };
+        let desired = Desired {
+            firewall: FirewallIntent::On,
+            policy,
+            ..Desired::default()
+        };
+
+        let condition = firewall_condition(&outcome, &desired, &refused);
+
+        assert_eq!(condition.status, ConditionStatus::False);
+        assert_eq!(condition.reason, "RulesRefused");
+        assert!(condition.message.contains("write allow, deny or reject"));
+        assert!(condition.message.contains("loaded with 1 rule"));
+        assert_eq!(condition.subjects.len(), 1);
+        assert_eq!(
+            condition.subjects[0].subject,
+            uuid::Uuid::from_u128(7).to_string()
+        );
+    }
+
+    #[test]
+    fn rules_of_a_firewall_that_is_not_on_are_said_to_be_idle() {
+        let (policy, _) = FirewallPolicy::from_entries(&[], None);
+        let rule = FilterRule {
+            id: uuid::Uuid::nil(),
+            action: FirewallAction::Deny,
+            direction: Direction::In,
+            service: Service::Any,
+            peer: None,
+        };
+        let desired = Desired {
+            policy: FirewallPolicy {
+                rules: vec![rule],
+                ..policy
+            },
+            ..Desired::default()
+        };
+        let outcome = FirewallOutcome {
+            active: Some(false),
+            change: None,
+            tampering: None,
+            sync: FirewallSync::Disabled,
+        };
+
+        let condition = firewall_condition(&outcome, &desired, &[]);
+
+        assert_eq!(condition.status, ConditionStatus::True);
+        assert!(
+            condition.message.contains("none of the 1 desired rules"),
+            "{}",
+            condition.message
+        );
+    }
+
+    #[test]
+    fn who_may_come_back_is_told_with_the_time_it_ends() {
+        let peer = |last| SshPeer {
+            address: std::net::Ipv4Addr::new(10, 0, 0, last).into(),
+            port: 22,
+        };
+        let force = InForce {
+            peers: Some(((1..=5).map(peer).collect(), jiff::Timestamp::UNIX_EPOCH)),
+            ..InForce::default()
+        };
+
+        let said = enabled(&force);
+
+        let wanted = "until 1970-01-01T00:00:00Z: 10.0.0.1 (port 22), 10.0.0.2 (port 22), \
+                      10.0.0.3 (port 22) and 2 more";
+        assert!(said.contains(wanted), "{said}");
     }
 }

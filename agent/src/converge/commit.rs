@@ -7,8 +7,6 @@
 
 use std::time::{Duration, Instant};
 
-use hidps_wire::FirewallIntent;
-
 use super::effect::ProbeId;
 use crate::ledger::LedgerRecord;
 
@@ -126,12 +124,15 @@ impl Commit {
     /// Takes up what a ledger says that was read, not written: a trial of an earlier process is
     /// over, for nobody knows how long it had lasted.
     pub(super) fn resume(&mut self, record: Option<&LedgerRecord>, now: Instant) {
-        let trial = record.and_then(|record| Some((record.wants_trial(), record.trial?)));
+        let trial = record.and_then(|record| {
+            let attempts = record.trial.as_ref()?.attempts;
+            Some((record.wants_trial(), attempts))
+        });
         self.phase = match trial.filter(|_| self.tries()) {
             None => Phase::Settled,
-            Some((true, trial)) => Phase::Waiting {
+            Some((true, attempts)) => Phase::Waiting {
                 since: now,
-                attempts: trial.attempts,
+                attempts,
                 why: "the agent ended before it was confirmed".to_owned(),
             },
             Some((false, _)) => Phase::Undoing,
@@ -140,7 +141,8 @@ impl Commit {
 
     /// Takes up what was just written down.
     pub(super) fn begin(&mut self, record: &LedgerRecord, now: Instant) {
-        self.phase = match record.trial.filter(|trial| trial.attempts > 0) {
+        let trial = record.trial.as_ref();
+        self.phase = match trial.filter(|trial| trial.attempts > 0) {
             Some(_) if record.wants_trial() => Phase::Trying(Trying {
                 deadline: self.within.map(|within| now + within),
                 probe: Probe::DueAt(now),
@@ -162,16 +164,6 @@ impl Commit {
             attempts,
             why,
         };
-    }
-
-    /// What the firewall should be now for an accepted document.
-    pub(super) fn target(&self, record: &LedgerRecord) -> FirewallIntent {
-        match (&self.phase, record.trial) {
-            (Phase::Waiting { .. } | Phase::Undoing, Some(trial)) => Some(trial.restore).into(),
-            (Phase::Settled | Phase::Trying(_) | Phase::Waiting { .. } | Phase::Undoing, _) => {
-                record.intent()
-            }
-        }
     }
 
     pub(super) fn on_link_up(&mut self, now: Instant) {

@@ -11,16 +11,14 @@ mod read_back;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use hidps_wire::{
-    AgentCondition, AgentId, Applied, Apply, Desired, FirewallIntent, RefusedPath, Status,
-};
+use hidps_wire::{AgentCondition, AgentId, Applied, Apply, Desired, Refused, Status};
 
 use super::commit::{Commit, Force};
 use super::effect::{Effect, Note, ProbeId};
 use crate::conditions::{files_condition, vanished_condition};
 use crate::file_watch::WatchOutcome;
-use crate::firewall::{Actor, FirewallOutcome};
-use crate::ledger::{LedgerRecord, NoDocument};
+use crate::firewall::{Actor, FirewallGoal, FirewallOutcome};
+use crate::ledger::{LedgerRecord, NoDocument, Trial};
 use acceptance::{LEDGER_RETRY, LedgerIo, Purpose, Writing};
 use read_back::{FilesView, FirewallView};
 
@@ -36,13 +34,22 @@ pub struct CoreSettings {
     pub confirm_within: Option<Duration>,
 }
 
+/// What the record in force wants of the firewall, read once.
+#[derive(Debug, Default)]
+struct Goals {
+    accepted: FirewallGoal,
+    /// What a trial goes back to.
+    confirmed: Option<FirewallGoal>,
+}
+
 /// The state machine.
 #[derive(Debug)]
 pub struct Core {
     settings: CoreSettings,
     ledger: Result<LedgerRecord, NoDocument>,
     desired: Desired,
-    refused: Vec<RefusedPath>,
+    refused: Refused,
+    goals: Goals,
     commit: Commit,
     /// A document that waits for the ledger.
     offered: Option<Apply>,
@@ -69,7 +76,8 @@ impl Core {
             settings,
             ledger: Err(NoDocument::NotReceived),
             desired: Desired::default(),
-            refused: Vec::new(),
+            refused: Refused::default(),
+            goals: Goals::default(),
             commit: Commit::new(settings.confirm_within),
             offered: None,
             io: LedgerIo::default(),
@@ -175,16 +183,16 @@ impl Core {
     /// What became of an intent.
     pub fn on_firewall_ensured(
         &mut self,
-        intent: FirewallIntent,
-        outcome: FirewallOutcome,
+        goal: &FirewallGoal,
+        outcome: &FirewallOutcome,
         now: Instant,
     ) {
         let firewall = &mut self.firewall;
         firewall.n_asked = firewall.n_asked.saturating_sub(1);
         firewall.is_active = outcome.active;
         let actor = firewall.actor.take();
-        if self.target() == Some(intent) {
-            self.on_read_back(intent, &outcome, actor, now);
+        if self.target() == Some(goal) {
+            self.on_read_back(goal, outcome, actor, now);
         }
         self.advance(now);
     }
@@ -203,7 +211,7 @@ impl Core {
             let states = outcome.map(|outcome| &outcome.states);
             let vanished = outcome.and_then(vanished_condition);
             self.repaired.extend(vanished);
-            self.files.condition = Some(files_condition(states, &self.refused));
+            self.files.condition = Some(files_condition(states, &self.refused.paths));
         }
         self.advance(now);
     }
@@ -286,6 +294,10 @@ impl Core {
 
     fn take_up(&mut self, record: LedgerRecord) {
         (self.desired, self.refused) = Desired::from_document(&record.accepted.document);
+        self.goals = Goals {
+            accepted: FirewallGoal::of(&self.desired),
+            confirmed: record.trial.as_ref().map(Trial::goal),
+        };
         self.ledger = Ok(record);
     }
 
@@ -297,6 +309,7 @@ impl Core {
     fn compare_firewall(&mut self) {
         let effect = self
             .target()
+            .cloned()
             .map_or(Effect::LookAtFirewall, Effect::EnsureFirewall);
         self.firewall.n_asked += 1;
         self.effects.push_back(effect);
@@ -320,15 +333,18 @@ impl Core {
         self.effects.push_back(Effect::Note(note));
     }
 
-    fn target(&self) -> Option<FirewallIntent> {
-        let record = self.ledger.as_ref().ok()?;
-        Some(self.commit.target(record))
+    /// What the firewall should be now.
+    fn target(&self) -> Option<&FirewallGoal> {
+        self.ledger.as_ref().ok()?;
+        let confirmed = self.goals.confirmed.as_ref();
+        let restored = confirmed.filter(|_| self.commit.is_restoring());
+        Some(restored.unwrap_or(&self.goals.accepted))
     }
 
     /// What is in force of the target; none while that is not known.
     fn force(&self) -> Option<Force> {
         let seen = self.firewall.seen.as_ref()?;
-        let is_known = self.firewall.n_asked == 0 && self.target() == Some(seen.intent);
+        let is_known = self.firewall.n_asked == 0 && self.target() == Some(&seen.goal);
         is_known.then_some(seen.force)
     }
 

@@ -126,9 +126,9 @@ impl<F: Firewall, W: FileWatch, P: Probe> Converge<F, W, P> {
                     core.on_ledger_read(self.ledger.load(), now());
                     self.publish(core);
                 }
-                Effect::EnsureFirewall(intent) => {
-                    let outcome = self.firewall.ensure(intent).await;
-                    core.on_firewall_ensured(intent, outcome, now());
+                Effect::EnsureFirewall(goal) => {
+                    let outcome = self.firewall.ensure(&goal).await;
+                    core.on_firewall_ensured(&goal, &outcome, now());
                 }
                 Effect::LookAtFirewall => {
                     let is_active = self.firewall.is_active().await.ok();
@@ -202,6 +202,10 @@ impl<F: Firewall, W: FileWatch, P: Probe> Converge<F, W, P> {
                     who(actor),
                     tampering.unwrap_or("changed the firewall table")
                 ),
+            ),
+            FirewallChange::Adjusted => (
+                "adjusted",
+                "the firewall table was changed to what is desired".to_owned(),
             ),
             FirewallChange::Removed => ("removed", "the firewall table was removed".to_owned()),
         };

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use hidps_wire::{FirewallIntent, Generation, Status, WatchPath};
+use hidps_wire::{Generation, Status, WatchPath};
 
-use crate::firewall::{Actor, FirewallChange};
+use crate::firewall::{Actor, FirewallChange, FirewallGoal};
 use crate::ledger::LedgerRecord;
 
 /// Something the core wants done. Effects are done one after the other, in order; all but the last
@@ -17,7 +17,7 @@ pub enum Effect {
     /// Read the ledger again, then call `on_ledger_read`.
     ReadLedger,
     /// Make the firewall so and read it back, then call `on_firewall_ensured`.
-    EnsureFirewall(FirewallIntent),
+    EnsureFirewall(FirewallGoal),
     /// Only look whether the table is loaded, then call `on_firewall_looked_at`.
     LookAtFirewall,
     /// Watch exactly these paths, then call `on_files_ensured`.

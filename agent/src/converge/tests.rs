@@ -16,8 +16,8 @@ use super::*;
 use crate::event_queue::EventQueue;
 use crate::file_watch::{FileKind, FileWatch, PathState, WatchOutcome};
 use crate::firewall::{
-    DaemonPlace, Drift, Firewall, FirewallChange, FirewallError, FirewallOutcome, FirewallSync,
-    Forecast, RuleList,
+    DaemonPlace, Drift, Firewall, FirewallChange, FirewallError, FirewallGoal, FirewallOutcome,
+    FirewallSync, Forecast, InForce, RuleList,
 };
 use crate::ledger::Ledger;
 use crate::probe::Probe;
@@ -51,7 +51,7 @@ impl FakeFirewall {
 }
 
 impl Firewall for FakeFirewall {
-    async fn ensure(&self, intent: FirewallIntent) -> FirewallOutcome {
+    async fn ensure(&self, goal: &FirewallGoal) -> FirewallOutcome {
         let mut state = self.state.lock().unwrap();
         state.n_asked += 1;
         if state.is_denied {
@@ -62,16 +62,14 @@ impl Firewall for FakeFirewall {
                 sync: FirewallSync::Failed(FirewallError::Privilege),
             };
         }
-        let wanted = intent == FirewallIntent::On;
+        let wanted = goal.intent() == FirewallIntent::On;
         let change = (state.loaded != wanted).then_some(FirewallChange::Loaded);
         state.n_changes += usize::from(change.is_some());
         state.loaded = wanted;
-        let sync = match intent {
-            FirewallIntent::Unmanaged => FirewallSync::Unmanaged,
-            FirewallIntent::Off => FirewallSync::Disabled,
-            FirewallIntent::On => FirewallSync::Enabled {
-                keep_open: BTreeSet::new(),
-            },
+        let sync = match goal {
+            FirewallGoal::Unmanaged => FirewallSync::Unmanaged,
+            FirewallGoal::Off => FirewallSync::Disabled,
+            FirewallGoal::On(_) => FirewallSync::Enabled(InForce::default()),
         };
         FirewallOutcome {
             active: Some(wanted),
@@ -85,11 +83,7 @@ impl Firewall for FakeFirewall {
         Ok(self.state.lock().unwrap().loaded)
     }
 
-    async fn forecast(
-        &self,
-        _: FirewallIntent,
-        _: &DaemonPlace,
-    ) -> Result<Forecast, FirewallError> {
+    async fn forecast(&self, _: &FirewallGoal, _: &DaemonPlace) -> Result<Forecast, FirewallError> {
         Err(FirewallError::Missing)
     }
 
@@ -203,6 +197,7 @@ impl Host {
             document: DesiredDocument {
                 firewall_enabled: firewall,
                 monitored_files: vec!["/etc/passwd".to_owned()],
+                ..DesiredDocument::default()
             },
         };
         self.applies.send(apply).await.unwrap();

@@ -95,7 +95,7 @@ pub(super) fn check_space(config: &Config) -> Finding {
 
 pub(super) async fn check_firewall(config: &Config) -> Finding {
     let name = "firewall";
-    let firewall = HostFirewall::new(config.firewall, config.keep_open.clone());
+    let firewall = HostFirewall::new(config);
     match (firewall.is_active().await, config.firewall) {
         (Ok(true), _) => Finding::well(name, "nft works; the agent's table is loaded"),
         (Ok(false), _) => Finding::well(name, "nft works; the agent's table is absent"),

@@ -10,7 +10,7 @@ use hidps_wire::CutOff;
 use serde_json::Value;
 
 use super::nft::objects;
-use super::{TABLE_FAMILY, TABLE_NAME};
+use super::{DaemonPlace, TABLE_FAMILY, TABLE_NAME};
 use crate::text::printable;
 
 /// Longest name of somebody else's table or chain.
@@ -18,15 +18,6 @@ const MAX_NAME: usize = 60;
 
 /// Where packets are seen before they are tracked.
 const PRIORITY_RAW: i64 = -300;
-
-/// Where the daemon is, for the packet filter.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct DaemonPlace {
-    /// Its addresses; empty when they are not known.
-    pub addresses: Vec<IpAddr>,
-    /// Its port.
-    pub port: u16,
-}
 
 /// What is known of the host's tracking of connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

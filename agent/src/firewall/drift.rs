@@ -21,8 +21,9 @@ const SUBSYSTEM_NFTABLES: u8 = 10;
 /// The message that ends a transaction and names its author.
 const NEW_GENERATION: u8 = 15;
 
-/// Tables, chains and rules: in each the first attribute of this type is the table's name.
-const MAX_NAMED_MESSAGE: u8 = 8;
+/// Tables, chains, rules, sets and their members: in each the first attribute of this type is the
+/// table's name.
+const MAX_NAMED_MESSAGE: u8 = 14;
 
 /// A war with another program over the table is fought at this pace.
 const PAUSE: Duration = Duration::from_millis(100);

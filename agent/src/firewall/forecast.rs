@@ -1,15 +1,25 @@
 //! What loading or removing the agent's table would change, found out without changing anything.
 //! What cannot be told of the host's tracking is said to be unknown.
 
+use std::collections::BTreeSet;
 use std::fs;
 
-use hidps_wire::{CutOff, FirewallIntent, FirewallPlan, MAX_PLAN_LINES, PlannedChange, encode};
+use hidps_wire::{
+    CutOff, Direction, FirewallAction, FirewallPlan, FirewallPolicy, MAX_PLAN_LINES, Packet,
+    PacketKind, PlannedChange, PlannedPeer, encode,
+};
 
-use super::Forecast;
-use super::cut_off::{DaemonPlace, Tracking, judge_cut_off};
+use super::counts::Counts;
+use super::cut_off::{Tracking, judge_cut_off};
 use super::difference::Difference;
+use super::goal::FirewallGoal;
+use super::guard::{Guards, SshPeer};
 use super::nft::FirewallError;
-use super::nftables::{Nftables, Step, TableState, plan_step};
+use super::nftables::{Memory, Nftables, Step, TableState, plan_step};
+use super::ruleset::{RuleSet, filters_outgoing};
+use super::ssh_peers::read_ssh_peers;
+use super::{DaemonPlace, Forecast};
+use crate::config::{Port, Transport};
 use crate::text::printable;
 
 /// Most bytes of all lines: less than half of a frame.
@@ -32,6 +42,7 @@ impl Forecast {
             },
             cuts_off: CutOff::No,
             why: why.to_owned(),
+            ssh_peers: Vec::new(),
         }
     }
 }
@@ -40,59 +51,103 @@ impl Nftables {
     /// Foretells what [`Nftables::ensure`] would do.
     pub(super) async fn forecast(
         &self,
-        intent: FirewallIntent,
+        goal: &FirewallGoal,
         place: &DaemonPlace,
     ) -> Result<Forecast, FirewallError> {
-        if intent == FirewallIntent::Unmanaged {
-            return Ok(Forecast::unchanged("the firewall would be left alone"));
-        }
-        let memory = self.memory.lock().await;
-        let state = self.observe(memory.loaded.is_some()).await?;
-        match plan_step(intent, &state, memory.loaded.as_ref()) {
-            Step::Nothing if intent == FirewallIntent::On => Ok(Forecast::unchanged(
-                "the very table is in force, and the daemon is reached through it",
-            )),
-            Step::Nothing => Ok(Forecast::unchanged("the table is absent, as it would be")),
-            Step::Remove => {
+        let mut memory = self.memory.lock().await;
+        let (state, _) = self.observe(memory.loaded.as_ref()).await?;
+        match goal {
+            FirewallGoal::Unmanaged => Ok(Forecast::unchanged("the firewall would be left alone")),
+            FirewallGoal::Off if state == TableState::Absent => {
+                Ok(Forecast::unchanged("the table is absent, as it would be"))
+            }
+            FirewallGoal::Off => {
                 let now = self.nft().print_table().await?;
                 Ok(Forecast {
                     plan: plan(PlannedChange::Remove, &Difference::between(&now, "")),
-                    cuts_off: CutOff::No,
                     why: "without its table the agent stops no packet".to_owned(),
+                    ..Forecast::unchanged("")
                 })
             }
-            Step::Load => {
-                self.forecast_load(&state, memory.text.as_deref(), place)
-                    .await
+            FirewallGoal::On(policy) => {
+                let known = self.locate(policy, &mut memory).await;
+                let wanted = memory.listing_of(policy, &known);
+                let forecast = if plan_step(goal.intent(), &state, wanted) == Step::Nothing {
+                    Forecast::unchanged(
+                        "the very table is in force, and the daemon is reached through it",
+                    )
+                } else {
+                    self.forecast_load(policy, &state, &memory, place).await?
+                };
+                Ok(Forecast {
+                    ssh_peers: self.foretell_peers(policy).await,
+                    ..forecast
+                })
             }
         }
     }
 
     async fn forecast_load(
         &self,
+        policy: &FirewallPolicy,
         state: &TableState,
-        text: Option<&str>,
+        memory: &Memory,
         place: &DaemonPlace,
     ) -> Result<Forecast, FirewallError> {
-        let (change, now) = match state {
-            TableState::Absent => (PlannedChange::Load, String::new()),
-            TableState::Present(_) => (PlannedChange::Repair, self.nft().print_table().await?),
+        let guards = Guards {
+            daemon: if filters_outgoing(policy) {
+                place.clone()
+            } else {
+                DaemonPlace::default()
+            },
+            is_daemon_named: self.is_daemon_named(),
+            peers: BTreeSet::new(),
         };
-        let script = self.rules.table_text();
+        let rules = RuleSet::new(policy, &self.keep_open, &guards);
+        let script = rules.table_text(&Counts::default());
+        let loaded = memory.loaded.as_ref();
+        let ours = loaded.filter(|it| *state == TableState::Present(it.listing.clone()));
+        let (change, now) = match (state, ours) {
+            (TableState::Absent, _) => (PlannedChange::Load, String::new()),
+            // The words of both are the agent's own, so that only the rules differ.
+            (TableState::Present(_), Some(ours)) => {
+                let now = ours.rules.table_text(&Counts::default());
+                (PlannedChange::Repair, now)
+            }
+            (TableState::Present(_), None) => {
+                (PlannedChange::Repair, self.nft().print_table().await?)
+            }
+        };
         // How this version of nft prints the table is known once it was loaded.
-        let difference = Difference::between(&now, text.unwrap_or(&script));
-        let (cuts_off, why) = self.judge_load(place).await?;
+        let printed = memory.printed.as_ref().filter(|it| *it.policy == *policy);
+        let wanted = printed.map_or(&script, |printed| &printed.text);
+        let difference = Difference::between(&now, wanted);
+        let (cuts_off, why) = self.judge_load(&rules, policy, place).await?;
         Ok(Forecast {
             plan: plan(change, &difference),
             cuts_off,
             why,
+            ssh_peers: Vec::new(),
         })
     }
 
-    async fn judge_load(&self, place: &DaemonPlace) -> Result<(CutOff, String), FirewallError> {
-        if let Err(error) = self.nft().check(&self.rules.load_script()).await {
+    async fn judge_load(
+        &self,
+        rules: &RuleSet,
+        policy: &FirewallPolicy,
+        place: &DaemonPlace,
+    ) -> Result<(CutOff, String), FirewallError> {
+        if let Err(error) = self
+            .nft()
+            .check(&rules.load_script(&Counts::default()))
+            .await
+        {
             let why = format!("this kernel would refuse the table, so nothing changes: {error}");
             return Ok((CutOff::No, why));
+        }
+        if filters_outgoing(policy) && place.addresses.is_empty() {
+            let why = "it stops outgoing packets, and where the daemon is cannot be looked up now";
+            return Ok((CutOff::Unknown, why.to_owned()));
         }
         let ruleset = self.nft().list(&["list", "ruleset"]).await?;
         // A long table of connections is not read on the thread that everything runs on.
@@ -103,6 +158,44 @@ impl Nftables {
             legacy_tables: legacy_tables.as_deref(),
         };
         Ok(judge_cut_off(&ruleset, tracking, place))
+    }
+
+    async fn foretell_peers(&self, policy: &FirewallPolicy) -> Vec<PlannedPeer> {
+        let read = tokio::task::spawn_blocking(read_ssh_peers).await;
+        let peers = read.unwrap_or_default().into_iter();
+        peers
+            .map(|peer| foretell_peer(policy, &self.keep_open, peer))
+            .collect()
+    }
+}
+
+/// What becomes of somebody who is logged in by SSH: the session itself always lives.
+fn foretell_peer(
+    policy: &FirewallPolicy,
+    keep_open: &BTreeSet<Port>,
+    peer: SshPeer,
+) -> PlannedPeer {
+    let packet = Packet {
+        direction: Direction::In,
+        peer: peer.address,
+        kind: PacketKind::Tcp(peer.port),
+    };
+    let port = Port {
+        transport: Transport::Tcp,
+        number: peer.port,
+    };
+    let (returns, why) = match policy.decide(&packet) {
+        (FirewallAction::Allow, Some(id)) => (true, format!("the rule {id} lets it in")),
+        (_, Some(id)) => (false, format!("the rule {id} keeps it out")),
+        (_, None) if keep_open.contains(&port) => (true, format!("{port} is kept open")),
+        (FirewallAction::Allow, None) => (true, "incoming packets pass by default".to_owned()),
+        (_, None) => (false, "incoming packets are stopped by default".to_owned()),
+    };
+    PlannedPeer {
+        address: peer.address.to_string(),
+        port: peer.port,
+        returns,
+        why,
     }
 }
 

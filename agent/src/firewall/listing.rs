@@ -3,7 +3,9 @@
 
 use hidps_wire::{FirewallRule, MAX_AGENT_FRAME_BYTES};
 use serde_json::Value;
+use uuid::Uuid;
 
+use super::counts::{count_of, rule_of};
 use super::nft::objects;
 use super::{RuleList, TABLE_FAMILY, TABLE_NAME};
 
@@ -17,7 +19,8 @@ const MAX_BYTES: usize = MAX_AGENT_FRAME_BYTES - 1_024;
 pub(super) fn parse_rules(listing: &Value) -> RuleList {
     let mut list = RuleList::default();
     let mut room = MAX_BYTES;
-    for rule in objects(listing, "rule").map(parse_rule) {
+    let rules = objects(listing, "rule").flat_map(|rule| parse_rule(listing, rule));
+    for rule in rules {
         let size = hidps_wire::encode(&rule).len() + 1;
         if list.rules.len() == MAX_RULES || size > room {
             list.truncated = true;
@@ -29,18 +32,74 @@ pub(super) fn parse_rules(listing: &Value) -> RuleList {
     list
 }
 
-fn parse_rule(rule: &Value) -> FirewallRule {
+/// One rule, or as many as the members of the set that our table keeps for it.
+fn parse_rule(listing: &Value, rule: &Value) -> Vec<FirewallRule> {
     let text = |key: &str| rule[key].as_str().unwrap_or_default().to_owned();
     let (family, table) = (text("family"), text("table"));
-    FirewallRule {
-        managed: family == TABLE_FAMILY && table == TABLE_NAME,
+    let managed = family == TABLE_FAMILY && table == TABLE_NAME;
+    let whole = FirewallRule {
+        managed,
         family,
         table,
         chain: text("chain"),
         handle: rule["handle"].as_u64().unwrap_or_default(),
         expression: rule["expr"].clone(),
         comment: rule["comment"].as_str().map(str::to_owned),
+        rule: rule_of(rule).filter(|_| managed),
+        packets: count_of(rule).map(|count| count.packets),
+        bytes: count_of(rule).map(|count| count.bytes),
+    };
+    let members = if managed {
+        members_of(listing, rule)
+    } else {
+        Vec::new()
+    };
+    if members.is_empty() {
+        return vec![whole];
     }
+    let of_member = |(member, id): (&Value, Uuid)| FirewallRule {
+        expression: with_member(&whole.expression, &member["val"]),
+        comment: member["comment"].as_str().map(str::to_owned),
+        rule: Some(id),
+        packets: count_of(member).map(|count| count.packets),
+        bytes: count_of(member).map(|count| count.bytes),
+        ..whole.clone()
+    };
+    members.into_iter().map(of_member).collect()
+}
+
+/// The members, each with its row, of the set that a rule of our table looks into.
+fn members_of<'l>(listing: &'l Value, rule: &Value) -> Vec<(&'l Value, Uuid)> {
+    let statements = rule["expr"].as_array().into_iter().flatten();
+    let name = statements
+        .filter_map(|statement| statement["match"]["right"].as_str()?.strip_prefix('@'))
+        .next();
+    let set = name.and_then(|name| {
+        objects(listing, "set").find(|set| {
+            set["family"] == TABLE_FAMILY && set["table"] == TABLE_NAME && set["name"] == name
+        })
+    });
+    let members = set.and_then(|set| set["elem"].as_array());
+    members
+        .into_iter()
+        .flatten()
+        .filter_map(|member| {
+            let member = member.get("elem")?;
+            Some((member, rule_of(member)?))
+        })
+        .collect()
+}
+
+/// An expression with a member in the place of its set.
+fn with_member(expression: &Value, member: &Value) -> Value {
+    let mut expression = expression.clone();
+    for statement in expression.as_array_mut().into_iter().flatten() {
+        let right = statement.pointer_mut("/match/right");
+        if let Some(right) = right.filter(|it| it.as_str().is_some_and(|it| it.starts_with('@'))) {
+            *right = member.clone();
+        }
+    }
+    expression
 }
 
 #[cfg(test)]

@@ -1,29 +1,38 @@
 //! The host's firewall as an actuator: the whole desired value in, the true resulting state out.
 //! It touches nothing but the agent's own table, and in observe mode not even that.
 //!
-//! Incoming traffic alone is filtered: what leaves the host is never stopped here, so the agent's
-//! own link stays. Why an own small module runs `nft` and not the crate `nftables`: that crate
+//! Whatever is desired, answers to what the host began, the link to the daemon and, for a while,
+//! whoever was logged in by SSH stay let through. Why an own small module runs `nft` and not the crate `nftables`: that crate
 //! reads listings into closed types and fails on the rules of other programs, which the agent has
 //! to list, and it waits for `nft` without a deadline.
 
+mod counts;
 mod cut_off;
+mod daemon_place;
 mod difference;
 mod drift;
 mod forecast;
+mod goal;
+mod guard;
 mod listing;
 mod nft;
 mod nftables;
 mod observe;
 mod ruleset;
+mod ssh_peers;
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::sync::Arc;
 
-use hidps_wire::{CutOff, FirewallIntent, FirewallPlan, FirewallRule};
+use hidps_wire::{CutOff, FirewallPlan, FirewallPolicy, FirewallRule, PlannedPeer};
+use jiff::Timestamp;
 
-use crate::config::{FirewallMode, Port};
-pub use cut_off::DaemonPlace;
+use crate::config::{Config, FirewallMode, Port};
+pub use daemon_place::DaemonPlace;
 pub use drift::{Actor, Drift, watch_drift};
+pub use goal::FirewallGoal;
+pub use guard::SshPeer;
 pub use nft::FirewallError;
 use nft::Nft;
 use nftables::Nftables;
@@ -38,7 +47,7 @@ pub const TABLE_NAME: &str = "hidps";
 /// What the loop and the questions need of a firewall.
 pub trait Firewall: Send + Sync + 'static {
     /// Makes it so and says what is so now; an equal value again changes nothing.
-    fn ensure(&self, intent: FirewallIntent) -> impl Future<Output = FirewallOutcome> + Send;
+    fn ensure(&self, goal: &FirewallGoal) -> impl Future<Output = FirewallOutcome> + Send;
 
     /// Whether the agent's table is loaded.
     fn is_active(&self) -> impl Future<Output = Result<bool, FirewallError>> + Send;
@@ -50,7 +59,7 @@ pub trait Firewall: Send + Sync + 'static {
     /// nothing is changed.
     fn forecast(
         &self,
-        intent: FirewallIntent,
+        goal: &FirewallGoal,
         place: &DaemonPlace,
     ) -> impl Future<Output = Result<Forecast, FirewallError>> + Send;
 }
@@ -73,6 +82,8 @@ pub struct Forecast {
     pub cuts_off: CutOff,
     /// Why that is thought, in one sentence.
     pub why: String,
+    /// Whoever is logged in by SSH now, and whether they could come back.
+    pub ssh_peers: Vec<PlannedPeer>,
 }
 
 /// What became of an intent.
@@ -95,18 +106,28 @@ pub enum FirewallChange {
     Loaded,
     /// It differed from what the agent had loaded and is replaced.
     Repaired,
+    /// It is replaced, because something else is desired or the daemon has moved.
+    Adjusted,
     /// It was there and is gone.
     Removed,
+}
+
+/// What is in force while the firewall is on.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct InForce {
+    /// What it lets through.
+    pub policy: Arc<FirewallPolicy>,
+    /// The ports that stay reachable unless a rule closes them.
+    pub keep_open: BTreeSet<Port>,
+    /// Who was logged in by SSH when it was loaded and may come back, and until when.
+    pub peers: Option<(BTreeSet<SshPeer>, Timestamp)>,
 }
 
 /// How the firewall relates to what is desired.
 #[derive(Debug)]
 pub enum FirewallSync {
     /// The table is loaded, as desired.
-    Enabled {
-        /// The ports that stay reachable.
-        keep_open: BTreeSet<Port>,
-    },
+    Enabled(InForce),
     /// The table is absent, as desired.
     Disabled,
     /// Nothing is desired, and nothing was done.
@@ -124,7 +145,7 @@ pub enum FirewallSync {
 #[derive(Debug)]
 pub enum HostFirewall {
     /// Managed by the agent.
-    Nftables(Nftables),
+    Nftables(Box<Nftables>),
     /// Looked at by the agent.
     Observe(ObserveOnly),
 }
@@ -132,15 +153,19 @@ pub enum HostFirewall {
 impl HostFirewall {
     /// The firewall as configured.
     #[must_use]
-    pub fn new(mode: FirewallMode, keep_open: BTreeSet<Port>) -> Self {
+    pub fn new(config: &Config) -> Self {
         let nft = Nft::find();
-        match mode {
-            FirewallMode::Nftables => Self::Nftables(Nftables::new(nft, keep_open)),
+        match config.firewall {
+            FirewallMode::Nftables => {
+                let keep_open = config.keep_open.clone();
+                let managed = Nftables::new(nft, keep_open, config.backend.clone());
+                Self::Nftables(Box::new(managed))
+            }
             FirewallMode::Observe => Self::Observe(ObserveOnly::new(nft)),
         }
     }
 
-    const fn nft(&self) -> &Nft {
+    fn nft(&self) -> &Nft {
         match self {
             Self::Nftables(managed) => managed.nft(),
             Self::Observe(observed) => observed.nft(),
@@ -149,10 +174,10 @@ impl HostFirewall {
 }
 
 impl Firewall for HostFirewall {
-    async fn ensure(&self, intent: FirewallIntent) -> FirewallOutcome {
+    async fn ensure(&self, goal: &FirewallGoal) -> FirewallOutcome {
         match self {
-            Self::Nftables(managed) => managed.ensure(intent).await,
-            Self::Observe(observed) => observed.observe(intent).await,
+            Self::Nftables(managed) => managed.ensure(goal).await,
+            Self::Observe(observed) => observed.observe(goal.intent()).await,
         }
     }
 
@@ -167,11 +192,11 @@ impl Firewall for HostFirewall {
 
     async fn forecast(
         &self,
-        intent: FirewallIntent,
+        goal: &FirewallGoal,
         place: &DaemonPlace,
     ) -> Result<Forecast, FirewallError> {
         match self {
-            Self::Nftables(managed) => managed.forecast(intent, place).await,
+            Self::Nftables(managed) => managed.forecast(goal, place).await,
             Self::Observe(_) => Ok(Forecast::unchanged(
                 "this agent is configured to observe and never touches the firewall",
             )),

@@ -5,8 +5,13 @@
 //! it. The record says so for as long as it is, so that an agent that is killed or a host that
 //! reboots in the middle of a trial begins with the firewall that was confirmed last.
 
-use hidps_wire::{AgentId, Applied, Apply, ContentHash, FirewallIntent, Generation};
+use hidps_wire::{
+    AgentId, Applied, Apply, ContentHash, Desired, DesiredDocument, FirewallIntent,
+    FirewallRuleEntry, FirewallSettingsEntry, Generation,
+};
 use serde::{Deserialize, Serialize};
+
+use crate::firewall::FirewallGoal;
 
 /// The content of a ledger.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -24,7 +29,7 @@ pub struct LedgerRecord {
 
 /// A firewall that is not confirmed, and the one that was confirmed last. Of the confirmed document
 /// nothing else is kept, for everything else follows the accepted one.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Trial {
     /// The document whose firewall was confirmed last; none when there was no document yet.
@@ -33,6 +38,39 @@ pub struct Trial {
     pub restore: bool,
     /// Trials begun so far; each is written down before it begins.
     pub attempts: u32,
+    /// The rules that were in force then; ledgers of before there were rules have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restore_rules: Vec<FirewallRuleEntry>,
+    /// The settings that were in force then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore_settings: Option<FirewallSettingsEntry>,
+}
+
+impl Trial {
+    /// What it goes back to.
+    #[must_use]
+    pub fn goal(&self) -> FirewallGoal {
+        goal_of(&DesiredDocument {
+            firewall_enabled: Some(self.restore),
+            firewall_rules: self.restore_rules.clone(),
+            firewall_settings: self.restore_settings.clone(),
+            ..DesiredDocument::default()
+        })
+    }
+
+    /// Whether a document wants another firewall; one that leaves the table alone never does.
+    fn differs_from(&self, document: &DesiredDocument) -> bool {
+        let Some(is_on) = document.firewall_enabled else {
+            return false;
+        };
+        let has_other_rules = document.firewall_rules != self.restore_rules
+            || document.firewall_settings != self.restore_settings;
+        is_on != self.restore || is_on && has_other_rules
+    }
+}
+
+fn goal_of(document: &DesiredDocument) -> FirewallGoal {
+    FirewallGoal::of(&Desired::from_document(document).0)
 }
 
 /// Why a document is refused.
@@ -87,13 +125,18 @@ impl LedgerRecord {
         self.accepted.document.firewall_enabled.into()
     }
 
+    /// What the accepted document wants of the firewall, with all its rules.
+    #[must_use]
+    pub fn goal(&self) -> FirewallGoal {
+        goal_of(&self.accepted.document)
+    }
+
     /// Whether the accepted firewall differs in effect from the one confirmed last; one that leaves
     /// the table alone never does.
     #[must_use]
     pub fn wants_trial(&self) -> bool {
-        let wanted = self.accepted.document.firewall_enabled;
-        self.trial
-            .is_some_and(|trial| wanted.is_some_and(|loaded| loaded != trial.restore))
+        let trial = self.trial.as_ref();
+        trial.is_some_and(|trial| trial.differs_from(&self.accepted.document))
     }
 }
 
@@ -141,15 +184,20 @@ pub fn plan_record(
             // A table nobody could see is not one to bring back.
             restore: is_loaded.unwrap_or(false),
             attempts: 0,
+            restore_rules: Vec::new(),
+            restore_settings: None,
         },
-        |held| held.trial.unwrap_or_else(|| confirmed_by(held, is_loaded)),
+        |held| {
+            let trial = held.trial.clone();
+            trial.unwrap_or_else(|| confirmed_by(held, is_loaded))
+        },
     );
     let mut record = LedgerRecord {
         agent_id,
         accepted: offered,
         trial: Some(Trial {
             attempts: 0,
-            ..before
+            ..before.clone()
         }),
     };
     // What was tried has to be undone before the table can be left alone.
@@ -162,7 +210,7 @@ pub fn plan_record(
     record
 }
 
-/// What a confirmed document left.
+/// What a confirmed document left; rules count only where its firewall was on.
 fn confirmed_by(held: &LedgerRecord, is_loaded: Option<bool>) -> Trial {
     Trial {
         confirmed: Some(held.accepted.generation),
@@ -173,6 +221,8 @@ fn confirmed_by(held: &LedgerRecord, is_loaded: Option<bool>) -> Trial {
             .or(is_loaded)
             .unwrap_or(false),
         attempts: 0,
+        restore_rules: held.accepted.document.firewall_rules.clone(),
+        restore_settings: held.accepted.document.firewall_settings.clone(),
     }
 }
 
@@ -188,7 +238,7 @@ mod tests {
             hash: ContentHash(hash.to_owned()),
             document: DesiredDocument {
                 firewall_enabled: firewall,
-                monitored_files: Vec::new(),
+                ..DesiredDocument::default()
             },
         }
     }
@@ -228,7 +278,7 @@ mod tests {
 
             let record = plan_record(held.as_ref(), agent(), offer(2, "b", offered), is_loaded);
 
-            let trial = record.trial.map(|trial| trial.restore);
+            let trial = record.trial.as_ref().map(|trial| trial.restore);
             assert_eq!(trial, restore, "{held:?} {is_loaded:?} {offered:?}");
             assert_eq!(record.wants_trial(), restore.is_some());
         };
@@ -273,8 +323,11 @@ mod tests {
             confirmed: Some(Generation(1)),
             restore: false,
             attempts: 0,
+            restore_rules: Vec::new(),
+            restore_settings: None,
         });
-        assert_eq!((first.trial, second.trial), (expected, expected));
+        assert_eq!(first.trial, expected);
+        assert_eq!(second.trial, expected);
         assert_eq!(back.trial, None);
     }
 

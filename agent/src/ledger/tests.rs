@@ -27,6 +27,7 @@ fn record(generation: u64) -> LedgerRecord {
             document: DesiredDocument {
                 firewall_enabled: Some(true),
                 monitored_files: vec!["/etc/passwd".to_owned()],
+                ..DesiredDocument::default()
             },
         },
         trial: None,
@@ -41,6 +42,7 @@ fn a_record_survives_a_restart() {
         confirmed: Some(Generation(2)),
         restore: false,
         attempts: 1,
+        ..Trial::default()
     });
 
     ledger(&state).write(&on_trial).unwrap();

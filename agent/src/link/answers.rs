@@ -3,15 +3,13 @@
 
 use std::sync::Arc;
 
-use hidps_wire::{AgentFrame, Answer, DesiredDocument, Question};
-use tokio::net::lookup_host;
+use hidps_wire::{AgentFrame, Answer, Desired, DesiredDocument, Question};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::backend::Backend;
 use crate::dial::Dialer;
 use crate::error_chain::chain;
-use crate::firewall::{DaemonPlace, Firewall, FirewallError};
+use crate::firewall::{DaemonPlace, Firewall, FirewallError, FirewallGoal};
 use crate::ledger::LedgerRecord;
 use crate::plan::plan_host;
 
@@ -77,32 +75,16 @@ async fn plan<F: Firewall>(
     host: &HostView<F>,
     document: &DesiredDocument,
 ) -> Result<Answer, FirewallError> {
-    let place = find_daemon(host.dialer.backend()).await;
-    let intent = document.firewall_enabled.into();
-    let forecast = host.firewall.forecast(intent, &place).await?;
+    let place = DaemonPlace::find(host.dialer.backend()).await;
+    let (desired, _) = Desired::from_document(document);
+    let goal = FirewallGoal::of(&desired);
+    let forecast = host.firewall.forecast(&goal, &place).await?;
     let record = host.record.borrow().clone();
     Ok(Answer::Plan(plan_host(
         record.as_deref(),
         document,
         forecast,
     )))
-}
-
-/// Where packets to the daemon go; a name that cannot be looked up now has no addresses.
-async fn find_daemon(backend: &Backend) -> DaemonPlace {
-    let found = lookup_host((backend.host(), backend.port())).await;
-    let addresses = found.map_or_else(
-        |_| Vec::new(),
-        |addresses| {
-            addresses
-                .map(|address| address.ip().to_canonical())
-                .collect()
-        },
-    );
-    DaemonPlace {
-        addresses,
-        port: backend.port(),
-    }
 }
 
 /// Tells that too much is being looked into.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use hidps_wire::{AgentId, ContentHash, Desired, DesiredDocument, FirewallIntent, Generation};
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::ReportError;
 use crate::config::Config;
@@ -32,8 +33,10 @@ pub struct ShownDocument {
     pub hash: ContentHash,
     /// The document as it was sent.
     pub document: DesiredDocument,
-    /// What of it the agent refuses.
+    /// Paths of it that the agent refuses.
     pub refused: Vec<ShownRefusal>,
+    /// Firewall rules of it that the agent refuses.
+    pub refused_rules: Vec<ShownRule>,
     /// The firewall in one sentence, with the trial it is on.
     pub firewall: String,
     /// Whether the firewall is on trial.
@@ -45,6 +48,15 @@ pub struct ShownDocument {
 pub struct ShownRefusal {
     /// The path.
     pub path: String,
+    /// Why it is refused.
+    pub error: String,
+}
+
+/// A firewall rule that is not enforced, and why.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct ShownRule {
+    /// Its row; null where it is the settings.
+    pub rule: Option<Uuid>,
     /// Why it is refused.
     pub error: String,
 }
@@ -69,12 +81,17 @@ pub fn read_desired(config: &Config) -> Result<ShownDesired, ReportError> {
 impl ShownDocument {
     fn of(record: LedgerRecord) -> Self {
         let (_, refused) = Desired::from_document(&record.accepted.document);
-        let refused = refused.into_iter().map(|refused| ShownRefusal {
+        let paths = refused.paths.into_iter().map(|refused| ShownRefusal {
             path: refused.path.clone(),
             error: refused.error.to_string(),
         });
+        let rules = refused.rules.into_iter().map(|refused| ShownRule {
+            rule: refused.id,
+            error: refused.error.to_string(),
+        });
         Self {
-            refused: refused.collect(),
+            refused: paths.collect(),
+            refused_rules: rules.collect(),
             firewall: describe_firewall(&record),
             on_trial: record.trial.is_some(),
             generation: record.accepted.generation,
@@ -91,13 +108,19 @@ impl ShownDesired {
         let Some(accepted) = &self.accepted else {
             return format!("{}\n", self.missing.as_deref().unwrap_or("nothing"));
         };
-        let (desired, _) = Desired::from_document(&accepted.document);
+        let (desired, refused) = Desired::from_document(&accepted.document);
         let mut text = format!(
             "generation {}\nhash       {}\nfirewall   {}\n",
             accepted.generation, accepted.hash, accepted.firewall
         );
         for path in &desired.watched {
             writeln!(text, "watch      {path}").expect("a string takes any text");
+        }
+        for rule in &desired.policy.rules {
+            writeln!(text, "rule       {rule}").expect("a string takes any text");
+        }
+        for refused in &refused.rules {
+            writeln!(text, "refused    {refused}").expect("a string takes any text");
         }
         for refused in &accepted.refused {
             writeln!(text, "refused    {} {}", refused.path, refused.error)
@@ -113,7 +136,7 @@ fn describe_firewall(record: &LedgerRecord) -> String {
         FirewallIntent::On => "on",
         FirewallIntent::Off => "off",
     };
-    match record.trial {
+    match &record.trial {
         None => wanted.to_owned(),
         Some(Trial { restore: true, .. }) => format!("{wanted}, not confirmed; it was on"),
         Some(Trial { restore: false, .. }) => format!("{wanted}, not confirmed; it was off"),

@@ -90,6 +90,7 @@ fn the_desired_document_is_shown_with_what_was_refused() {
     let document = DesiredDocument {
         firewall_enabled: Some(true),
         monitored_files: vec!["/etc/passwd".to_owned(), "../x".to_owned()],
+        ..DesiredDocument::default()
     };
     ledger
         .write(&LedgerRecord {
@@ -103,6 +104,7 @@ fn the_desired_document_is_shown_with_what_was_refused() {
                 confirmed: None,
                 restore: false,
                 attempts: 1,
+                ..Trial::default()
             }),
         })
         .unwrap();
@@ -203,10 +205,15 @@ fn the_desired_document_as_json_keeps_its_names() {
             document: DesiredDocument {
                 firewall_enabled: Some(true),
                 monitored_files: vec!["/etc/passwd".to_owned()],
+                ..DesiredDocument::default()
             },
             refused: vec![ShownRefusal {
                 path: "../x".to_owned(),
                 error: "is not absolute".to_owned(),
+            }],
+            refused_rules: vec![ShownRule {
+                rule: Some(uuid::Uuid::nil()),
+                error: "has ports that are none".to_owned(),
             }],
             firewall: "on, not confirmed; it was off".to_owned(),
             on_trial: true,

@@ -76,5 +76,6 @@ pub(crate) fn document(firewall: Option<bool>, files: &[&Path]) -> DesiredDocume
             .iter()
             .map(|f| f.to_str().unwrap().to_owned())
             .collect(),
+        ..DesiredDocument::default()
     }
 }

@@ -8,6 +8,8 @@ mod drift;
 #[cfg(test)]
 mod firewall;
 #[cfg(test)]
+mod firewall_rules;
+#[cfg(test)]
 mod full_disk;
 #[cfg(test)]
 mod harness;

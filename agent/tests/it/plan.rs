@@ -164,6 +164,7 @@ fn any_document_is_planned_within_one_frame() {
             DesiredDocument {
                 firewall_enabled: Some(true),
                 monitored_files: paths,
+                ..DesiredDocument::default()
             },
         );
 

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use hidps_agent::converge::{Core, CoreSettings, Effect};
 use hidps_agent::file_watch::{FileKind, PathState, WatchOutcome};
-use hidps_agent::firewall::{FirewallChange, FirewallError, FirewallOutcome, FirewallSync};
+use hidps_agent::firewall::{
+    FirewallChange, FirewallError, FirewallGoal, FirewallOutcome, FirewallSync, InForce,
+};
 use hidps_agent::ledger::{LedgerRecord, NoDocument};
-use hidps_wire::{AgentId, FirewallIntent, Status, WatchPath};
+use hidps_wire::{AgentId, Status, WatchPath};
 
 /// How long a new firewall may take to be confirmed.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(30);
@@ -40,7 +42,7 @@ impl Machine {
     }
 
     /// Does what the agent's nftables module does.
-    fn ensure(&mut self, intent: FirewallIntent) -> FirewallOutcome {
+    fn ensure(&mut self, goal: &FirewallGoal) -> FirewallOutcome {
         if self.is_nft_broken {
             return FirewallOutcome {
                 active: Some(self.is_loaded),
@@ -49,13 +51,10 @@ impl Machine {
                 sync: FirewallSync::Failed(FirewallError::Privilege),
             };
         }
-        let (wanted, sync) = match intent {
-            FirewallIntent::Unmanaged => (self.is_loaded, FirewallSync::Unmanaged),
-            FirewallIntent::Off => (false, FirewallSync::Disabled),
-            FirewallIntent::On => {
-                let keep_open = BTreeSet::new();
-                (true, FirewallSync::Enabled { keep_open })
-            }
+        let (wanted, sync) = match goal {
+            FirewallGoal::Unmanaged => (self.is_loaded, FirewallSync::Unmanaged),
+            FirewallGoal::Off => (false, FirewallSync::Disabled),
+            FirewallGoal::On(_) => (true, FirewallSync::Enabled(InForce::default())),
         };
         let change = match (self.is_loaded, wanted) {
             (false, true) => Some(FirewallChange::Loaded),
@@ -187,9 +186,9 @@ impl Host {
                 let record = machine.disk.clone().ok_or(NoDocument::NotReceived);
                 core.on_ledger_read(record, now);
             }
-            Effect::EnsureFirewall(intent) => {
-                let ensured = machine.ensure(intent);
-                core.on_firewall_ensured(intent, ensured, now);
+            Effect::EnsureFirewall(goal) => {
+                let ensured = machine.ensure(&goal);
+                core.on_firewall_ensured(&goal, &ensured, now);
             }
             Effect::LookAtFirewall => core.on_firewall_looked_at(Some(machine.is_loaded), now),
             Effect::EnsureFiles(paths) => {

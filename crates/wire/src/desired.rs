@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::firewall::{FirewallPolicy, FirewallRuleEntry, FirewallSettingsEntry, RefusedRule};
 use crate::limits::{MAX_PATH_BYTES, MAX_WATCHED_PATHS};
 use crate::text::printable;
 
@@ -18,13 +19,23 @@ pub struct DesiredDocument {
     /// The paths to watch, as people wrote them.
     #[serde(default)]
     pub monitored_files: Vec<String>,
+    /// What the firewall lets through while it is on; the first rule that matches decides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub firewall_rules: Vec<FirewallRuleEntry>,
+    /// What becomes of packets no rule decides; none means the defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firewall_settings: Option<FirewallSettingsEntry>,
 }
 
 impl DesiredDocument {
-    /// How many things it desires: each monitored path, and the firewall unless it is unmanaged.
+    /// How many things it desires: each monitored path, each firewall rule, the firewall's settings,
+    /// and the firewall unless it is unmanaged.
     #[must_use]
     pub fn entries(&self) -> u32 {
-        let count = self.monitored_files.len() + usize::from(self.firewall_enabled.is_some());
+        let count = self.monitored_files.len()
+            + self.firewall_rules.len()
+            + usize::from(self.firewall_settings.is_some())
+            + usize::from(self.firewall_enabled.is_some());
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 }
@@ -34,16 +45,23 @@ impl DesiredDocument {
 pub struct Desired {
     /// What the firewall should be.
     pub firewall: FirewallIntent,
+    /// What it lets through while it is on.
+    pub policy: FirewallPolicy,
     /// The paths to watch.
     pub watched: BTreeSet<WatchPath>,
 }
 
 impl Desired {
-    /// Reads a document; paths that cannot be watched are set apart, each with its reason.
+    /// Reads a document; what cannot be done is set apart, each with its reason.
     #[must_use]
-    pub fn from_document(document: &DesiredDocument) -> (Self, Vec<RefusedPath>) {
+    pub fn from_document(document: &DesiredDocument) -> (Self, Refused) {
+        let (policy, rules) = FirewallPolicy::from_entries(
+            &document.firewall_rules,
+            document.firewall_settings.as_ref(),
+        );
         let mut desired = Self {
             firewall: document.firewall_enabled.into(),
+            policy,
             ..Self::default()
         };
         let mut refused = Vec::new();
@@ -59,8 +77,18 @@ impl Desired {
                 Err(error) => refused.push(RefusedPath::new(path, error)),
             }
         }
-        (desired, refused)
+        let paths = refused;
+        (desired, Refused { paths, rules })
     }
+}
+
+/// What of a document cannot be done.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Refused {
+    /// Paths that cannot be watched.
+    pub paths: Vec<RefusedPath>,
+    /// Rules that cannot be enforced.
+    pub rules: Vec<RefusedRule>,
 }
 
 /// What the firewall of a host should be.
@@ -69,9 +97,9 @@ pub enum FirewallIntent {
     /// Nobody has decided: the agent leaves the host's firewall alone.
     #[default]
     Unmanaged,
-    /// Our table is loaded.
+    /// It lets through what its policy says and nothing else.
     On,
-    /// Our table is absent.
+    /// The agent filters nothing.
     Off,
 }
 

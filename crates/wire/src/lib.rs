@@ -12,6 +12,7 @@ mod daemon_frame;
 mod decode;
 mod desired;
 mod enroll;
+mod firewall;
 mod ids;
 mod limits;
 mod log_event;
@@ -26,15 +27,24 @@ pub use connect::{
 };
 pub use daemon_frame::{Apply, DaemonFrame, RetryAdvice, Welcome};
 pub use decode::{DecodeError, decode, encode, frame_type};
-pub use desired::{Desired, DesiredDocument, FirewallIntent, PathError, RefusedPath, WatchPath};
+pub use desired::{
+    Desired, DesiredDocument, FirewallIntent, PathError, Refused, RefusedPath, WatchPath,
+};
 pub use enroll::{EnrollRequest, EnrollResponse, Enrollment};
+pub use firewall::{
+    Direction, FilterRule, FirewallAction, FirewallPolicy, FirewallRuleEntry,
+    FirewallSettingsEntry, IpNetwork, Packet, PacketKind, PortRange, RefusedRule, RuleError,
+    Service,
+};
 pub use ids::{AgentId, ContentHash, Generation};
 pub use limits::{
     MAX_AGENT_FRAME_BYTES, MAX_CONDITION_SUBJECTS, MAX_DAEMON_FRAME_BYTES, MAX_EVENT_FIELDS,
-    MAX_EVENT_TEXT_BYTES, MAX_EVENTS_PER_BATCH, MAX_PATH_BYTES, MAX_PLAN_LINES,
+    MAX_EVENT_TEXT_BYTES, MAX_EVENTS_PER_BATCH, MAX_FIREWALL_RULES, MAX_PATH_BYTES, MAX_PLAN_LINES,
     MAX_VIEWER_FRAME_BYTES, MAX_WATCHED_PATHS, PROTOCOL_VERSION,
 };
 pub use log_event::{EventKind, FieldValue, Fields, LogEvent};
-pub use question::{Answer, CutOff, FirewallPlan, FirewallRule, HostPlan, PlannedChange, Question};
+pub use question::{
+    Answer, CutOff, FirewallPlan, FirewallRule, HostPlan, PlannedChange, PlannedPeer, Question,
+};
 pub use text::{Text, printable};
 pub use viewer_frame::{Refusal, StreamFrame, ViewerFrame};

@@ -30,6 +30,9 @@ pub const MAX_PATH_BYTES: usize = 4095;
 /// Most watched paths of one agent.
 pub const MAX_WATCHED_PATHS: usize = 1_000;
 
+/// Most firewall rules of one agent: a long list of addresses, and still 2 MB of a document.
+pub const MAX_FIREWALL_RULES: usize = 10_000;
+
 /// Most things a condition names one by one: enough to act on, few enough for one row.
 pub const MAX_CONDITION_SUBJECTS: usize = 100;
 

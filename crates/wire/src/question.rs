@@ -1,6 +1,7 @@
 //! Questions a viewer may ask a host, and the answers; nothing is changed and nothing is stored.
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::desired::DesiredDocument;
 
@@ -64,6 +65,15 @@ pub struct FirewallRule {
     /// The comment on it, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
+    /// The row of `firewall_rules` it enforces, if it is one of ours for a row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Uuid>,
+    /// How many packets it has counted, if it counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packets: Option<u64>,
+    /// How many bytes they had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
 }
 
 /// What applying a document to a host would change.
@@ -76,14 +86,31 @@ pub struct HostPlan {
     pub watch: Vec<String>,
     /// Paths that are watched now and would not be.
     pub unwatch: Vec<String>,
-    /// Paths of the document that would be refused, each with its reason.
+    /// Paths and firewall rules of the document that would be refused, each with its reason.
     pub refused: Vec<String>,
-    /// How many paths are left out of these three lists, because one frame does not hold them.
+    /// How many entries are left out of these three lists, because one frame does not hold them.
     pub omitted: u32,
     /// Whether the host would lose the daemon.
     pub cuts_off: CutOff,
     /// Why that is thought, in one sentence.
     pub cut_off_why: String,
+    /// Whoever is logged in by SSH now, at most 64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ssh_peers: Vec<PlannedPeer>,
+}
+
+/// What a firewall would mean for somebody who is logged in by SSH; the session itself always lives.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedPeer {
+    /// The other end.
+    pub address: String,
+    /// The host's port.
+    pub port: u16,
+    /// Whether a new session could begin for good; without it, for ten minutes only.
+    pub returns: bool,
+    /// Why, in one sentence.
+    pub why: String,
 }
 
 /// What would become of the firewall table.
@@ -107,7 +134,7 @@ pub enum PlannedChange {
     None,
     /// It would be loaded.
     Load,
-    /// It is loaded and would be put right.
+    /// It is loaded and would be put right, or changed to what is desired.
     Repair,
     /// It would be removed.
     Remove,

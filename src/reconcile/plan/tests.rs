@@ -10,6 +10,7 @@ fn paths(count: u32) -> DesiredDocument {
     DesiredDocument {
         firewall_enabled: None,
         monitored_files: (0..count).map(|n| format!("/etc/{n}")).collect(),
+        ..DesiredDocument::default()
     }
 }
 

@@ -13,6 +13,7 @@ fn desired(generation: u64) -> Arc<DesiredState> {
         document: DesiredDocument {
             firewall_enabled: Some(true),
             monitored_files: Vec::new(),
+            ..DesiredDocument::default()
         },
         changed_at: Timestamp::UNIX_EPOCH,
         hold: None,

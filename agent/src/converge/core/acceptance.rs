@@ -175,7 +175,8 @@ impl Core {
     }
 
     fn attempts(&self) -> u32 {
-        let trial = self.ledger.as_ref().ok().and_then(|record| record.trial);
+        let record = self.ledger.as_ref().ok();
+        let trial = record.and_then(|record| record.trial.as_ref());
         trial.map_or(0, |trial| trial.attempts)
     }
 }

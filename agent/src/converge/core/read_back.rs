@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use hidps_wire::{AgentCondition, FacetCondition, FirewallIntent, Status};
+use hidps_wire::{AgentCondition, FacetCondition, Status};
 
 use super::super::commit::{Force, Standing};
 use super::super::effect::{Effect, Note};
@@ -13,7 +13,9 @@ use crate::conditions::{
     rolled_back_condition, untried_condition,
 };
 use crate::error_chain::chain;
-use crate::firewall::{Actor, FirewallError, FirewallOutcome, FirewallSync};
+use crate::firewall::{
+    Actor, FirewallChange, FirewallError, FirewallGoal, FirewallOutcome, FirewallSync,
+};
 use crate::ledger::LedgerRecord;
 
 /// How soon putting back a confirmed firewall is tried again: the host may be cut off.
@@ -32,7 +34,7 @@ pub(super) struct FirewallView {
 
 #[derive(Debug)]
 pub(super) struct Seen {
-    pub(super) intent: FirewallIntent,
+    pub(super) goal: FirewallGoal,
     pub(super) force: Force,
     pub(super) condition: AgentCondition,
 }
@@ -47,15 +49,19 @@ pub(super) struct FilesView {
 impl Core {
     pub(super) fn on_read_back(
         &mut self,
-        intent: FirewallIntent,
+        goal: &FirewallGoal,
         outcome: &FirewallOutcome,
         actor: Option<Actor>,
         now: Instant,
     ) {
-        let before = self.firewall.seen.take().filter(|s| s.intent == intent);
+        let before = self.firewall.seen.take().filter(|s| s.goal == *goal);
         let before = before.map(|seen| seen.force);
-        let force = judge_force(intent, outcome);
-        let is_drift = before == Some(Force::Reached) && outcome.change.is_some();
+        let force = judge_force(goal, outcome);
+        // Nobody but the daemon has moved when the table follows it.
+        let is_tampering = outcome
+            .change
+            .is_some_and(|change| change != FirewallChange::Adjusted);
+        let is_drift = before == Some(Force::Reached) && is_tampering;
         if is_drift {
             let tampering = outcome.tampering.as_deref();
             let drifted = drifted_condition(actor.as_ref(), tampering);
@@ -69,9 +75,9 @@ impl Core {
             });
         }
         self.firewall.seen = Some(Seen {
-            intent,
+            goal: goal.clone(),
             force,
-            condition: firewall_condition(outcome),
+            condition: firewall_condition(outcome, &self.desired, &self.refused.rules),
         });
         if outcome.change.is_some() {
             self.commit.on_repaired(now);
@@ -135,7 +141,7 @@ impl Core {
 }
 
 /// Whether an outcome is what was asked for.
-fn judge_force(intent: FirewallIntent, outcome: &FirewallOutcome) -> Force {
+fn judge_force(goal: &FirewallGoal, outcome: &FirewallOutcome) -> Force {
     match &outcome.sync {
         FirewallSync::Enabled { .. } | FirewallSync::Disabled | FirewallSync::Unmanaged => {
             Force::Reached
@@ -144,7 +150,7 @@ fn judge_force(intent: FirewallIntent, outcome: &FirewallOutcome) -> Force {
         | FirewallSync::Failed(FirewallError::Missing | FirewallError::Privilege) => Force::Missed,
         FirewallSync::Failed(_) => {
             // Only a table that was seen to be otherwise is certainly not the one asked for.
-            let is_otherwise = outcome.active == Some(intent != FirewallIntent::On);
+            let is_otherwise = outcome.active == Some(!matches!(goal, FirewallGoal::On(_)));
             if is_otherwise {
                 Force::Missed
             } else {

@@ -1,12 +1,15 @@
 //! The core on a host made of a few flags and a clock that only tests move.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use hidps_wire::{ConditionStatus, ContentHash, DesiredDocument, Generation, WatchPath};
+use hidps_wire::{
+    ConditionStatus, ContentHash, DesiredDocument, FirewallRuleEntry, Generation, WatchPath,
+};
 
 use super::*;
 use crate::file_watch::{FileKind, PathState};
-use crate::firewall::{FirewallChange, FirewallError, FirewallSync};
+use crate::firewall::{FirewallChange, FirewallError, FirewallSync, InForce};
 use crate::ledger::LedgerRecord;
 
 const WITHIN: Duration = Duration::from_secs(30);
@@ -20,6 +23,8 @@ enum Reach {
     UnlessLoaded,
     /// The table is what lets the host out.
     OnlyLoaded,
+    /// A second rule cuts the host off.
+    AtMostOneRule,
 }
 
 /// A host: what is on its disk, in its kernel and on its network.
@@ -30,6 +35,8 @@ struct SimHost {
     disk: Option<LedgerRecord>,
     is_disk_full: bool,
     is_loaded: bool,
+    /// Of the table that was loaded last.
+    n_rules: usize,
     failure: Option<fn() -> FirewallError>,
     reach: Reach,
     vanished: BTreeSet<WatchPath>,
@@ -49,6 +56,7 @@ impl SimHost {
             disk: None,
             is_disk_full: false,
             is_loaded: false,
+            n_rules: 0,
             failure: None,
             reach: Reach::Always,
             vanished: BTreeSet::new(),
@@ -106,9 +114,9 @@ impl SimHost {
                 let ledger = self.disk.clone().ok_or(NoDocument::NotReceived);
                 self.core.on_ledger_read(ledger, self.now);
             }
-            Effect::EnsureFirewall(intent) => {
-                let outcome = self.ensure(intent);
-                self.core.on_firewall_ensured(intent, outcome, self.now);
+            Effect::EnsureFirewall(goal) => {
+                let outcome = self.ensure(&goal);
+                self.core.on_firewall_ensured(&goal, &outcome, self.now);
             }
             Effect::LookAtFirewall => {
                 self.core
@@ -136,27 +144,34 @@ impl SimHost {
         }
     }
 
-    fn ensure(&mut self, intent: FirewallIntent) -> FirewallOutcome {
+    fn ensure(&mut self, goal: &FirewallGoal) -> FirewallOutcome {
         if let Some(failure) = self.failure {
             return outcome(None, None, FirewallSync::Failed(failure()));
         }
-        let wanted = match intent {
-            FirewallIntent::Unmanaged => self.is_loaded,
-            FirewallIntent::On => true,
-            FirewallIntent::Off => false,
+        let wanted = match goal {
+            FirewallGoal::Unmanaged => self.is_loaded,
+            FirewallGoal::On(_) => true,
+            FirewallGoal::Off => false,
+        };
+        let n_rules = match goal {
+            FirewallGoal::On(policy) => policy.rules.len(),
+            FirewallGoal::Unmanaged | FirewallGoal::Off => self.n_rules,
         };
         let change = match (self.is_loaded, wanted) {
             (false, true) => Some(FirewallChange::Loaded),
             (true, false) => Some(FirewallChange::Removed),
+            _ if n_rules != self.n_rules => Some(FirewallChange::Adjusted),
             _ => None,
         };
         self.is_loaded = wanted;
-        let sync = match intent {
-            FirewallIntent::Unmanaged => FirewallSync::Unmanaged,
-            FirewallIntent::Off => FirewallSync::Disabled,
-            FirewallIntent::On => FirewallSync::Enabled {
-                keep_open: BTreeSet::new(),
-            },
+        self.n_rules = n_rules;
+        let sync = match goal {
+            FirewallGoal::Unmanaged => FirewallSync::Unmanaged,
+            FirewallGoal::Off => FirewallSync::Disabled,
+            FirewallGoal::On(policy) => FirewallSync::Enabled(InForce {
+                policy: Arc::clone(policy),
+                ..InForce::default()
+            }),
         };
         outcome(Some(wanted), change, sync)
     }
@@ -167,6 +182,7 @@ impl SimHost {
             Reach::Never => false,
             Reach::UnlessLoaded => !self.is_loaded,
             Reach::OnlyLoaded => self.is_loaded,
+            Reach::AtMostOneRule => self.n_rules <= 1,
         }
     }
 
@@ -225,6 +241,7 @@ fn document(generation: u64, firewall: Option<bool>) -> Apply {
         document: DesiredDocument {
             firewall_enabled: firewall,
             monitored_files: vec!["/etc/passwd".to_owned()],
+            ..DesiredDocument::default()
         },
     }
 }
@@ -232,6 +249,24 @@ fn document(generation: u64, firewall: Option<bool>) -> Apply {
 fn condition(status: &Status) -> (ConditionStatus, &str) {
     let firewall = &status.conditions[0];
     (firewall.status, &firewall.reason)
+}
+
+/// The same with so many rules.
+fn with_rules(generation: u64, n_rules: usize) -> Apply {
+    let mut apply = document(generation, Some(true));
+    apply.hash = ContentHash(format!("{generation} with {n_rules}"));
+    let rule = |number: usize| FirewallRuleEntry {
+        id: uuid::Uuid::from_u128(number as u128),
+        action: "allow".to_owned(),
+        direction: "in".to_owned(),
+        protocol: "any".to_owned(),
+        port_from: None,
+        port_to: None,
+        source: None,
+        destination: None,
+    };
+    apply.document.firewall_rules = (0..n_rules).map(rule).collect();
+    apply
 }
 
 const ON: Option<bool> = Some(true);
@@ -756,4 +791,69 @@ fn where_nothing_is_confirmed_a_document_is_simply_applied() {
     host.core.on_link_up(host.now);
     host.act();
     assert_eq!(host.firewall(), (ConditionStatus::True, "Enabled"));
+}
+
+#[test]
+fn other_rules_are_on_trial_and_go_back_to_the_confirmed_ones() {
+    let check = |reach, n_rules, reason: &str| {
+        let mut host = SimHost::with_confirmed(ON);
+        host.core.on_document(with_rules(2, 1), host.now);
+        host.act();
+        assert_eq!(host.firewall(), (ConditionStatus::True, "Enabled"));
+        assert!(host.disk.as_ref().is_some_and(|r| r.trial.is_none()));
+        host.reach = reach;
+
+        host.core.on_document(with_rules(3, 2), host.now);
+        host.act();
+        host.pass(WITHIN);
+
+        assert_eq!(
+            (host.n_rules, host.firewall().1),
+            (n_rules, reason),
+            "{reach:?}"
+        );
+        assert_eq!(host.generation(), Some(3));
+        host.restart(false);
+        assert_eq!(host.n_rules, n_rules, "after a restart, {reach:?}");
+    };
+
+    check(Reach::Always, 2, "Enabled");
+    check(Reach::AtMostOneRule, 1, "RolledBack");
+}
+
+#[test]
+fn the_confirmed_rules_again_need_no_trial() {
+    let mut host = SimHost::with_confirmed(ON);
+    host.core.on_document(with_rules(2, 1), host.now);
+    host.act();
+    host.reach = Reach::AtMostOneRule;
+    host.core.on_document(with_rules(3, 2), host.now);
+    host.act();
+    let n_probes = host.n_probes;
+
+    host.core.on_document(with_rules(4, 1), host.now);
+    host.act();
+
+    assert_eq!((host.n_rules, host.firewall().1), (1, "Enabled"));
+    assert_eq!(host.n_probes, n_probes, "nothing has to be proven");
+    assert!(
+        host.disk
+            .as_ref()
+            .is_some_and(|record| record.trial.is_none())
+    );
+}
+
+#[test]
+fn a_table_that_follows_the_daemon_is_no_tampering() {
+    let mut host = SimHost::with_confirmed(ON);
+    let before = host.statuses.len();
+    host.n_rules = 5;
+
+    host.pass(AUDIT_INTERVAL);
+
+    assert_eq!(host.n_rules, 0);
+    let drifted = host.statuses[before..]
+        .iter()
+        .any(|it| condition(it).1 == "Drifted");
+    assert!(!drifted, "{:?}", host.statuses);
 }

@@ -132,7 +132,7 @@ async fn plan_without_applying(story: &mut Story) -> Result<String> {
     let as_desired = viewer.ask(agent, Question::Plan { document: None }).await?;
     let off = DesiredDocument {
         firewall_enabled: Some(false),
-        monitored_files: Vec::new(),
+        ..DesiredDocument::default()
     };
     let document = Some(off);
     let switched_off = viewer.ask(agent, Question::Plan { document }).await?;

@@ -1,0 +1,178 @@
+//! Rules through their life: the same again, beside foreign tables, tampered with, killed, undone.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use hidps_lab::command::wait_for;
+
+use super::*;
+use crate::scripted_daemon::DEADLINE;
+use crate::world::PORT;
+
+#[test]
+fn the_same_rules_again_change_nothing() {
+    let Some(world) = World::make("the_same_rules_again_change_nothing") else {
+        return;
+    };
+    let home = world.home();
+    let _agent = home.start(Some(&world.host));
+    let mut author = Author::greet(&world);
+    let mut rules: Vec<_> = (1..=20_u8)
+        .map(|n| from(rule(u128::from(n), "deny"), Ipv4Addr::new(198, 51, 100, n)))
+        .collect();
+    rules.push(tcp(100, "allow", 80, 90));
+    author.enforce(on(&rules));
+    // Handles grow with every table that is made.
+    let before = world.nft(&["-a", "list", "ruleset"]);
+
+    author.enforce(on(&rules));
+
+    assert_eq!(world.nft(&["-a", "list", "ruleset"]), before);
+}
+
+#[test]
+fn foreign_tables_are_as_they_were_through_all_changes() {
+    let Some(world) = World::make("foreign_tables_are_as_they_were_through_all_changes") else {
+        return;
+    };
+    world.nft(&["add", "table", "ip", "foreign"]);
+    let hook = "{ type filter hook input priority 5; policy accept; }";
+    world.nft(&["add", "chain", "ip", "foreign", "c", hook]);
+    world.nft(&[
+        "add", "rule", "ip", "foreign", "c", "tcp", "dport", "9", "drop",
+    ]);
+    let foreign = || world.nft(&["-a", "list", "table", "ip", "foreign"]);
+    let before = foreign();
+    let home = world.home();
+    let _agent = home.start(Some(&world.host));
+    let mut author = Author::greet(&world);
+
+    author.enforce(on(&[tcp(1, "allow", 80, 80)]));
+    author.enforce(with_defaults("reject", "reject", &[tcp(1, "deny", 80, 80)]));
+    assert_eq!(foreign(), before);
+    author.enforce(document(Some(false), &[]));
+
+    assert_eq!(world.nft(&["-a", "list", "ruleset"]), before);
+}
+
+#[test]
+fn tampering_with_rules_and_with_sets_is_put_right() {
+    let Some(world) = World::make("tampering_with_rules_and_with_sets_is_put_right") else {
+        return;
+    };
+    let _listener = world.listen(PORT);
+    let home = world.home();
+    let _agent = home.start(Some(&world.host));
+    let mut author = Author::greet(&world);
+    let mut rules: Vec<_> = (1..=20_u8)
+        .map(|n| from(rule(u128::from(n), "deny"), Ipv4Addr::new(198, 51, 100, n)))
+        .collect();
+    rules.push(from(rule(100, "deny"), far(&world.inside)));
+    rules.push(tcp(101, "allow", u32::from(PORT), u32::from(PORT)));
+    author.enforce(on(&rules));
+    assert_eq!(author.doors([PORT]), [Door::Silent]);
+    let us = far(&world.inside).to_string();
+
+    for tampering in [
+        &[
+            "delete",
+            "element",
+            "inet",
+            "hidps",
+            "g0_hosts4",
+            "{",
+            &us,
+            "}",
+        ][..],
+        &["insert", "rule", "inet", "hidps", "input", "accept"],
+        &["flush", "chain", "inet", "hidps", "input"],
+        &["delete", "table", "inet", "hidps"],
+    ] {
+        world.nft(tampering);
+
+        let is_shut = || (author.doors([PORT]) == [Door::Silent]).then_some(());
+        wait_for("the door is shut again", DEADLINE, is_shut).unwrap();
+    }
+}
+
+#[test]
+fn an_agent_killed_while_it_changes_rules_leaves_one_set_of_them_and_ends_with_the_new_one() {
+    let test = "an_agent_killed_while_it_changes_rules";
+    let Some(world) = World::make(test) else {
+        return;
+    };
+    let (_one, _two) = (world.listen(7_401), world.listen(7_402));
+    let home = world.home();
+    let mut agent = home.start(Some(&world.host));
+    let (mut daemon, key) = world.daemon.admit();
+    daemon.greet(64, 15);
+    daemon.apply(1, "one", on(&[tcp(1, "allow", 7_401, 7_401)]));
+    daemon.status_of(1);
+    let doors = || [7_401, 7_402].map(|port| door(&world.knock(port)));
+
+    let of = |port: u16| {
+        on(&[tcp(
+            u128::from(port),
+            "allow",
+            u32::from(port),
+            u32::from(port),
+        )])
+    };
+    let (first, second) = ([Door::Open, Door::Silent], [Door::Silent, Door::Open]);
+
+    for (generation, delay_ms) in (2..).zip([0, 2, 5, 9, 14, 25]) {
+        let port = if generation % 2 == 0 { 7_402 } else { 7_401 };
+        daemon.apply(generation, &format!("hash {generation}"), of(port));
+        // Where it is hit is chance, and every place has to be one of the two.
+        std::thread::sleep(Duration::from_millis(delay_ms));
+        agent.kill().unwrap();
+        daemon.cut();
+
+        let found = doors();
+        assert!(found == first || found == second, "{found:?}");
+        agent = home.start(Some(&world.host));
+        daemon = world.daemon.accept(&key);
+        daemon.greet(64, 15);
+    }
+    daemon.apply(100, "last", of(7_402));
+    let status = daemon.status_of(100);
+
+    let synced = condition(&status, FacetCondition::FirewallSynced);
+    assert_eq!(synced.0, ConditionStatus::True, "{status:#?}");
+    assert_eq!(doors(), second);
+}
+
+#[test]
+fn rules_that_cut_the_host_off_go_back_to_those_before() {
+    let Some(world) = World::make("rules_that_cut_the_host_off_go_back_to_those_before") else {
+        return;
+    };
+    // Without tracking, answers of the daemon are packets like all others.
+    world.load_notrack();
+    let (_one, _two) = (world.listen(7_501), world.listen(7_502));
+    let home = world.home_with("confirm_secs = 5");
+    let _agent = home.start(Some(&world.host));
+    let mut author = Author::greet(&world);
+    author.enforce(with_defaults(
+        "allow",
+        "allow",
+        &[tcp(1, "reject", 7_501, 7_501)],
+    ));
+    assert_eq!(author.doors([7_501, 7_502]), [Door::Refused, Door::Open]);
+
+    let cutting = from(rule(2, "deny"), world.daemon.address().ip());
+    let status = author.send(with_defaults(
+        "allow",
+        "allow",
+        &[tcp(3, "reject", 7_502, 7_502), cutting],
+    ));
+
+    let synced = condition(&status, FacetCondition::FirewallSynced);
+    assert_eq!(synced, (ConditionStatus::False, "RolledBack"));
+    assert_eq!(
+        author.doors([7_501, 7_502]),
+        [Door::Refused, Door::Open],
+        "as before"
+    );
+    assert!(world.reaches_daemon());
+}
