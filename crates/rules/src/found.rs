@@ -108,6 +108,9 @@ pub(crate) fn write_bounded(value: &str, out: &mut String) {
 
 /// The beginning of a value, with a mark where it was cut.
 pub(crate) fn excerpt(value: &str, max_chars: usize) -> String {
+    if value.len() <= max_chars {
+        return value.to_owned();
+    }
     match value.char_indices().nth(max_chars) {
         None => value.to_owned(),
         Some((end, _)) => format!("{}…", value.get(..end).unwrap_or_default()),

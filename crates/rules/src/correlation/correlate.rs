@@ -4,6 +4,10 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 
+use hashbrown::DefaultHashBuilder;
+
+use crate::correlation::group_key::GroupKey;
+use crate::correlation::key::Key;
 use crate::correlation::window::{Arrival, Group, Reading, Sizing};
 use crate::correlation::window_store::{Evictions, Place, WindowStore};
 use crate::correlation::{FieldName, Measure, Plan};
@@ -31,8 +35,9 @@ pub(crate) struct Correlator {
     pending: VecDeque<Pending>,
     /// Those of them that are for one correlation.
     batch: Vec<Pending>,
-    key: String,
+    group: GroupKey,
     value: String,
+    hasher: DefaultHashBuilder,
 }
 
 /// A match on its way into a correlation. Within one event later members come first, so that
@@ -123,8 +128,9 @@ impl Correlator {
             n_without_value: 0,
             pending: VecDeque::new(),
             batch: Vec::new(),
-            key: String::new(),
+            group: GroupKey::default(),
             value: String::new(),
+            hasher: DefaultHashBuilder::default(),
         }
     }
 
@@ -161,6 +167,7 @@ impl Correlator {
         tell: &mut dyn FnMut(Progress<'_>),
     ) {
         let mut groups: Vec<Pairs> = Vec::new();
+        self.group.begin_event();
         while let Some(number) = self.take_batch() {
             let is_suspended = self.suspended.get(number).copied().unwrap_or(false)
                 || holds.is_held(number, step.who());
@@ -192,9 +199,9 @@ impl Correlator {
                 let Some(member) = correlation.members.get(pending.member.0) else {
                     continue;
                 };
-                let shown = &correlation.plan.group_by;
                 if !is_last {
-                    fired = write_key(shown, member, origin, &mut self.key)
+                    let is_grouped = self.group.read(&member.group_by, origin, &self.hasher);
+                    fired = is_grouped
                         .then(|| self.poll(number, correlation, step.scope))
                         .flatten();
                 }
@@ -202,15 +209,18 @@ impl Correlator {
                     continue;
                 };
                 let group = read_group(&correlation.plan.group_by, member, origin);
+                let matched = collect_fields(&group, member, origin, limits);
+                if !rule.feeds.is_empty() {
+                    groups.push(group.clone());
+                    self.announce(&rule.feeds, Some(groups.len() - 1));
+                }
                 let found = Match {
                     rule: &rule.info,
-                    matched: collect_fields(&group, member, origin, limits),
-                    window: Some(describe(&correlation.plan, reading, &group, limits)),
-                    group_key: self.key.clone(),
+                    matched,
+                    group_key: name_group(&group),
+                    window: Some(describe(&correlation.plan, reading, group, limits)),
                 };
                 tell(Progress::Fired(number, rule, found));
-                groups.push(group);
-                self.announce(&rule.feeds, Some(groups.len() - 1));
             }
             self.batch = batch;
         }
@@ -238,7 +248,8 @@ impl Correlator {
         step: Step,
     ) -> Option<Reading> {
         let (plan, number) = (&correlation.plan, fed.pending.correlation);
-        if !write_key(&plan.group_by, fed.member, fed.origin, &mut self.key) {
+        let (member, origin) = (fed.member, fed.origin);
+        if !self.group.read(&member.group_by, origin, &self.hasher) {
             self.n_ungrouped += 1;
             return None;
         }
@@ -246,17 +257,18 @@ impl Correlator {
             self.make_room(limits);
         }
         let sizing = sizing_of(correlation, limits);
-        let arrival = arrive(plan, fed.member, fed.origin, step, &mut self.value);
-        let lacks_value = arrival.value.is_none() && arrival.number.is_none();
-        self.n_without_value += u64::from(lacks_value && !fed.member.values.is_empty());
+        let has_text = !plan.measure.is_numeric() && write_value(member, origin, &mut self.value);
         let arrival = Arrival {
             member: fed.pending.member.0,
+            value: has_text.then(|| Key::new(&self.value, &self.hasher)),
             is_last: fed.is_last,
-            ..arrival
+            ..arrive(plan, member, origin, step)
         };
+        let lacks_value = arrival.value.is_none() && arrival.number.is_none();
+        self.n_without_value += u64::from(lacks_value && !member.values.is_empty());
         let place = Place {
             scope: step.scope,
-            key: &self.key,
+            key: self.group.key(),
         };
         let store = self.stores.get_mut(number)?;
         let before = (store.len(), store.n_entries());
@@ -270,7 +282,7 @@ impl Correlator {
     fn poll(&mut self, number: usize, correlation: &Correlation, scope: Scope) -> Option<Reading> {
         let place = Place {
             scope,
-            key: &self.key,
+            key: self.group.key(),
         };
         let store = self.stores.get_mut(number)?;
         store.poll_fired(place, &correlation.plan)
@@ -322,6 +334,11 @@ impl Correlator {
         }
     }
 
+    /// A key for the windows and values kept here.
+    pub(crate) fn key<'k>(&self, text: &'k str) -> Key<'k> {
+        Key::new(text, &self.hasher)
+    }
+
     /// A copy of one window.
     pub(crate) fn copy(&self, number: usize, place: Place<'_>) -> Option<Group> {
         self.stores.get(number)?.copy(place)
@@ -364,29 +381,27 @@ pub(crate) fn sizing_of<'c>(correlation: &'c Correlation, limits: &Limits) -> Si
     }
 }
 
-/// A match of the first joined rule on its way into a window, with the value it brings.
-pub(crate) fn arrive<'b>(
+/// A match of the first joined rule on its way into a window, with the number it brings.
+pub(crate) fn arrive(
     plan: &Plan,
     member: &Member,
     origin: Origin<'_>,
     step: Step,
-    buffer: &'b mut String,
-) -> Arrival<'b> {
+) -> Arrival<'static> {
     let is_numeric = plan.measure.is_numeric();
     let number = member.values.first().filter(|_| is_numeric);
-    let has_value = !is_numeric && write_value(member, origin, buffer);
     Arrival {
         now_ms: step.now_ms,
         event: step.event,
         member: 0,
-        value: has_value.then_some(buffer.as_str()),
+        value: None,
         number: number.and_then(|field| origin.number(field)),
         is_last: false,
     }
 }
 
 /// Writes the value to count; answers false when there is none or one of its fields is absent.
-fn write_value(member: &Member, origin: Origin<'_>, out: &mut String) -> bool {
+pub(crate) fn write_value(member: &Member, origin: Origin<'_>, out: &mut String) -> bool {
     out.clear();
     for field in &member.values {
         let Some(value) = origin.text(field) else {
@@ -408,23 +423,6 @@ fn origin_of<'v>(pending: Pending, groups: &'v [Pairs], view: View<'v>) -> Origi
     }
 }
 
-/// Writes the key of the group; answers false when one of its fields is absent.
-pub(crate) fn write_key(
-    shown: &[FieldName],
-    member: &Member,
-    origin: Origin<'_>,
-    key: &mut String,
-) -> bool {
-    key.clear();
-    for (shown, field) in shown.iter().zip(&member.group_by) {
-        let Some(value) = origin.text(field) else {
-            return false;
-        };
-        write_key_part(&shown.name, value, key);
-    }
-    true
-}
-
 /// The group of a match, under the names the correlation uses.
 pub(crate) fn read_group(shown: &[FieldName], member: &Member, origin: Origin<'_>) -> Pairs {
     let fields = shown.iter().zip(&member.group_by);
@@ -435,6 +433,18 @@ pub(crate) fn read_group(shown: &[FieldName], member: &Member, origin: Origin<'_
         )
     };
     fields.map(read).collect()
+}
+
+/// What tells a group from the others of its correlation.
+fn name_group(group: &[(String, String)]) -> String {
+    let lengths = group
+        .iter()
+        .map(|(field, value)| field.len() + value.len() + 4);
+    let mut name = String::with_capacity(lengths.sum::<usize>().min(1024));
+    for (field, value) in group {
+        write_key_part(field, value, &mut name);
+    }
+    name
 }
 
 /// The fields a fired correlation shows: its group and the value counted last.
@@ -457,16 +467,19 @@ fn collect_fields(
 }
 
 /// What the window held, for people.
-fn describe(plan: &Plan, reading: Reading, group: &[(String, String)], limits: &Limits) -> Window {
+fn describe(plan: &Plan, reading: Reading, mut group: Pairs, limits: &Limits) -> Window {
     let counts_values = matches!(plan.measure, Measure::ValueCount(_));
-    let shorten =
-        |(name, value): &(String, String)| (name.clone(), excerpt(value, limits.excerpt_chars));
+    for (_, value) in &mut group {
+        if value.len() > limits.excerpt_chars {
+            *value = excerpt(value, limits.excerpt_chars);
+        }
+    }
     let value = reading.number.filter(|_| plan.measure.is_numeric());
     Window {
         count: reading.count,
         value: value.map(Number::as_f64),
         timespan_secs: plan.timespan_ms / 1000,
-        group: group.iter().map(shorten).collect(),
+        group,
         first_ms: reading.first_ms,
         last_ms: reading.last_ms,
         distinct: counts_values.then_some(reading.count),

@@ -77,9 +77,9 @@ impl Formula {
         if self.clauses.is_empty() {
             return self.expression.decide(&|member| facts.has_seen(member));
         }
-        let mut clauses = self.clauses.iter().zip(&facts.chains);
-        clauses.any(|(clause, chain)| {
-            chain.complete().is_some()
+        let mut clauses = self.clauses.iter().enumerate();
+        clauses.any(|(number, clause)| {
+            facts.complete(number).is_some()
                 && !clause.absent.iter().any(|member| facts.has_seen(*member))
         })
     }

@@ -5,8 +5,12 @@ pub(crate) mod condition;
 pub(crate) mod correlate;
 pub(crate) mod exact_sum;
 pub(crate) mod formula;
+pub(crate) mod group_key;
+pub(crate) mod key;
 pub(crate) mod number_window;
+pub(crate) mod recent;
 pub(crate) mod sequence;
+pub(crate) mod times;
 pub(crate) mod window;
 pub(crate) mod window_store;
 

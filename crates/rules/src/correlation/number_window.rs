@@ -88,6 +88,19 @@ impl NumberWindow {
         }
     }
 
+    /// Forgets everything, and gives back the room of more numbers than these.
+    pub(crate) fn empty(&mut self, usual: usize) {
+        self.entries.clear();
+        self.entries.shrink_to(usual);
+        match &mut self.digest {
+            Digest::Sum(sum) | Digest::Average(sum) => *sum = ExactSum::default(),
+            Digest::Rank(sorted, _) => {
+                sorted.clear();
+                sorted.shrink_to(usual);
+            }
+        }
+    }
+
     /// Drops the oldest number.
     fn pop(&mut self) {
         let Some((_, number)) = self.entries.pop_front() else {

@@ -6,24 +6,20 @@ use crate::correlation::formula::Clause;
 /// Sequences that must go through every step, in order.
 #[derive(Clone, Debug)]
 pub(crate) struct Chain {
-    /// The joined rules, in the order in which they must match.
-    steps: Vec<usize>,
     /// Per step the latest beginning of a sequence that has come as far as it.
-    begins: Vec<Option<i64>>,
+    begins: Box<[Option<i64>]>,
 }
 
 impl Chain {
-    /// A sequence through all of these rules.
-    pub(crate) fn new(steps: Vec<usize>) -> Self {
-        let begins = vec![None; steps.len()];
-        Self { steps, begins }
+    /// A sequence of so many steps.
+    pub(crate) fn new(n_steps: usize) -> Self {
+        Self {
+            begins: vec![None; n_steps].into(),
+        }
     }
 
-    /// Takes the match of a rule in.
-    pub(crate) fn add(&mut self, member: usize, now_ms: i64) {
-        let Some(step) = self.steps.iter().position(|step| *step == member) else {
-            return;
-        };
+    /// Takes a step.
+    pub(crate) fn add(&mut self, step: usize, now_ms: i64) {
         let begin = match step.checked_sub(1) {
             Some(before) => self.begins.get(before).copied().flatten(),
             None => Some(now_ms),
@@ -125,13 +121,24 @@ pub(crate) struct Facts {
     /// Per joined rule the time of its last match.
     pub(crate) seen: Vec<Option<i64>>,
     /// Per clause of an ordered condition its sequence.
-    pub(crate) chains: Vec<Chain>,
+    chains: Vec<Row>,
+}
+
+/// A sequence through some of the joined rules.
+#[derive(Clone, Debug)]
+struct Row {
+    /// The rules, in the order in which they must match.
+    steps: Vec<usize>,
+    chain: Chain,
 }
 
 impl Facts {
     /// Nothing has matched yet.
     pub(crate) fn new(n_members: usize, clauses: &[Clause]) -> Self {
-        let chain = |clause: &Clause| Chain::new(clause.steps.clone());
+        let chain = |clause: &Clause| Row {
+            steps: clause.steps.clone(),
+            chain: Chain::new(clause.steps.len()),
+        };
         Self {
             seen: vec![None; n_members],
             chains: clauses.iter().map(chain).collect(),
@@ -143,9 +150,11 @@ impl Facts {
         if let Some(time) = self.seen.get_mut(member) {
             *time = Some(now_ms);
         }
-        self.chains
-            .iter_mut()
-            .for_each(|chain| chain.add(member, now_ms));
+        for row in &mut self.chains {
+            if let Some(step) = row.steps.iter().position(|step| *step == member) {
+                row.chain.add(step, now_ms);
+            }
+        }
     }
 
     /// Forgets what lies before the window.
@@ -155,7 +164,12 @@ impl Facts {
         }
         self.chains
             .iter_mut()
-            .for_each(|chain| chain.forget_before(oldest_ms));
+            .for_each(|row| row.chain.forget_before(oldest_ms));
+    }
+
+    /// When the latest sequence through all rules of a clause began.
+    pub(crate) fn complete(&self, clause: usize) -> Option<i64> {
+        self.chains.get(clause)?.chain.complete()
     }
 
     /// Whether a joined rule matched within the window.
@@ -165,6 +179,6 @@ impl Facts {
 
     /// How many entries are kept.
     pub(crate) fn len(&self) -> usize {
-        self.seen.len() + self.chains.iter().map(Chain::len).sum::<usize>()
+        self.seen.len() + self.chains.iter().map(|row| row.chain.len()).sum::<usize>()
     }
 }

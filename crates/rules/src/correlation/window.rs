@@ -1,14 +1,16 @@
 //! What a correlation remembers of one group: a summary that cannot grow past its cap.
 //! It never reads a clock; every input carries its time.
 
-use std::collections::VecDeque;
-
-use lru::LruCache;
-
+use crate::correlation::key::Key;
 use crate::correlation::number_window::NumberWindow;
+use crate::correlation::recent::Recent;
 use crate::correlation::sequence::{Chain, Facts, Ladder};
+use crate::correlation::times::Times;
 use crate::correlation::{Measure, Plan};
 use crate::values::number::Number;
+
+/// Entries that windows usually have room for: what more one had is given back when it is over.
+const USUAL: usize = 8;
 
 /// The memory of one group of one correlation.
 #[derive(Clone, Debug)]
@@ -26,9 +28,9 @@ pub(crate) struct Group {
 #[derive(Clone, Debug)]
 enum Summary {
     /// Times of matches, oldest first.
-    Times(VecDeque<i64>),
+    Times(Times),
     /// Distinct values with the last time of each, oldest first.
-    Values(Box<LruCache<Box<str>, i64>>),
+    Values(Recent<i64>),
     /// The numbers of a field.
     Numbers(Box<NumberWindow>),
     /// Per joined rule the time of its last match.
@@ -51,7 +53,7 @@ pub(crate) struct Arrival<'a> {
     /// Which of the joined rules matched.
     pub(crate) member: usize,
     /// The value to count, when values are counted and the event has one.
-    pub(crate) value: Option<&'a str>,
+    pub(crate) value: Option<Key<'a>>,
     /// The number to compute with, when numbers are and the event has one.
     pub(crate) number: Option<Number>,
     /// Whether the event brings nothing else, so that the window may fire at once.
@@ -93,6 +95,17 @@ impl Group {
         }
     }
 
+    /// Forgets everything, for a group that is over; of its room it keeps what is usual.
+    pub(crate) fn empty(&mut self) {
+        self.summary.empty();
+        (self.last_event, self.fired_event) = (0, 0);
+    }
+
+    /// Begins as an empty window does.
+    pub(crate) fn begin(&mut self, now_ms: i64) {
+        self.newest_ms = now_ms;
+    }
+
     /// How many entries it holds.
     pub(crate) fn len(&self) -> usize {
         match &self.summary {
@@ -115,7 +128,8 @@ impl Group {
     pub(crate) fn add(&mut self, arrival: Arrival<'_>, sizing: &Sizing<'_>) -> u64 {
         let timespan_ms = sizing.plan.timespan_ms;
         if self.newest_ms.saturating_sub(arrival.now_ms) > timespan_ms {
-            *self = Self::new(sizing, arrival.now_ms);
+            self.empty();
+            self.begin(arrival.now_ms);
         }
         let is_new = self.last_event != arrival.event;
         self.last_event = arrival.event;
@@ -176,16 +190,29 @@ impl Summary {
             return Self::Facts(Box::new(Facts::new(n_members, &formula.clauses)));
         }
         match &plan.measure {
-            Measure::EventCount => Self::Times(VecDeque::new()),
-            Measure::ValueCount(_) => Self::Values(Box::new(LruCache::unbounded())),
+            Measure::EventCount => Self::Times(Times::default()),
+            Measure::ValueCount(_) => Self::Values(Recent::default()),
             Measure::Sum(_) => Self::Numbers(Box::new(NumberWindow::sum())),
             Measure::Average(_) => Self::Numbers(Box::new(NumberWindow::average())),
             Measure::Percentile(_, percent) => {
                 Self::Numbers(Box::new(NumberWindow::percentile(*percent)))
             }
             Measure::Temporal => Self::Seen(vec![None; n_members]),
-            Measure::TemporalOrdered => Self::Chain(Chain::new((0..n_members).collect())),
+            Measure::TemporalOrdered => Self::Chain(Chain::new(n_members)),
             Measure::PartlyOrdered => Self::Ladder(Ladder::new(n_members)),
+        }
+    }
+
+    /// Forgets everything, and gives back more room than is usual.
+    fn empty(&mut self) {
+        match self {
+            Self::Times(times) => *times = Times::default(),
+            Self::Values(values) => while values.pop_oldest().is_some() {},
+            Self::Numbers(numbers) => numbers.empty(USUAL),
+            Self::Seen(times) => times.fill(None),
+            Self::Chain(chain) => chain.forget_before(i64::MAX),
+            Self::Ladder(ladder) => ladder.forget_before(i64::MAX),
+            Self::Facts(facts) => facts.forget_before(i64::MAX),
         }
     }
 
@@ -193,13 +220,13 @@ impl Summary {
     fn forget_before(&mut self, oldest_ms: i64) {
         match self {
             Self::Times(times) => {
-                while times.front().is_some_and(|time| *time < oldest_ms) {
-                    times.pop_front();
+                while times.first().is_some_and(|time| time < oldest_ms) {
+                    times.pop();
                 }
             }
             Self::Values(values) => {
-                while values.peek_lru().is_some_and(|(_, time)| *time < oldest_ms) {
-                    values.pop_lru();
+                while values.oldest().is_some_and(|time| *time < oldest_ms) {
+                    values.pop_oldest();
                 }
             }
             Self::Numbers(numbers) => numbers.forget_before(oldest_ms),
@@ -219,11 +246,11 @@ impl Summary {
         match self {
             Self::Times(times) => {
                 if is_new {
-                    times.push_back(now_ms);
+                    times.push(now_ms);
                 }
                 let is_over = times.len() > cap;
                 if is_over {
-                    times.pop_front();
+                    times.pop();
                 }
                 return u64::from(is_over);
             }
@@ -254,8 +281,8 @@ impl Summary {
             (seen.clone().count(), seen.min().copied())
         };
         match self {
-            Self::Times(times) => (times.len(), times.front().copied()),
-            Self::Values(values) => (values.len(), values.peek_lru().map(|(_, time)| *time)),
+            Self::Times(times) => (times.len(), times.first()),
+            Self::Values(values) => (values.len(), values.oldest().copied()),
             Self::Numbers(numbers) => (numbers.len(), numbers.first_ms()),
             Self::Seen(times) => seen(times),
             Self::Chain(chain) => chain.longest(),
@@ -266,20 +293,15 @@ impl Summary {
 }
 
 /// Notes a value; answers how many had to be dropped for it.
-fn add_value(
-    values: &mut LruCache<Box<str>, i64>,
-    value: Option<&str>,
-    now_ms: i64,
-    cap: usize,
-) -> u64 {
+fn add_value(values: &mut Recent<i64>, value: Option<Key<'_>>, now_ms: i64, cap: usize) -> u64 {
     let Some(value) = value else { return 0 };
-    match values.get_mut(value) {
+    match values.touch(value) {
         Some(time) => *time = now_ms,
-        None => drop(values.push(value.into(), now_ms)),
+        None => values.insert(value, || now_ms, |time| *time = now_ms),
     }
     let is_over = values.len() > cap;
     if is_over {
-        values.pop_lru();
+        values.pop_oldest();
     }
     u64::from(is_over)
 }

@@ -2,15 +2,16 @@
 //! It never lets one scope push out another scope's windows while it has windows of its own.
 
 use hashbrown::HashMap;
-use lru::LruCache;
 
 use crate::correlation::Plan;
+use crate::correlation::key::Key;
+use crate::correlation::recent::Recent;
 use crate::correlation::window::{Arrival, Group, Reading, Sizing};
 use crate::event::Scope;
 use crate::limits::Limits;
 
-/// The windows of one scope, least recently used first.
-type Groups = LruCache<Box<str>, Group>;
+/// The windows of one scope.
+type Groups = Recent<Group>;
 
 /// Where a window is: whose it is, and of which group.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +19,7 @@ pub(crate) struct Place<'k> {
     /// Whose.
     pub(crate) scope: Scope,
     /// The key of the group.
-    pub(crate) key: &'k str,
+    pub(crate) key: Key<'k>,
 }
 
 /// The windows of one correlation.
@@ -65,18 +66,18 @@ impl WindowStore {
         if self.is_full(place.scope, is_known, limits) {
             self.evict(place.scope, lost);
         }
-        let groups = self
-            .scopes
-            .entry(place.scope)
-            .or_insert_with(LruCache::unbounded);
-        let known = is_known.then(|| groups.pop(place.key)).flatten();
-        let before = known.as_ref().map_or(0, Group::len);
-        self.n_groups += usize::from(known.is_none());
-        let mut group = known.unwrap_or_else(|| Group::new(sizing, arrival.now_ms));
+        let groups = self.scopes.entry(place.scope).or_default();
+        if groups.peek(place.key).is_none() {
+            let make = || Group::new(sizing, arrival.now_ms);
+            groups.insert(place.key, make, |group| group.begin(arrival.now_ms));
+            self.n_groups += 1;
+        }
+        let group = groups.touch(place.key)?;
+        let before = group.len();
         lost.entries += group.add(arrival, sizing);
-        self.n_entries = (self.n_entries + group.len()).saturating_sub(before);
+        let after = group.len();
         let fired = arrival.is_last.then(|| group.poll_fired(sizing.plan));
-        groups.push(place.key.into(), group);
+        self.n_entries = (self.n_entries + after).saturating_sub(before);
         fired.flatten()
     }
 
@@ -87,7 +88,7 @@ impl WindowStore {
 
     /// The window at a place, which becomes the one used last.
     fn group(&mut self, place: Place<'_>) -> Option<&mut Group> {
-        self.scopes.get_mut(&place.scope)?.get_mut(place.key)
+        self.scopes.get_mut(&place.scope)?.touch(place.key)
     }
 
     /// A copy of the window at a place.
@@ -110,7 +111,10 @@ impl WindowStore {
 
     /// Forgets everything about a scope.
     pub(crate) fn forget(&mut self, scope: Scope) {
-        for (_, group) in self.scopes.remove(&scope).into_iter().flatten() {
+        let Some(mut groups) = self.scopes.remove(&scope) else {
+            return;
+        };
+        while let Some(group) = groups.pop_oldest() {
             self.n_groups -= 1;
             self.n_entries = self.n_entries.saturating_sub(group.len());
         }
@@ -126,20 +130,19 @@ impl WindowStore {
         let Some(groups) = self.scopes.get_mut(&scope) else {
             return;
         };
-        while groups
-            .peek_lru()
-            .is_some_and(|(_, group)| group.is_over(now_ms, timespan_ms))
+        let is_over = |group: &Group| group.is_over(now_ms, timespan_ms);
+        while groups.oldest().is_some_and(is_over)
+            && let Some(group) = groups.pop_oldest()
         {
-            if let Some((_, group)) = groups.pop_lru() {
-                self.n_groups -= 1;
-                self.n_entries = self.n_entries.saturating_sub(group.len());
-            }
+            self.n_groups -= 1;
+            self.n_entries = self.n_entries.saturating_sub(group.len());
+            group.empty();
         }
     }
 
     /// Whether a window must go before the next match is taken in.
     fn is_full(&self, scope: Scope, is_known: bool, limits: &Limits) -> bool {
-        let own = self.scopes.get(&scope).map_or(0, LruCache::len);
+        let own = self.scopes.get(&scope).map_or(0, Recent::len);
         let is_crowded = own >= limits.groups_per_scope || self.n_groups >= limits.groups_per_rule;
         (!is_known && is_crowded) || self.n_entries >= limits.entries_per_rule
     }
@@ -152,10 +155,11 @@ impl WindowStore {
         let Some(groups) = self.scopes.get_mut(&victim) else {
             return;
         };
-        if let Some((_, group)) = groups.pop_lru() {
+        if let Some(group) = groups.pop_oldest() {
             self.n_groups -= 1;
             self.n_entries = self.n_entries.saturating_sub(group.len());
             lost.groups += 1;
+            group.empty();
         }
         if groups.is_empty() {
             self.scopes.remove(&victim);
@@ -165,7 +169,7 @@ impl WindowStore {
     /// The scope that must give up a window: this one if it has its share, else the largest, so
     /// that who floods pays and only who does not makes this search.
     fn choose_victim(&self, scope: Scope) -> Option<Scope> {
-        let own = self.scopes.get(&scope).map_or(0, LruCache::len);
+        let own = self.scopes.get(&scope).map_or(0, Recent::len);
         let has_share = own > 0 && own.saturating_mul(self.scopes.len()) >= self.n_groups;
         if has_share {
             return Some(scope);

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::correlation::correlate::{Origin, Pairs, arrive, read_group, sizing_of, write_key};
+use crate::correlation::correlate::{Origin, Pairs, arrive, read_group, sizing_of, write_value};
+use crate::correlation::group_key::write_key;
 use crate::correlation::window::{Arrival, Group};
 use crate::correlation::window_store::Place;
 use crate::engine::{Engine, Step};
@@ -102,7 +103,7 @@ impl<'e> WindowExplainer<'e> {
             };
             let origin = self.origin(fed);
             let mut key = String::new();
-            if !write_key(&correlation.plan.group_by, member, origin, &mut key) {
+            if !write_key(&member.group_by, origin, &mut key) {
                 state.missing = missing_field(member, origin);
                 continue;
             }
@@ -110,10 +111,12 @@ impl<'e> WindowExplainer<'e> {
             let window = self.copy(number, correlation, &key);
             let (window, _) = windows.entry(key).or_insert((window, group));
             let mut value = String::new();
-            let arrival = arrive(&correlation.plan, member, origin, self.step, &mut value);
+            let has_text =
+                !correlation.plan.measure.is_numeric() && write_value(member, origin, &mut value);
             let arrival = Arrival {
                 member: fed.member,
-                ..arrival
+                value: has_text.then(|| self.engine.correlator.key(&value)),
+                ..arrive(&correlation.plan, member, origin, self.step)
             };
             window.add(arrival, &sizing_of(correlation, self.engine.limits()));
         }
@@ -150,7 +153,7 @@ impl<'e> WindowExplainer<'e> {
     fn copy(&self, number: usize, correlation: &Correlation, key: &str) -> Group {
         let place = Place {
             scope: self.step.scope,
-            key,
+            key: self.engine.correlator.key(key),
         };
         let known = self.engine.correlator.copy(number, place);
         let sizing = sizing_of(correlation, self.engine.limits());
