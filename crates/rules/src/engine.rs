@@ -329,6 +329,8 @@ impl Engine {
         if let Some(meter) = &mut self.meter {
             meter.forget_all();
         }
+        // It remembers fields by the numbers of the rules before.
+        self.scratch = Scratch::default();
         self.rules = rules;
     }
 

@@ -3,7 +3,7 @@
 
 mod support;
 
-use hidps_rules::{Engine, Event, LogSource, Scope, Value};
+use hidps_rules::{Engine, Event, LogSource, RuleFile, RuleSet, Scope, Value};
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use serde_json::{Map, json};
 use support::{engine, rule};
@@ -220,4 +220,43 @@ fn text_that_is_no_object_is_refused_and_not_counted() {
         .observe_json(Scope(1), SOURCE, "{}", 0, &mut |_| {})
         .unwrap();
     assert_eq!(engine.counters().events, 1);
+}
+
+#[test]
+fn names_are_read_anew_for_other_rules() {
+    let asks = |field: &str| rule(&format!("  s: {{{field}: x}}\n  condition: s\n"));
+    let json = r#"{"a": "x", "b": "y", "c": "x"}"#;
+    let mut engine = engine(&[&asks("a")]);
+    assert_eq!(answers(&mut engine, Err(json)).len(), 1);
+
+    for (field, n) in [("b", 0), ("c", 1), ("a", 1)] {
+        let text = asks(field);
+        let file = RuleFile {
+            name: "rule.yml",
+            text: &text,
+        };
+        engine.replace(RuleSet::compile(&[file]).unwrap());
+        for _ in 0..2 {
+            assert_eq!(answers(&mut engine, Err(json)).len(), n, "{field}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn events_of_many_kinds_in_turn_are_read_like_each_alone(
+        texts in proptest::collection::vec(
+            "\\{\"(f0|f1|f|\\\\u0066|x)\": (1|\"a\"|\\{\"2\": \"É1\"\\}), \"(f0|f1|f\\.2|y)\": \"(a|b)\"\\}",
+            1..12,
+        ),
+    ) {
+        let texts_of_rules = rules();
+        let texts_of_rules: Vec<&str> = texts_of_rules.iter().map(String::as_str).collect();
+        let mut one = engine(&texts_of_rules);
+        for text in &texts {
+            let alone = answers(&mut engine(&texts_of_rules), Err(text));
+
+            assert_eq!(answers(&mut one, Err(text)), alone, "{text}");
+        }
+    }
 }

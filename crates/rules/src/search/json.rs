@@ -2,7 +2,8 @@
 //! It never keeps a value that no rule could look at, and never takes what is not JSON.
 
 use crate::event::Value;
-use crate::search::json_text::{Cursor, JsonProblem};
+use crate::search::json_names::Names;
+use crate::search::json_text::{Cursor, JsonProblem, Text};
 use crate::search::view::{FieldTable, Scratch, Slot};
 use crate::values::number::Number;
 
@@ -11,7 +12,7 @@ use crate::values::number::Number;
 pub(crate) struct Buffers {
     name: String,
     decoded: String,
-    guesses: Vec<Option<Slot>>,
+    names: Names,
 }
 
 /// Why the text of an event was refused.
@@ -42,22 +43,22 @@ pub(crate) fn load_json(
     let Buffers {
         name,
         decoded,
-        guesses,
+        mut names,
     } = std::mem::take(&mut scratch.buffers);
+    names.begin();
     let mut reader = Reader {
         cursor: Cursor::new(json, decoded),
         scratch,
         fields,
         whole,
         name,
-        guesses,
-        n_names: 0,
+        names,
     };
     let outcome = reader.read_root();
     let Reader {
         cursor,
         mut name,
-        guesses,
+        names,
         ..
     } = reader;
     let (at, decoded) = cursor.end();
@@ -65,7 +66,7 @@ pub(crate) fn load_json(
     scratch.buffers = Buffers {
         name,
         decoded,
-        guesses,
+        names,
     };
     outcome.map_err(|problem| EventError { problem, at })?;
     scratch.fold();
@@ -80,9 +81,7 @@ struct Reader<'r, 'j> {
     whole: bool,
     /// The name of the value at hand, behind those of the objects around it.
     name: String,
-    /// The field of every name of the event before, by place: events of a kind are alike.
-    guesses: Vec<Option<Slot>>,
-    n_names: usize,
+    names: Names,
 }
 
 impl Reader<'_, '_> {
@@ -109,18 +108,10 @@ impl Reader<'_, '_> {
             if token != b'"' {
                 return Err("a name is needed");
             }
-            let name = self.cursor.read_text()?;
-            self.name.truncate(outer);
-            if wanted {
-                self.name.push_str(self.cursor.text(name));
-            }
-            if self.name.len() > MAX_NAME_BYTES {
-                return Err("the names of nested objects are too long");
-            }
+            let slot = self.read_name(outer, wanted)?;
             if self.cursor.next_token()? != b':' {
                 return Err("a colon is needed");
             }
-            let slot = if wanted { self.find() } else { None };
             let token_of_value = self.cursor.next_token()?;
             self.read_value(token_of_value, slot, depth, wanted)?;
             match self.cursor.next_token()? {
@@ -238,23 +229,33 @@ impl Reader<'_, '_> {
         Ok(())
     }
 
-    /// The field of the present name, if some rule mentions it.
-    fn find(&mut self) -> Option<Slot> {
-        let place = self.n_names;
-        self.n_names += 1;
-        if let Some(Some(guess)) = self.guesses.get(place)
-            && self.fields.is_named(*guess, &self.name)
+    /// Reads a name whose first quote is read, behind those around it, and answers its field if some
+    /// rule mentions it.
+    fn read_name(&mut self, outer: usize, wanted: bool) -> Result<Option<Slot>, JsonProblem> {
+        self.name.truncate(outer);
+        if !wanted {
+            self.cursor.read_text()?;
+            return Ok(None);
+        }
+        let expected = self.names.expected();
+        if let Some(expected) = expected.filter(|_| outer == 0)
+            && self.cursor.skip_text(expected)
         {
-            return Some(*guess);
+            self.name.push_str(expected);
+            return Ok(self.names.take_expected());
         }
-        let slot = self.fields.find(&self.name);
-        if place < MAX_GUESSES {
-            self.guesses.resize(self.guesses.len().max(place + 1), None);
-            self.guesses[place] = slot;
+        let name = self.cursor.read_text()?;
+        self.name.push_str(self.cursor.text(name));
+        if self.name.len() > MAX_NAME_BYTES {
+            return Err("the names of nested objects are too long");
         }
-        slot
+        if self.names.expected() == Some(self.name.as_str()) {
+            return Ok(self.names.take_expected());
+        }
+        let is_plain = matches!(name, Text::Plain(_)) && self.name.len() <= MAX_KNOWN_BYTES;
+        Ok(self.names.take(&self.name, is_plain, self.fields))
     }
 }
 
-/// Most names remembered from one event to the next.
-const MAX_GUESSES: usize = 64;
+/// Longest name that is remembered from one event to the next.
+const MAX_KNOWN_BYTES: usize = 128;

@@ -90,6 +90,16 @@ impl<'j> Cursor<'j> {
         }
     }
 
+    /// Reads a text whose first quote is read, if it is just this one, which needs no escapes.
+    pub(crate) fn skip_text(&mut self, text: &str) -> bool {
+        let rest = self.json.as_bytes().get(self.at..).unwrap_or_default();
+        let is_it = rest.get(text.len()) == Some(&b'"') && rest.starts_with(text.as_bytes());
+        if is_it {
+            self.at += text.len() + 1;
+        }
+        is_it
+    }
+
     /// Reads up to and with the next quote or backslash and answers which it is.
     fn skip_plain(&mut self) -> Result<u8, JsonProblem> {
         let bytes = self.json.as_bytes();

@@ -2,6 +2,7 @@
 //! It never decides a match: it leaves out only what cannot match.
 
 pub(crate) mod json;
+pub(crate) mod json_names;
 pub(crate) mod json_text;
 pub(crate) mod prefilter;
 pub(crate) mod routing;

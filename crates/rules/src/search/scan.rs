@@ -7,17 +7,20 @@ use hashbrown::HashMap;
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Scan {
     literals: Vec<Box<str>>,
-    /// Literals of four bytes and more.
-    long: Pieces<4>,
+    /// Literals of four bytes and more, if they are many.
+    many: Pieces<4, 1>,
+    /// Literals of four bytes and more, if they are few: every second byte is enough then.
+    few: Pieces<3, 2>,
     /// Literals of two and three bytes.
-    short: Pieces<2>,
+    short: Pieces<2, 1>,
     /// Literals of one byte, which are bytes of ASCII.
     single: Vec<(u8, usize)>,
 }
 
-/// One piece of `N` bytes of every literal.
+/// Pieces of `N` bytes of every literal, looked for at every `STEP`th byte of a text: as many of each
+/// literal, so that one of them stands at such a byte wherever the literal does.
 #[derive(Clone, Default, Debug)]
-struct Pieces<const N: usize> {
+struct Pieces<const N: usize, const STEP: usize> {
     bits: Bits,
     /// Per piece the literals that have it, and where in them.
     owners: HashMap<[u8; N], Vec<(usize, usize)>>,
@@ -41,6 +44,10 @@ const FEW: usize = 1 << 10;
 /// Words of the large bitmap.
 const MANY: usize = 1 << 13;
 
+/// Most literals that are looked for at every second byte: three bytes of many of them would be in
+/// every other word.
+const MAX_SPARSE: usize = 300;
+
 /// Most pieces in the small bitmap: one byte in sixty is looked at in vain then.
 const MAX_FEW: usize = 1_000;
 
@@ -48,16 +55,19 @@ impl Scan {
     /// Prepares the search for literals, which have to be distinct and not empty.
     pub(crate) fn new(literals: Vec<Box<str>>) -> Self {
         let mut scan = Self::default();
+        let are_few = literals.len() <= MAX_SPARSE;
         for (number, literal) in literals.iter().enumerate() {
             match literal.as_bytes() {
                 [] => {}
                 [only] => scan.single.push((*only, number)),
                 [_, _] | [_, _, _] => scan.short.add(number, literal),
-                _ => scan.long.add(number, literal),
+                _ if are_few => scan.few.add(number, literal),
+                _ => scan.many.add(number, literal),
             }
         }
         scan.literals = literals;
-        scan.long.finish();
+        scan.few.finish();
+        scan.many.finish();
         scan.short.finish();
         scan
     }
@@ -69,7 +79,8 @@ impl Scan {
 
     /// Names to `found` every literal that is in a text, perhaps several times.
     pub(crate) fn find(&self, text: &str, with_short: bool, found: &mut impl FnMut(usize)) {
-        self.long.find(text.as_bytes(), &self.literals, found);
+        self.few.find(text.as_bytes(), &self.literals, found);
+        self.many.find(text.as_bytes(), &self.literals, found);
         if with_short {
             self.short.find(text.as_bytes(), &self.literals, found);
             for (byte, number) in &self.single {
@@ -81,15 +92,18 @@ impl Scan {
     }
 }
 
-impl<const N: usize> Pieces<N> {
-    /// Adds a literal under its rarest piece.
+impl<const N: usize, const STEP: usize> Pieces<N, STEP> {
+    /// Adds a literal under its rarest pieces, one for every place it may have between two steps.
     fn add(&mut self, number: usize, literal: &str) {
-        let pieces = literal.as_bytes().windows(N).enumerate();
-        let Some((at, piece)) = pieces.max_by_key(|(_, piece)| rarity(piece)) else {
-            return;
-        };
-        if let Ok(piece) = piece.try_into() {
-            self.owners.entry(piece).or_default().push((number, at));
+        for first in 0..STEP {
+            let pieces = literal.as_bytes().windows(N).enumerate();
+            let pieces = pieces.skip(first).step_by(STEP);
+            let Some((at, piece)) = pieces.max_by_key(|(_, piece)| rarity(piece)) else {
+                continue;
+            };
+            if let Ok(piece) = piece.try_into() {
+                self.owners.entry(piece).or_default().push((number, at));
+            }
         }
     }
 
@@ -121,7 +135,7 @@ impl<const N: usize> Pieces<N> {
         }
     }
 
-    /// Tries the piece at every byte, four at a time.
+    /// Tries the piece at every step, four at a time.
     fn find_in<const WORDS: usize>(
         &self,
         bitmap: &[u64; WORDS],
@@ -133,28 +147,38 @@ impl<const N: usize> Pieces<N> {
             let bit = place::<WORDS>(number);
             bitmap[bit / 64] >> (bit % 64) & 1
         };
-        let mask = if N == 4 { u32::MAX } else { 0xffff };
         let mut at = 0;
-        while let Some(block) = text.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-            let block = u64::from_le_bytes(*block);
-            let piece = |offset: u32| (block >> (8 * offset)) as u32 & mask;
-            let marks = is_marked(piece(0))
-                | is_marked(piece(1)) << 1
-                | is_marked(piece(2)) << 2
-                | is_marked(piece(3)) << 3;
+        while let Some([first, second, third, fourth]) = Self::pieces_at(text, at) {
+            let marks = is_marked(first)
+                | is_marked(second) << 1
+                | is_marked(third) << 2
+                | is_marked(fourth) << 3;
             if marks != 0 {
-                for offset in (0..4).filter(|offset| marks >> offset & 1 != 0) {
-                    self.compare(text, at + offset, literals, found);
+                for step in (0..4).filter(|step| marks >> step & 1 != 0) {
+                    self.compare(text, at + step * STEP, literals, found);
                 }
             }
-            at += 4;
+            at += 4 * STEP;
         }
         let rest = text.get(at..).unwrap_or_default();
-        for (offset, piece) in rest.windows(N).enumerate() {
+        for (offset, piece) in rest.windows(N).enumerate().step_by(STEP) {
             if is_marked(number(piece)) != 0 {
                 self.compare(text, at + offset, literals, found);
             }
         }
+    }
+
+    /// The pieces at four steps, while the text goes on behind them.
+    fn pieces_at(text: &[u8], at: usize) -> Option<[u32; 4]> {
+        let rest = text.get(at..)?;
+        let mask = u32::MAX >> (8 * (4 - N));
+        if STEP == 1 {
+            let block = u64::from_le_bytes(*rest.first_chunk()?);
+            return Some([0, 8, 16, 24].map(|shift| (block >> shift) as u32 & mask));
+        }
+        let [a, b, c, d, e, f, g, h, i, j] = *rest.first_chunk::<10>()?;
+        let pieces = [[a, b, c, d], [c, d, e, f], [e, f, g, h], [g, h, i, j]];
+        Some(pieces.map(|piece| u32::from_le_bytes(piece) & mask))
     }
 
     /// Compares the literals that have the piece at `at`.
@@ -186,6 +210,7 @@ impl<const N: usize> Pieces<N> {
 fn number(piece: &[u8]) -> u32 {
     match *piece {
         [a, b, c, d] => u32::from_le_bytes([a, b, c, d]),
+        [a, b, c] => u32::from_le_bytes([a, b, c, 0]),
         [a, b] => u32::from_le_bytes([a, b, 0, 0]),
         _ => 0,
     }
@@ -222,16 +247,18 @@ fn rarity(piece: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::proptest;
+    use proptest::prelude::{Just, prop_oneof, proptest};
 
-    use super::Scan;
+    use super::{MAX_SPARSE, Scan};
 
     proptest! {
         #[test]
         fn every_literal_in_a_text_is_found_and_no_other(
             mut literals in proptest::collection::vec("[ab/é]{1,6}", 0..12),
             text in "[ab/é]{0,30}",
+            others in prop_oneof![Just(0), Just(MAX_SPARSE)],
         ) {
+            literals.extend((0..others).map(|number| format!("other{number}")));
             literals.sort();
             literals.dedup();
             let scan = Scan::new(literals.iter().map(|literal| literal.as_str().into()).collect());

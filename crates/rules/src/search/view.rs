@@ -49,11 +49,6 @@ impl FieldTable {
         self.slots.get(name).copied().map(Slot)
     }
 
-    /// Whether this is the name of a field.
-    pub(crate) fn is_named(&self, slot: Slot, name: &str) -> bool {
-        self.names.get(slot.0).is_some_and(|known| **known == *name)
-    }
-
     /// Whether a name has a dot.
     pub(crate) fn has_dots(&self) -> bool {
         self.has_dots
