@@ -50,6 +50,7 @@ fn main() -> ExitCode {
     }
     let turns = if has("--quick") { 1 } else { 5 };
     let mut report = Report::new(has("--json"));
+    report.load_average(measure::load_average());
     compare(&texts, turns, &mut report);
     measure_load(&texts, &mut report);
     if !has("--quick") {
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
     }
     measure_own(turns, &mut report);
     measure_windows(turns, &mut report);
+    report.load_average(measure::load_average());
     report.finish();
     ExitCode::SUCCESS
 }
@@ -77,8 +79,8 @@ fn streams() -> [(&'static str, Vec<Sample>); 4] {
     ]
 }
 
-/// Runs one stream through our engine for a profiler: `--only=process:20`, or `own` for our rules
-/// over process events, or `logins` for correlations.
+/// Runs one stream so many times through our engine, for a profiler: `--only=process:20`, or `log`,
+/// `bare`, `audit`, `own` for our rules over process events, or `logins` for correlations.
 fn run_only(what: &str, texts: &Texts) {
     let (name, passes) = what.split_once(':').unwrap_or((what, "1"));
     let own = || rules::read(&rules::repository().join("detection-rules")).unwrap_or_default();
@@ -86,6 +88,7 @@ fn run_only(what: &str, texts: &Texts) {
         "own" => (own(), stream::processes(SEED, EVENTS)),
         "logins" => (vec![WINDOWS.to_owned()], stream::logins(SEED, EVENTS)),
         "log" => (texts.clone(), stream::lines(SEED, EVENTS)),
+        "bare" => (texts.clone(), stream::bare_lines(SEED, EVENTS)),
         "audit" => (texts.clone(), stream::audits(SEED, EVENTS)),
         _ => (texts.clone(), stream::processes(SEED, EVENTS)),
     };
@@ -112,7 +115,7 @@ fn run_only(what: &str, texts: &Texts) {
 /// Both engines over all streams, with the community's rules.
 fn compare(texts: &Texts, turns: usize, report: &mut Report) {
     report.section(&format!(
-        "{} community rules, one core, JSON in, rule ids out",
+        "{} community rules, a second of processor time, JSON in, rule ids out",
         texts.len()
     ));
     let (mut ours, mut theirs) = (Ours::load(texts), Theirs::load(texts));

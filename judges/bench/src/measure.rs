@@ -1,7 +1,9 @@
-//! Rates of engines over streams, measured in turns so that noise meets all alike.
-//! It never compares figures of two runs.
+//! Rates of engines over streams, in processor time and in turns, so that noise meets all alike.
+//! It never compares figures of two runs, and never counts the time that other programs had.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::contender::Contender;
 use crate::stream::Sample;
@@ -9,7 +11,7 @@ use crate::stream::Sample;
 /// What one engine did with one stream.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Figure {
-    /// Events in a second, in its best turn.
+    /// Events in a second of processor time: the median of the turns.
     pub rate: f64,
     /// Matches in one pass over the stream.
     pub matches: usize,
@@ -34,20 +36,36 @@ const STEP_MS: i64 = 1_000;
 /// How long an engine runs in one turn, at least.
 const TURN: Duration = Duration::from_millis(250);
 
+/// The processor time that this process has had.
+fn processor_time() -> Duration {
+    clock_gettime(ClockId::ProcessCPUTime)
+        .try_into()
+        .unwrap_or_default()
+}
+
 /// Passes over the stream for one turn and answers the rate.
 fn run_turn(engine: &mut dyn Contender, stream: &[Sample], now_ms: &mut i64) -> f64 {
     let mut ids = Vec::new();
     let mut events = 0_usize;
-    let start = Instant::now();
-    while start.elapsed() < TURN {
+    let start = processor_time();
+    let mut spent = Duration::ZERO;
+    while spent < TURN {
         for sample in stream {
             *now_ms += STEP_MS;
             engine.observe(sample, *now_ms, &mut ids);
         }
         events += stream.len();
         ids.clear();
+        spent = processor_time() - start;
     }
-    events as f64 / start.elapsed().as_secs_f64()
+    events as f64 / spent.as_secs_f64()
+}
+
+/// The middle one of several figures.
+fn median(figures: &[f64]) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
 }
 
 /// The ids of every event, sorted.
@@ -66,9 +84,11 @@ fn judge(engine: &mut dyn Contender, stream: &[Sample], now_ms: &mut i64) -> Vec
 pub fn solo(ours: &mut dyn Contender, stream: &[Sample], turns: usize) -> Figure {
     let mut now_ms = 0;
     let judged = judge(ours, stream, &mut now_ms);
-    let rates = (0..turns).map(|_| run_turn(ours, stream, &mut now_ms));
+    let rates: Vec<f64> = (0..turns)
+        .map(|_| run_turn(ours, stream, &mut now_ms))
+        .collect();
     Figure {
-        rate: rates.fold(0.0, f64::max),
+        rate: median(&rates),
         matches: judged.iter().map(Vec::len).sum(),
     }
 }
@@ -93,27 +113,34 @@ pub fn duel(
     };
     duel.ours.matches = our_ids.iter().map(Vec::len).sum();
     duel.theirs.matches = their_ids.iter().map(Vec::len).sum();
-    let mut ratios = Vec::new();
+    let (mut our_rates, mut their_rates) = (Vec::new(), Vec::new());
     for _ in 0..turns {
-        let our_rate = run_turn(ours, stream, &mut our_ms);
-        let their_rate = run_turn(theirs, stream, &mut their_ms);
-        duel.ours.rate = duel.ours.rate.max(our_rate);
-        duel.theirs.rate = duel.theirs.rate.max(their_rate);
-        ratios.push(our_rate / their_rate);
+        our_rates.push(run_turn(ours, stream, &mut our_ms));
+        their_rates.push(run_turn(theirs, stream, &mut their_ms));
     }
-    ratios.sort_by(f64::total_cmp);
-    duel.ratio = ratios.get(ratios.len() / 2).copied().unwrap_or_default();
+    let ratios = our_rates.iter().zip(&their_rates);
+    let ratios: Vec<f64> = ratios.map(|(our, their)| our / their).collect();
+    duel.ours.rate = median(&our_rates);
+    duel.theirs.rate = median(&their_rates);
+    duel.ratio = median(&ratios);
     duel
 }
 
-/// The shortest time of several runs.
+/// The shortest processor time of several runs.
 pub fn best_time(runs: usize, mut run: impl FnMut()) -> Duration {
     let time_one = |_| {
-        let start = Instant::now();
+        let start = processor_time();
         run();
-        start.elapsed()
+        processor_time() - start
     };
     (0..runs).map(time_one).min().unwrap_or_default()
+}
+
+/// How many programs wanted to run in the last minute, on average.
+pub fn load_average() -> f64 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let first = text.split(' ').next();
+    first.and_then(|load| load.parse().ok()).unwrap_or_default()
 }
 
 /// The memory this process holds, in bytes.

@@ -25,6 +25,12 @@ impl Report {
         }
     }
 
+    /// How busy the machine was.
+    pub fn load_average(&mut self, load: f64) {
+        self.print(&format!("load average {load:.2}"));
+        self.rows.push(json!({"name": "load average", "load": load}));
+    }
+
     /// Begins a group of figures.
     pub fn section(&mut self, title: &str) {
         title.clone_into(&mut self.section);
