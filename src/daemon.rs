@@ -12,8 +12,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::detection::{
-    Detection, DetectionHandle, LoadedRules, Outlets, RuleCosts, RuleFilesError, RuleReload,
-    TenantFeed, TenantRules, TenantSettings, load_rules,
+    Detection, DetectionHandle, LoadedRules, Outlets, RuleCosts, RuleFilesError, RulePaths,
+    RuleReload, TenantFeed, TenantRules, TenantSettings, load_rules,
 };
 use crate::health::Health;
 use crate::model::Alert;
@@ -78,7 +78,7 @@ struct Outside {
 
 impl Outside {
     async fn open(config: &Config) -> Result<Self, StartError> {
-        let rules = load_rules(&config.rules_dir).map_err(StartError::Rules)?;
+        let rules = load_rules(rule_paths(config)).map_err(StartError::Rules)?;
         announce(&rules, config.mail.is_some());
         let rest = Rest::new(&config.supabase).map_err(StartError::Rest)?;
         let spool = Spool::open(&config.state_dir).map_err(StartError::Spool)?;
@@ -183,7 +183,7 @@ impl Analysis {
         (health, hint): (&Arc<Health>, Arc<Notify>),
         outlets: &Outlets,
     ) -> Self {
-        let (reload, rules) = RuleReload::new(&config.rules_dir, loaded, Arc::clone(health));
+        let (reload, rules) = RuleReload::new(rule_paths(config), loaded, Arc::clone(health));
         let settings = TenantSettings {
             rules: rules.clone(),
             hint,
@@ -352,6 +352,14 @@ impl Daemon {
             tracing::warn!(?left, "stopped without waiting for these any longer");
         }
         graceful && left.is_empty()
+    }
+}
+
+fn rule_paths(config: &Config) -> RulePaths {
+    RulePaths {
+        directory: config.rules_dir.clone(),
+        pipelines: config.rule_pipelines_dir.clone(),
+        placeholders: config.rule_placeholders.clone(),
     }
 }
 

@@ -33,7 +33,7 @@ enum Command {
     Config(ConfigCommand),
     /// Look at detection rules.
     #[command(subcommand)]
-    Rules(RulesCommand),
+    Rules(Box<RulesCommand>),
 }
 
 #[derive(Subcommand)]

@@ -27,6 +27,10 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Directory of Sigma rules and their tests.
     pub rules_dir: PathBuf,
+    /// Directory of pipelines that rules are compiled with.
+    pub rule_pipelines_dir: Option<PathBuf>,
+    /// File that says what placeholders in rules stand for.
+    pub rule_placeholders: Option<PathBuf>,
     /// Where alert mail goes; none means that no mail is sent.
     pub mail: Option<Mail>,
     /// How logs are written.
@@ -97,6 +101,8 @@ impl Config {
         let mail = read.mail();
         let state_dir = read.text("HIDPS_STATE_DIR").map(PathBuf::from);
         let rules_dir = read.text("HIDPS_RULES_DIR").map(PathBuf::from);
+        let pipelines = read.optional("HIDPS_RULE_PIPELINES_DIR");
+        let placeholders = read.optional("HIDPS_RULE_PLACEHOLDERS");
         let log = read.log();
         let resync = read.seconds("HIDPS_RESYNC_SECS", 5..=3600);
         let canary = read.seconds("HIDPS_CANARY_SECS", 1..=60);
@@ -112,6 +118,8 @@ impl Config {
                 tls,
                 state_dir: state_dir?,
                 rules_dir: rules_dir?,
+                rule_pipelines_dir: pipelines.map(PathBuf::from),
+                rule_placeholders: placeholders.map(PathBuf::from),
                 mail,
                 log: log?,
                 resync: resync?,

@@ -84,6 +84,14 @@ pub const SETTINGS: &[Setting] = &[
             "directory of Sigma rules with their tests",
         )
     },
+    setting(
+        "HIDPS_RULE_PIPELINES_DIR",
+        "directory of pySigma pipelines that rules are compiled with",
+    ),
+    setting(
+        "HIDPS_RULE_PLACEHOLDERS",
+        "YAML file that says what placeholders in rules (expand) stand for",
+    ),
     Setting {
         secret: true,
         ..setting(

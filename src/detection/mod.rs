@@ -47,9 +47,10 @@ pub use hidps_rules::tests::TestFile;
 pub use pipeline::{Outlets, Pipeline};
 pub use reload::RuleReload;
 pub use rule_check::{
-    LoadedRules, RuleFilesError, RulesInForce, compile_rules, load_rules, read_tests,
+    LoadedRules, RuleFilesError, RulePaths, RuleTexts, RulesInForce, compile_rules, load_rules,
+    read_tests,
 };
-pub use rule_files::{ReadFault, SourceFile, read_files};
+pub use rule_files::{ReadFault, SourceFile};
 pub use sample::with_rule_event;
 pub use tenants::{Layers, TenantFeed, TenantRules, TenantSettings};
 

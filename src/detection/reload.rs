@@ -5,7 +5,6 @@
 //! that cannot be loaded, may be half of something: it is believed only after a longer silence.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +15,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::detection::rule_check::{
-    LoadedRules, RuleFilesError, RulesInForce, check_rules, digest,
+    LoadedRules, RuleFilesError, RulePaths, RuleTexts, RulesInForce, check_rules, digest,
 };
-use crate::detection::rule_files::{ReadFault, read_files};
+use crate::detection::rule_files::ReadFault;
 use crate::detection::rule_watch::RuleWatch;
 use crate::health::{Health, RulesRefused, RulesVerdict};
 use crate::telemetry;
@@ -55,7 +54,7 @@ impl Default for Pace {
 
 /// The task that loads rules again.
 pub struct RuleReload {
-    directory: PathBuf,
+    paths: RulePaths,
     in_force: watch::Sender<Arc<LoadedRules>>,
     health: Arc<Health>,
     asked: Arc<Notify>,
@@ -68,7 +67,7 @@ pub struct RuleReload {
 impl std::fmt::Debug for RuleReload {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RuleReload")
-            .field("directory", &self.directory)
+            .field("paths", &self.paths)
             .finish_non_exhaustive()
     }
 }
@@ -100,12 +99,16 @@ enum Found {
 
 impl RuleReload {
     /// Takes over from the first load of a directory.
-    pub fn new(directory: &Path, loaded: LoadedRules, health: Arc<Health>) -> (Self, RulesInForce) {
+    pub fn new(
+        paths: impl Into<RulePaths>,
+        loaded: LoadedRules,
+        health: Arc<Health>,
+    ) -> (Self, RulesInForce) {
         health.set_rules(verdict(&loaded));
         measure(&loaded);
         let (in_force, rules) = watch::channel(Arc::new(loaded));
         let reload = Self {
-            directory: directory.to_owned(),
+            paths: paths.into(),
             in_force,
             health,
             asked: Arc::default(),
@@ -201,7 +204,7 @@ impl RuleReload {
 
     fn follow(&self, seen: &mut Option<RuleWatch>) {
         if let Some(seen) = seen
-            && let Err(error) = seen.follow(&self.directory)
+            && let Err(error) = seen.follow(self.paths.all())
         {
             tracing::debug!(%error, "not all folders of rules can be watched");
         }
@@ -209,13 +212,13 @@ impl RuleReload {
 
     /// Reads and validates, off the threads that carry events.
     async fn read(&self, cause: Cause) -> Found {
-        let directory = self.directory.clone();
+        let paths = self.paths.clone();
         let known = Known {
             in_force: self.in_force.borrow().digest,
             refused: self.refused,
             is_asked: cause == Cause::Asked,
         };
-        let task = tokio::task::spawn_blocking(move || find(&directory, &known));
+        let task = tokio::task::spawn_blocking(move || find(&paths, &known));
         let crashed = |_| Found::Faulty(None, RuleFilesError::Crashed);
         task.await.unwrap_or_else(crashed)
     }
@@ -233,7 +236,7 @@ impl RuleReload {
             Found::InForce => self.on_restored(),
             // A directory in the middle of being written is no set of rules.
             Found::Valid(..) | Found::Faulty(..) if cause == Cause::Restless => {
-                let path = self.directory.clone();
+                let path = self.paths.directory.clone();
                 self.refuse(&RuleFilesError::Read(ReadFault::Changing { path }), cause);
             }
             Found::Valid(rules) => self.put_in_force(*rules),
@@ -273,7 +276,7 @@ impl RuleReload {
         let refused = RulesRefused {
             reason: error.reason(),
             at: Timestamp::now(),
-            faults: error.faults(&self.directory).into(),
+            faults: error.faults(&self.paths.directory).into(),
         };
         let known = self.health.rules().and_then(|rules| rules.refused);
         let is_known = known.is_some_and(|known| {
@@ -288,7 +291,7 @@ impl RuleReload {
             tracing::error!(reason = refused.reason, %fault, "changed rules are refused");
         }
         tracing::error!(
-            faults = refused.faults.len(), directory = %self.directory.display(),
+            faults = refused.faults.len(), directory = %self.paths.directory.display(),
             "the changed rules are not in force and the old ones stay; `hidpsd rules test` tells \
              all that is wrong"
         );
@@ -312,19 +315,19 @@ struct Known {
     is_asked: bool,
 }
 
-fn find(directory: &Path, known: &Known) -> Found {
-    let files = match read_files(directory) {
-        Ok(files) => files,
+fn find(paths: &RulePaths, known: &Known) -> Found {
+    let texts = match RuleTexts::read(paths) {
+        Ok(texts) => texts,
         Err(fault) => return Found::Faulty(None, RuleFilesError::Read(fault)),
     };
-    let digest = digest(&files);
+    let digest = digest(&texts);
     if !known.is_asked && known.refused == Some(digest) {
         return Found::Same;
     }
     if !known.is_asked && known.in_force == digest {
         return Found::InForce;
     }
-    match check_rules(files) {
+    match check_rules(texts) {
         Ok(rules) => Found::Valid(Box::new(rules)),
         Err(error) => Found::Faulty(Some(digest), error),
     }

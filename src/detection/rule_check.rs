@@ -1,16 +1,16 @@
 //! Whether a set of rules may come into force: compiles it, runs its tests, tells every fault.
 //! It never reads files and never replaces anything.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hidps_rules::tests::{TEST_SUFFIX, TestFailure, TestFile, run_tests};
-use hidps_rules::{RuleError, RuleFile, RuleSet};
+use hidps_rules::{Options, Pipeline, RuleError, RuleFile, RuleSet, parse_placeholders};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
-use crate::detection::rule_files::{ReadFault, SourceFile, read_files};
+use crate::detection::rule_files::{ReadFault, SourceFile, read_alone, read_files};
 use crate::detection::rule_probe::list_dear;
 use crate::health::RuleFault;
 use crate::telemetry::Chain;
@@ -86,9 +86,14 @@ impl RuleFilesError {
         match self {
             Self::Read(fault) => {
                 let path = fault.path();
-                let below = path.strip_prefix(directory).unwrap_or(path);
-                // The directory's own path is the daemon's affair.
-                let shown = format!("{}/", directory.display());
+                // Where the directories are is the daemon's affair.
+                let parent = path.parent().unwrap_or(path);
+                let root = match path.starts_with(directory) {
+                    true => directory,
+                    false => parent,
+                };
+                let below = path.strip_prefix(root).unwrap_or(path);
+                let shown = format!("{}/", root.display());
                 let text = Chain(fault).to_string().replace(&shown, "");
                 let text = text.replace(&directory.display().to_string(), "the directory");
                 vec![whole(below.display().to_string(), text)]
@@ -115,21 +120,124 @@ fn located(error: &RuleError) -> RuleFault {
     }
 }
 
-/// Loads a directory: every `.yml` below it is a rule, every `.test.yml` a test.
+/// Where rules are, and what they are compiled with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RulePaths {
+    /// Every `.yml` below it is a rule, every `.test.yml` a test.
+    pub directory: PathBuf,
+    /// Every `.yml` below it is a pipeline.
+    pub pipelines: Option<PathBuf>,
+    /// The file that says what placeholders stand for.
+    pub placeholders: Option<PathBuf>,
+}
+
+impl RulePaths {
+    /// Everything that is read.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Path> {
+        let more = self.pipelines.iter().chain(&self.placeholders);
+        std::iter::once(&self.directory)
+            .chain(more)
+            .map(PathBuf::as_path)
+    }
+}
+
+impl From<&Path> for RulePaths {
+    fn from(directory: &Path) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            pipelines: None,
+            placeholders: None,
+        }
+    }
+}
+
+impl From<&PathBuf> for RulePaths {
+    fn from(directory: &PathBuf) -> Self {
+        directory.as_path().into()
+    }
+}
+
+impl From<&Self> for RulePaths {
+    fn from(paths: &Self) -> Self {
+        paths.clone()
+    }
+}
+
+/// The texts that rules are made of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RuleTexts {
+    /// Rules and their tests.
+    pub files: Vec<SourceFile>,
+    pipelines: Vec<SourceFile>,
+    placeholders: Option<SourceFile>,
+}
+
+impl RuleTexts {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// The first file or folder that is not as it has to be.
+    pub fn read(paths: &RulePaths) -> Result<Self, ReadFault> {
+        let named = |path: &Path, file: SourceFile| {
+            let folder = path.file_name().unwrap_or_default().display();
+            let name = format!("{folder}/{}", file.name);
+            SourceFile { name, ..file }
+        };
+        let pipelines = paths.pipelines.as_deref().map(|path| {
+            let files = read_files(path)?.into_iter();
+            Ok(files.map(|file| named(path, file)).collect())
+        });
+        let placeholders = paths.placeholders.as_deref().map(read_alone);
+        Ok(Self {
+            files: read_files(&paths.directory)?,
+            pipelines: pipelines.transpose()?.unwrap_or_default(),
+            placeholders: placeholders.transpose()?,
+        })
+    }
+
+    /// What the rules are compiled with.
+    ///
+    /// # Errors
+    /// Every fault of a pipeline or of the placeholders, with its place.
+    pub fn options(&self) -> Result<Options, Vec<RuleError>> {
+        let mut options = Options::default();
+        let mut faults = Vec::new();
+        for SourceFile { name, text } in &self.pipelines {
+            match Pipeline::parse(name, text) {
+                Ok(pipeline) => options.pipelines.push(pipeline),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        if let Some(SourceFile { name, text }) = &self.placeholders {
+            match parse_placeholders(name, text) {
+                Ok(placeholders) => options.placeholders = placeholders,
+                Err(fault) => faults.push(fault),
+            }
+        }
+        if faults.is_empty() {
+            Ok(options)
+        } else {
+            Err(faults)
+        }
+    }
+}
+
+/// Loads the rules of a directory, with the pipelines and placeholders that go with them.
 ///
 /// # Errors
 /// Names each file, line and column, or each test that failed.
-pub fn load_rules(directory: &Path) -> Result<LoadedRules, RuleFilesError> {
-    check_rules(read_files(directory).map_err(RuleFilesError::Read)?)
+pub fn load_rules(paths: impl Into<RulePaths>) -> Result<LoadedRules, RuleFilesError> {
+    check_rules(RuleTexts::read(&paths.into()).map_err(RuleFilesError::Read)?)
 }
 
 /// Compiles the rules of a directory without running their tests.
 ///
 /// # Errors
 /// Names each file, line and column.
-pub fn compile_rules(directory: &Path) -> Result<RuleSet, RuleFilesError> {
-    let files = read_files(directory).map_err(RuleFilesError::Read)?;
-    compile(&split(files).0)
+pub fn compile_rules(paths: impl Into<RulePaths>) -> Result<RuleSet, RuleFilesError> {
+    let texts = RuleTexts::read(&paths.into()).map_err(RuleFilesError::Read)?;
+    let options = texts.options().map_err(RuleFilesError::Rules)?;
+    compile(&split(texts.files).0, &options)
 }
 
 /// Reads the tests of a directory without running them.
@@ -148,7 +256,7 @@ fn split(files: Vec<SourceFile>) -> (Vec<SourceFile>, Vec<SourceFile>) {
         .partition(|file| !file.name.ends_with(TEST_SUFFIX))
 }
 
-fn compile(sources: &[SourceFile]) -> Result<RuleSet, RuleFilesError> {
+fn compile(sources: &[SourceFile], options: &Options) -> Result<RuleSet, RuleFilesError> {
     let rule_files: Vec<RuleFile<'_>> = sources
         .iter()
         .map(|file| RuleFile {
@@ -156,7 +264,7 @@ fn compile(sources: &[SourceFile]) -> Result<RuleSet, RuleFilesError> {
             text: &file.text,
         })
         .collect();
-    let set = RuleSet::compile(&rule_files).map_err(RuleFilesError::Rules)?;
+    let set = RuleSet::compile_with(&rule_files, options).map_err(RuleFilesError::Rules)?;
     if set.rules().len() == 0 {
         return Err(RuleFilesError::Empty);
     }
@@ -172,10 +280,11 @@ fn compile(sources: &[SourceFile]) -> Result<RuleSet, RuleFilesError> {
 ///
 /// # Errors
 /// Names each file, line and column, or each test that failed.
-pub(super) fn check_rules(files: Vec<SourceFile>) -> Result<LoadedRules, RuleFilesError> {
-    let digest = digest(&files);
-    let (sources, tests) = split(files);
-    let set = compile(&sources)?;
+pub(super) fn check_rules(texts: RuleTexts) -> Result<LoadedRules, RuleFilesError> {
+    let digest = digest(&texts);
+    let options = texts.options().map_err(RuleFilesError::Rules)?;
+    let (sources, tests) = split(texts.files);
+    let set = compile(&sources, &options)?;
     let tests = parse_tests(&tests).map_err(RuleFilesError::Rules)?;
     let failures = run_tests(&set, &tests);
     if !failures.is_empty() {
@@ -190,10 +299,11 @@ pub(super) fn check_rules(files: Vec<SourceFile>) -> Result<LoadedRules, RuleFil
     })
 }
 
-/// What tells one content of a directory from another, tests included.
-pub(super) fn digest(files: &[SourceFile]) -> [u8; 32] {
+/// What tells one content from another, tests, pipelines and placeholders included.
+pub(super) fn digest(texts: &RuleTexts) -> [u8; 32] {
     let mut digest = Sha256::new();
-    for file in files {
+    let files = texts.files.iter().chain(&texts.pipelines);
+    for file in files.chain(&texts.placeholders) {
         for text in [&file.name, &file.text] {
             digest.update((text.len() as u64).to_le_bytes());
             digest.update(text);

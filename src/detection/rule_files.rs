@@ -165,7 +165,7 @@ pub(super) fn list_files(directory: &Path) -> Result<Listing, ReadFault> {
 ///
 /// # Errors
 /// The first file or folder that is not as rules are.
-pub fn read_files(directory: &Path) -> Result<Vec<SourceFile>, ReadFault> {
+pub(super) fn read_files(directory: &Path) -> Result<Vec<SourceFile>, ReadFault> {
     let before = list_files(directory)?;
     let files = before.files.iter().map(|file| read_file(directory, file));
     let files = files.collect::<Result<Vec<_>, _>>()?;
@@ -190,6 +190,26 @@ fn read_file(directory: &Path, listed: &Listed) -> Result<SourceFile, ReadFault>
     }
     let name = listed.name.clone();
     Ok(SourceFile { name, text })
+}
+
+/// Reads one file that belongs to rules, wherever it is; its name is the last step of its path.
+///
+/// # Errors
+/// When it is not as rules are, or changes while it is read.
+pub(super) fn read_alone(path: &Path) -> Result<SourceFile, ReadFault> {
+    let target = fs::canonicalize(path).map_err(unreadable(path))?;
+    let metadata = fs::metadata(&target).map_err(unreadable(path))?;
+    if !metadata.is_file() {
+        return Err(ReadFault::NotAFile {
+            path: path.to_owned(),
+        });
+    }
+    let listed = Listed {
+        name: path.file_name().unwrap_or_default().display().to_string(),
+        target,
+        stamp: Stamp::of(&metadata),
+    };
+    read_file(path.parent().unwrap_or(path), &listed)
 }
 
 /// One walk through a directory.

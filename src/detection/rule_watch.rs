@@ -78,10 +78,23 @@ impl RuleWatch {
         })
     }
 
-    /// Watches the directory as it is now; to be called before it is read, so that nothing that
-    /// changes afterwards is missed.
-    pub(super) fn follow(&mut self, directory: &Path) -> io::Result<()> {
+    /// Watches these directories as they are now, and single files by their names alone; to be called
+    /// before they are read, so that nothing that changes afterwards is missed.
+    pub(super) fn follow<'p>(&mut self, paths: impl Iterator<Item = &'p Path>) -> io::Result<()> {
         let mut kept = HashSet::new();
+        let mut followed = Ok(());
+        for path in paths {
+            followed = followed.and(self.follow_one(path, &mut kept));
+        }
+        self.end_others(&kept);
+        followed
+    }
+
+    fn follow_one(
+        &mut self,
+        directory: &Path,
+        kept: &mut HashSet<WatchDescriptor>,
+    ) -> io::Result<()> {
         for (folder, name) in list_steps(directory) {
             // A folder on the way that may be passed but not listed is left to the timer.
             if let Ok(watch) = self.watches.add(&folder, NAMES) {
@@ -93,9 +106,7 @@ impl RuleWatch {
                 kept.insert(watch);
             }
         }
-        let followed = self.follow_folders(directory, &mut kept);
-        self.end_others(&kept);
-        followed
+        self.follow_folders(directory, kept)
     }
 
     fn follow_folders(
@@ -274,7 +285,9 @@ mod tests {
 
     fn watch(directory: &Path) -> RuleWatch {
         let mut watch = RuleWatch::new().expect("inotify is there");
-        watch.follow(directory).expect("it can be watched");
+        watch
+            .follow(std::iter::once(directory))
+            .expect("it can be watched");
         watch
     }
 
@@ -309,7 +322,8 @@ mod tests {
         fs::create_dir_all(other.join("su")).expect("made");
         fs::rename(&other, &rules).expect("renamed");
         check_noticed(&mut seen, "its coming back").await;
-        seen.follow(&rules).expect("it can be watched");
+        seen.follow(std::iter::once(rules.as_path()))
+            .expect("it can be watched");
         fs::write(rules.join("su/b.yml"), "b").expect("written");
         check_noticed(&mut seen, "a file in the new directory").await;
     }

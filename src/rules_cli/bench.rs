@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::list::name_source;
 use super::samples::{parse_events, read_text};
 use super::table::Table;
-use super::{Outcome, RulesCliError, load, refused, write_json, write_text};
+use super::{Outcome, RulesArguments, RulesCliError, load, refused, write_json, write_text};
 use crate::detection::{TestFile, read_tests, with_rule_event};
 
 /// What `--help` says at its end.
@@ -34,8 +34,8 @@ const MAX_EVENTS: usize = 100_000;
 /// What is to be measured.
 #[derive(Args, Debug)]
 pub struct BenchArguments {
-    /// The directory of the rules.
-    directory: PathBuf,
+    #[command(flatten)]
+    rules: RulesArguments,
     /// File with events as agents send them, one a line, or - for standard input.
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
@@ -80,7 +80,7 @@ pub(super) fn bench(
     arguments: &BenchArguments,
     out: &mut dyn Write,
 ) -> Result<Outcome, RulesCliError> {
-    let rules = load(&arguments.directory)?;
+    let rules = load(&arguments.rules)?;
     let text = arguments.events.as_deref().map(read_text).transpose()?;
     let supply = match &text {
         Some(text) => Supply::Agents(parse_events(text)?),
@@ -134,7 +134,8 @@ pub(super) fn bench(
 }
 
 fn list_tests(arguments: &BenchArguments) -> Result<Vec<TestFile>, RulesCliError> {
-    read_tests(&arguments.directory).map_err(refused(&arguments.directory))
+    let directory = &arguments.rules.directory;
+    read_tests(directory).map_err(refused(directory))
 }
 
 /// Nanoseconds an event takes, in the quickest round, and how many events a round has.

@@ -12,8 +12,8 @@ use hidps_rules::{
 use serde_json::{Value, json};
 
 use super::samples::{claimed_ms, normalize_lines, parse_events, read_text};
-use super::{Outcome, RulesCliError, refused, write_json, write_text};
-use crate::detection::{compile_rules, with_rule_event};
+use super::{Outcome, RulesArguments, RulesCliError, compile, write_json, write_text};
+use crate::detection::with_rule_event;
 
 /// What `--help` says at its end.
 pub(super) const HELP: &str = "\
@@ -27,8 +27,8 @@ Exit code: 0 explained, whether or not a rule matches, 1 the rules or the event 
 /// What is to be explained.
 #[derive(Args, Debug)]
 pub struct ExplainArguments {
-    /// The directory of the rules.
-    directory: PathBuf,
+    #[command(flatten)]
+    rules: RulesArguments,
     /// File with the event, or - for standard input.
     #[arg(long, value_name = "FILE")]
     event: PathBuf,
@@ -51,7 +51,7 @@ pub(super) fn explain(
     arguments: &ExplainArguments,
     out: &mut dyn Write,
 ) -> Result<Outcome, RulesCliError> {
-    let set = compile_rules(&arguments.directory).map_err(refused(&arguments.directory))?;
+    let set = compile(&arguments.rules)?;
     let mut wanted = Vec::new();
     for name in &arguments.rule {
         let called =

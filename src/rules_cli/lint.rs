@@ -2,26 +2,27 @@
 //! It never runs tests; `rules test` does.
 
 use std::io::Write;
-use std::path::Path;
 
 use hidps_rules::tests::TEST_SUFFIX;
-use hidps_rules::{Finding, RuleFile, Severity};
+use hidps_rules::{Finding, RuleFile, Severity, lint_with};
 use serde_json::{Value, json};
 
-use super::{Outcome, RulesCliError, refused, write_json, write_text};
-use crate::detection::{RuleFilesError, SourceFile, read_files};
+use super::{Outcome, RulesArguments, RulesCliError, refused, write_json, write_text};
+use crate::detection::{RuleFilesError, RuleTexts, SourceFile};
 
 /// Looks through the rules of a directory.
 pub(super) fn lint(
-    directory: &Path,
+    arguments: &RulesArguments,
     strict: bool,
     as_json: bool,
     out: &mut dyn Write,
 ) -> Result<Outcome, RulesCliError> {
-    let files =
-        read_files(directory).map_err(|fault| refused(directory)(RuleFilesError::Read(fault)))?;
+    let directory = &arguments.directory;
+    let texts = RuleTexts::read(&arguments.paths())
+        .map_err(|fault| refused(directory)(RuleFilesError::Read(fault)))?;
     let is_rule = |file: &&SourceFile| !file.name.ends_with(TEST_SUFFIX);
-    let rules: Vec<RuleFile<'_>> = files
+    let rules: Vec<RuleFile<'_>> = texts
+        .files
         .iter()
         .filter(is_rule)
         .map(|file| RuleFile {
@@ -32,7 +33,11 @@ pub(super) fn lint(
     if rules.is_empty() {
         return Err(refused(directory)(RuleFilesError::Empty));
     }
-    let findings = hidps_rules::lint(&rules);
+    let findings = match texts.options() {
+        Ok(options) => lint_with(&rules, &options),
+        // Whatever is said of rules would be said of others.
+        Err(faults) => faults.into_iter().map(Finding::from).collect(),
+    };
     if as_json {
         let shown: Vec<Value> = findings.iter().map(show).collect();
         write_json(out, &json!({ "files": rules.len(), "findings": shown }))?;

@@ -2,22 +2,20 @@
 //! It never runs tests: a set that is being written can be listed.
 
 use std::io::Write;
-use std::path::Path;
 
 use hidps_rules::{LogSource, RuleInfo, RuleSet};
 use serde_json::{Value, json};
 
 use super::table::Table;
-use super::{Outcome, RulesCliError, refused, write_json, write_text};
-use crate::detection::compile_rules;
+use super::{Outcome, RulesArguments, RulesCliError, compile, write_json, write_text};
 
 /// Lists the rules of a directory, the worst first.
 pub(super) fn list(
-    directory: &Path,
+    rules: &RulesArguments,
     as_json: bool,
     out: &mut dyn Write,
 ) -> Result<Outcome, RulesCliError> {
-    let set = compile_rules(directory).map_err(refused(directory))?;
+    let set = compile(rules)?;
     let mut rules: Vec<&RuleInfo> = set.rules().collect();
     rules.sort_by(|a, b| b.level.cmp(&a.level).then_with(|| a.file.cmp(&b.file)));
     if as_json {

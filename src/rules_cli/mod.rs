@@ -14,10 +14,11 @@ mod table;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+use hidps_rules::RuleSet;
 use serde_json::{Value, json};
 
-use crate::detection::{LoadedRules, RuleFilesError, load_rules};
+use crate::detection::{LoadedRules, RuleFilesError, RulePaths, compile_rules, load_rules};
 use crate::telemetry::Chain;
 
 /// What can be asked about rules.
@@ -29,8 +30,9 @@ pub enum RulesCommand {
                             does (with --strict: any warning), 2 wrong arguments."
     )]
     Lint {
-        /// The directory.
-        directory: PathBuf,
+        /// Where the rules are.
+        #[command(flatten)]
+        rules: RulesArguments,
         /// Fail for warnings too.
         #[arg(long)]
         strict: bool,
@@ -44,8 +46,9 @@ pub enum RulesCommand {
                             arguments."
     )]
     Test {
-        /// The directory.
-        directory: PathBuf,
+        /// Where the rules are.
+        #[command(flatten)]
+        rules: RulesArguments,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -62,8 +65,9 @@ pub enum RulesCommand {
                             arguments."
     )]
     List {
-        /// The directory.
-        directory: PathBuf,
+        /// Where the rules are.
+        #[command(flatten)]
+        rules: RulesArguments,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -71,6 +75,29 @@ pub enum RulesCommand {
     /// Measure what each rule costs, the most expensive first.
     #[command(after_help = bench::HELP)]
     Bench(bench::BenchArguments),
+}
+
+/// Where rules are, and what they are compiled with.
+#[derive(Args, Debug)]
+pub struct RulesArguments {
+    /// The directory of the rules.
+    directory: PathBuf,
+    /// Directory of pipelines, as the daemon has it in HIDPS_RULE_PIPELINES_DIR.
+    #[arg(long, value_name = "DIR")]
+    pipelines: Option<PathBuf>,
+    /// File of placeholders, as the daemon has it in HIDPS_RULE_PLACEHOLDERS.
+    #[arg(long, value_name = "FILE")]
+    placeholders: Option<PathBuf>,
+}
+
+impl RulesArguments {
+    fn paths(&self) -> RulePaths {
+        RulePaths {
+            directory: self.directory.clone(),
+            pipelines: self.pipelines.clone(),
+            placeholders: self.placeholders.clone(),
+        }
+    }
 }
 
 /// Why a question about rules has no answer.
@@ -108,20 +135,25 @@ pub enum Outcome {
 pub fn answer(command: &RulesCommand, out: &mut dyn Write) -> Result<Outcome, RulesCliError> {
     match command {
         RulesCommand::Lint {
-            directory,
+            rules,
             strict,
             json,
-        } => lint::lint(directory, *strict, *json, out),
-        RulesCommand::Test { directory, json } => test(directory, *json, out),
+        } => lint::lint(rules, *strict, *json, out),
+        RulesCommand::Test { rules, json } => test(rules, *json, out),
         RulesCommand::Explain(arguments) => explain::explain(arguments, out),
         RulesCommand::Match(arguments) => replay::replay(arguments, out),
-        RulesCommand::List { directory, json } => list::list(directory, *json, out),
+        RulesCommand::List { rules, json } => list::list(rules, *json, out),
         RulesCommand::Bench(arguments) => bench::bench(arguments, out),
     }
 }
 
-fn load(directory: &Path) -> Result<LoadedRules, RulesCliError> {
-    load_rules(directory).map_err(refused(directory))
+fn load(rules: &RulesArguments) -> Result<LoadedRules, RulesCliError> {
+    load_rules(rules.paths()).map_err(refused(&rules.directory))
+}
+
+/// Compiles rules without running their tests.
+fn compile(rules: &RulesArguments) -> Result<RuleSet, RulesCliError> {
+    compile_rules(rules.paths()).map_err(refused(&rules.directory))
 }
 
 /// Names the directory whose rules cannot be used.
@@ -132,8 +164,13 @@ fn refused(directory: &Path) -> impl FnOnce(RuleFilesError) -> RulesCliError {
     }
 }
 
-fn test(directory: &Path, as_json: bool, out: &mut dyn Write) -> Result<Outcome, RulesCliError> {
-    match load_rules(directory) {
+fn test(
+    rules: &RulesArguments,
+    as_json: bool,
+    out: &mut dyn Write,
+) -> Result<Outcome, RulesCliError> {
+    let directory = &rules.directory;
+    match load_rules(rules.paths()) {
         Ok(rules) => {
             let (count, tests, hash) = (rules.set.rules().len(), rules.tests, rules.set.hash());
             if as_json {

@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::samples::{claimed_ms, instant_ms, normalize_lines, parse_events, read_text};
-use super::{Outcome, RulesCliError, refused, write_text};
-use crate::detection::{compile_rules, with_rule_event};
+use super::{Outcome, RulesArguments, RulesCliError, compile, write_text};
+use crate::detection::with_rule_event;
 
 /// What `--help` says at its end.
 pub(super) const HELP: &str = "\
@@ -32,8 +32,8 @@ const TIME_FIELD: &str = "timestamp";
 /// What is to be played.
 #[derive(Args, Debug)]
 pub struct MatchArguments {
-    /// The directory of the rules.
-    directory: PathBuf,
+    #[command(flatten)]
+    rules: RulesArguments,
     /// File with the events, or - for standard input.
     #[arg(long, value_name = "FILE")]
     events: PathBuf,
@@ -102,7 +102,7 @@ pub(super) fn replay(
     arguments: &MatchArguments,
     out: &mut dyn Write,
 ) -> Result<Outcome, RulesCliError> {
-    let set = compile_rules(&arguments.directory).map_err(refused(&arguments.directory))?;
+    let set = compile(&arguments.rules)?;
     let n_rules = set.rules().len();
     let text = read_text(&arguments.events)?;
     let mut engine = Engine::new(set, Limits::default());

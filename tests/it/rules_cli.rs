@@ -35,7 +35,10 @@ fn event(second: u32, user: &str) -> String {
 fn folder(files: &[(&str, &str)]) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder can be made");
     for (name, text) in files {
-        fs::write(folder.path().join(name), text).expect("the file can be written");
+        let path = folder.path().join(name);
+        let parent = path.parent().expect("it is below the folder");
+        fs::create_dir_all(parent).expect("the folder can be made");
+        fs::write(path, text).expect("the file can be written");
     }
     folder
 }
@@ -387,4 +390,44 @@ fn match_takes_bare_fields_of_a_log_source_at_their_own_times() {
     let wrong = play("prodct=linux", &stream);
     assert_eq!(wrong.code, 2);
     assert!(wrong.err.contains("write category="), "{}", wrong.err);
+}
+
+#[test]
+fn pipelines_and_placeholders_are_used_and_linted_like_the_rules() {
+    let text = "title: Admin\nid: 5d5280b1-aa92-4ad7-a69a-552518866401\n\
+                logsource: {product: linux, service: sshd}\n\
+                detection:\n  s: {Account|expand: '%admins%'}\n  condition: s\nlevel: high\n";
+    let proof = "logsource: {product: linux, service: sshd}\ncases:\n  \
+                 - {name: they, events: [{fields: {user: root}}], match: 1}\n  \
+                 - {name: others, events: [{fields: {user: eve}}], match: none}\n";
+    let pipeline = "name: Names\ntransformations:\n  \
+                    - {type: field_name_mapping, mapping: {Account: user}}\n";
+    let place = folder(&[("rules/admin.yml", text), ("rules/admin.test.yml", proof)]);
+    let more = folder(&[
+        ("pipelines/names.yml", pipeline),
+        ("admins.yml", "admins: [root]\n"),
+    ]);
+    let (directory, root) = (place.path().join("rules"), more.path());
+    let (pipelines, placeholders) = (root.join("pipelines"), root.join("admins.yml"));
+    let paths = [&pipelines, &placeholders].map(|path| path.to_str().expect("it is text"));
+    let with = ["--pipelines", paths[0], "--placeholders", paths[1]];
+
+    assert_eq!(
+        rules("test", &directory, &[], "").code,
+        1,
+        "without them it is no rule"
+    );
+    for verb in ["test", "lint", "list", "bench"] {
+        let said = rules(verb, &directory, &with, "");
+        assert_eq!(said.code, 0, "{verb}: {}{}", said.out, said.err);
+    }
+
+    fs::write(root.join("pipelines/names.yml"), "name: [").expect("written");
+    let said = rules("lint", &directory, &with, "");
+    assert_eq!(said.code, 1);
+    assert!(
+        said.out.contains("pipelines/names.yml:2:1:"),
+        "{}",
+        said.out
+    );
 }

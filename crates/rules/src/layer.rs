@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use sha2::{Digest, Sha256};
 
 use crate::fault::{Fault, Location, RuleError};
+use crate::pipeline::source::gather_sources;
 use crate::reading::compilation::Compilation;
 use crate::reading::document::{Body, Compiled, Document, hex};
 use crate::reading::filter::{Filter, FilterTarget};
@@ -51,7 +52,7 @@ impl RuleSet {
         limits: LayerLimits,
     ) -> Result<Layer, Vec<RuleError>> {
         let mut errors = Vec::new();
-        let mut compilation = Compilation::over(self.fields.clone(), limits.regexes);
+        let mut compilation = self.begin_compilation(files, limits);
         let own = read_own(files, &mut compilation, limits, &mut errors);
         errors.extend(own.documents.iter().flat_map(|one| self.refuse_name(one)));
         let changed = self.find_changed(&own.filters, thresholds);
@@ -127,6 +128,23 @@ impl RuleSet {
     /// Whether a rule of this set has this id or name.
     fn is_called(&self, name: &str) -> bool {
         self.rules.iter().any(|rule| rule.info.is_called(name))
+    }
+
+    /// A compilation as this set's was, pipelines and placeholders included.
+    fn begin_compilation(&self, files: &[RuleFile<'_>], limits: LayerLimits) -> Compilation {
+        let made_with = &self.made_with;
+        let fields = self.fields.clone();
+        let mut compilation = Compilation::over(&made_with.options, fields, limits.regexes);
+        if !compilation.pipes.is_empty() {
+            // What cannot be read is refused when it is compiled.
+            let nodes = files
+                .iter()
+                .filter_map(|file| parse_documents(file.text).ok());
+            let nodes: Vec<_> = nodes.flatten().collect();
+            let sources = gather_sources(made_with.sources.clone(), nodes.iter());
+            compilation.pipes.tell_sources(sources);
+        }
+        compilation
     }
 
     /// Whether a rule counts towards a number that may be another one.

@@ -39,7 +39,7 @@ pub use limits::Limits;
 pub use lint::{Finding, Severity, lint, lint_with};
 pub use pipeline::Pipeline;
 pub use reading::metadata::{Level, RuleInfo, Status};
-pub use reading::options::Options;
+pub use reading::options::{Options, parse_placeholders};
 pub use rule_set::{RuleFile, RuleSet};
 pub use search::json::EventError;
 pub use values::network::Network;

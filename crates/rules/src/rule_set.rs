@@ -1,12 +1,14 @@
 //! A compiled set of rules: immutable, hashed, ready for an engine.
 //! It never holds what happened; engines do.
 
+use std::sync::Arc;
+
 use sha2::{Digest, Sha256};
 
 use crate::correlation::{FieldName, Plan};
 use crate::event::LogSource;
 use crate::fault::{Fault, Location, RuleError};
-use crate::pipeline::source::gather_sources;
+use crate::pipeline::source::{Sources, gather_sources};
 use crate::reading::compilation::Compilation;
 use crate::reading::document::{Compiled, hex};
 use crate::reading::metadata::RuleInfo;
@@ -36,6 +38,17 @@ pub struct RuleSet {
     /// Which of them an event is tried on.
     pub(crate) router: Router,
     hash: String,
+    /// What it was compiled with, for whatever is laid over it.
+    pub(crate) made_with: Arc<MadeWith>,
+}
+
+/// What a set is compiled with beside its files.
+#[derive(Default, Debug)]
+pub(crate) struct MadeWith {
+    /// Pipelines and placeholders.
+    pub(crate) options: Options,
+    /// What pipelines know of the set's rules.
+    pub(crate) sources: Sources,
 }
 
 /// A compiled rule.
@@ -134,9 +147,11 @@ impl RuleSet {
         let mut compilation = Compilation::new(options);
         let mut errors = Vec::new();
         let nodes = read_files(files, &mut errors);
+        let mut sources = Sources::new();
         if !compilation.pipes.is_empty() {
-            let sources = gather_sources(nodes.iter().map(|(_, node)| node));
-            compilation.pipes.tell_sources(sources);
+            let documents = nodes.iter().map(|(_, node)| node);
+            sources = gather_sources(Sources::new(), documents);
+            compilation.pipes.tell_sources(sources.clone());
         }
         let mut documents = Vec::new();
         let mut filters = Vec::new();
@@ -153,7 +168,14 @@ impl RuleSet {
             return Err(errors);
         }
         let hash = hash_files(files, &compilation.digest);
-        Ok(Self::of_rules(rules, compilation.fields, hash))
+        let made_with = MadeWith {
+            options: options.clone(),
+            sources,
+        };
+        Ok(Self {
+            made_with: Arc::new(made_with),
+            ..Self::of_rules(rules, compilation.fields, hash)
+        })
     }
 
     /// A set of these rules, routed.
@@ -169,6 +191,7 @@ impl RuleSet {
             fields,
             router,
             hash,
+            made_with: Arc::default(),
         }
     }
 

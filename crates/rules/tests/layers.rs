@@ -6,7 +6,10 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use hidps_rules::{Engine, Layer, LayerLimits, Limits, RuleError, RuleFile, RuleSet, Value};
+use hidps_rules::{
+    Engine, Layer, LayerLimits, Limits, Options, Pipeline, RuleError, RuleFile, RuleSet, Value,
+    parse_placeholders,
+};
 use proptest::prelude::*;
 use support::observe;
 
@@ -317,4 +320,32 @@ fn lay_over_all(texts: &[&str]) -> Result<Layer, Vec<RuleError>> {
     let files: Vec<RuleFile<'_>> = files.map(|(name, text)| RuleFile { name, text }).collect();
     let limits = LayerLimits { taken: 4, ..LIMITS };
     below().lay_over(&files, &[], limits)
+}
+
+#[test]
+fn a_layer_is_compiled_with_the_pipelines_and_placeholders_of_the_set_below() {
+    let pipeline = "name: Names\ntransformations:\n  - type: field_name_mapping\n    \
+                    mapping: {Account: user}\n    rule_conditions:\n      \
+                    - {type: logsource, product: linux}\n";
+    let options = Options {
+        pipelines: vec![Pipeline::parse("names.yml", pipeline).expect("it is one")],
+        placeholders: parse_placeholders("p.yml", "admins: [root, toor]\n").expect("they are"),
+    };
+    let own = "title: Own\nid: own\nlogsource: {product: linux}\ndetection:\n  \
+               s: {Account|expand: '%admins%'}\n  condition: s\n";
+    let below = RuleSet::compile_with(&files(&[BELOW]), &options).expect("it compiles");
+
+    let all = files(&[BELOW, own]);
+    let layer = below.lay_over(&all[1..], &[], LIMITS).expect("it compiles");
+
+    let counts = count(layer.set, &[("x", "toor", "a"), ("x", "eve", "a")]);
+    assert_eq!(counts, BTreeMap::from([("own".into(), 1)]));
+}
+
+#[test]
+fn placeholders_that_are_no_map_of_texts_are_refused_with_their_place() {
+    for (text, place) in [("- a\n", (1, 1)), ("a: b\nc: {d: e}\n", (2, 4))] {
+        let fault = parse_placeholders("p.yml", text).expect_err("it is refused");
+        assert_eq!((fault.line, fault.column), place, "{fault}");
+    }
 }

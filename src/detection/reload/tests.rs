@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::task::JoinSet;
@@ -69,9 +70,15 @@ impl Followed {
         write_rule(&directory, 1, "root");
         write_rule(&directory, 2, "admin");
         prepare(place.path());
-        let loaded = load_rules(&directory).expect("the rules are right");
+        let is_there = |name| Some(place.path().join(name)).filter(|path| path.exists());
+        let paths = RulePaths {
+            pipelines: is_there("pipelines"),
+            placeholders: is_there("placeholders.yml"),
+            ..RulePaths::from(&directory)
+        };
+        let loaded = load_rules(&paths).expect("the rules are right");
         let health = Arc::new(Health::default());
-        let (mut reload, rules) = RuleReload::new(&directory, loaded, Arc::clone(&health));
+        let (mut reload, rules) = RuleReload::new(&paths, loaded, Arc::clone(&health));
         reload.pace = pace;
         let asked = reload.asked();
         let mut task = JoinSet::new();
@@ -385,4 +392,49 @@ async fn without_a_hint_the_timer_finds_what_changed() {
     };
     let found = timeout(PATIENCE, rules.wait_for(is_there)).await;
     assert!(found.is_ok(), "the timer does not look");
+}
+
+/// A pipeline that gives the field of our rules another name, and so fails their tests.
+const RENAMING: &str = "\
+name: Renaming
+transformations:
+  - {type: field_name_mapping, mapping: {user: account}}
+";
+
+/// One that changes nothing our rules say.
+const HARMLESS: &str = "\
+name: Harmless
+transformations:
+  - {type: field_name_mapping, mapping: {unheard_of: other}}
+";
+
+#[tokio::test]
+async fn pipelines_and_placeholders_are_loaded_again_with_the_rules() {
+    let mut followed = Followed::start_with(PACE, |place| {
+        fs::create_dir(place.join("pipelines")).expect("made");
+        fs::write(place.join("pipelines/a.yml"), HARMLESS).expect("written");
+        fs::write(place.join("placeholders.yml"), "admins: root\n").expect("written");
+    })
+    .await;
+    let before = followed.rules.borrow().set.hash().to_owned();
+    let place = followed.place.path().to_owned();
+
+    fs::write(place.join("pipelines/b.yml"), HARMLESS).expect("written");
+    followed.wait_loaded().await;
+    let with_another = followed.rules.borrow().set.hash().to_owned();
+    assert_ne!(with_another, before);
+
+    fs::write(place.join("pipelines/b.yml"), RENAMING).expect("written");
+    followed.wait_refused("TestsFailed").await;
+    fs::write(place.join("pipelines/b.yml"), "name: [").expect("written");
+    let refused = followed.wait_refused("NotCompiled").await;
+    assert_eq!(refused.faults[0].file, "pipelines/b.yml");
+    assert_eq!(followed.rules.borrow().set.hash(), with_another);
+
+    fs::remove_file(place.join("pipelines/b.yml")).expect("removed");
+    fs::write(place.join("next.yml"), "admins: [root, toor]\n").expect("written");
+    fs::rename(place.join("next.yml"), place.join("placeholders.yml")).expect("renamed");
+    followed.wait_loaded().await;
+    followed.wait_accepted().await;
+    assert_ne!(followed.rules.borrow().set.hash(), before);
 }

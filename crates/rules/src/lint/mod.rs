@@ -86,6 +86,12 @@ impl Finding {
     }
 }
 
+impl From<RuleError> for Finding {
+    fn from(error: RuleError) -> Self {
+        Self::of(error, Severity::Error)
+    }
+}
+
 /// Looks through rule files; answers findings in the order of files and lines.
 ///
 /// ```

@@ -11,10 +11,14 @@ use crate::search::routing::WantedSource;
 const MAX_CHAIN: usize = 16;
 
 /// Per id and name of a rule the log sources of the events behind it.
+pub(crate) type Sources = HashMap<String, Vec<WantedSource>>;
+
+/// The sources of these documents, beside those of rules that are known already.
 pub(crate) fn gather_sources<'n>(
+    known: Sources,
     documents: impl Iterator<Item = &'n Node> + Clone,
-) -> HashMap<String, Vec<WantedSource>> {
-    let mut sources: HashMap<String, Vec<WantedSource>> = HashMap::new();
+) -> Sources {
+    let mut sources = known;
     for document in documents.clone() {
         if let Ok(source) = WantedSource::read(document) {
             for name in names_of(document) {

@@ -37,11 +37,11 @@ impl Compilation {
     }
 
     /// A compilation that goes on where a set's ended, with fewer regular expressions.
-    pub(crate) fn over(fields: FieldTable, most_regexes: usize) -> Self {
+    pub(crate) fn over(options: &Options, fields: FieldTable, most_regexes: usize) -> Self {
         Self {
             fields,
             fewer_regexes: MAX_REGEXES.saturating_sub(most_regexes),
-            ..Self::default()
+            ..Self::new(options)
         }
     }
 

@@ -247,9 +247,12 @@ fn storable(text: &str, key: &str, at: Location) -> Result<String, Fault> {
 
 /// Reads a list of texts; one text alone is a list of one.
 pub(crate) fn read_texts(map: &Node, key: &str) -> Result<Vec<String>, Fault> {
-    let Some(node) = map.get(key) else {
-        return Ok(Vec::new());
-    };
+    let node = map.get(key);
+    node.map_or_else(|| Ok(Vec::new()), |node| read_text_list(node, key))
+}
+
+/// Reads the value of `key` as a list of texts; one text alone is a list of one.
+pub(crate) fn read_text_list(node: &Node, key: &str) -> Result<Vec<String>, Fault> {
     let wrong = |at| {
         Fault::new(
             at,
