@@ -33,25 +33,66 @@ pub(super) fn parse(message: &str) -> Reading<'_> {
     if parts.any(|part| split_key(part).is_some()) {
         return Reading::Ambiguous;
     }
-    let outcome = if reason.is_some() {
-        Outcome::Failure
-    } else {
-        Outcome::Success
+    let ending = split_ending(command).filter(|_| reason.is_none());
+    let facts = match (&ending, reason) {
+        (Some(_), _) => Facts::action("command_ended").text("user", user),
+        (None, Some(_)) => begin(user, Outcome::Failure),
+        (None, None) => begin(user, Outcome::Success),
     };
+    let facts = keys
+        .into_iter()
+        .fold(facts, |facts, (key, value)| facts.text(key, value));
+    match (ending, reason) {
+        (Some(ending), _) => add_ending(facts, &ending).into(),
+        (None, Some(reason)) => add_reason(facts.text("COMMAND", command), reason).into(),
+        (None, None) => facts.text("COMMAND", command).into(),
+    }
+}
+
+/// What a user was or was not allowed to do.
+fn begin(user: &str, outcome: Outcome) -> Facts<'_> {
     let login = Login {
         method: Some("sudo"),
         user: Some(user),
         ..Login::new(outcome)
     };
-    let facts = keys
-        .into_iter()
-        .fold(login.into_facts(), |facts, (key, value)| {
-            facts.text(key, value)
-        });
-    let facts = facts.text("COMMAND", command);
-    match reason {
-        Some(reason) => add_reason(facts, reason).into(),
-        None => facts.into(),
+    login.into_facts()
+}
+
+/// How a command that was told of when it began has ended.
+struct Ending<'a> {
+    command: &'a str,
+    signal: Option<&'a str>,
+    status: u32,
+}
+
+/// Reads the line that `log_exit_status` adds: `… ; COMMAND=… ; SIGNAL=… ; EXIT=…`.
+fn split_ending(command: &str) -> Option<Ending<'_>> {
+    let (rest, status) = command.rsplit_once(" ; EXIT=")?;
+    let status = parse_number(status)?;
+    let is_signal = |name: &&str| name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let signalled = rest.rsplit_once(" ; SIGNAL=");
+    Some(match signalled.filter(|(_, name)| is_signal(name)) {
+        Some((command, name)) => Ending {
+            command,
+            signal: Some(name),
+            status,
+        },
+        None => Ending {
+            command: rest,
+            signal: None,
+            status,
+        },
+    })
+}
+
+/// The command again, and how it ended.
+fn add_ending<'a>(facts: Facts<'a>, ending: &Ending<'a>) -> Facts<'a> {
+    let facts = facts.text("COMMAND", ending.command);
+    let facts = facts.number("exit", ending.status);
+    match ending.signal {
+        Some(name) => facts.text("signal", name),
+        None => facts,
     }
 }
 

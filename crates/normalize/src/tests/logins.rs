@@ -56,6 +56,27 @@ fn lines_of_sudo_are_read() {
 }
 
 #[test]
+fn a_line_about_how_a_command_ended_is_no_second_command() {
+    check(
+        "sudo",
+        &[
+            (
+                "bob : TTY=pts/0 ; PWD=/ ; USER=root ; COMMAND=/bin/false ; EXIT=1",
+                "action=command_ended|user=bob|TTY=pts/0|PWD=/|USER=root|COMMAND=/bin/false|exit=1",
+            ),
+            (
+                "bob : PWD=/ ; USER=root ; COMMAND=/bin/sleep 9 ; SIGNAL=TERM ; EXIT=143",
+                "action=command_ended|user=bob|PWD=/|USER=root|COMMAND=/bin/sleep 9|exit=143|signal=TERM",
+            ),
+            (
+                "bob : PWD=/ ; USER=root ; COMMAND=/bin/echo ; EXIT=no",
+                "outcome=success|method=sudo|user=bob|PWD=/|USER=root|COMMAND=/bin/echo ; EXIT=no",
+            ),
+        ],
+    );
+}
+
+#[test]
 fn lines_of_su_are_read() {
     check(
         "su",
