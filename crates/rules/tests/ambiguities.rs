@@ -218,3 +218,14 @@ fn parts_of_a_time_are_those_written_whatever_the_zone() {
     assert!(!matches(&text, "", &[("a", "2026-11-22T01:00:00+02:00")]));
     assert!(!matches(&text, "", &[("a", "1763766000")]));
 }
+
+#[test]
+fn words_that_yaml_1_1_takes_for_truth_values_are_names_and_no_values() {
+    for name in ["on", "off", "yes", "No"] {
+        let named = rule(&format!("  {name}: {{{name}: x}}\n  condition: {name}\n"));
+        assert!(matches(&named, "", &[(name, "x")]), "{name}");
+
+        let value = refusal(&selection(&format!("a: {name}")));
+        assert!(value.problem.contains("YAML readers disagree"), "{name}");
+    }
+}

@@ -49,6 +49,20 @@ correlation: {correlation}
 }
 
 #[test]
+fn a_selection_that_other_tools_read_as_a_truth_value_is_told() {
+    let found = findings(&good("  on: {user: root}\n  condition: on\n"));
+
+    let [only] = found.as_slice() else {
+        panic!("{found:?}");
+    };
+    assert_eq!(
+        (only.line, only.column, only.severity),
+        (12, 3, Severity::Warning)
+    );
+    assert!(only.what.contains("'on'"), "{only:?}");
+}
+
+#[test]
 fn nothing_is_said_about_a_good_rule() {
     let texts = [
         good(

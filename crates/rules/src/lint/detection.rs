@@ -25,6 +25,7 @@ pub(crate) fn lint_detection(document: &Node, has_own_names: bool, notes: &mut N
         fields_of(document)
     };
     for selection in &selections {
+        lint_name(selection, notes);
         lint_selection(&selection.value, known.as_deref(), notes);
     }
     let names: Vec<&str> = selections.iter().map(|entry| entry.key.as_str()).collect();
@@ -43,6 +44,28 @@ pub(crate) fn lint_detection(document: &Node, has_own_names: bool, notes: &mut N
         let joined = Expression::Any(parsed);
         lint_use(&joined, &selections, notes);
         lint_truth(&joined, condition, names.len(), notes);
+    }
+}
+
+/// Finds names that readers of YAML 1.1, in which other tools are written, take for truth values.
+fn lint_name(selection: &Entry, notes: &mut Notes) {
+    let lower = selection.key.to_ascii_lowercase();
+    if matches!(
+        lower.as_str(),
+        "yes" | "no" | "on" | "off" | "true" | "false"
+    ) {
+        let at = Node {
+            at: selection.at,
+            kind: selection.value.kind.clone(),
+        };
+        notes.warn(
+            &at,
+            format!(
+                "tools that read YAML 1.1 take '{}' for a truth value",
+                selection.key
+            ),
+            "give the selection another name",
+        );
     }
 }
 
