@@ -4,6 +4,7 @@
 
 mod boundaries;
 mod faults;
+mod firewall_rules;
 mod misuse;
 mod open_files;
 mod rules_cli;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hidps_wire::{
     AgentCondition, ConditionStatus, Desired, FacetCondition, FirewallAction, FirewallIntent,
-    MAX_CONDITION_SUBJECTS, RefusedRule, SubjectCondition,
+    FirewallPolicy, MAX_CONDITION_SUBJECTS, RefusedRule, SubjectCondition,
 };
 
 use super::condition;
@@ -34,10 +34,16 @@ pub fn firewall_condition(
     };
     let idle = idle_rules(desired);
     let (status, reason, message) = match &outcome.sync {
-        FirewallSync::Enabled(force) if refused.is_empty() => (True, "Enabled", enabled(force)),
-        FirewallSync::Enabled(force) => {
+        FirewallSync::Enabled(force) if !refused.is_empty() => {
             return refused_condition(refused, &enabled(force));
         }
+        // What these rules let through may be stopped elsewhere, and that cannot be seen from here.
+        FirewallSync::Enabled(force)
+            if !force.others.is_empty() && *force.policy != FirewallPolicy::default() =>
+        {
+            (Unknown, "OtherFilter", enabled(force))
+        }
+        FirewallSync::Enabled(force) => (True, "Enabled", enabled(force)),
         FirewallSync::Disabled => (
             True,
             "Disabled",
@@ -103,6 +109,12 @@ fn enabled(force: &InForce) -> String {
         let verdict = undecided(policy.outgoing);
         message.push_str("; other outgoing traffic ");
         message.push_str(verdict);
+    }
+    for other in &force.others {
+        let (name, remedy) = (other.name(), other.remedy());
+        let text =
+            format!("; {name} filters here as well, and what passes has to pass both: {remedy}");
+        message.push_str(&text);
     }
     if let Some((peers, until)) = &force.peers {
         const MAX_NAMED: usize = 3;
@@ -263,8 +275,8 @@ fn firewall(status: ConditionStatus, reason: &str, message: &str) -> AgentCondit
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::firewall::{FirewallError, SshPeer};
-    use hidps_wire::{Direction, FilterRule, FirewallPolicy, FirewallRuleEntry, Service};
+    use crate::firewall::{FirewallError, OtherFilter, SshPeer};
+    use hidps_wire::{Direction, FilterRule, FirewallRuleEntry, Service};
 
     #[test]
     fn a_firewall_is_as_desired_only_if_it_was_read_so() {
@@ -398,6 +410,46 @@ mod tests {
             "{}",
             condition.message
         );
+    }
+
+    #[test]
+    fn a_filter_of_somebody_else_is_named_and_leaves_rules_uncertain() {
+        let check = |incoming, status, reason: &str| {
+            let policy = FirewallPolicy {
+                incoming,
+                ..FirewallPolicy::default()
+            };
+            let outcome = FirewallOutcome {
+                active: Some(true),
+                change: None,
+                tampering: None,
+                sync: FirewallSync::Enabled(InForce {
+                    policy: policy.into(),
+                    others: vec![OtherFilter::Ufw],
+                    ..InForce::default()
+                }),
+            };
+
+            let condition = firewall_condition(&outcome, &Desired::default(), &[]);
+
+            assert_eq!(
+                (condition.status, condition.reason.as_str()),
+                (status, reason)
+            );
+            assert!(
+                condition.message.contains("ufw disable"),
+                "{}",
+                condition.message
+            );
+        };
+
+        check(
+            FirewallAction::Reject,
+            ConditionStatus::Unknown,
+            "OtherFilter",
+        );
+        // The switch alone asks for nothing to pass.
+        check(FirewallAction::Deny, ConditionStatus::True, "Enabled");
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod listing;
 mod nft;
 mod nftables;
 mod observe;
+mod other_filters;
 mod ruleset;
 mod ssh_peers;
 
@@ -37,6 +38,7 @@ pub use nft::FirewallError;
 use nft::Nft;
 use nftables::Nftables;
 use observe::ObserveOnly;
+pub use other_filters::OtherFilter;
 
 /// Family of the agent's table: both versions of IP.
 pub const TABLE_FAMILY: &str = "inet";
@@ -121,6 +123,8 @@ pub struct InForce {
     pub keep_open: BTreeSet<Port>,
     /// Who was logged in by SSH when it was loaded and may come back, and until when.
     pub peers: Option<(BTreeSet<SshPeer>, Timestamp)>,
+    /// Packet filters of others, which every packet has to pass as well.
+    pub others: Vec<OtherFilter>,
 }
 
 /// How the firewall relates to what is desired.

@@ -15,6 +15,7 @@ use super::difference::Difference;
 use super::goal::FirewallGoal;
 use super::guard::{Guards, PEERS_FOR};
 use super::nft::{FirewallError, Nft};
+use super::other_filters::{OtherFilter, find_other_filters};
 use super::ruleset::{RuleSet, filters_outgoing, forget_peers, normalize, remove_script};
 use super::ssh_peers::read_ssh_peers;
 use super::{
@@ -132,6 +133,7 @@ impl Nftables {
                 policy: Arc::clone(policy),
                 keep_open: self.keep_open.clone(),
                 peers: memory.loaded.as_ref().and_then(Loaded::peers),
+                others: self.find_others().await,
             }),
             (Ok(_), FirewallGoal::Off) => FirewallSync::Disabled,
         };
@@ -273,6 +275,12 @@ impl Nftables {
             memory.place = place;
         }
         memory.place.clone()
+    }
+
+    /// The filters of others; what cannot be listed is not known to be there.
+    async fn find_others(&self) -> Vec<OtherFilter> {
+        let tables = self.nft.list(&["list", "tables"]).await;
+        find_other_filters(&tables.unwrap_or_default())
     }
 
     /// Whether a name has to be looked up before the daemon can be reached.

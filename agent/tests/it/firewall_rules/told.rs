@@ -189,3 +189,29 @@ fn a_plan_tells_the_difference_of_the_rules_alone() {
     );
     assert_eq!(world.nft(&["-a", "list", "ruleset"]), before);
 }
+
+#[test]
+fn a_filter_of_somebody_else_is_named_and_not_touched() {
+    let Some(world) = World::make("a_filter_of_somebody_else_is_named_and_not_touched") else {
+        return;
+    };
+    world.nft(&["add", "table", "inet", "firewalld"]);
+    let foreign = world.nft(&["-a", "list", "table", "inet", "firewalld"]);
+    let home = world.home();
+    let _agent = home.start(Some(&world.host));
+    let mut author = Author::greet(&world);
+
+    let status = author.send(on(&[tcp(1, "allow", 80, 80)]));
+
+    let synced = condition(&status, FacetCondition::FirewallSynced);
+    assert_eq!(synced, (ConditionStatus::Unknown, "OtherFilter"));
+    let message = &status.conditions[0].message;
+    assert!(
+        message.contains("firewalld filters here as well"),
+        "{message}"
+    );
+    assert_eq!(
+        world.nft(&["-a", "list", "table", "inet", "firewalld"]),
+        foreign
+    );
+}
