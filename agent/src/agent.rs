@@ -13,6 +13,7 @@ use crate::agent_note::AgentNote;
 use crate::collect::line_sink::{LineCounts, LineSink};
 use crate::collect::log_file::LogFiles;
 use crate::collect::positions::Positions;
+use crate::collect::process::{ProcessSettings, ProcessWatch, host_processes};
 use crate::collect::usage::report_usage;
 use crate::config::{Config, LogFileSource};
 use crate::converge::Converge;
@@ -52,6 +53,9 @@ pub enum AgentError {
     /// Signals cannot be listened to.
     #[error("could not listen to signals")]
     Signals(#[source] io::Error),
+    /// A thread cannot be started.
+    #[error("could not start watching processes")]
+    Processes(#[source] io::Error),
     /// A part ended on its own.
     #[error("the part {0:?} ended unexpectedly")]
     PartEnded(&'static str),
@@ -151,9 +155,9 @@ fn start_parts(
         shutdown: shutdown.clone(),
     };
     let mut parts = JoinSet::new();
+    watch_processes(&mut parts, config.processes, &positions, &shutdown)?;
     let counts = start_logs(&mut parts, &config.log_files, &positions, &shutdown);
-    let drifts = watch_drift(drift_tx, shutdown.clone());
-    begin(&mut parts, "drift", drifts);
+    begin(&mut parts, "drift", watch_drift(drift_tx, shutdown.clone()));
     begin(&mut parts, "files", files_task.run());
     begin(&mut parts, "converge", converge.run());
     let usages = report_usage(config.usage_interval, usage_tx);
@@ -193,6 +197,20 @@ where
         part.await;
         name
     });
+}
+
+/// Starts everything that looks at processes.
+fn watch_processes(
+    parts: &mut JoinSet<&'static str>,
+    settings: ProcessSettings,
+    positions: &Positions,
+    shutdown: &Shutdown,
+) -> Result<(), AgentError> {
+    let events = Arc::clone(positions.events());
+    let watch = ProcessWatch::start(settings, host_processes(), events);
+    let watch = watch.map_err(AgentError::Processes)?;
+    begin(parts, "processes", watch.run(shutdown.clone()));
+    Ok(())
 }
 
 /// The link says goodbye; as it goes, the parts that serve it end by themselves.

@@ -4,8 +4,10 @@
 use hidps_wire::{EventKind, Fields, LogEvent};
 
 use crate::clock;
+use crate::collect::process::Held;
 use crate::event_queue::Losses;
 use crate::host_facts::AGENT_VERSION;
+use crate::text::printable;
 
 /// The service of these events.
 const SERVICE: &str = "agent";
@@ -35,6 +37,8 @@ pub enum AgentNote {
         /// How that came, as the end of a sentence.
         why: String,
     },
+    /// So much went on that events of processes were counted and not sent one by one.
+    EventsHeld(Held),
     /// A desired document was not accepted.
     DocumentRefused {
         /// Why.
@@ -50,6 +54,7 @@ impl AgentNote {
             Self::FileEventsLost => "file_events_lost",
             Self::LinesUnread { .. } => "lines_unread",
             Self::LinesLost { .. } => "source_lost",
+            Self::EventsHeld(_) => "events_held",
             Self::DocumentRefused { .. } => "document_refused",
         }
     }
@@ -75,6 +80,18 @@ impl AgentNote {
                 let count = lost.map_or_else(|| "some".to_owned(), |lost| lost.to_string());
                 format!("{count} event(s) of the source {source} were lost: {why}")
             }
+            Self::EventsHeld(held) => {
+                let most = held.most.as_ref().map(|(image, count)| {
+                    format!("; most of them of {} ({count})", printable(image, 200))
+                });
+                format!(
+                    "{} beginning(s) and {} end(s) of processes were counted and not sent one by \
+                     one{}",
+                    held.executions,
+                    held.exits,
+                    most.unwrap_or_default()
+                )
+            }
             Self::DocumentRefused { reason } => {
                 format!("a desired document was not accepted: {reason}")
             }
@@ -94,6 +111,10 @@ impl AgentNote {
             }
             Self::LinesUnread { new, .. } => {
                 fields.push("unread", number(*new));
+            }
+            Self::EventsHeld(held) => {
+                fields.push("executions", number(held.executions));
+                fields.push("exits", number(held.exits));
             }
             Self::LinesLost { source, lost, .. } => {
                 fields.push("source", *source);

@@ -5,6 +5,7 @@
 //! daemon ─ link ─ documents ─▶ converge ─▶ ledger, firewall, file_watch, probe
 //!             ◀─ status_queue ────┘               │
 //!             ◀─── event_queue ◀── file_watch, converge, normalize ◀─ collect::log_file
+//!             │                   └────────── collect::process (a thread)
 //!             ◀─── usage ◀──────── collect::usage
 //! ```
 

@@ -12,7 +12,7 @@ const AUTH: &[&str] = &["auth", "syslog"];
 
 /// What an agent may call itself the source of, beside the product's own service; each is the
 /// whole list of `event` names it may use there, as a rule compares names without their case.
-const CLAIMS: [(&str, &[&str]); 3] = [
+const CLAIMS: [(&str, &[&str]); 4] = [
     (
         AGENT,
         &[
@@ -22,9 +22,11 @@ const CLAIMS: [(&str, &[&str]); 3] = [
             "document_refused",
             "lines_unread",
             "source_lost",
+            "events_held",
         ],
     ),
     (NETWORK, &["listening_port_opened", "listening_port_closed"]),
+    (PROCESS, &["exited"]),
     (USAGE, &[]),
 ];
 
@@ -33,6 +35,9 @@ pub(super) const AGENT: &str = "agent";
 
 /// The service of reports on processor, memory and disk.
 pub(super) const USAGE: &str = "usage";
+
+/// The service of processes that ended.
+const PROCESS: &str = "process";
 
 /// The service of ports that are listened on.
 const NETWORK: &str = "network";
@@ -48,6 +53,7 @@ pub(super) fn log_source<'a>(event: &'a LogEvent<'_>) -> LogSource<'a> {
             Some(ByFields::Execution) => of_linux("process_creation"),
             Some(ByFields::Connection) => of_linux("network_connection"),
             Some(ByFields::Port) => ours(NETWORK),
+            Some(ByFields::Exit) => ours(PROCESS),
             Some(ByFields::Audit) => LogSource {
                 also: &[],
                 ..of_program(event)
@@ -86,6 +92,7 @@ enum ByFields {
     Execution,
     Connection,
     Port,
+    Exit,
     Audit,
 }
 
@@ -96,9 +103,11 @@ fn kind_by_fields(event: &LogEvent<'_>) -> Option<ByFields> {
         Some(ByFields::Audit)
     } else if is(NETWORK) && has(&["event"]) {
         Some(ByFields::Port)
+    } else if is(PROCESS) && has(&["event"]) {
+        Some(ByFields::Exit)
     } else if has(&["DestinationIp", "DestinationHostname", "Initiated"]) {
         Some(ByFields::Connection)
-    } else if has(&["Image", "CommandLine"]) {
+    } else if has(&["Image", "CommandLine"]) || (is(PROCESS) && has(&["ProcessId"])) {
         Some(ByFields::Execution)
     } else {
         None

@@ -6,6 +6,7 @@ pub mod line_sink;
 mod lines;
 pub mod log_file;
 pub mod positions;
+pub mod process;
 mod reader;
 mod rotated;
 pub mod source_losses;

@@ -13,6 +13,7 @@ use hidps_wire::AgentId;
 use zeroize::Zeroizing;
 
 use crate::backend::Backend;
+use crate::collect::process::ProcessSettings;
 use table::SettingsTable;
 
 pub use port::{Port, Transport};
@@ -43,6 +44,13 @@ const DEFAULT_CONFIRM_SECS: u64 = 30;
 /// off would stay so for longer than anybody wants to wait.
 const CONFIRM_SECS: std::ops::RangeInclusive<i64> = 5..=600;
 
+/// How often processes are looked at where the kernel does not tell of them: a look costs about a
+/// millisecond per hundred processes.
+const DEFAULT_PROCESS_POLL_SECS: u64 = 5;
+
+/// Below a second looks would cost more than they show; above a few minutes they show nothing.
+const PROCESS_POLL_SECS: std::ops::RangeInclusive<i64> = 1..=300;
+
 /// Everything the agent is told.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -67,8 +75,34 @@ pub struct Config {
     pub log_files: Vec<LogFileSource>,
     /// How often usage is reported.
     pub usage_interval: Duration,
+    /// How processes are watched.
+    pub processes: ProcessSettings,
     /// The form of the agent's own log.
     pub log_format: LogFormat,
+}
+
+/// By which way processes are watched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ProcessMode {
+    /// As the kernel tells of them; by looking where it does not.
+    Auto,
+    /// As the kernel tells of them, or not at all.
+    Connector,
+    /// By looking.
+    Poll,
+    /// Not at all.
+    Off,
+}
+
+/// Which ends of processes are told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ProcessExits {
+    /// Those of every program.
+    All,
+    /// Those by a signal.
+    Killed,
+    /// None.
+    Off,
 }
 
 /// What the agent may do to the firewall.
@@ -198,6 +232,7 @@ impl Config {
         let confirm_secs = settings.integer("confirm_secs", CONFIRM_SECS);
         let log_files = read_log_files(&mut settings);
         let usage_secs = settings.integer("usage_interval_secs", USAGE_SECS);
+        let processes = read_processes(&mut settings);
         let log_format = settings.choice(
             "log_format",
             &[("text", LogFormat::Text), ("json", LogFormat::Json)],
@@ -217,6 +252,7 @@ impl Config {
                     .then(|| Duration::from_secs(confirm_secs.unwrap_or(DEFAULT_CONFIRM_SECS))),
                 log_files,
                 usage_interval: Duration::from_secs(usage_secs.unwrap_or(DEFAULT_USAGE_SECS)),
+                processes,
                 log_format,
             }),
             _ => Err(ConfigFaults(faults)),
@@ -259,6 +295,32 @@ fn read_keep_open(settings: &mut SettingsTable<'_>) -> BTreeSet<Port> {
         }
     }
     ports
+}
+
+fn read_processes(settings: &mut SettingsTable<'_>) -> ProcessSettings {
+    let mode = settings.choice(
+        "processes",
+        &[
+            ("auto", ProcessMode::Auto),
+            ("connector", ProcessMode::Connector),
+            ("poll", ProcessMode::Poll),
+            ("off", ProcessMode::Off),
+        ],
+    );
+    let exits = settings.choice(
+        "process_exits",
+        &[
+            ("all", ProcessExits::All),
+            ("killed", ProcessExits::Killed),
+            ("off", ProcessExits::Off),
+        ],
+    );
+    let poll_secs = settings.integer("process_poll_secs", PROCESS_POLL_SECS);
+    ProcessSettings {
+        mode,
+        exits,
+        interval: Duration::from_secs(poll_secs.unwrap_or(DEFAULT_PROCESS_POLL_SECS)),
+    }
 }
 
 fn read_log_files(settings: &mut SettingsTable<'_>) -> Vec<LogFileSource> {

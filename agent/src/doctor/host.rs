@@ -1,11 +1,13 @@
-//! Checks of the host itself: state, key, disk, packet filter, limits of inotify, log files.
+//! Checks of the host itself: state, key, disk, packet filter, limits of inotify, log files,
+//! processes.
 //! It asks nobody over a network.
 
 use std::fs;
 use std::path::Path;
 
 use super::Finding;
-use crate::config::{Config, FirewallMode};
+use crate::collect::process::{CANNOT_SEE, CANNOT_SEE_BY_LOOKING, Connector};
+use crate::config::{Config, FirewallMode, ProcessMode};
 use crate::error_chain::chain;
 use crate::firewall::{Firewall as _, HostFirewall};
 use crate::identity::Identity;
@@ -157,4 +159,22 @@ pub(super) fn check_log_files(config: &Config) -> Finding {
         unreadable.join(", "),
         "they are followed once they can be read; take out of the configuration what is not there",
     )
+}
+
+pub(super) fn check_processes(config: &Config) -> Finding {
+    let name = "processes";
+    let by_looking = format!("seen by looking; not seen: {CANNOT_SEE_BY_LOOKING}");
+    let mode = config.processes.mode;
+    match mode {
+        ProcessMode::Off => return Finding::well(name, "not watched".to_owned()),
+        ProcessMode::Poll => return Finding::well(name, by_looking),
+        ProcessMode::Auto | ProcessMode::Connector => {}
+    }
+    match Connector::open() {
+        Ok(_) => Finding::well(name, format!("told by the kernel; not seen: {CANNOT_SEE}")),
+        Err(error) if mode == ProcessMode::Auto => {
+            Finding::well(name, format!("{by_looking} ({})", chain(&error)))
+        }
+        Err(error) => Finding::wrong(name, chain(&error), "or set processes = \"auto\""),
+    }
 }

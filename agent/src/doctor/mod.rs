@@ -89,6 +89,7 @@ pub async fn examine(config: &Config) -> Diagnosis {
         host::check_watches(),
         host::check_instances(),
         host::check_log_files(config),
+        host::check_processes(config),
     ];
     checks.extend(backend::check_backend(config).await);
     Diagnosis::of(checks)

@@ -26,9 +26,14 @@ impl AgentHome {
     pub(crate) fn new(backend: SocketAddr, settings: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join("agent.toml");
+        // What else runs on this machine is no part of a test, unless the test says so.
+        let processes = match settings.contains("processes =") {
+            true => "",
+            false => "processes = \"off\"",
+        };
         let text = format!(
             "agent_id = \"{AGENT_ID}\"\nbackend_url = \"http://{backend}\"\n\
-             allow_plaintext = true\nstate_dir = {:?}\n{settings}\n",
+             allow_plaintext = true\nstate_dir = {:?}\n{processes}\n{settings}\n",
             directory.path().join("state"),
         );
         fs::write(&config, text).unwrap();

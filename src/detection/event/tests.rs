@@ -75,6 +75,10 @@ fn every_kind_of_event_has_its_log_source() {
     check(EventKind::Login, "gdm", &by_pam, "*/linux/gdm+auth+syslog");
     let image = [("Image", "/bin/sh")];
     check(process, "exec", &image, "process_creation/linux/*+");
+    let unseen = [("ProcessId", "7"), ("ParentImage", "/bin/sh")];
+    check(process, "process", &unseen, "process_creation/linux/*+");
+    let exit = [("event", "exited"), ("Image", "/bin/sh")];
+    check(process, "process", &exit, "*/hidps/process+");
     let connection = [("Image", "/bin/sh"), ("DestinationIp", "192.0.2.7")];
     check(
         process,

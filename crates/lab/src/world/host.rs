@@ -286,7 +286,9 @@ fn config_text(host: &Host, settings: &AgentSettings) -> String {
         "agent_id = \"{}\"\nbackend_url = \"ws://{daemon}:{}\"\n\
          # The cable to the daemon never leaves this machine.\nallow_plaintext = true\n\
          state_dir = \"{directory}/state\"\ntoken_file = \"{directory}/token\"\n\
-         firewall = \"{firewall}\"\nkeep_open = [\"{SSH_PORT}/tcp\"]\nusage_interval_secs = 5\n",
+         firewall = \"{firewall}\"\nkeep_open = [\"{SSH_PORT}/tcp\"]\nusage_interval_secs = 5\n\
+         # Hosts of the lab share the processes of this machine, with each other and with you.\n\
+         processes = \"off\"\n",
         settings.agent_id, settings.daemon_port,
     );
     if let Some(ssh) = host.ssh() {
