@@ -31,7 +31,7 @@ pub(crate) enum Need {
 }
 
 /// Everything needed, in the order in which it is reported.
-pub(crate) const REQUIREMENTS: [Requirement; 9] = [
+pub(crate) const REQUIREMENTS: [Requirement; 11] = [
     Requirement {
         name: "PostgreSQL >= 15",
         purpose: "the database of the local stack",
@@ -89,6 +89,22 @@ pub(crate) const REQUIREMENTS: [Requirement; 9] = [
         search: Search::Program("ssh"),
         debian_packages: &["openssh-client"],
         remedy: "sudo apt-get install -y openssh-client",
+        need: Need::ByRoot,
+    },
+    Requirement {
+        name: "debootstrap",
+        purpose: "a fresh Debian host to install the agent on",
+        search: Search::Program("debootstrap"),
+        debian_packages: &["debootstrap"],
+        remedy: "sudo apt-get install -y debootstrap",
+        need: Need::ByRoot,
+    },
+    Requirement {
+        name: "shellcheck",
+        purpose: "the tests of install.sh",
+        search: Search::Program("shellcheck"),
+        debian_packages: &["shellcheck"],
+        remedy: "sudo apt-get install -y shellcheck",
         need: Need::ByRoot,
     },
     Requirement {
