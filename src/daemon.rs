@@ -25,8 +25,8 @@ use crate::persistence::{
 use crate::ports::{Observations, Records};
 use crate::reconcile::{Mode, Sessions};
 use crate::streams::{
-    AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, KeyLookups, ListenError, Listener,
-    Presence, router, watch_keys, watch_silence,
+    AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, Installer, KeyLookups, ListenError,
+    Listener, Presence, router, watch_keys, watch_silence,
 };
 use crate::tasks::TaskSet;
 use crate::telemetry::Chain;
@@ -268,6 +268,7 @@ impl Daemon {
             fanout,
             health,
             open_within: OPEN_WITHIN,
+            installer: Arc::new(Installer::new(config)),
             render_metrics: Arc::new(move || metrics.render() + &analysis.costs.render()),
             connections: TaskTracker::new(),
         };

@@ -27,6 +27,8 @@ pub const EVENTS_LOST: &str = "hidps_events_lost_total";
 pub const FRAMES_REFUSED: &str = "hidps_frames_refused_total";
 /// Matches, by rule.
 pub const DETECTIONS: &str = "hidps_detections_total";
+/// Fetches of the agent's program by new hosts, by what became of them.
+pub const DOWNLOADS: &str = "hidps_agent_downloads_total";
 /// Rules in force.
 pub const RULES_IN_FORCE: &str = "hidps_rules_in_force";
 /// Since when they are, in seconds since 1970.
@@ -182,6 +184,10 @@ pub const METRICS: &[(&str, &str)] = &[
         "observations about agents that detection had no room for",
     ),
     (AUTH_FAILURES, "refused handshakes and tokens, by kind"),
+    (
+        DOWNLOADS,
+        "fetches of the agent's program, by result: begun, busy or missing",
+    ),
 ];
 
 /// Starts logging to standard error.

@@ -23,6 +23,10 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// Certificate and key; plaintext without them.
     pub tls: Option<Tls>,
+    /// The address by which hosts reach the daemon, without a slash at its end.
+    pub public_url: Option<String>,
+    /// Directory of agent programs for new hosts.
+    pub agent_dir: Option<PathBuf>,
     /// Directory for the alert spool.
     pub state_dir: PathBuf,
     /// Directory of Sigma rules and their tests.
@@ -99,6 +103,8 @@ impl Config {
         let tls = read.tls();
         read.check_plaintext(listen.as_deref().unwrap_or_default(), tls.as_ref());
         let mail = read.mail();
+        let public_url = read.public_url();
+        let agent_dir = read.optional("HIDPS_AGENT_DIR").map(PathBuf::from);
         let state_dir = read.text("HIDPS_STATE_DIR").map(PathBuf::from);
         let rules_dir = read.text("HIDPS_RULES_DIR").map(PathBuf::from);
         let pipelines = read.optional("HIDPS_RULE_PIPELINES_DIR");
@@ -116,6 +122,8 @@ impl Config {
                 },
                 listen: listen?,
                 tls,
+                public_url,
+                agent_dir,
                 state_dir: state_dir?,
                 rules_dir: rules_dir?,
                 rule_pipelines_dir: pipelines.map(PathBuf::from),
@@ -246,6 +254,23 @@ impl Reader<'_> {
             );
             self.fault::<()>("HIDPS_LISTEN", problem);
         }
+    }
+
+    /// It goes between quotes of a script that root runs, so only plain addresses are taken.
+    fn public_url(&mut self) -> Option<String> {
+        let name = "HIDPS_PUBLIC_URL";
+        let text = self.optional(name)?;
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-:/_[]".contains(c);
+        let is_good = Url::parse(&text).is_ok_and(|url| {
+            let host = url.host_str().unwrap_or_default();
+            let is_loopback = matches!(host, "127.0.0.1" | "localhost" | "[::1]");
+            url.has_host() && (url.scheme() == "https" || url.scheme() == "http" && is_loopback)
+        });
+        if is_good && text.chars().all(is_plain) {
+            return Some(text.trim_end_matches('/').to_owned());
+        }
+        let problem = "is not a plain address such as https://hidps.example.org";
+        self.fault(name, problem)
     }
 
     fn flag(&mut self, name: &'static str) -> Option<bool> {

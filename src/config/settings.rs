@@ -71,6 +71,14 @@ pub const SETTINGS: &[Setting] = &[
             "true where a proxy in front of the daemon speaks TLS",
         )
     },
+    setting(
+        "HIDPS_PUBLIC_URL",
+        "address by which hosts reach the daemon, such as https://hidps.example.org; for install.sh",
+    ),
+    setting(
+        "HIDPS_AGENT_DIR",
+        "directory of agent programs for new hosts, as cargo x dist makes it",
+    ),
     setting("HIDPS_TLS_CERT", "PEM file with the certificate chain"),
     setting("HIDPS_TLS_KEY", "PEM file with the private key"),
     Setting {

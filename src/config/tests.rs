@@ -155,3 +155,24 @@ fn plaintext_that_others_can_reach_needs_to_be_allowed() {
     ])
     .expect("somebody said that they know");
 }
+
+#[test]
+fn a_public_address_that_a_script_could_run_is_refused() {
+    for text in [
+        "hidps.example.org",
+        "http://hidps.example.org",
+        "https://x/';reboot;'",
+        "https://x/$(reboot)",
+        "https://me@x",
+    ] {
+        check(
+            &[("HIDPS_PUBLIC_URL", text)],
+            &["HIDPS_PUBLIC_URL is not a plain"],
+        );
+    }
+    let config = load(&[("HIDPS_PUBLIC_URL", "https://hidps.example.org/x/")]).expect("plain");
+    assert_eq!(
+        config.public_url.as_deref(),
+        Some("https://hidps.example.org/x")
+    );
+}

@@ -14,8 +14,8 @@ use crate::model::{Alert, DetectionVerdict, OrgId, RiskReport, ShadowReport, Sup
 use crate::ports::{AlertQueue, BatchProgress, DetectionRecords, LiveLog};
 
 mod explained;
-mod suspension;
 mod processes;
+mod suspension;
 
 /// The rule of five failed logins of one address within a minute.
 const BRUTE_FORCE: &str = "5d5280b1-aa92-4ad7-a69a-55251886647f";

@@ -26,6 +26,7 @@ use crate::streams::agent_link::AgentLinks;
 use crate::streams::enroll::enroll;
 use crate::streams::fanout::Fanout;
 use crate::streams::health;
+use crate::streams::installer::{self, Installer};
 use crate::streams::viewer_link::{self, ViewerLinks};
 use crate::telemetry::{self, Chain};
 
@@ -67,6 +68,8 @@ pub struct Gateway {
     /// How long an agent may wait for a daemon that is just starting, before it is told to come
     /// back: a fleet that returns while it starts is let in with it, not seconds later.
     pub open_within: Duration,
+    /// Serves what new hosts fetch.
+    pub installer: Arc<Installer>,
     /// Renders the metrics in Prometheus' text form.
     pub render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Follows every connection, so that a drain can wait for them.
@@ -90,6 +93,12 @@ pub fn router(gateway: Gateway) -> Router {
         .route(CONNECT_PATH, get(connect_agent))
         .route("/v1/agents/{agent_id}/enroll", post(enroll))
         .route("/v1/viewers/connect", get(connect_viewer))
+        .route("/install.sh", get(installer::script))
+        .route("/agent/{architecture}/hidps-agent", get(installer::program))
+        .route(
+            "/agent/{architecture}/hidps-agent.sha256",
+            get(installer::checksum),
+        )
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(within_deadline))
         .with_state(gateway)

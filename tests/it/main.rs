@@ -5,6 +5,8 @@
 mod boundaries;
 mod faults;
 mod firewall_rules;
+mod fresh_host;
+mod install_script;
 mod misuse;
 mod open_files;
 mod rules_cli;

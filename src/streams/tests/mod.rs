@@ -1,6 +1,7 @@
 //! The sockets as peers see them: real connections on loopback, stand-ins behind the ports.
 
 mod agents;
+mod installer;
 mod tls;
 mod viewers;
 
@@ -29,7 +30,8 @@ use crate::streams::fakes::{
     AGENT, FakeAccess, FakeDesired, FakeDirectory, Recorder, sign_connect,
 };
 use crate::streams::{
-    AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, KeyLookups, Listener, Presence, router,
+    AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, Installer, KeyLookups, Listener, Presence,
+    router,
 };
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -47,23 +49,34 @@ struct World {
 async fn world(status: KeyStatus) -> World {
     let health = Arc::new(Health::default());
     health.set_open();
-    build(status, health, Duration::ZERO, None).await
+    build(status, health, Duration::ZERO, (None, no_programs())).await
 }
 
 /// A world whose daemon is as open as `health` says, and lets agents wait so long for it.
 async fn world_starting(health: Arc<Health>, open_within: Duration) -> World {
-    build(KeyStatus::Admitted, health, open_within, None).await
+    build(
+        KeyStatus::Admitted,
+        health,
+        open_within,
+        (None, no_programs()),
+    )
+    .await
 }
 
 async fn world_on(tls: Option<&Tls>) -> World {
-    build(KeyStatus::Admitted, Arc::default(), Duration::ZERO, tls).await
+    let served = (tls, no_programs());
+    build(KeyStatus::Admitted, Arc::default(), Duration::ZERO, served).await
+}
+
+fn no_programs() -> Installer {
+    Installer::serving(None, false, None)
 }
 
 async fn build(
     status: KeyStatus,
     health: Arc<Health>,
     open_within: Duration,
-    tls: Option<&Tls>,
+    (tls, installer): (Option<&Tls>, Installer),
 ) -> World {
     let (recorder, fanout) = (Arc::new(Recorder::default()), Arc::new(Fanout::default()));
     let desired = Arc::new(FakeDesired {
@@ -93,6 +106,7 @@ async fn build(
         fanout: Arc::clone(&fanout),
         health,
         open_within,
+        installer: Arc::new(installer),
         render_metrics: Arc::new(String::new),
         connections: TaskTracker::new(),
     };

@@ -11,5 +11,5 @@ mod read_only;
 mod reads;
 mod rules;
 mod settled;
-mod shared;
+pub(crate) mod shared;
 mod tenants;

@@ -24,7 +24,7 @@ static USERS: AtomicUsize = AtomicUsize::new(0);
 
 /// Runs a test on a world without faults, with a daemon of these settings that has just been
 /// started, and with a host that is as its rows say.
-pub(super) fn with_world(settings: &[(&'static str, &str)], test: impl AsyncFnOnce(&mut World)) {
+pub(crate) fn with_world(settings: &[(&'static str, &str)], test: impl AsyncFnOnce(&mut World)) {
     let user = User::new();
     RUNTIME.block_on(async {
         let _turn = TURNS.acquire().await.expect("it is never closed");

@@ -1,0 +1,771 @@
+#!/bin/sh
+# Installs, upgrades and removes the HIDPS agent on a Linux host with systemd.
+#
+#   sudo ./install.sh --agent-id <id>
+#   curl -fsS https://hidps.example.org/install.sh | sudo sh -s -- --agent-id <id>
+#
+# `--help` has every option and exit code. Everything happens in main, which is called by the last
+# line; that line also closes the brace opened here, so that half a download is no script at all.
+{
+set -eu
+
+# The daemon writes its own address here when it serves this file.
+SERVED_BACKEND_URL=''
+
+NAME=hidps-agent
+ACCOUNT=hidps-agent
+BIN_DIR=/usr/local/bin
+UNIT_DIR=/etc/systemd/system
+CONFIG_DIR=/etc/hidps
+STATE_DIR=/var/lib/hidps-agent
+PACKAGED_BIN=/usr/bin/hidps-agent
+WAIT_SECONDS=30
+
+# Exit codes; --help lists them.
+FAILED=1 USAGE=2 NOT_ROOT=3 UNSUPPORTED=4 NO_SOURCE=5 NO_DOWNLOAD=6 WRONG_CHECKSUM=7 CONFLICT=8
+NOT_REGISTERED=9 NOT_APPROVED=10 NOT_STARTED=11 NOT_WRITTEN=12
+
+usage() {
+  cat <<'USAGE'
+Usage: install.sh --agent-id <id> [options]
+       install.sh --upgrade [options]
+       install.sh --uninstall [--purge]
+
+  --agent-id ID        id of the agent's row; asked for on the first installation only
+  --backend-url URL    address of the daemon (HIDPS_BACKEND_URL); known already when the daemon
+                       served this script, or when it runs on this host
+  --token-file FILE    file with the enrollment token, or - for standard input. The variable
+                       HIDPS_TOKEN does as well. Never an argument: every user can read those.
+                       Without a token an admin approves the agent, unless its row is fresh
+  --ca-file FILE       certificate authority of the daemon, where it is one of your own
+  --allow-plaintext    speak plaintext to a daemon on another machine; for tests alone
+  --bin FILE           install this program instead of downloading one; one beside this script is
+                       taken by itself
+  --sha256 HEX         refuse a program with another checksum
+  --version VERSION    refuse a program of another version
+  --upgrade            take the program and unit anew, keep configuration and state
+  --no-start           do not start the agent now
+  --no-enable          do not start it at every boot
+  --dry-run            print every action, change nothing
+  --uninstall          stop the agent, take back its firewall rules, remove program and unit
+  --purge              with --uninstall: also remove configuration, key, state and user
+  -y, --yes            never ask; nothing here asks, so that this changes nothing
+  -h, --help           print this
+
+Exit codes: 0 done; 1 something unforeseen; 2 wrong arguments; 3 not root; 4 this host cannot run
+the agent; 5 no daemon or program to install from is known; 6 the download failed; 7 the checksum
+is wrong; 8 it contradicts what is installed; 9 the agent runs, but has not reached the daemon yet;
+10 the agent waits for an admin's approval; 11 the agent does not start, and what was there before
+is put back; 12 a file could not be written.
+USAGE
+}
+
+say() { printf '%s\n' "$*"; }
+fail() {
+  code=$1
+  shift
+  printf 'install.sh: %s\n' "$*" >&2
+  exit "$code"
+}
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# Does something, or says that it would. Its output is nobody's business unless it fails.
+act() {
+  what=$1
+  shift
+  if [ "$DRY_RUN" = 1 ]; then
+    say "would $what"
+    return 0
+  fi
+  "$@" || fail "$NOT_WRITTEN" "could not $what"
+}
+
+main() {
+  read_arguments "$@"
+  WORK=
+  PREVIOUS=
+  CHANGED=0
+  trap clean_up EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM HUP
+  check_root
+  if [ "$MODE" = uninstall ]; then
+    uninstall
+    return 0
+  fi
+  check_host
+  find_installation
+  find_agent_id
+  find_backend
+  if [ "$DRY_RUN" = 0 ]; then
+    WORK=$(mktemp -d "${TMPDIR:-/tmp}/hidps-install.XXXXXX") ||
+      fail "$NOT_WRITTEN" "no temporary directory can be made in ${TMPDIR:-/tmp}; check its space"
+  fi
+  read_token
+  obtain_program
+  install_program
+  install_account
+  install_configuration
+  install_unit
+  start_agent
+  report
+}
+
+clean_up() {
+  status=$?
+  trap - EXIT
+  if [ -n "$WORK" ]; then
+    rm -rf "$WORK"
+  fi
+  exit "$status"
+}
+
+read_arguments() {
+  MODE=install AGENT_ID='' BACKEND_URL='' TOKEN_FILE='' CA_FILE='' PLAINTEXT=0 BIN='' SHA256=''
+  VERSION='' PURGE=0 DRY_RUN=0 START=1 ENABLE=1
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --*=*)
+        argument=$1
+        shift
+        set -- "${argument%%=*}" "${argument#*=}" "$@"
+        continue
+        ;;
+      --agent-id | --backend-url | --token-file | --ca-file | --bin | --sha256 | --version)
+        if [ $# -lt 2 ] || [ -z "$2" ]; then
+          fail "$USAGE" "$1 needs a value; --help says which"
+        fi
+        case $1 in
+          --agent-id) AGENT_ID=$2 ;;
+          --backend-url) BACKEND_URL=$2 ;;
+          --token-file) TOKEN_FILE=$2 ;;
+          --ca-file) CA_FILE=$2 ;;
+          --bin) BIN=$2 ;;
+          --sha256) SHA256=$2 ;;
+          --version) VERSION=$2 ;;
+        esac
+        shift
+        ;;
+      --token) fail "$USAGE" "a token is never an argument; use --token-file or HIDPS_TOKEN" ;;
+      --allow-plaintext) PLAINTEXT=1 ;;
+      --upgrade) MODE=upgrade ;;
+      --uninstall) MODE=uninstall ;;
+      --purge) PURGE=1 ;;
+      --no-start) START=0 ;;
+      --no-enable) ENABLE=0 ;;
+      --dry-run) DRY_RUN=1 ;;
+      -y | --yes) ;;
+      -h | --help)
+        usage
+        exit 0
+        ;;
+      *) fail "$USAGE" "$1 is not an option; --help lists them" ;;
+    esac
+    shift
+  done
+  if [ "$PURGE" = 1 ] && [ "$MODE" != uninstall ]; then
+    fail "$USAGE" "--purge goes with --uninstall"
+  fi
+  check_text "$AGENT_ID" '0-9a-fA-F-' "--agent-id is not the id of an agent's row, a UUID"
+  check_text "$VERSION" '0-9A-Za-z.+-' "--version is not a version"
+  check_text "$SHA256" '0-9a-fA-F' "--sha256 is not a SHA-256 in hexadecimal"
+  for path in "$CA_FILE" "$BIN"; do
+    if [ -n "$path" ] && [ ! -f "$path" ]; then
+      fail "$USAGE" "$path is not a file"
+    fi
+  done
+}
+
+# Refuses a text with other characters than these; it goes into files and addresses.
+check_text() {
+  left=$(printf '%s' "$1" | tr -d "$2")
+  if [ -n "$left" ]; then
+    fail "$USAGE" "$3"
+  fi
+}
+
+check_root() {
+  if [ "$(id -u)" != 0 ] && [ "$DRY_RUN" = 0 ]; then
+    fail "$NOT_ROOT" "only root can do this; run it with sudo"
+  fi
+}
+
+check_host() {
+  if [ "$(uname -s)" != Linux ]; then
+    fail "$UNSUPPORTED" "the agent runs on Linux only"
+  fi
+  case $(uname -m) in
+    x86_64 | amd64) ARCH=x86_64 ;;
+    aarch64 | arm64) ARCH=aarch64 ;;
+    *) fail "$UNSUPPORTED" "there is no agent for $(uname -m), only for x86_64 and aarch64" ;;
+  esac
+  if ! has systemctl; then
+    fail "$UNSUPPORTED" "this host has no systemd, which keeps the agent running"
+  fi
+  SYSTEMD=$(systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
+  if [ "${SYSTEMD:-0}" -lt 235 ]; then
+    fail "$UNSUPPORTED" "systemd ${SYSTEMD:-?} is too old for the agent's unit; 235 is the oldest"
+  fi
+  # In an image that is being built there is no systemd to talk to.
+  if [ ! -d /run/systemd/system ]; then
+    if [ "$START" = 1 ] && [ "$DRY_RUN" = 0 ]; then
+      fail "$UNSUPPORTED" "systemd does not run here; --no-start installs for the next boot"
+    fi
+  fi
+}
+
+# What is here already: as a package, by this script, or not at all.
+find_installation() {
+  TARGET=$BIN_DIR/$NAME
+  PACKAGED=0
+  if [ -x "$PACKAGED_BIN" ] && has dpkg-query &&
+    dpkg-query -W -f='${Status}' "$NAME" 2>/dev/null | grep -q '^install ok installed'; then
+    PACKAGED=1
+    TARGET=$PACKAGED_BIN
+  fi
+  if [ "$MODE" = upgrade ]; then
+    if [ "$PACKAGED" = 1 ]; then
+      fail "$CONFLICT" "the agent is installed as a package; upgrade it with: apt-get install $NAME"
+    fi
+    if [ ! -x "$TARGET" ]; then
+      fail "$CONFLICT" "there is no agent to upgrade; install one with --agent-id"
+    fi
+  fi
+  if [ "$PACKAGED" = 1 ] && [ -n "$BIN$VERSION$SHA256" ]; then
+    fail "$CONFLICT" "the agent is installed as a package, which brings its own program"
+  fi
+}
+
+# The value of a key of the configuration that is there.
+configured() {
+  if [ -r "$CONFIG_DIR/agent.toml" ]; then
+    sed -n "s/^[[:space:]]*$1[[:space:]]*=[[:space:]]*\"\([^\"]*\)\".*/\1/p" \
+      "$CONFIG_DIR/agent.toml" | head -n 1
+  fi
+}
+
+# What a package brings says nothing yet: all of it is comments.
+has_configuration() {
+  [ -e "$CONFIG_DIR/agent.toml" ] &&
+    grep -q '^[[:space:]]*[^#[:space:]]' "$CONFIG_DIR/agent.toml"
+}
+
+find_agent_id() {
+  existing=$(configured agent_id)
+  wanted=$(printf '%s' "$AGENT_ID" | tr 'A-F' 'a-f')
+  if [ -n "$existing" ]; then
+    if [ -n "$wanted" ] && [ "$wanted" != "$(printf '%s' "$existing" | tr 'A-F' 'a-f')" ]; then
+      fail "$CONFLICT" "this host is the agent $existing already; --uninstall --purge forgets that"
+    fi
+    AGENT_ID=$existing
+    return 0
+  fi
+  if has_configuration; then
+    fail "$CONFLICT" "$CONFIG_DIR/agent.toml has no agent_id; write it there, or remove the file"
+  fi
+  if [ -z "$wanted" ]; then
+    fail "$USAGE" "--agent-id is missing; the row of the agent has it"
+  fi
+  case $wanted in
+    ????????-????-????-????-????????????) AGENT_ID=$wanted ;;
+    *) fail "$USAGE" "--agent-id is not the id of an agent's row, a UUID" ;;
+  esac
+}
+
+find_backend() {
+  existing=$(configured backend_url)
+  asked=${BACKEND_URL:-${HIDPS_BACKEND_URL:-}}
+  if [ -n "$existing" ]; then
+    if [ -n "$asked" ] && [ "$(trim_url "$asked")" != "$(trim_url "$existing")" ]; then
+      fail "$CONFLICT" "$CONFIG_DIR/agent.toml has the daemon $existing; change it there"
+    fi
+    BACKEND_URL=$existing
+    if grep -q '^[[:space:]]*allow_plaintext[[:space:]]*=[[:space:]]*true' \
+      "$CONFIG_DIR/agent.toml"; then
+      PLAINTEXT=1
+    fi
+    if [ -z "$CA_FILE" ]; then
+      CA_FILE=$(configured ca_file)
+    fi
+  else
+    BACKEND_URL=${asked:-$SERVED_BACKEND_URL}
+    if [ -z "$BACKEND_URL" ] && is_daemon http://127.0.0.1:8443; then
+      BACKEND_URL=http://127.0.0.1:8443
+      say "the daemon runs on this host: $BACKEND_URL"
+    fi
+  fi
+  if [ -z "$BACKEND_URL" ]; then
+    fail "$NO_SOURCE" "where is the daemon? add --backend-url https://<its address>"
+  fi
+  check_backend
+}
+
+trim_url() { printf '%s' "$1" | sed -e 's|^wss:|https:|' -e 's|^ws:|http:|' -e 's|/*$||'; }
+
+check_backend() {
+  BACKEND_URL=$(trim_url "$BACKEND_URL")
+  check_text "$BACKEND_URL" '][0-9A-Za-z.:/_-' "the daemon's address has characters no address has"
+  case $BACKEND_URL in
+    https://?*) ;;
+    http://127.0.0.1 | http://127.0.0.1[:/]* | http://localhost | http://localhost[:/]*) ;;
+    'http://[::1]' | 'http://[::1]'[:/]*) ;;
+    http://?*)
+      if [ "$PLAINTEXT" = 0 ]; then
+        fail "$USAGE" "$BACKEND_URL is plaintext, which anybody on the way can read and change; use https://"
+      fi
+      ;;
+    *) fail "$USAGE" "the daemon's address begins with https://, not as in $BACKEND_URL" ;;
+  esac
+}
+
+is_daemon() { [ "$(fetch_text "$1/" 2>/dev/null)" = hidpsd ]; }
+
+# Prints a small document; nothing but the named address is asked, no redirection is followed.
+fetch_text() {
+  if has curl; then
+    set -- -fsS --max-time 20 "$1"
+    if [ -n "$CA_FILE" ]; then
+      set -- --cacert "$CA_FILE" "$@"
+    fi
+    curl "$@"
+  elif has wget; then
+    set -- -q -T 20 -O - "$1"
+    if [ -n "$CA_FILE" ]; then
+      set -- --ca-certificate="$CA_FILE" "$@"
+    fi
+    wget "$@"
+  else
+    fail "$NO_DOWNLOAD" "neither curl nor wget is here; install one, or use --bin"
+  fi
+}
+
+fetch_file() {
+  if has curl; then
+    set -- -fsS --connect-timeout 20 --max-time 600 -o "$2" "$1"
+    if [ -n "$CA_FILE" ]; then
+      set -- --cacert "$CA_FILE" "$@"
+    fi
+    curl "$@"
+  else
+    set -- -q -T 60 -O "$2" "$1"
+    if [ -n "$CA_FILE" ]; then
+      set -- --ca-certificate="$CA_FILE" "$@"
+    fi
+    wget "$@"
+  fi
+}
+
+sha256_of() {
+  if has sha256sum; then
+    sha256sum "$1" | cut -d ' ' -f 1
+  elif has openssl; then
+    openssl dgst -sha256 -r "$1" | cut -d ' ' -f 1
+  else
+    fail "$UNSUPPORTED" "neither sha256sum nor openssl is here to check the program with"
+  fi
+}
+
+# The token stays in this shell and in one file of root's.
+read_token() {
+  TOKEN=${HIDPS_TOKEN:-}
+  if [ "$TOKEN_FILE" = - ]; then
+    if [ "$0" = sh ] || [ "$0" = dash ] || [ "$0" = bash ]; then
+      fail "$USAGE" "standard input is this script; use --token-file <file> or HIDPS_TOKEN"
+    fi
+    read -r TOKEN || [ -n "$TOKEN" ] || fail "$USAGE" "standard input has no token"
+  elif [ -n "$TOKEN_FILE" ]; then
+    if [ ! -r "$TOKEN_FILE" ]; then
+      fail "$USAGE" "the token file $TOKEN_FILE cannot be read"
+    fi
+    read -r TOKEN <"$TOKEN_FILE" || [ -n "$TOKEN" ] || fail "$USAGE" "$TOKEN_FILE has no token"
+  fi
+  unset HIDPS_TOKEN
+  check_text "$TOKEN" '!-~' "the token has characters that no token has"
+}
+
+# Leads to a program in $PROGRAM that is checked, or leaves it empty when the installed one is it.
+obtain_program() {
+  PROGRAM=
+  if [ "$PACKAGED" = 1 ]; then
+    return 0
+  fi
+  if [ -z "$BIN" ] && [ "$0" != sh ]; then
+    beside=$(dirname "$0")/$NAME
+    if [ -f "$beside" ]; then
+      BIN=$beside
+    fi
+  fi
+  if [ -n "$BIN" ]; then
+    take_local_program
+  else
+    download_program
+  fi
+  if [ -n "$PROGRAM" ] && [ "$DRY_RUN" = 0 ]; then
+    check_program
+  fi
+}
+
+take_local_program() {
+  wanted=$SHA256
+  if [ -z "$wanted" ] && [ -f "$BIN.sha256" ]; then
+    wanted=$(cut -d ' ' -f 1 <"$BIN.sha256")
+  fi
+  found=$(sha256_of "$BIN")
+  compare_checksum "$wanted" "$found" "$BIN"
+  if [ -f "$TARGET" ] && [ "$(sha256_of "$TARGET")" = "$found" ]; then
+    say "the program is installed already"
+    return 0
+  fi
+  if [ "$DRY_RUN" = 1 ]; then
+    PROGRAM=$BIN
+    return 0
+  fi
+  # A copy, so that what was checked is what is installed.
+  PROGRAM=$WORK/$NAME
+  cp "$BIN" "$PROGRAM" || fail "$NOT_WRITTEN" "could not copy $BIN; check the space of $WORK"
+  compare_checksum "$found" "$(sha256_of "$PROGRAM")" "the copy of $BIN"
+}
+
+download_program() {
+  address=$BACKEND_URL/agent/$ARCH/$NAME
+  if [ "$DRY_RUN" = 1 ]; then
+    say "would download $address and check it against $address.sha256"
+    PROGRAM=$address
+    return 0
+  fi
+  published=$(fetch_text "$address.sha256") ||
+    fail "$NO_DOWNLOAD" "$address.sha256 could not be fetched; is HIDPS_AGENT_DIR set for the daemon?"
+  published=$(printf '%s' "$published" | head -n 1 | cut -d ' ' -f 1)
+  case $published in
+    *[!0-9a-f]* | '') fail "$NO_DOWNLOAD" "$address.sha256 is no checksum" ;;
+  esac
+  if [ -n "$SHA256" ]; then
+    compare_checksum "$SHA256" "$published" "the daemon's program"
+  fi
+  if [ -f "$TARGET" ] && [ "$(sha256_of "$TARGET")" = "$published" ]; then
+    say "the program is installed already"
+    return 0
+  fi
+  PROGRAM=$WORK/$NAME
+  say "downloading $address"
+  fetch_file "$address" "$PROGRAM" ||
+    fail "$NO_DOWNLOAD" "$address could not be fetched whole; try again"
+  compare_checksum "$published" "$(sha256_of "$PROGRAM")" "$address"
+}
+
+compare_checksum() {
+  wanted=$(printf '%s' "$1" | tr 'A-F' 'a-f')
+  if [ -n "$wanted" ] && [ "$wanted" != "$2" ]; then
+    fail "$WRONG_CHECKSUM" "$3 has the checksum $2 instead of $wanted; nothing was changed"
+  fi
+}
+
+# Runs the program before anything depends on it: one for another machine is found out here.
+check_program() {
+  chmod 755 "$PROGRAM"
+  said=$("$PROGRAM" version 2>&1) ||
+    fail "$UNSUPPORTED" "the program does not run on this host: $said"
+  case $said in
+    "$NAME "*) ;;
+    *) fail "$UNSUPPORTED" "the program is not the agent; it says: $said" ;;
+  esac
+  if [ -n "$VERSION" ] && [ "$said" != "$NAME $VERSION" ]; then
+    fail "$NO_SOURCE" "there is only $said, not the version $VERSION"
+  fi
+}
+
+install_program() {
+  if [ -z "$PROGRAM" ]; then
+    return 0
+  fi
+  if [ "$DRY_RUN" = 0 ] && [ -f "$TARGET" ]; then
+    PREVIOUS=$WORK/previous
+    cp -p "$TARGET" "$PREVIOUS" || fail "$NOT_WRITTEN" "could not keep a copy of the old program"
+  fi
+  act "install the program as $TARGET" replace_file "$PROGRAM" "$TARGET" 755
+  CHANGED=1
+}
+
+# Puts a file in the place of another whole, or not at all.
+replace_file() {
+  if mkdir -p "$(dirname "$2")" && cp "$1" "$2.new" && chown 0:0 "$2.new" &&
+    chmod "$3" "$2.new" && mv -f "$2.new" "$2"; then
+    if has restorecon; then
+      restorecon "$2" || true
+    fi
+    return 0
+  fi
+  rm -f "$2.new"
+  return 1
+}
+
+install_account() {
+  if [ "$PACKAGED" = 1 ] || id "$ACCOUNT" >/dev/null 2>&1; then
+    return 0
+  fi
+  act "make the user $ACCOUNT, who cannot log in" add_account
+}
+
+add_account() {
+  if has useradd; then
+    useradd --system --user-group --no-create-home --home-dir /nonexistent \
+      --shell /usr/sbin/nologin "$ACCOUNT"
+  else
+    adduser -S -D -H -h /nonexistent -s /sbin/nologin "$ACCOUNT"
+  fi
+}
+
+install_configuration() {
+  if [ ! -d "$CONFIG_DIR" ]; then
+    act "make the directory $CONFIG_DIR" mkdir -m 755 "$CONFIG_DIR"
+  fi
+  if has_configuration; then
+    say "$CONFIG_DIR/agent.toml is kept as it is"
+  else
+    if [ -n "$CA_FILE" ] && [ "$CA_FILE" != "$CONFIG_DIR/ca.pem" ]; then
+      act "install the certificate authority as $CONFIG_DIR/ca.pem" \
+        replace_file "$CA_FILE" "$CONFIG_DIR/ca.pem" 644
+    fi
+    act "write $CONFIG_DIR/agent.toml for the agent $AGENT_ID and the daemon $BACKEND_URL" \
+      write_configuration
+    CHANGED=1
+  fi
+  install_token
+}
+
+write_configuration() {
+  new=$WORK/agent.toml
+  {
+    say "# The HIDPS agent of this host; hidps-agent doctor says whether all is well."
+    say "agent_id = \"$AGENT_ID\""
+    say "backend_url = \"$BACKEND_URL\""
+    if [ "$PLAINTEXT" = 1 ]; then
+      say "allow_plaintext = true"
+    fi
+    if [ -n "$CA_FILE" ]; then
+      say "ca_file = \"$CONFIG_DIR/ca.pem\""
+    fi
+    if [ "$SYSTEMD" -lt 247 ]; then
+      say "# This systemd hands over no credentials."
+      say "token_file = \"$CONFIG_DIR/token\""
+    fi
+    for log in /var/log/auth.log /var/log/secure; do
+      if [ -f "$log" ]; then
+        printf '\n[[log_file]]\npath = "%s"\n' "$log"
+      fi
+    done
+    if [ -e "$CONFIG_DIR/agent.toml" ]; then
+      echo
+      cat "$CONFIG_DIR/agent.toml"
+    fi
+  } >"$new" && replace_file "$new" "$CONFIG_DIR/agent.toml" 644
+}
+
+# The unit hands over this file, so it is there even when there is no token.
+install_token() {
+  if [ -n "$TOKEN" ] && is_connected; then
+    say "the agent is registered already; the token is not needed"
+    TOKEN=
+  fi
+  if [ -n "$TOKEN" ]; then
+    act "keep the enrollment token in $CONFIG_DIR/token for root alone" write_token
+    CHANGED=1
+  elif [ ! -e "$CONFIG_DIR/token" ]; then
+    act "make the empty file $CONFIG_DIR/token for an enrollment token" write_token
+  fi
+}
+
+write_token() {
+  (umask 077 && printf '%s' "$TOKEN" >"$CONFIG_DIR/token.new") &&
+    mv -f "$CONFIG_DIR/token.new" "$CONFIG_DIR/token"
+}
+
+install_unit() {
+  unit=$UNIT_DIR/$NAME.service
+  if [ "$PACKAGED" = 1 ]; then
+    return 0
+  fi
+  if [ "$DRY_RUN" = 1 ]; then
+    say "would write $unit"
+    return 0
+  fi
+  "$TARGET" unit --program "$TARGET" >"$WORK/unit" ||
+    fail "$FAILED" "the program does not say what its unit is"
+  if [ -f "$unit" ] && cmp -s "$WORK/unit" "$unit"; then
+    return 0
+  fi
+  if [ -f "$unit" ]; then
+    cp -p "$unit" "$WORK/previous.service" || fail "$NOT_WRITTEN" "could not keep the old unit"
+  fi
+  act "write $unit" replace_file "$WORK/unit" "$unit" 644
+  CHANGED=1
+}
+
+start_agent() {
+  if [ "$ENABLE" = 1 ] && ! systemctl is-enabled --quiet "$NAME" 2>/dev/null; then
+    act "start the agent at every boot" systemctl --quiet enable "$NAME"
+  fi
+  if [ "$START" = 0 ]; then
+    return 0
+  fi
+  if [ "$DRY_RUN" = 1 ]; then
+    say "would start the agent, unless nothing changed, and wait until it is registered"
+    return 0
+  fi
+  systemctl daemon-reload
+  if [ "$CHANGED" = 0 ] && systemctl is-active --quiet "$NAME" && ! runs_old_program; then
+    say "nothing changed; the agent goes on"
+    return 0
+  fi
+  systemctl reset-failed "$NAME" 2>/dev/null || true
+  if ! systemctl restart "$NAME" || ! systemctl is-active --quiet "$NAME"; then
+    put_back
+  fi
+}
+
+# A run that was interrupted may have left an agent whose program was replaced under it.
+runs_old_program() {
+  id=$(systemctl show -p MainPID "$NAME" | cut -d = -f 2)
+  case $(readlink "/proc/$id/exe" 2>/dev/null) in
+    *' (deleted)') return 0 ;;
+    *) return 1 ;;
+  esac
+}
+
+put_back() {
+  why=$(systemctl show -p Result "$NAME" | cut -d = -f 2)
+  journalctl -u "$NAME" -n 5 --no-pager -o cat 2>/dev/null >&2 || true
+  if [ -z "$PREVIOUS" ]; then
+    fail "$NOT_STARTED" "the agent does not start ($why); see: journalctl -u $NAME"
+  fi
+  replace_file "$PREVIOUS" "$TARGET" 755
+  if [ -f "$WORK/previous.service" ]; then
+    replace_file "$WORK/previous.service" "$UNIT_DIR/$NAME.service" 644
+  fi
+  systemctl daemon-reload
+  systemctl restart "$NAME" || true
+  fail "$NOT_STARTED" "the new agent does not start ($why); the old one is put back"
+}
+
+is_connected() {
+  [ -x "$TARGET" ] && has_configuration && "$TARGET" status --check >/dev/null 2>&1
+}
+
+# Waits for the daemon's word and says what to do next.
+report() {
+  if [ "$DRY_RUN" = 1 ]; then
+    say "nothing was changed"
+    return 0
+  fi
+  if [ "$START" = 0 ]; then
+    say "the agent is installed; start it with: systemctl start $NAME"
+    return 0
+  fi
+  left=$WAIT_SECONDS
+  while :; do
+    state=0
+    "$TARGET" status --check >/dev/null 2>&1 || state=$?
+    if [ "$state" = 0 ] || [ "$left" = 0 ]; then
+      break
+    fi
+    # A person approves in minutes, if at all: no use in waiting for that.
+    if [ "$state" = 5 ] && [ "$left" -lt $((WAIT_SECONDS - 3)) ]; then
+      break
+    fi
+    sleep 1
+    left=$((left - 1))
+  done
+  case $state in
+    0)
+      # Whoever reads it later could enroll another host by it.
+      if [ -s "$CONFIG_DIR/token" ]; then
+        TOKEN=
+        write_token || true
+      fi
+      say "registered: the agent $AGENT_ID is connected to $BACKEND_URL"
+      say "next: $NAME status"
+      ;;
+    5)
+      say "installed: an admin has to approve the agent $AGENT_ID; it connects by itself then"
+      say "next: $NAME status"
+      exit "$NOT_APPROVED"
+      ;;
+    *)
+      "$TARGET" status 2>/dev/null | grep '^link' >&2 || true
+      fail "$NOT_REGISTERED" "the agent runs and goes on trying; next: $NAME doctor"
+      ;;
+  esac
+}
+
+uninstall() {
+  find_installation
+  if [ "$PACKAGED" = 1 ]; then
+    fail "$CONFLICT" "the agent is installed as a package; remove it with: apt-get remove $NAME, or purge"
+  fi
+  unit=$UNIT_DIR/$NAME.service
+  if [ -e "$unit" ]; then
+    if [ -d /run/systemd/system ]; then
+      act "stop the agent" systemctl --quiet stop "$NAME"
+    fi
+    act "start it at no boot any more" systemctl --quiet disable "$NAME"
+  fi
+  if [ -x "$TARGET" ]; then
+    act "take back its firewall rules" take_back
+  fi
+  remove_file "$unit"
+  remove_file "$TARGET"
+  if [ -d "$UNIT_DIR/$NAME.service.d" ]; then
+    say "left: $UNIT_DIR/$NAME.service.d, which somebody else made"
+  fi
+  if [ -d /run/systemd/system ] && [ "$DRY_RUN" = 0 ]; then
+    systemctl daemon-reload
+    systemctl reset-failed "$NAME" 2>/dev/null || true
+  fi
+  if [ "$PURGE" = 1 ]; then
+    purge
+  else
+    say "left: $CONFIG_DIR, $STATE_DIR with the key, and the user $ACCOUNT; --purge removes them"
+  fi
+}
+
+# The program knows what it made; a configuration with faults must not keep it here for ever.
+take_back() {
+  "$TARGET" withdraw && return 0
+  if has nft && nft list table inet hidps >/dev/null 2>&1; then
+    nft delete table inet hidps
+  fi
+}
+
+purge() {
+  remove_file "$CONFIG_DIR/agent.toml"
+  remove_file "$CONFIG_DIR/token"
+  remove_file "$CONFIG_DIR/ca.pem"
+  if [ -d "$CONFIG_DIR" ] && [ "$DRY_RUN" = 0 ] && ! rmdir "$CONFIG_DIR" 2>/dev/null; then
+    say "left: $CONFIG_DIR, which holds more than the agent's files"
+  fi
+  if [ -L "$STATE_DIR" ]; then
+    remove_file "$STATE_DIR"
+  elif [ -d "$STATE_DIR" ]; then
+    act "remove $STATE_DIR with the agent's key" rm -rf "$STATE_DIR"
+  fi
+  if id "$ACCOUNT" >/dev/null 2>&1; then
+    act "remove the user $ACCOUNT" remove_account
+  fi
+  say "left: what the journal holds of the agent's own log"
+}
+
+remove_account() {
+  if has userdel; then
+    userdel "$ACCOUNT"
+  else
+    deluser "$ACCOUNT"
+  fi
+}
+
+remove_file() {
+  if [ -e "$1" ] || [ -L "$1" ]; then
+    act "remove $1" rm -f "$1"
+  fi
+}
+
+main "$@"; }
