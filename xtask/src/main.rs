@@ -7,6 +7,7 @@
 )]
 
 mod check;
+mod dist;
 mod judge;
 mod lab;
 mod private_postgres;
@@ -52,6 +53,8 @@ enum Task {
         #[arg(long, default_value_t = 1)]
         seed: u32,
     },
+    /// Build the agent as hosts get it, with its checksum and its Debian package.
+    Dist,
     /// Find or install the programs that tests and the local stack need.
     Setup,
     /// Run the whole product on this machine until Ctrl-C.
@@ -90,6 +93,7 @@ fn main() -> ExitCode {
             streams,
             seed,
         } => Ok(judge::run(events, streams, seed)),
+        Task::Dist => Ok(dist::run()),
         Task::Setup => setup::run(),
         Task::Dev { args } => lab::run("dev", lab::Profile::Debug, &args),
         Task::Demo { args } => lab::run("demo", lab::Profile::Debug, &args),
