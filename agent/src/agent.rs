@@ -11,11 +11,11 @@ use tokio::task::JoinSet;
 
 use crate::agent_note::AgentNote;
 use crate::collect::line_sink::{LineCounts, LineSink};
-use crate::collect::log_file::LogFiles;
+use crate::collect::log_sources::LogSources;
 use crate::collect::positions::Positions;
 use crate::collect::process::{ProcessSettings, ProcessWatch, host_processes};
 use crate::collect::usage::report_usage;
-use crate::config::{Config, LogFileSource};
+use crate::config::{Config, LogSettings};
 use crate::converge::Converge;
 use crate::dial::{DialError, Dialer};
 use crate::event_queue::EventQueue;
@@ -156,7 +156,7 @@ fn start_parts(
     };
     let mut parts = JoinSet::new();
     watch_processes(&mut parts, config.processes, &positions, &shutdown)?;
-    let counts = start_logs(&mut parts, &config.log_files, &positions, &shutdown);
+    let counts = start_logs(&mut parts, &config.logs, &positions, &shutdown);
     begin(&mut parts, "drift", watch_drift(drift_tx, shutdown.clone()));
     begin(&mut parts, "files", files_task.run());
     begin(&mut parts, "converge", converge.run());
@@ -175,12 +175,15 @@ fn start_parts(
 /// Starts everything that reads lines, and returns what is counted of them.
 fn start_logs(
     parts: &mut JoinSet<&'static str>,
-    files: &[LogFileSource],
+    settings: &LogSettings,
     positions: &Arc<Positions>,
     shutdown: &Shutdown,
 ) -> watch::Receiver<LineCounts> {
     let (sink, counts) = LineSink::new(Arc::clone(positions.events()));
-    let files = LogFiles::start(files, Arc::clone(&sink), Arc::clone(positions));
+    let LogSources { journal, files } = LogSources::open(settings, &sink, positions);
+    if let Some(journal) = journal {
+        begin(parts, "journal", journal.run(shutdown.clone()));
+    }
     begin(parts, "log files", files.run(shutdown.clone()));
     begin(parts, "line counts", sink.tell_counts(shutdown.clone()));
     let kept = Arc::clone(positions).keep(shutdown.clone());

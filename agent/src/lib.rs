@@ -4,7 +4,7 @@
 //! ```text
 //! daemon ─ link ─ documents ─▶ converge ─▶ ledger, firewall, file_watch, probe
 //!             ◀─ status_queue ────┘               │
-//!             ◀─── event_queue ◀── file_watch, converge, normalize ◀─ collect::log_file
+//!             ◀─── event_queue ◀── file_watch, converge, normalize ◀─ collect (journal, log files)
 //!             │                   └────────── collect::process (a thread)
 //!             ◀─── usage ◀──────── collect::usage
 //! ```

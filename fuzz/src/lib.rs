@@ -3,7 +3,8 @@
 
 use std::net::IpAddr;
 
-use hidps_agent::normalize::{LineSource, normalize};
+use hidps_agent::collect::journal::read_any;
+use hidps_agent::normalize::{JournalEntry, LineSource, normalize, normalize_entry};
 use hidps_agent::redact::{MASK, redact_arguments, redact_command};
 use hidps_local_supabase::fuzzing::{read_client_frame, weigh_log_message};
 use hidps_realtime::fuzzing::{TOKEN, receive};
@@ -24,7 +25,9 @@ use serde::de::DeserializeOwned;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets; each has a file in `fuzz_targets` and a directory in `corpus`.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 16] = [
+    ("journal_entry", journal_entry),
+    ("journal_file", journal_file),
     ("command_line", command_line),
     ("log_line", log_line),
     ("log_message", log_message),
@@ -366,13 +369,14 @@ pub fn rule_pipeline(data: &[u8]) {
 }
 
 /// Programs whose lines are understood, each by a reader of its own.
-const PROGRAMS: [&str; 12] = [
+const PROGRAMS: [&str; 13] = [
     "sshd",
     "sudo",
     "su",
     "kernel",
     "CRON",
     "crontab",
+    "login",
     "useradd",
     "gpasswd",
     "unix_chkpwd",
@@ -385,6 +389,38 @@ const PROGRAMS: [&str; 12] = [
 const OUR_WORDS: [&str; 8] = [
     "action", "outcome", "method", "proto", "flags", "src_ip", "dst_ip", "address",
 ];
+
+/// A file of journald, as a failing disk or whoever can write to it leaves it: read to an end.
+pub fn journal_file(data: &[u8]) {
+    assert!(
+        read_any(data) <= data.len(),
+        "an entry is no less than a byte"
+    );
+}
+
+/// An entry of the journal, its fields one a line: never more than an event of its writer.
+pub fn journal_entry(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let mut lines = text.splitn(5, '\n');
+    let mut next = || lines.next().filter(|line| !line.is_empty());
+    let (identifier, comm, exe, uid) = (next(), next(), next(), next());
+    let message = lines.next().unwrap_or("");
+    let entry = JournalEntry {
+        message,
+        identifier,
+        comm,
+        exe,
+        uid: uid.and_then(|uid| uid.parse().ok()),
+        ..JournalEntry::default()
+    };
+    let read = normalize_entry(&entry);
+    assert!(message.contains(read.event.message.as_str()));
+    if read.event.fields.get("claimed").is_some() {
+        assert!(!read.is_read, "what is not believed is not read");
+        let stated = read.event.fields.get("src_ip");
+        assert!(stated.is_none(), "what is not believed states nothing");
+    }
+}
 
 /// A line of any program, as an attacker may shape it: an event within the limits, whose claims
 /// are in the line, with addresses that are addresses.
@@ -420,7 +456,10 @@ fn check_field(line: &str, program: &str, name: &str, value: &FieldValue<'_>) {
         }
         FieldValue::Text(text) => {
             let is_stated = line.contains(text.as_str()) || program.contains(text.as_str());
-            assert!(is_stated || OUR_WORDS.contains(&name), "{name} is invented");
+            // login writes who it is in capitals.
+            let is_root = name == "user" && text.as_str() == "root" && line.contains("ROOT LOGIN");
+            let is_ours = OUR_WORDS.contains(&name) || is_root;
+            assert!(is_stated || is_ours, "{name} is invented");
         }
         FieldValue::Integer(number) if name.ends_with("port") => {
             assert!((0..=65_535).contains(number), "{name} is a port");

@@ -2,9 +2,11 @@
 //! They parse text they are given, so that tests need neither root nor a running host.
 
 mod follower;
+pub mod journal;
 pub mod line_sink;
 mod lines;
 pub mod log_file;
+pub mod log_sources;
 pub mod positions;
 pub mod process;
 mod reader;

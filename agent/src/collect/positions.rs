@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::journal::Cursor;
 pub use super::reader::FilePosition;
 use crate::error_chain::chain;
 use crate::event_queue::EventQueue;
@@ -34,6 +35,8 @@ const MAX_WAITING: usize = 64;
 pub enum Position {
     /// In a log file; none while there is no such file.
     File(Option<FilePosition>),
+    /// In the journal.
+    Journal(Cursor),
 }
 
 /// The positions of all sources.

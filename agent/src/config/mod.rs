@@ -71,8 +71,8 @@ pub struct Config {
     /// How long a new firewall may take to be confirmed before it is rolled back; none where the
     /// agent changes none.
     pub confirm_within: Option<Duration>,
-    /// Log files to follow.
-    pub log_files: Vec<LogFileSource>,
+    /// Where lines of logs come from.
+    pub logs: LogSettings,
     /// How often usage is reported.
     pub usage_interval: Duration,
     /// How processes are watched.
@@ -121,6 +121,24 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
+}
+
+/// Where lines of logs come from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogSettings {
+    /// Whether the journal is read.
+    pub journal: JournalMode,
+    /// Log files to follow.
+    pub files: Vec<LogFileSource>,
+}
+
+/// Whether the journal is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum JournalMode {
+    /// Where it can be; elsewhere well-known log files take its place.
+    Auto,
+    /// Never.
+    Off,
 }
 
 /// A log file to follow.
@@ -230,7 +248,7 @@ impl Config {
         );
         let keep_open = read_keep_open(&mut settings);
         let confirm_secs = settings.integer("confirm_secs", CONFIRM_SECS);
-        let log_files = read_log_files(&mut settings);
+        let logs = read_logs(&mut settings);
         let usage_secs = settings.integer("usage_interval_secs", USAGE_SECS);
         let processes = read_processes(&mut settings);
         let log_format = settings.choice(
@@ -250,7 +268,7 @@ impl Config {
                 keep_open,
                 confirm_within: (firewall == FirewallMode::Nftables)
                     .then(|| Duration::from_secs(confirm_secs.unwrap_or(DEFAULT_CONFIRM_SECS))),
-                log_files,
+                logs,
                 usage_interval: Duration::from_secs(usage_secs.unwrap_or(DEFAULT_USAGE_SECS)),
                 processes,
                 log_format,
@@ -295,6 +313,14 @@ fn read_keep_open(settings: &mut SettingsTable<'_>) -> BTreeSet<Port> {
         }
     }
     ports
+}
+
+fn read_logs(settings: &mut SettingsTable<'_>) -> LogSettings {
+    let modes = [("auto", JournalMode::Auto), ("off", JournalMode::Off)];
+    LogSettings {
+        journal: settings.choice("journal", &modes),
+        files: read_log_files(settings),
+    }
 }
 
 fn read_processes(settings: &mut SettingsTable<'_>) -> ProcessSettings {

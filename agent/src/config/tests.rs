@@ -130,9 +130,12 @@ fn the_example_shows_the_defaults() {
     let id = example.agent_id;
     let text = format!("agent_id = \"{id}\"\nbackend_url = \"{}\"", example.backend);
     let default = Config::parse(&text, no_env).unwrap();
-    assert_eq!(example.log_files.len(), 2);
+    assert_eq!(example.logs.files.len(), 2);
     let shown = Config {
-        log_files: Vec::new(),
+        logs: LogSettings {
+            files: Vec::new(),
+            ..example.logs
+        },
         ..example
     };
     assert_eq!(format!("{shown:?}"), format!("{default:?}"));

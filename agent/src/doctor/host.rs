@@ -3,11 +3,15 @@
 //! It asks nobody over a network.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use super::Finding;
+use crate::collect::journal;
+use crate::collect::log_file;
+use crate::collect::log_sources::{list_doubles, list_well_known};
 use crate::collect::process::{CANNOT_SEE, CANNOT_SEE_BY_LOOKING, Connector};
-use crate::config::{Config, FirewallMode, ProcessMode};
+use crate::config::{Config, FirewallMode, JournalMode, ProcessMode};
 use crate::error_chain::chain;
 use crate::firewall::{Firewall as _, HostFirewall};
 use crate::identity::Identity;
@@ -141,10 +145,48 @@ fn check_limit(name: &'static str, setting: &str, least: u64) -> Finding {
     }
 }
 
+/// Whether there is a journal, and what takes its place.
+pub(super) fn check_journal(config: &Config) -> Finding {
+    let name = "journal";
+    if config.logs.journal == JournalMode::Off {
+        return Finding::well(name, "not read, as journal = \"off\"");
+    }
+    match (
+        journal::check_readable(),
+        list_doubles(&config.logs.files).first(),
+    ) {
+        (Ok(()), None) => Finding::well(
+            name,
+            format!(
+                "it can be read; not to be seen in it: {}",
+                journal::CANNOT_SEE
+            ),
+        ),
+        (Ok(()), Some(double)) => Finding::wrong(
+            name,
+            format!("its lines are in {} as well", double.display()),
+            "they are counted twice; take that file out of the configuration",
+        ),
+        (Err(error), _) if error.kind() == io::ErrorKind::NotFound => {
+            let n_files = list_well_known().len();
+            Finding::well(
+                name,
+                format!("{error}; {n_files} log file(s) take its place"),
+            )
+        }
+        (Err(error), _) => Finding::wrong(
+            name,
+            format!("it cannot be read: {error}"),
+            "log files take its place; give the agent CAP_DAC_READ_SEARCH, as its unit does",
+        ),
+    }
+}
+
 pub(super) fn check_log_files(config: &Config) -> Finding {
     let name = "log files";
     let unreadable: Vec<_> = config
-        .log_files
+        .logs
+        .files
         .iter()
         .filter_map(|source| {
             let error = fs::File::open(&source.path).err()?;
@@ -152,7 +194,15 @@ pub(super) fn check_log_files(config: &Config) -> Finding {
         })
         .collect();
     if unreadable.is_empty() {
-        return Finding::well(name, format!("{} to follow", config.log_files.len()));
+        let n_files = config.logs.files.len();
+        let found = match n_files {
+            0 => "none of one's own".to_owned(),
+            _ => format!(
+                "{n_files} to follow; not to be seen: {}",
+                log_file::CANNOT_SEE
+            ),
+        };
+        return Finding::well(name, found);
     }
     Finding::wrong(
         name,

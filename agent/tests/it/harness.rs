@@ -27,13 +27,15 @@ impl AgentHome {
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join("agent.toml");
         // What else runs on this machine is no part of a test, unless the test says so.
-        let processes = match settings.contains("processes =") {
-            true => "",
-            false => "processes = \"off\"",
-        };
+        let defaults = [
+            ("processes =", "processes = \"off\"\n"),
+            ("journal =", "journal = \"off\"\n"),
+        ];
+        let unsaid = defaults.iter().filter(|(name, _)| !settings.contains(name));
+        let defaults: String = unsaid.map(|(_, line)| *line).collect();
         let text = format!(
             "agent_id = \"{AGENT_ID}\"\nbackend_url = \"http://{backend}\"\n\
-             allow_plaintext = true\nstate_dir = {:?}\n{processes}\n{settings}\n",
+             allow_plaintext = true\nstate_dir = {:?}\n{defaults}{settings}\n",
             directory.path().join("state"),
         );
         fs::write(&config, text).unwrap();

@@ -14,6 +14,10 @@ mod full_disk;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod journal;
+#[cfg(test)]
+mod journal_host;
+#[cfg(test)]
 mod link;
 #[cfg(test)]
 mod logs;

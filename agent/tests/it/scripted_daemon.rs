@@ -351,6 +351,11 @@ impl Connection {
         self.poll_batch(DEADLINE).expect("a batch comes")
     }
 
+    /// Takes a batch in.
+    pub(crate) fn acknowledge(&mut self, seq: u64) {
+        self.send(&DaemonFrame::Ack { seq, credit: 8 });
+    }
+
     /// A batch, if one comes within a while; it is not acknowledged.
     pub(crate) fn poll_batch(&mut self, while_: Duration) -> Option<(u64, Vec<LogEvent<'static>>)> {
         let end = Instant::now() + while_;

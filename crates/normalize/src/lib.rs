@@ -6,8 +6,10 @@ mod address;
 mod cron;
 mod firewall;
 mod header;
+mod journal;
 mod kernel;
 mod login;
+mod login_program;
 mod pam;
 mod program;
 mod reading;
@@ -23,6 +25,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use header::parse_header;
+pub use journal::{JournalEntry, normalize_entry};
 use program::{Understood, understand};
 use reading::{Facts, Reading};
 

@@ -4,7 +4,7 @@
 use hidps_wire::EventKind;
 
 use super::reading::Reading;
-use super::{cron, firewall, kernel, pam, sshd, su, sudo, systemd, users};
+use super::{cron, firewall, kernel, login_program, pam, sshd, su, sudo, systemd, users};
 
 /// What a message was found to be.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(super) struct Understood<'a> {
 }
 
 /// The name rules know a program by.
-fn service_of(program: &str) -> &str {
+pub(super) fn service_of(program: &str) -> &str {
     let name = program.rsplit('/').next().unwrap_or(program);
     // `sshd(pam_unix)`, as PAM named itself long ago.
     let name = match name.split_once('(') {
@@ -31,6 +31,12 @@ fn service_of(program: &str) -> &str {
         "CRON" | "crond" | "CROND" => "cron",
         _ => name,
     }
+}
+
+/// Whether a message would be read as more than its text, so that it matters who wrote it.
+pub(super) fn understands(service: &str, message: &str) -> bool {
+    let understood = understand(service, None, message);
+    understood.kind != EventKind::Process || understood.reading != Reading::Other
 }
 
 /// Finds out what a message says.
@@ -58,7 +64,7 @@ pub(super) fn understand<'a>(
         }
         "sudo" => (EventKind::Login, sudo::parse(message)),
         "su" => (EventKind::Login, su::parse(message)),
-        "login" => (EventKind::Login, Reading::Other),
+        "login" => (EventKind::Login, login_program::parse(message)),
         "unix_chkpwd" => (EventKind::Login, pam::parse_check(message)),
         "cron" | "crontab" => (EventKind::Process, cron::parse(message)),
         "systemd" => (EventKind::Process, systemd::parse(message, pid)),

@@ -212,3 +212,69 @@ fn the_old_form_of_pam_names_the_module_in_the_program() {
         "action=session_opened|user=cyrus|by_uid=0|pam_module=pam_unix|program=su(pam_unix)|pid=21416"
     );
 }
+
+#[test]
+fn lines_of_login_are_read_in_the_words_of_both_of_its_makers() {
+    check(
+        "login",
+        &[
+            (
+                "FAILED LOGIN (1) on '/dev/tty1' FOR 'root', Authentication failure",
+                "outcome=failure|method=login|user=root|reason=Authentication failure|TTY=tty1",
+            ),
+            (
+                "FAILED LOGIN (2) on '/dev/pts/0' from '192.0.2.9' FOR 'UNKNOWN', User not known to the underlying authentication module",
+                "outcome=failure|method=login|src_ip=192.0.2.9|invalid_user=true|reason=User not known to the underlying authentication module|TTY=pts/0",
+            ),
+            (
+                "FAILED LOGIN 1 FROM tty1 FOR root, Authentication failure",
+                "outcome=failure|method=login|user=root|reason=Authentication failure|TTY=tty1",
+            ),
+            (
+                "FAILED LOGIN SESSION FROM tty2 FOR (unknown), User not known",
+                "outcome=failure|method=login|reason=User not known|TTY=tty2",
+            ),
+            (
+                "TOO MANY LOGIN TRIES (3) FROM tty1 FOR root, Authentication failure",
+                "action=too_many_tries|TTY=tty1",
+            ),
+            (
+                "TOO MANY LOGIN TRIES (5) on '/dev/tty1' FOR 'root'",
+                "action=too_many_tries|TTY=tty1",
+            ),
+            (
+                "ROOT LOGIN ON tty1",
+                "outcome=success|method=login|user=root|TTY=tty1",
+            ),
+            (
+                "ROOT LOGIN  on '/dev/tty1'",
+                "outcome=success|method=login|user=root|TTY=tty1",
+            ),
+            (
+                "ROOT LOGIN ON pts/1 FROM 192.0.2.9",
+                "outcome=success|method=login|user=root|src_ip=192.0.2.9|TTY=pts/1",
+            ),
+            (
+                "LOGIN ON tty1 BY bob",
+                "outcome=success|method=login|user=bob|TTY=tty1",
+            ),
+            ("DIALUP AT ttyS0 BY bob", "action=dialup|user=bob|TTY=ttyS0"),
+        ],
+    );
+    check_unread(
+        "login",
+        &[
+            "ROOT LOGIN somewhere",
+            "LOGIN ON tty1 BY bob or so",
+            "FAILED LOGIN (x) on '/dev/tty1' FOR 'root', Authentication failure",
+            "pam_start failed",
+        ],
+    );
+}
+
+#[test]
+fn a_name_that_holds_a_reason_makes_a_line_of_login_ambiguous() {
+    let line = "FAILED LOGIN (1) on '/dev/tty1' FOR 'root', Success', Authentication failure";
+
+    assert_eq!(fields("login", line), "ambiguous=true");
+}

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod forged;
+mod journal;
 mod kernel;
 mod logins;
 mod sshd;

@@ -1,0 +1,87 @@
+//! Which sources of log lines a host has: its journal, or the files a logger writes.
+//! It follows no line itself.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::journal::{JournalSource, find_journal};
+use super::line_sink::LineSink;
+use super::log_file::LogFiles;
+use super::positions::Positions;
+use crate::config::{JournalMode, LogFileSource, LogSettings};
+
+/// Where loggers write when nobody tells them otherwise: Debian's names, then Red Hat's. A line is
+/// in one of each family only.
+const WELL_KNOWN: [&str; 5] = [
+    "/var/log/auth.log",
+    "/var/log/syslog",
+    "/var/log/secure",
+    "/var/log/messages",
+    "/var/log/cron",
+];
+
+/// The sources of one host.
+pub struct LogSources {
+    /// The journal, where it can be read.
+    pub journal: Option<JournalSource>,
+    /// The files.
+    pub files: LogFiles,
+}
+
+impl LogSources {
+    /// Opens the journal, and what takes its place where there is none.
+    #[must_use]
+    pub fn open(settings: &LogSettings, sink: &Arc<LineSink>, positions: &Arc<Positions>) -> Self {
+        let mut followed = settings.files.clone();
+        let journal = match open_journal(settings.journal, sink, positions) {
+            Ok(journal) => journal,
+            Err(error) => {
+                if followed.is_empty() {
+                    followed = list_well_known();
+                }
+                tracing::warn!(
+                    %error,
+                    n_files = followed.len(),
+                    "the journal cannot be read; log files take its place"
+                );
+                None
+            }
+        };
+        let files = LogFiles::start(&followed, Arc::clone(sink), Arc::clone(positions));
+        Self { journal, files }
+    }
+}
+
+fn open_journal(
+    mode: JournalMode,
+    sink: &Arc<LineSink>,
+    positions: &Arc<Positions>,
+) -> io::Result<Option<JournalSource>> {
+    if mode == JournalMode::Off {
+        return Ok(None);
+    }
+    let directories = find_journal()?;
+    JournalSource::open(&directories, Arc::clone(sink), Arc::clone(positions)).map(Some)
+}
+
+/// The well-known files that are there.
+#[must_use]
+pub fn list_well_known() -> Vec<LogFileSource> {
+    let paths = WELL_KNOWN.iter().map(PathBuf::from);
+    paths
+        .filter(|path| path.is_file())
+        .map(|path| LogFileSource {
+            path,
+            program: None,
+        })
+        .collect()
+}
+
+/// Which of some files hold what the journal tells as well.
+#[must_use]
+pub fn list_doubles(files: &[LogFileSource]) -> Vec<&Path> {
+    let paths = files.iter().map(|file| file.path.as_path());
+    let is_known = |path: &&Path| WELL_KNOWN.iter().any(|known| *path == Path::new(known));
+    paths.filter(is_known).collect()
+}

@@ -1,0 +1,47 @@
+#!/bin/sh
+# A host with journald, sshd, sudo and su of its own, whose every change is gone when it ends.
+# It shares the network of the machine, so that its agent finds the test's daemon.
+# Usage: journal_host.sh PORT (of its sshd)
+set -e
+mount --make-rprivate /
+top=$(mktemp -d)
+mount -t tmpfs tmpfs "$top"
+root="$top/root"
+mkdir "$top/upper" "$top/work" "$root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$top/upper,workdir=$top/work" "$root"
+mount -t proc proc "$root/proc"
+mount -t sysfs sysfs "$root/sys"
+mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
+mount -t tmpfs -o mode=755 tmpfs "$root/dev"
+for device in null zero full random urandom tty; do
+  touch "$root/dev/$device"
+  mount --bind "/dev/$device" "$root/dev/$device"
+done
+touch "$root/dev/kmsg"
+mkdir "$root/dev/pts" "$root/dev/shm"
+mount -t devpts -o newinstance,ptmxmode=666,mode=620 devpts "$root/dev/pts"
+ln -s pts/ptmx "$root/dev/ptmx"
+ln -s /proc/self/fd "$root/dev/fd"
+for directory in run var/log; do
+  mount -t tmpfs -o mode=755 tmpfs "$root/$directory"
+done
+mkdir -p "$root/run/sshd" "$root/run/lock" "$root/run/systemd/journal" "$root/etc/systemd"
+ln -s /run/systemd/journal/dev-log "$root/dev/log"
+echo 0123456789abcdef0123456789abcdef > "$root/etc/machine-id"
+printf '[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=no\nRateLimitBurst=0\nLineMax=2M\n' \
+  > "$root/etc/systemd/journald.conf"
+rm -rf "$root/etc/systemd/journald.conf.d"
+hostname journal-host
+exec chroot "$root" /bin/sh -ec '
+  for dir in /usr/lib/systemd /lib/systemd; do
+    [ -x $dir/systemd-journald ] && journald=$dir/systemd-journald
+  done
+  $journald &
+  until [ -S /run/systemd/journal/dev-log ]; do sleep 0.05; done
+  useradd -m bob
+  echo "bob:s3cret" | chpasswd
+  ssh-keygen -q -t ed25519 -N "" -f /run/host_key
+  /usr/sbin/sshd -f /dev/null -h /run/host_key -o UsePAM=yes -o KbdInteractiveAuthentication=no \
+    -o ListenAddress=127.0.0.1:$1
+  echo ready
+  while :; do sleep 1; done' sh "$1"
