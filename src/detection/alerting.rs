@@ -158,11 +158,20 @@ fn describe(found: &Match<'_>) -> String {
         }
         None => list(quote(rule, found.matched.iter())),
     };
+    let details = [details, list_partly_read(found)].concat();
     if details.is_empty() {
         text.clone()
     } else {
         format!("{text} ({})", details.join(", "))
     }
+}
+
+/// Says of which fields values were too long to be read whole.
+fn list_partly_read(found: &Match<'_>) -> Vec<String> {
+    let fields = found.partly_read.iter().filter(|_| found.rule.evidence);
+    fields
+        .map(|field| format!("{} read only in part", excerpt(field)))
+        .collect()
 }
 
 fn explain(found: &Match<'_>, rule_set: &str, level: Level) -> Value {
@@ -185,6 +194,7 @@ fn explain(found: &Match<'_>, rule_set: &str, level: Level) -> Value {
         "rule": { "id": rule.id, "title": rule.title, "author": rule.author, "tags": rule.tags },
         "level": level.as_str(),
         "matched": object(quote(rule, found.matched.iter())), "window": window,
+        "partly_read": found.partly_read.iter().map(|field| excerpt(field)).collect::<Vec<_>>(),
         "advice": rule.advice, "false_positives": rule.falsepositives, "rule_set": rule_set,
         "group_key": rule.evidence.then(|| quote_group(found)),
     })
@@ -192,7 +202,7 @@ fn explain(found: &Match<'_>, rule_set: &str, level: Level) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use hidps_rules::{RuleFile, RuleSet};
+    use hidps_rules::{Engine, Event, Limits, LogSource, RuleFile, RuleSet, Scope};
 
     use super::*;
 
@@ -217,5 +227,40 @@ mod tests {
         let stated = "hidps: {risk: 33}\n";
         assert_eq!(weight(stated, Some(level)).risk, 33);
         assert_eq!(weight("", None).risk, 70);
+    }
+
+    #[test]
+    fn an_alert_says_what_was_read_only_in_part() {
+        let text = "title: T\nid: r\nlogsource: {product: linux}\n\
+                    detection: {s: {line|re: '^x+y'}, condition: s}\nlevel: high\n";
+        let file = RuleFile {
+            name: "r.yml",
+            text,
+        };
+        let set = RuleSet::compile(&[file]).expect("it compiles");
+        let mut engine = Engine::new(set, Limits::default());
+        let mut told = |line: &str| {
+            let event = Event {
+                logsource: LogSource {
+                    product: Some("linux"),
+                    ..LogSource::default()
+                },
+                message: "",
+                fields: &[("line", hidps_rules::Value::Str(line))],
+            };
+            let mut told = Vec::new();
+            engine.observe(Scope(1), &event, 0, &mut |found| {
+                let why = explain(&found, "", Level::High);
+                told.push((why["partly_read"].clone(), describe(&found)));
+            });
+            told.pop().expect("it matches")
+        };
+
+        let (short, long) = (told("xy"), told(&format!("xy{}", "z".repeat(40_000))));
+
+        assert_eq!(short.0, json!([]));
+        assert!(!short.1.contains("in part"), "{}", short.1);
+        assert_eq!(long.0, json!(["line"]));
+        assert!(long.1.contains("line read only in part"), "{}", long.1);
     }
 }

@@ -9,7 +9,7 @@ use crate::breaker::{self, Account, Budget, Clock, Excess, Meter, Spending, Susp
 use crate::correlation::correlate::{Correlator, Progress};
 use crate::counters::{Counters, RuleCounters, RuleHold};
 use crate::event::{Event, LogSource, Scope};
-use crate::found::{Match, collect_match};
+use crate::found::{Match, collect_match, list_partly_read};
 use crate::limits::Limits;
 use crate::rule_set::{Rule, RuleSet};
 use crate::search::json::{EventError, load_json};
@@ -221,7 +221,11 @@ impl Engine {
                     });
                     dear.extend(excess.map(|excess| (number, excess)));
                 }
-                Progress::Fired(number, rule, found) => {
+                Progress::Fired(number, rule, mut found) => {
+                    for hit in self.hits.iter().filter_map(|hit| rules.rules.get(*hit)) {
+                        let partly_read = list_partly_read(hit, view, &self.limits);
+                        found.partly_read.extend(partly_read);
+                    }
                     count_hit(tallies, number);
                     if rule.is_reported || self.reports_joined_rules {
                         *n_matches += 1;

@@ -1,7 +1,7 @@
 //! What a match tells: the rule, what matched, and the window behind a correlation.
 //! It never holds more of an event than the limits allow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
@@ -19,6 +19,10 @@ pub struct Match<'a> {
     pub rule: &'a RuleInfo,
     /// The fields that matched and their values, cut to the limits; `message` for keywords.
     pub matched: BTreeMap<String, String>,
+    /// The fields of which a regular expression of the rule read a value only in part, because it is
+    /// very long: the match, or what was to rule it out, was decided by the beginning, the end and
+    /// what is around needed literals. Of a correlation, those of the event that made it match.
+    pub partly_read: BTreeSet<String>,
     /// What the window held, when the rule is a correlation.
     pub window: Option<Window>,
     /// What tells this match from others of the same rule: equal for the same group of a
@@ -73,9 +77,27 @@ pub(crate) fn collect_match<'r>(
     Match {
         rule: &rule.info,
         matched,
+        partly_read: list_partly_read(rule, view, limits),
         window: None,
         group_key,
     }
+}
+
+/// The fields of which a rule read values only in part.
+pub(crate) fn list_partly_read(rule: &Rule, view: View<'_>, limits: &Limits) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    if let Logic::Detection(detection) = &rule.logic
+        && view.has_long_values()
+    {
+        detection.visit_items(&mut |item| {
+            item.list_partly_read(view, &mut |name| {
+                if found.len() < limits.excerpts {
+                    found.insert(excerpt(name, limits.excerpt_chars));
+                }
+            });
+        });
+    }
+    found
 }
 
 /// Appends `field="value"` so that no two lists of fields and values give the same text.

@@ -333,3 +333,49 @@ fn many_cheap_events_suspend_nothing() {
     assert_eq!(feed_as(&mut engine, (1, 10), 10_000), 10_000);
     assert_eq!(engine.take_suspensions(), []);
 }
+
+#[test]
+fn a_match_says_which_values_were_read_only_in_part() {
+    let base = rule(
+        "  s: {a|re: 'x+y'}\n  n: {b|re: 'z+y'}\n  _o: {c|re: 'z+y'}\n  w: {d|startswith: x}\n  \
+         condition: s and not n and w\n",
+    );
+    let many = "title: Many\nid: many\ncorrelation: {type: event_count, rules: [rule], \
+                timespan: 1h, condition: {gte: 1}, generate: true}\n";
+    let mut engine = engine(&[&base, many]);
+    let long = format!("xxy{}", " ".repeat(32 * 1024));
+    let mut told = |a: &str, b: &str| {
+        let mut told: Vec<(String, Vec<String>)> = Vec::new();
+        let fields = [
+            ("a", a),
+            ("b", b),
+            ("c", long.as_str()),
+            ("d", long.as_str()),
+        ];
+        let fields = fields.map(|(name, text)| (name, Value::Str(text)));
+        observe(&mut engine, "", &fields, &mut |found| {
+            let fields = found.partly_read.into_iter().collect();
+            told.push((found.rule.id.clone(), fields));
+        });
+        told
+    };
+    let both = |fields: &[&str]| -> Vec<(String, Vec<String>)> {
+        let fields: Vec<String> = fields.iter().map(ToString::to_string).collect();
+        ["rule", "many"]
+            .map(|id| (id.to_owned(), fields.clone()))
+            .into()
+    };
+
+    assert_eq!(
+        told("xy", "b"),
+        both(&[]),
+        "what is not asked for, or is no expression, is whole"
+    );
+    assert_eq!(told(&long, "b"), both(&["a"]));
+    assert_eq!(
+        told("xy", &long),
+        both(&["b"]),
+        "what would have ruled it out"
+    );
+    assert_eq!(told(&long, &long), both(&["a", "b"]));
+}

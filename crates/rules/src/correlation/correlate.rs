@@ -2,7 +2,7 @@
 //! It never looks at rules over single events; the engine tells it which ones matched.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use hashbrown::DefaultHashBuilder;
 
@@ -217,6 +217,7 @@ impl Correlator {
                 let found = Match {
                     rule: &rule.info,
                     matched,
+                    partly_read: BTreeSet::new(),
                     group_key: name_group(&group),
                     window: Some(describe(&correlation.plan, reading, group, limits)),
                 };

@@ -287,6 +287,11 @@ impl<'v> View<'v> {
         Self { scratch, fields }
     }
 
+    /// Whether a value is longer than a regular expression reads whole.
+    pub(crate) fn has_long_values(self) -> bool {
+        self.scratch.n_long_values() > 0
+    }
+
     /// The values of a field, in the order of the event.
     pub(crate) fn values(self, slot: Slot) -> impl Iterator<Item = Seen<'v>> {
         let mut at = self.scratch.heads.get(slot.0).copied().unwrap_or(0);

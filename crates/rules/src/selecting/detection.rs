@@ -8,7 +8,7 @@ use crate::reading::metadata::read_texts;
 use crate::reading::yaml::{Kind, Node};
 use crate::search::routing::WantedSource;
 use crate::selecting::condition::parse_condition;
-use crate::selecting::expression::Expression;
+use crate::selecting::expression::{Expression, Item};
 use crate::selecting::selection::compile_selection;
 
 /// Most parts of a condition once its patterns stand for all that they mean: '1 of them' may be five
@@ -129,6 +129,15 @@ impl Detection {
     pub(crate) fn size(&self) -> usize {
         let selections = self.selections.iter().map(Expression::size);
         self.condition.size() + selections.sum::<usize>() + self.written.len() / WRITTEN_PER_PART
+    }
+
+    /// Hands every line of the selections that its condition asks for to `visit`.
+    pub(crate) fn visit_items<'d>(&'d self, visit: &mut dyn FnMut(&'d Item)) {
+        let mut asked = Vec::new();
+        self.condition.list_selections(&mut asked);
+        for selection in asked.iter().filter_map(|index| self.selections.get(*index)) {
+            selection.visit_items(visit);
+        }
     }
 
     /// Whether it searches the whole event.

@@ -196,6 +196,22 @@ impl Item {
         held != self.negated
     }
 
+    /// Names to `found` the fields of values that are too long to be read whole.
+    pub(crate) fn list_partly_read(&self, view: View<'_>, found: &mut dyn FnMut(&str)) {
+        let is_cut = |seen| {
+            let mut matchers = self.matchers.iter();
+            matchers.any(|matcher| matcher.reads_in_part(seen))
+        };
+        match &self.target {
+            Target::Field(slot, name) if view.values(*slot).any(is_cut) => found(name),
+            Target::Field(..) => {}
+            Target::Keywords => view
+                .texts()
+                .filter(|(_, seen)| is_cut(*seen))
+                .for_each(|(name, _)| found(name)),
+        }
+    }
+
     /// Names to `found` the values that match.
     fn collect_evidence<'v>(&self, view: View<'v>, found: &mut dyn FnMut(&str, &'v str)) {
         if self.negated {

@@ -70,6 +70,14 @@ impl Matcher {
         view.values(slot).any(|seen| self.matches(seen, view))
     }
 
+    /// Whether a value is too long to be read whole.
+    pub(crate) fn reads_in_part(&self, seen: Seen<'_>) -> bool {
+        if let Self::AnyOf(spellings) = self {
+            return spellings.iter().any(|one| one.reads_in_part(seen));
+        }
+        matches!(self, Self::Regex(regex) if regex.reads_in_part(seen.plain))
+    }
+
     /// Whether one value passes.
     pub(crate) fn matches(&self, seen: Seen<'_>, view: View<'_>) -> bool {
         match self {

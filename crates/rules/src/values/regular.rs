@@ -100,6 +100,11 @@ impl Regular {
         self.0.needed.as_ref()
     }
 
+    /// Whether it reads a text only in part.
+    pub(crate) fn reads_in_part(&self, plain: &str) -> bool {
+        plain.len() > MAX_REGEX_BYTES && matches!(self.0.test, Test::Regex(_))
+    }
+
     /// Whether a text matches, given also in caseless form.
     pub(crate) fn is_match(&self, plain: &str, folded: &str) -> bool {
         let regex = match &self.0.test {
