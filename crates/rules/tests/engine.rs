@@ -283,3 +283,47 @@ fn an_engine_can_move_to_another_thread() {
     fn assert_send<T: Send>() {}
     assert_send::<Engine>();
 }
+
+#[test]
+fn events_of_many_log_sources_in_turn_meet_the_rules_of_their_own() {
+    let names: Vec<String> = (0..60).map(|number| format!("s{number}")).collect();
+    let rules: Vec<String> = names
+        .iter()
+        .flat_map(|name| {
+            ["category", "service"].map(|part| {
+                rule("  s: {a: b}\n  condition: s\n")
+                    .replace("product: linux", &format!("{part}: {name}"))
+                    .replace("id: rule", &format!("id: {part}-{name}"))
+            })
+        })
+        .collect();
+    let texts: Vec<&str> = rules.iter().map(String::as_str).collect();
+    let mut engine = engine(&texts);
+
+    for turn in 0..3 {
+        for (number, name) in names.iter().enumerate() {
+            let other = (turn > 0).then(|| names[(number * 7 + turn) % names.len()].as_str());
+            let logsource = LogSource {
+                category: other,
+                product: Some("linux"),
+                service: Some(name),
+                also: &[],
+            };
+            let event = Event {
+                logsource,
+                message: "",
+                fields: &[("a", Value::Str("b"))],
+            };
+            let mut found = Vec::new();
+            engine.observe(Scope(1), &event, 0, &mut |seen| {
+                found.push(seen.rule.id.clone());
+            });
+
+            let mut expected = vec![format!("service-{name}")];
+            expected.extend(other.map(|other| format!("category-{other}")));
+            found.sort();
+            expected.sort();
+            assert_eq!(found, expected);
+        }
+    }
+}

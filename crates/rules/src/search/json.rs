@@ -40,34 +40,22 @@ pub(crate) fn load_json(
     whole: bool,
 ) -> Result<(), EventError> {
     scratch.clear(fields);
-    let Buffers {
-        name,
-        decoded,
-        mut names,
-    } = std::mem::take(&mut scratch.buffers);
-    names.begin();
+    let mut buffers = scratch.buffers.take().unwrap_or_default();
+    buffers.name.clear();
+    buffers.names.begin();
+    let decoded = std::mem::take(&mut buffers.decoded);
     let mut reader = Reader {
         cursor: Cursor::new(json, decoded),
         scratch,
         fields,
         whole,
-        name,
-        names,
+        name: &mut buffers.name,
+        names: &mut buffers.names,
     };
     let outcome = reader.read_root();
-    let Reader {
-        cursor,
-        mut name,
-        names,
-        ..
-    } = reader;
-    let (at, decoded) = cursor.end();
-    name.clear();
-    scratch.buffers = Buffers {
-        name,
-        decoded,
-        names,
-    };
+    let (at, decoded) = reader.cursor.end();
+    buffers.decoded = decoded;
+    scratch.buffers = Some(buffers);
     outcome.map_err(|problem| EventError { problem, at })?;
     scratch.fold();
     Ok(())
@@ -80,8 +68,8 @@ struct Reader<'r, 'j> {
     fields: &'r FieldTable,
     whole: bool,
     /// The name of the value at hand, behind those of the objects around it.
-    name: String,
-    names: Names,
+    name: &'r mut String,
+    names: &'r mut Names,
 }
 
 impl Reader<'_, '_> {
@@ -137,7 +125,7 @@ impl Reader<'_, '_> {
                 let text = self.cursor.read_text()?;
                 if slot.is_some() || (wanted && self.whole) {
                     let text = self.cursor.text(text);
-                    self.scratch.add(&self.name, slot, Value::Str(text));
+                    self.scratch.add(self.name, slot, Value::Str(text));
                 }
             }
             b'{' => {
@@ -249,11 +237,11 @@ impl Reader<'_, '_> {
         if self.name.len() > MAX_NAME_BYTES {
             return Err("the names of nested objects are too long");
         }
-        if self.names.expected() == Some(self.name.as_str()) {
+        if self.names.expects(self.name) {
             return Ok(self.names.take_expected());
         }
         let is_plain = matches!(name, Text::Plain(_)) && self.name.len() <= MAX_KNOWN_BYTES;
-        Ok(self.names.take(&self.name, is_plain, self.fields))
+        Ok(self.names.take(self.name, is_plain, self.fields))
     }
 }
 

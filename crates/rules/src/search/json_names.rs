@@ -49,6 +49,11 @@ impl Names {
         self.known.get(self.next()?).map(|known| &*known.name)
     }
 
+    /// Whether this is the name that comes now, if the event is like one before.
+    pub(crate) fn expects(&self, name: &str) -> bool {
+        self.expected() == Some(name)
+    }
+
     /// Takes the name that was expected, and answers its field.
     pub(crate) fn take_expected(&mut self) -> Option<Slot> {
         self.last = self.next();

@@ -75,6 +75,9 @@ pub(crate) struct Bucket {
 /// that passes on unchecked names can make this hold; one is some 100 kB for 250 rules.
 const MAX_BUCKETS: usize = 512;
 
+/// Longest name of a log source that is remembered.
+const MAX_LATE_BYTES: usize = 64;
+
 /// A name's number among those that rules mention; zero is every other name, or none.
 type Name = usize;
 
@@ -88,6 +91,38 @@ pub(crate) struct Router {
     places: HashMap<Vec<Name>, usize>,
     /// The key of the event at hand.
     key: Vec<Name>,
+    /// Log sources of late, so that most events need no look-up.
+    late: [Late; N_LATE],
+}
+
+/// Log sources remembered, each at the place that its service has.
+const N_LATE: usize = 16;
+
+/// A log source without further services, and where its bucket is.
+#[derive(Clone, Default, Debug)]
+struct Late {
+    category: Option<Box<str>>,
+    product: Option<Box<str>>,
+    service: Option<Box<str>>,
+    /// As an index behind one; zero is none.
+    place: usize,
+}
+
+impl Late {
+    /// Where a source is remembered.
+    fn index(source: LogSource<'_>) -> usize {
+        let service = source.service.unwrap_or_default().as_bytes();
+        let ends = [service.first(), service.last()].map(|byte| byte.copied().unwrap_or(0));
+        (service.len() + usize::from(ends[0]) + 5 * usize::from(ends[1])) % N_LATE
+    }
+
+    /// Whether it is of this source.
+    fn is_of(&self, source: LogSource<'_>) -> bool {
+        self.place > 0
+            && self.service.as_deref() == source.service
+            && self.category.as_deref() == source.category
+            && self.product.as_deref() == source.product
+    }
 }
 
 /// One rule as the router sees it.
@@ -119,12 +154,35 @@ impl Router {
     /// The rules that apply to an event.
     #[inline]
     pub(crate) fn route(&mut self, source: LogSource<'_>, rules: &[Rule]) -> &Bucket {
+        let index = Late::index(source);
+        let late = self.late.get(index);
+        let late = late.filter(|late| source.also.is_empty() && late.is_of(source));
+        let place = match late {
+            Some(late) => late.place - 1,
+            None => self.find(source, index, rules),
+        };
+        &self.buckets[place]
+    }
+
+    /// Looks a log source up, and remembers it at `index`.
+    fn find(&mut self, source: LogSource<'_>, index: usize, rules: &[Rule]) -> usize {
         self.write_key(source);
         let place = match self.places.get(self.key.as_slice()) {
             Some(place) => *place,
             None => self.build(rules),
         };
-        &self.buckets[place]
+        let fits = |name: &str| name.len() <= MAX_LATE_BYTES;
+        let names = [source.category, source.product, source.service];
+        if source.also.is_empty() && names.into_iter().flatten().all(fits) {
+            let [category, product, service] = names.map(|name| name.map(Into::into));
+            self.late[index] = Late {
+                category,
+                product,
+                service,
+                place: place + 1,
+            };
+        }
+        place
     }
 
     /// Builds the bucket for the key at hand and answers where it is.
@@ -132,6 +190,7 @@ impl Router {
         if self.buckets.len() >= MAX_BUCKETS {
             self.buckets.clear();
             self.places.clear();
+            self.late = Default::default();
         }
         let place = self.buckets.len();
         self.buckets

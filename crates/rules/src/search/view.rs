@@ -96,7 +96,7 @@ pub(crate) struct Scratch {
     heads: Vec<usize>,
     touched: Vec<usize>,
     /// What the reader of JSON keeps.
-    pub(crate) buffers: Buffers,
+    pub(crate) buffers: Option<Box<Buffers>>,
 }
 
 /// Texts grown beyond this by one event are given back after it.
