@@ -11,5 +11,7 @@ mod read_only;
 mod reads;
 mod rules;
 mod settled;
+mod shared;
+mod suspended;
 pub(crate) mod shared;
 mod tenants;
