@@ -280,15 +280,19 @@ $$;
 
 -- Moves the changed agents up, and holds what reaches too far. Takes the rows in one order, so that
 -- two writers of several agents cannot deadlock. An agent that is just being deleted has no row any
--- more and is passed over.
+-- more and is passed over; where nothing has changed nothing is done.
 create function private.bump_generations(changed uuid[]) returns void
 language plpgsql security definer set search_path = '' as $$
 declare
-  wide uuid[] := private.widely_changed_organizations(changed);
+  wide uuid[];
   others uuid[] := '{}';
   bumped record;
   n_bumped integer := 0;
 begin
+  if coalesce(cardinality(changed), 0) = 0 then
+    return;
+  end if;
+  wide := private.widely_changed_organizations(changed);
   if cardinality(wide) > 0 then
     others := private.holdable_agents(wide, changed);
   end if;
@@ -324,43 +328,35 @@ $$;
 
 create function private.on_stats_inserted() returns trigger
 language plpgsql security definer set search_path = '' as $$
-declare
-  agents uuid[] := array(select agent_id from inserted where firewall_enabled is not null);
 begin
-  if cardinality(agents) > 0 then
-    perform private.bump_generations(agents);
-  end if;
+  perform private.bump_generations(
+    array(select agent_id from inserted where firewall_enabled is not null)
+  );
   return null;
 end
 $$;
 
 create function private.on_stats_deleted() returns trigger
 language plpgsql security definer set search_path = '' as $$
-declare
-  agents uuid[] := array(select agent_id from deleted where firewall_enabled is not null);
 begin
-  if cardinality(agents) > 0 then
-    perform private.bump_generations(agents);
-  end if;
+  perform private.bump_generations(
+    array(select agent_id from deleted where firewall_enabled is not null)
+  );
   return null;
 end
 $$;
 
 create function private.on_stats_updated() returns trigger
 language plpgsql security definer set search_path = '' as $$
-declare
+begin
   -- Not a join, which Postgres would do row against row: it does not know how many rows there are.
-  agents uuid[] := array(
+  perform private.bump_generations(array(
     select agent_id from (
       select agent_id, firewall_enabled from inserted
       except
       select agent_id, firewall_enabled from deleted
     ) changed
-  );
-begin
-  if cardinality(agents) > 0 then
-    perform private.bump_generations(agents);
-  end if;
+  ));
   return null;
 end
 $$;
@@ -410,22 +406,16 @@ language plpgsql security definer set search_path = '' as $$
 declare
   agents uuid[] := array(select distinct agent_id from inserted);
 begin
-  if cardinality(agents) > 0 then
-    perform private.bump_generations(agents);
-    perform private.check_watched_paths(agents);
-  end if;
+  perform private.bump_generations(agents);
+  perform private.check_watched_paths(agents);
   return null;
 end
 $$;
 
 create function private.on_monitored_files_deleted() returns trigger
 language plpgsql security definer set search_path = '' as $$
-declare
-  agents uuid[] := array(select distinct agent_id from deleted);
 begin
-  if cardinality(agents) > 0 then
-    perform private.bump_generations(agents);
-  end if;
+  perform private.bump_generations(array(select distinct agent_id from deleted));
   return null;
 end
 $$;
@@ -443,10 +433,8 @@ begin
     (select * from after except select * from before)
   )
   select array_agg(distinct agent_id) into agents from changed;
-  if agents is not null then
-    perform private.bump_generations(agents);
-    perform private.check_watched_paths(agents);
-  end if;
+  perform private.bump_generations(agents);
+  perform private.check_watched_paths(agents);
   return null;
 end
 $$;

@@ -112,13 +112,31 @@ create index suppressions_created_by on public.suppressions (created_by)
 
 -- Rights --------------------------------------------------------------------------------------
 
-alter table public.detection_rules enable row level security;
-alter table public.detection_overrides enable row level security;
-alter table public.suppressions enable row level security;
-revoke all on public.detection_rules, public.detection_overrides, public.suppressions
-from public, anon, authenticated, service_role;
-grant select on public.detection_rules, public.detection_overrides, public.suppressions
-to authenticated, service_role;
+do $$
+declare
+  intent text;
+begin
+  foreach intent in array array['detection_rules', 'detection_overrides', 'suppressions'] loop
+    execute format('alter table public.%I enable row level security', intent);
+    execute format(
+      'revoke all on public.%I from public, anon, authenticated, service_role', intent);
+    execute format('grant select on public.%I to authenticated, service_role', intent);
+    execute format(
+      'create policy members_read on public.%I for select to authenticated
+        using (org_id in (select private.my_orgs()))', intent);
+    execute format(
+      'create policy admins_insert on public.%I for insert to authenticated
+        with check (org_id in (select private.my_admin_orgs()))', intent);
+    execute format(
+      'create policy admins_update on public.%I for update to authenticated
+        using (org_id in (select private.my_orgs()))
+        with check (org_id in (select private.my_admin_orgs()))', intent);
+    execute format(
+      'create policy members_delete on public.%I for delete to authenticated
+        using (org_id in (select private.my_orgs()))', intent);
+  end loop;
+end
+$$;
 
 -- Without the keys on update: a row never moves to another organization.
 grant insert (org_id, name, body, enabled, shadow), update (name, body, enabled, shadow), delete
@@ -131,36 +149,6 @@ on public.detection_overrides to authenticated;
 grant insert (org_id, rule_id, agent_id, field, match, value, until, note),
   update (rule_id, field, match, value, until, note), delete
 on public.suppressions to authenticated;
-
-create policy members_read on public.detection_rules for select to authenticated
-using (org_id in (select private.my_orgs()));
-create policy admins_insert on public.detection_rules for insert to authenticated
-with check (org_id in (select private.my_admin_orgs()));
-create policy admins_update on public.detection_rules for update to authenticated
-using (org_id in (select private.my_orgs()))
-with check (org_id in (select private.my_admin_orgs()));
-create policy members_delete on public.detection_rules for delete to authenticated
-using (org_id in (select private.my_orgs()));
-
-create policy members_read on public.detection_overrides for select to authenticated
-using (org_id in (select private.my_orgs()));
-create policy admins_insert on public.detection_overrides for insert to authenticated
-with check (org_id in (select private.my_admin_orgs()));
-create policy admins_update on public.detection_overrides for update to authenticated
-using (org_id in (select private.my_orgs()))
-with check (org_id in (select private.my_admin_orgs()));
-create policy members_delete on public.detection_overrides for delete to authenticated
-using (org_id in (select private.my_orgs()));
-
-create policy members_read on public.suppressions for select to authenticated
-using (org_id in (select private.my_orgs()));
-create policy admins_insert on public.suppressions for insert to authenticated
-with check (org_id in (select private.my_admin_orgs()));
-create policy admins_update on public.suppressions for update to authenticated
-using (org_id in (select private.my_orgs()))
-with check (org_id in (select private.my_admin_orgs()));
-create policy members_delete on public.suppressions for delete to authenticated
-using (org_id in (select private.my_orgs()));
 
 -- Deletes have no check, so a read-only member would delete what the policy only lets him see. The
 -- daemon may not look into schema private, hence a statement of its own.
