@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
@@ -22,7 +23,7 @@ use crate::persistence::{
     Feed, FeedEvent, FeedSettings, HINTS, HealthLog, Mirror, MirrorHandle, Outbox, OutboxHandle,
     Rest, Spool, SpoolError, run_expiry, run_retention,
 };
-use crate::ports::{Observations, Records};
+use crate::ports::{Observations, Records, StoreError};
 use crate::reconcile::{Mode, Sessions};
 use crate::streams::{
     AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, Installer, KeyLookups, ListenError,
@@ -307,6 +308,7 @@ impl Daemon {
         let [accepting, detecting, working] = [(); 3].map(|()| CancellationToken::new());
         let connections = self.gateway.connections.clone();
         let health = Arc::clone(&self.gateway.health);
+        let links = Arc::clone(&self.gateway.links);
         let mut tasks = TaskSet::default();
         spawn_watches(&mut tasks, &self.gateway, &working);
         let (mut listening, mut detection) = (TaskSet::default(), TaskSet::default());
@@ -321,7 +323,8 @@ impl Daemon {
         tasks.spawn("feed", self.feed.run(working.clone()));
         tasks.spawn("mirror", self.mirror.run(self.hints, working.clone()));
         let tenants = self.rule_upkeep.spawn(&mut tasks, &working);
-        let opening = open_for_agents(self.rest.clone(), (health, tenants), working.clone());
+        let reaching = (self.rest.clone(), links);
+        let opening = open_for_agents(reaching, (health, tenants), working.clone());
         tasks.spawn("opening", opening);
         spawn_upkeep(&mut tasks, self.rest, &working);
         tasks.spawn("health log", self.health_log.run(working.clone()));
@@ -390,9 +393,9 @@ fn presence_of(records: &Arc<dyn Records>, intake: &Arc<impl Observations>) -> P
 fn spawn_watches(tasks: &mut TaskSet, gateway: &Gateway, working: &CancellationToken) {
     let registry = Arc::clone(gateway.links.presence.registry());
     let directory = Arc::clone(&gateway.directory);
-    let keys = watch_keys(registry, directory, working.clone());
+    let keys = watch_keys(registry, Arc::clone(&directory), working.clone());
     tasks.spawn("key watch", keys);
-    let silence = watch_silence(Arc::clone(&gateway.links), working.clone());
+    let silence = watch_silence(Arc::clone(&gateway.links), directory, working.clone());
     tasks.spawn("silence watch", silence);
 }
 
@@ -411,14 +414,24 @@ fn report_ended(name: &str, panicked: bool) -> bool {
     false
 }
 
+/// Marks every agent offline, and expects those back that were there last.
+async fn take_over_presence(rest: &Rest, links: &AgentLinks) -> Result<(), StoreError> {
+    rest.reset_presence().await?;
+    let now = Timestamp::now();
+    for (agent, heard_at) in rest.list_unheard().await? {
+        links.presence.expect_return(agent, heard_at, now);
+    }
+    Ok(())
+}
+
 /// Marks every agent offline before any may connect, so that a daemon that died leaves none
 /// online; tries until Supabase answers, then lets agents in and waits for the end.
 async fn open_for_agents(
-    rest: Rest,
+    (rest, links): (Rest, Arc<AgentLinks>),
     (health, mut tenants): (Arc<Health>, TenantFeed),
     stop: CancellationToken,
 ) {
-    while let Err(error) = rest.reset_presence().await {
+    while let Err(error) = take_over_presence(&rest, &links).await {
         tracing::error!(
             error = %Chain(&error),
             "Supabase cannot be used yet; check SUPABASE_URL, the key and the migrations"

@@ -85,6 +85,8 @@ pub const EMAILS: &str = "hidps_emails_total";
 pub const ALERTS_WAITING: &str = "hidps_outbox_alerts_waiting";
 /// Observations of the daemon that detection had no room for.
 pub const OBSERVATIONS_LOST: &str = "hidps_observations_lost_total";
+/// Silent agents that there was no room to remember.
+pub const SILENCES_LOST: &str = "hidps_silences_lost_total";
 /// Refused handshakes and tokens, by kind.
 pub const AUTH_FAILURES: &str = "hidps_auth_failures_total";
 
@@ -179,6 +181,10 @@ pub const METRICS: &[(&str, &str)] = &[
     (RESYNCS, "full comparisons with the database, by cause"),
     (EMAILS, "alert mails, by result"),
     (ALERTS_WAITING, "alerts waiting to become rows"),
+    (
+        SILENCES_LOST,
+        "silent agents that there was no room to remember; their silence is not told",
+    ),
     (
         OBSERVATIONS_LOST,
         "observations about agents that detection had no room for",

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use hidps_wire::{AgentId, EnrollRequest, Enrollment};
+use jiff::Timestamp;
 use postgrest::{Builder, Postgrest};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
@@ -23,7 +24,7 @@ use crate::persistence::detection_rows::{
 };
 use crate::persistence::rows::{
     AccessRow, AlertRow, ChangeRow, ConditionRow, CredentialRow, DesiredRow, GenerationRow,
-    HealthRow, KeyRow, NotificationRow, PresenceRow, UsageRow,
+    HealthRow, KeyRow, NotificationRow, PresenceRow, UnheardRow, UsageRow,
 };
 use crate::ports::{
     Access, DesiredReader, DetectionReader, Directory, FeedProbe, HealthWriter, NotificationQueue,
@@ -35,6 +36,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Longest wait for a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// Unheard agents in one answer; the database gives no more.
+const UNHEARD_PAGE: usize = 1_000;
 
 /// Supabase's REST interface, once as the daemon and once as a person.
 #[derive(Debug, Clone)]
@@ -85,6 +89,27 @@ impl Rest {
             .call("reset presence", "reset_presence", &json!({}))
             .await?;
         Ok(())
+    }
+
+    /// The agents that were connected when the last daemon stopped or died and have not been heard of
+    /// since, each with the time at which it was; never a part of them.
+    ///
+    /// # Errors
+    /// When Supabase did not answer.
+    pub async fn list_unheard(&self) -> Result<Vec<(AgentId, Timestamp)>, StoreError> {
+        let mut unheard: Vec<(AgentId, Timestamp)> = Vec::new();
+        loop {
+            let after = unheard.last().map(|(agent, _)| *agent);
+            let body = json!({ "after": after, "max_rows": UNHEARD_PAGE });
+            let page: Vec<UnheardRow> = self
+                .call("list unheard agents", "unheard_agents", &body)
+                .await?;
+            let n_rows = page.len();
+            unheard.extend(page.into_iter().map(UnheardRow::into_pair));
+            if n_rows < UNHEARD_PAGE {
+                return Ok(unheard);
+            }
+        }
     }
 
     /// Marks agents offline of whom nothing was heard for longer than the lease; gives how many.

@@ -293,6 +293,20 @@ impl From<AlertRow> for Alert {
     }
 }
 
+/// A row of `rpc/unheard_agents`.
+#[derive(Debug, Deserialize)]
+pub(super) struct UnheardRow {
+    agent_id: AgentId,
+    last_seen: Timestamp,
+}
+
+impl UnheardRow {
+    /// The agent, and when it was last heard of.
+    pub(super) fn into_pair(self) -> (AgentId, Timestamp) {
+        (self.agent_id, self.last_seen)
+    }
+}
+
 /// A row of `rpc/agent_credentials`.
 #[derive(Debug, Deserialize)]
 pub(super) struct CredentialRow {

@@ -21,7 +21,7 @@ use crate::model::{
 use crate::ports::{AgentSession, DesiredSource, EventIntake, RawBatch, Records, SessionFactory};
 use crate::streams::agent_greeting::{RETURN_WITHIN_MS, is_alive, part, receive_hello, stagger};
 use crate::streams::mailbox::{Mailbox, ToAgent};
-use crate::streams::presence::Presence;
+use crate::streams::presence::{Presence, STOPPING};
 use crate::streams::progress::Progress;
 use crate::streams::questions::OpenQuestions;
 use crate::streams::status_budget::StatusBudget;
@@ -248,7 +248,7 @@ impl<'a> Link<'a> {
     fn on_wake(&mut self, wake: Wake) -> ControlFlow<String, Option<DaemonFrame>> {
         let now = Instant::now();
         match wake {
-            Wake::Stop => return ControlFlow::Break("the daemon is stopping".into()),
+            Wake::Stop => return ControlFlow::Break(STOPPING.into()),
             Wake::Frame(frame) => {
                 self.on_heard(now);
                 return self.on_frame(frame);

@@ -1,10 +1,11 @@
 //! Who is connected, and how that is recorded: the newest connection of an agent wins, and the end
 //! of an older one says nothing. It never reads a clock.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hidps_wire::{AgentId, ConditionStatus, Hello, printable};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::model::{ConditionKind, ConditionReport, HostFacts, Observation, PresenceReport};
 use crate::ports::{Observations, Records};
@@ -15,12 +16,23 @@ use crate::streams::silence::Silences;
 /// Longest claim of a host that is recorded or logged, in characters.
 const MAX_CLAIM: usize = 255;
 
+/// How often the wrong clock of one agent is told while it tries to connect.
+const TELL_SKEW_EVERY: SignedDuration = SignedDuration::from_secs(60);
+
+/// Most wrong clocks remembered within that time; past them each is told as often as it comes.
+const MAX_SKEWS: usize = 10_000;
+
+/// The reason of a connection that this daemon ended because it stops.
+pub(super) const STOPPING: &str = "the daemon is stopping";
+
 /// Records who comes and goes.
 pub struct Presence {
     registry: Arc<Registry>,
     records: Arc<dyn Records>,
     observations: Arc<dyn Observations>,
     silences: Mutex<Silences>,
+    /// When each wrong clock was last told.
+    skews: Mutex<BTreeMap<AgentId, Timestamp>>,
 }
 
 impl std::fmt::Debug for Presence {
@@ -44,6 +56,7 @@ impl Presence {
             records,
             observations,
             silences: Mutex::default(),
+            skews: Mutex::default(),
         }
     }
 
@@ -52,10 +65,44 @@ impl Presence {
         self.observations.observe(agent, observation);
     }
 
+    /// Tells the rules that an agent's clock is wrong, once in a while: whoever tries to connect all
+    /// the time must not crowd out what is observed of others.
+    pub fn observe_skew(&self, agent: AgentId, seconds: i64, now: Timestamp) {
+        let mut skews = self.skews.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_recent = |at: &Timestamp| now.duration_since(*at) < TELL_SKEW_EVERY;
+        if skews.get(&agent).is_some_and(is_recent) {
+            return;
+        }
+        if skews.len() >= MAX_SKEWS {
+            skews.retain(|_, at| is_recent(at));
+        }
+        if skews.len() < MAX_SKEWS {
+            skews.insert(agent, now);
+        }
+        drop(skews);
+        self.observe(agent, Observation::ClockSkew { seconds });
+    }
+
+    /// An agent that ought to be there was last heard of then, before this daemon started.
+    pub fn expect_return(&self, agent: AgentId, heard_at: Timestamp, now: Timestamp) {
+        self.silences().on_missed(agent, heard_at, now);
+    }
+
+    /// The agents whose silence is about to be told, or all silent ones.
+    #[must_use]
+    pub fn list_silent(&self, now: Timestamp, all: bool) -> Vec<AgentId> {
+        self.silences().list(now, all)
+    }
+
     /// Tells every silence that has become long enough.
     pub fn tell_silences(&self, now: Timestamp) {
         let tell = |agent, observation| self.observations.observe(agent, observation);
-        self.silences().tell_due(now, tell);
+        let not_returned = self.silences().tell_due(now, tell);
+        for agent in not_returned {
+            // So that the next daemon does not tell it once more.
+            let message = "nothing was heard of the agent since the daemon restarted".to_owned();
+            self.record_condition(agent, ConditionStatus::False, "NotReturned", message);
+        }
     }
 
     /// That an agent is not heard of is what somebody wanted.
@@ -92,8 +139,10 @@ impl Presence {
             self.record(agent, true, at, Some(host));
             self.record_condition(agent, ConditionStatus::True, "Connected", message);
             let back = self.silences().on_entered(agent, at);
-            if let Some(back) = back {
-                self.observe(agent, back);
+            if let Some(back @ Observation::Back { seconds }) = back
+                && !self.observations.observe(agent, back)
+            {
+                self.silences().keep_back(agent, seconds);
             }
         })
     }
@@ -109,8 +158,12 @@ impl Presence {
         tracing::info!(%agent, reason, "an agent's connection ended");
         self.registry.leave(agent, connection, || {
             self.record(agent, false, at, None);
-            let reason = reason.to_owned();
-            self.record_condition(agent, ConditionStatus::False, "Disconnected", reason);
+            // Whether it goes on living is for the next daemon to find out.
+            let (status, word) = match reason {
+                STOPPING => (ConditionStatus::Unknown, "DaemonStopped"),
+                _ => (ConditionStatus::False, "Disconnected"),
+            };
+            self.record_condition(agent, status, word, reason.to_owned());
             self.silences().on_left(agent, at);
         });
     }

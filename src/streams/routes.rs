@@ -18,7 +18,6 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use crate::health::Health;
-use crate::model::Observation;
 use crate::ports::Directory;
 use crate::streams::access::AccessCheck;
 use crate::streams::agent_auth::{AgentAuth, ClockFault, ConnectError};
@@ -137,8 +136,8 @@ async fn connect_agent(
                 signer: Some(agent),
             }) = error
             {
-                let skew = Observation::ClockSkew { seconds };
-                gateway.links.presence.observe(agent, skew);
+                let presence = &gateway.links.presence;
+                presence.observe_skew(agent, seconds, Timestamp::now());
             }
             return refuse_connect(&error);
         }

@@ -234,6 +234,22 @@ begin
 end
 $$;
 
+-- The agents that may connect and of which it is not known whether they live, with the time at which
+-- each was last heard of: those that were connected when the last daemon stopped or died. One page,
+-- in the order of ids, behind the one named.
+create function public.unheard_agents(after uuid, max_rows integer)
+returns table (agent_id uuid, last_seen timestamptz)
+language sql stable security definer set search_path = '' as $$
+  select a.id, a.last_seen
+  from public.agents a
+  join public.agent_keys k on k.agent_id = a.id and k.status = 'admitted'
+  join public.agent_conditions c
+    on c.agent_id = a.id and c.type = 'Connected' and c.status = 'unknown'
+  where a.last_seen is not null and (after is null or a.id > after)
+  order by a.id
+  limit least(max_rows, 1000)
+$$;
+
 -- A share of the whole in percent. Not-a-number says nothing, so it is no load.
 create function private.percentage(value numeric) returns numeric
 language sql immutable set search_path = '' as $$
@@ -270,8 +286,10 @@ revoke all on all functions in schema private from public;
 revoke all on function public.report_conditions(jsonb) from public, anon, authenticated;
 revoke all on function public.record_presence(jsonb) from public, anon, authenticated;
 revoke all on function public.reset_presence() from public, anon, authenticated;
+revoke all on function public.unheard_agents(uuid, integer) from public, anon, authenticated;
 revoke all on function public.record_usage(jsonb) from public, anon, authenticated;
 grant execute on function public.report_conditions(jsonb) to service_role;
 grant execute on function public.record_presence(jsonb) to service_role;
 grant execute on function public.reset_presence() to service_role;
+grant execute on function public.unheard_agents(uuid, integer) to service_role;
 grant execute on function public.record_usage(jsonb) to service_role;

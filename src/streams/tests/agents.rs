@@ -282,6 +282,23 @@ async fn silence_is_told_when_it_is_long_and_not_when_it_was_wanted() {
 }
 
 #[tokio::test]
+async fn a_wrong_clock_is_told_once_a_minute_however_often_it_knocks() {
+    let recorder = Arc::new(Recorder::default());
+    let records = Arc::clone(&recorder) as _;
+    let presence = Presence::new(Arc::default(), records, Arc::clone(&recorder) as _);
+    let at = |seconds| Timestamp::from_second(seconds).expect("a valid time");
+
+    for second in 0..120 {
+        presence.observe_skew(AGENT, 300, at(second));
+    }
+    presence.observe_skew(OTHER, 300, at(1));
+
+    let observations = locked(&recorder.observations);
+    let of = |agent| observations.iter().filter(|(one, _)| *one == agent).count();
+    assert_eq!((of(AGENT), of(OTHER)), (2, 1));
+}
+
+#[tokio::test]
 async fn an_agent_that_leaves_is_recorded_offline() {
     let world = world(KeyStatus::Admitted).await;
     let mut socket = world.agent(None).await;

@@ -427,6 +427,26 @@ begin
 end
 $$;
 
+-- who_was_there_when_the_last_daemon_ended_is_asked_for_page_by_page
+do $$
+declare
+  unheard text := 'select string_agg(agent_id::text, '' '' order by agent_id) '
+    || 'from public.unheard_agents(%L, 1)';
+begin
+  update public.agents set last_seen = now() - interval '1 hour'
+  where id in (pg_temp.id('host'), pg_temp.id('other host'));
+  insert into public.agent_keys (agent_id, public_key, status) values
+    (pg_temp.id('host'), 'unheard 1', 'admitted'), (pg_temp.id('other host'), 'unheard 2', 'admitted')
+  on conflict (agent_id) do update set status = 'admitted';
+  perform pg_temp.must_equal('unknown', pg_temp.ask('service', format(unheard, null)),
+    pg_temp.id('host')::text);
+  perform pg_temp.must_equal('the next page',
+    pg_temp.ask('service', format(unheard, pg_temp.id('host'))), null);
+  update public.agent_keys set status = 'revoked' where agent_id = pg_temp.id('host');
+  perform pg_temp.must_equal('revoked', pg_temp.ask('service', format(unheard, null)), null);
+end
+$$;
+
 -- Usage ---------------------------------------------------------------------------------------
 
 -- usage_is_written_beside_intent_never_over_it

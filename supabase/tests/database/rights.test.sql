@@ -286,6 +286,7 @@ begin
     ('report_detection(jsonb)', 'service_role'),
     ('report_health(jsonb)', 'service_role'),
     ('reset_presence()', 'service_role'),
+    ('unheard_agents(uuid,integer)', 'service_role'),
     ('upsert_alert(jsonb)', 'service_role'),
     ('private.may_change_all(uuid[])', 'authenticated'),
     ('private.my_admin_agents()', 'authenticated'),

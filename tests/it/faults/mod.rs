@@ -11,7 +11,6 @@ mod read_only;
 mod reads;
 mod rules;
 mod settled;
-mod shared;
 mod suspended;
 pub(crate) mod shared;
 mod tenants;
