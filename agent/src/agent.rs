@@ -14,6 +14,7 @@ use crate::collect::line_sink::{LineCounts, LineSink};
 use crate::collect::log_sources::LogSources;
 use crate::collect::positions::Positions;
 use crate::collect::process::{ProcessSettings, ProcessWatch, host_processes};
+use crate::collect::sockets::SocketWatch;
 use crate::collect::usage::report_usage;
 use crate::config::{Config, LogSettings};
 use crate::converge::Converge;
@@ -155,7 +156,8 @@ fn start_parts(
         shutdown: shutdown.clone(),
     };
     let mut parts = JoinSet::new();
-    watch_processes(&mut parts, config.processes, &positions, &shutdown)?;
+    let settings = (config.processes, config.network_interval);
+    watch_processes(&mut parts, settings, &positions, &shutdown)?;
     let counts = start_logs(&mut parts, &config.logs, &positions, &shutdown);
     begin(&mut parts, "drift", watch_drift(drift_tx, shutdown.clone()));
     begin(&mut parts, "files", files_task.run());
@@ -202,17 +204,21 @@ where
     });
 }
 
-/// Starts everything that looks at processes.
+/// Starts everything that looks at processes and what they hold.
 fn watch_processes(
     parts: &mut JoinSet<&'static str>,
-    settings: ProcessSettings,
+    (settings, network_interval): (ProcessSettings, Option<Duration>),
     positions: &Positions,
     shutdown: &Shutdown,
 ) -> Result<(), AgentError> {
     let events = Arc::clone(positions.events());
-    let watch = ProcessWatch::start(settings, host_processes(), events);
+    let table = host_processes();
+    let watch = ProcessWatch::start(settings, Arc::clone(&table), Arc::clone(&events));
     let watch = watch.map_err(AgentError::Processes)?;
     begin(parts, "processes", watch.run(shutdown.clone()));
+    let watch = SocketWatch::start(network_interval, table, events);
+    let watch = watch.map_err(AgentError::Processes)?;
+    begin(parts, "sockets", watch.run(shutdown.clone()));
     Ok(())
 }
 

@@ -5,7 +5,7 @@
 //! daemon ─ link ─ documents ─▶ converge ─▶ ledger, firewall, file_watch, probe
 //!             ◀─ status_queue ────┘               │
 //!             ◀─── event_queue ◀── file_watch, converge, normalize ◀─ collect (journal, log files)
-//!             │                   └────────── collect::process (a thread)
+//!             │                   └────────── collect::process, sockets (threads)
 //!             ◀─── usage ◀──────── collect::usage
 //! ```
 

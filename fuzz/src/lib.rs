@@ -4,6 +4,8 @@
 use std::net::IpAddr;
 
 use hidps_agent::collect::journal::read_any;
+use hidps_agent::collect::process::{parse_arguments, parse_notices, parse_stat, parse_users};
+use hidps_agent::collect::sockets::{Transport, parse_line};
 use hidps_agent::normalize::{JournalEntry, LineSource, normalize, normalize_entry};
 use hidps_agent::redact::{MASK, redact_arguments, redact_command};
 use hidps_local_supabase::fuzzing::{read_client_frame, weigh_log_message};
@@ -25,12 +27,13 @@ use serde::de::DeserializeOwned;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets; each has a file in `fuzz_targets` and a directory in `corpus`.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 17] = [
     ("journal_entry", journal_entry),
     ("journal_file", journal_file),
     ("command_line", command_line),
     ("log_line", log_line),
     ("log_message", log_message),
+    ("process_sources", process_sources),
     ("realtime_client_frame", realtime_client_frame),
     ("realtime_frames", realtime_frames),
     ("rule_condition", rule_condition),
@@ -133,6 +136,23 @@ pub fn command_line(data: &[u8]) {
         arguments.len() <= 3 * text.len() + MASK.len(),
         "it stays short"
     );
+}
+
+/// What the kernel tells of processes and sockets: read or nothing, and never more than there is.
+pub fn process_sources(data: &[u8]) {
+    let n_notices = parse_notices(data).count();
+    assert!(n_notices <= data.len() / 36, "a notice has headers");
+    let line = parse_arguments(data);
+    assert!(line.len() <= 8 * 1024, "a command line is bounded");
+    let text = String::from_utf8_lossy(data);
+    if let Some(entry) = parse_stat(&text) {
+        assert!(text.contains(&entry.name), "a name is in the text");
+    }
+    let _ = parse_users(&text);
+    for line in text.lines() {
+        let row = parse_line(line, Transport::Tcp);
+        assert!(row.is_none_or(|row| row.transport == Transport::Tcp));
+    }
 }
 
 /// Paths to watch: refused, or absolute, normal and unchanged by a second look.

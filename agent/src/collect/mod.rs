@@ -11,6 +11,7 @@ pub mod positions;
 pub mod process;
 mod reader;
 mod rotated;
+pub mod sockets;
 pub mod source_losses;
 pub mod unread;
 pub mod usage;

@@ -51,6 +51,13 @@ const DEFAULT_PROCESS_POLL_SECS: u64 = 5;
 /// Below a second looks would cost more than they show; above a few minutes they show nothing.
 const PROCESS_POLL_SECS: std::ops::RangeInclusive<i64> = 1..=300;
 
+/// How often sockets are looked at: often enough for a session of a person, rare enough to cost
+/// nothing on a host with thousands of connections.
+const DEFAULT_NETWORK_SECS: u64 = 10;
+
+/// The ways looks at sockets may be spaced, for the same reasons as those at processes.
+const NETWORK_SECS: std::ops::RangeInclusive<i64> = 1..=300;
+
 /// Everything the agent is told.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -77,6 +84,8 @@ pub struct Config {
     pub usage_interval: Duration,
     /// How processes are watched.
     pub processes: ProcessSettings,
+    /// How often sockets are looked at; none where they are not.
+    pub network_interval: Option<Duration>,
     /// The form of the agent's own log.
     pub log_format: LogFormat,
 }
@@ -251,6 +260,7 @@ impl Config {
         let logs = read_logs(&mut settings);
         let usage_secs = settings.integer("usage_interval_secs", USAGE_SECS);
         let processes = read_processes(&mut settings);
+        let network_interval = read_network(&mut settings);
         let log_format = settings.choice(
             "log_format",
             &[("text", LogFormat::Text), ("json", LogFormat::Json)],
@@ -271,6 +281,7 @@ impl Config {
                 logs,
                 usage_interval: Duration::from_secs(usage_secs.unwrap_or(DEFAULT_USAGE_SECS)),
                 processes,
+                network_interval,
                 log_format,
             }),
             _ => Err(ConfigFaults(faults)),
@@ -347,6 +358,12 @@ fn read_processes(settings: &mut SettingsTable<'_>) -> ProcessSettings {
         exits,
         interval: Duration::from_secs(poll_secs.unwrap_or(DEFAULT_PROCESS_POLL_SECS)),
     }
+}
+
+fn read_network(settings: &mut SettingsTable<'_>) -> Option<Duration> {
+    let is_on = settings.choice("network", &[("poll", true), ("off", false)]);
+    let secs = settings.integer("network_interval_secs", NETWORK_SECS);
+    is_on.then(|| Duration::from_secs(secs.unwrap_or(DEFAULT_NETWORK_SECS)))
 }
 
 fn read_log_files(settings: &mut SettingsTable<'_>) -> Vec<LogFileSource> {

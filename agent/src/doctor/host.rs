@@ -11,6 +11,7 @@ use crate::collect::journal;
 use crate::collect::log_file;
 use crate::collect::log_sources::{list_doubles, list_well_known};
 use crate::collect::process::{CANNOT_SEE, CANNOT_SEE_BY_LOOKING, Connector};
+use crate::collect::sockets;
 use crate::config::{Config, FirewallMode, JournalMode, ProcessMode};
 use crate::error_chain::chain;
 use crate::firewall::{Firewall as _, HostFirewall};
@@ -209,6 +210,18 @@ pub(super) fn check_log_files(config: &Config) -> Finding {
         unreadable.join(", "),
         "they are followed once they can be read; take out of the configuration what is not there",
     )
+}
+
+pub(super) fn check_network(config: &Config) -> Finding {
+    let found = match config.network_interval {
+        Some(interval) => format!(
+            "sockets are looked at every {} s; not seen: {}",
+            interval.as_secs(),
+            sockets::CANNOT_SEE
+        ),
+        None => "not watched".to_owned(),
+    };
+    Finding::well("network", found)
 }
 
 pub(super) fn check_processes(config: &Config) -> Finding {

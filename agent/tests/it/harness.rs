@@ -29,6 +29,7 @@ impl AgentHome {
         // What else runs on this machine is no part of a test, unless the test says so.
         let defaults = [
             ("processes =", "processes = \"off\"\n"),
+            ("network =", "network = \"off\"\n"),
             ("journal =", "journal = \"off\"\n"),
         ];
         let unsaid = defaults.iter().filter(|(name, _)| !settings.contains(name));

@@ -28,6 +28,7 @@ use connector::Received;
 pub use connector::{Connector, ConnectorError};
 pub use message::{News, Notice, parse as parse_notices};
 use observer::Observer;
+pub use observer::now as monotonic_nanos;
 pub use pace::Held;
 pub use proc_entry::{ProcEntry, parse_arguments, parse_stat, parse_users};
 use snapshot::Snapshot;

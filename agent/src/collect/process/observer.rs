@@ -52,7 +52,8 @@ struct Loss {
 }
 
 /// The present time of the monotonic clock, in nanoseconds.
-pub(super) fn now() -> u64 {
+#[must_use]
+pub fn now() -> u64 {
     nanos(ClockId::Monotonic)
 }
 

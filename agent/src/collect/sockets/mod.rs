@@ -1,0 +1,278 @@
+//! Ports that are listened on and connections, with the processes that hold them, by looking at
+//! the kernel's tables again and again. It opens no connection and closes none.
+
+mod difference;
+mod event;
+mod listing;
+mod owners;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::agent_note::AgentNote;
+use crate::collect::process::{ProcessTable, monotonic_nanos};
+use crate::event_queue::EventQueue;
+use crate::shutdown::Shutdown;
+use difference::{Port, Sockets};
+use event::{Owner, flow_event, port_event};
+pub use listing::{SocketRow, SocketState, Transport, parse_line};
+use owners::Owners;
+
+/// What this source cannot see.
+pub const CANNOT_SEE: &str = "ports and connections that open and close between two looks, \
+     connections of the host to itself, datagrams without a connection, raw sockets, and other \
+     network namespaces";
+
+/// The name of this source where it loses something.
+const SOURCE: &str = "connections";
+
+/// Connections told one by one after one look; more are counted.
+const MAX_TOLD: usize = 500;
+
+/// Most bytes of a line of the kernel's tables.
+const MAX_LINE_BYTES: u64 = 512;
+
+/// The kernel's tables.
+const TABLES: [(&str, Transport); 4] = [
+    ("net/tcp", Transport::Tcp),
+    ("net/tcp6", Transport::Tcp),
+    ("net/udp", Transport::Udp),
+    ("net/udp6", Transport::Udp),
+];
+
+/// The looker's stack; it holds no large values.
+const STACK_BYTES: usize = 256 * 1024;
+
+/// The source as a part of the agent.
+#[derive(Debug)]
+pub struct SocketWatch {
+    /// None where sockets are not watched.
+    looker: Option<(oneshot::Receiver<()>, SyncSender<()>)>,
+}
+
+impl SocketWatch {
+    /// Begins to look every so often, on a thread of its own; never without an interval.
+    ///
+    /// # Errors
+    /// Fails when there is no thread to be had.
+    pub fn start(
+        interval: Option<Duration>,
+        table: Arc<ProcessTable>,
+        events: Arc<EventQueue>,
+    ) -> io::Result<Self> {
+        let Some(interval) = interval else {
+            return Ok(Self { looker: None });
+        };
+        let (stop_tx, stop) = sync_channel(1);
+        let (ended_tx, ended) = oneshot::channel();
+        let mut look = Look::new(PathBuf::from("/proc"), table, events);
+        let thread = std::thread::Builder::new()
+            .name("sockets".to_owned())
+            .stack_size(STACK_BYTES);
+        thread.spawn(move || {
+            look.repeat(&stop, interval);
+            // Whoever would hear it may be gone.
+            ended_tx.send(()).ok();
+        })?;
+        Ok(Self {
+            looker: Some((ended, stop_tx)),
+        })
+    }
+
+    /// Looks until the agent ends.
+    pub async fn run(self, mut shutdown: Shutdown) {
+        match self.looker {
+            Some((ended, _stop)) => tokio::select! {
+                _ = ended => {}
+                () = shutdown.requested() => {}
+            },
+            None => shutdown.requested().await,
+        }
+    }
+}
+
+/// What was seen at the last look.
+struct Look {
+    proc: PathBuf,
+    table: Arc<ProcessTable>,
+    events: Arc<EventQueue>,
+    owners: Owners,
+    before: Option<Sockets>,
+    /// Ports that were told, with their holders; a port is closed when it is missing twice, as
+    /// the kernel's tables may leave one out while they change.
+    open: BTreeMap<Port, (Owner, bool)>,
+}
+
+impl Look {
+    fn new(proc: PathBuf, table: Arc<ProcessTable>, events: Arc<EventQueue>) -> Self {
+        Self {
+            owners: Owners::of(proc.clone()),
+            proc,
+            table,
+            events,
+            before: None,
+            open: BTreeMap::new(),
+        }
+    }
+
+    fn repeat(&mut self, stop: &Receiver<()>, interval: Duration) {
+        let mut was_told = false;
+        loop {
+            if let Err(error) = self.look()
+                && !was_told
+            {
+                was_told = true;
+                tracing::warn!(%error, "the host's sockets cannot be read and are not watched");
+            }
+            match stop.recv_timeout(interval) {
+                Err(RecvTimeoutError::Timeout) | Ok(()) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn look(&mut self) -> io::Result<()> {
+        let now = read_sockets(&self.proc)?;
+        let Some(before) = self.before.take() else {
+            self.begin(&now);
+            self.before = Some(now);
+            return Ok(());
+        };
+        let wanted: HashSet<u64> = now
+            .new_ports(&before)
+            .map(|(_, (inode, _))| *inode)
+            .chain(now.new_flows(&before).map(|flow| flow.inode))
+            .collect();
+        let holders = self.find(wanted);
+        self.tell_ports(&now, &before, &holders);
+        self.tell_flows(&now, &before, &holders);
+        self.before = Some(now);
+        Ok(())
+    }
+
+    /// The first look is how it is, and no event.
+    fn begin(&mut self, now: &Sockets) {
+        let wanted = now.ports.values().map(|(inode, _)| *inode).collect();
+        let holders = self.find(wanted);
+        for (port, (inode, user)) in &now.ports {
+            let owner = self.owner(holders.get(inode), *user);
+            self.open.insert(*port, (owner, false));
+        }
+    }
+
+    fn find(&mut self, wanted: HashSet<u64>) -> HashMap<u64, u32> {
+        if wanted.is_empty() {
+            return HashMap::new();
+        }
+        self.owners.find(wanted)
+    }
+
+    fn owner(&self, pid: Option<&u32>, user: u32) -> Owner {
+        let now = monotonic_nanos();
+        let process = pid.and_then(|pid| self.table.resolve(*pid, now));
+        let image = process.and_then(|process| process.image.as_deref().map(ToOwned::to_owned));
+        Owner {
+            pid: pid.copied(),
+            image,
+            user: Some(self.table.user_name(user, now).to_string()),
+        }
+    }
+
+    fn tell_ports(&mut self, now: &Sockets, before: &Sockets, holders: &HashMap<u64, u32>) {
+        for (port, (inode, user)) in now.new_ports(before) {
+            let owner = self.owner(holders.get(inode), *user);
+            let known = self.open.get(port);
+            // A service that was restarted is no news; another program on its port is.
+            if known.is_none_or(|(known, _)| known.image != owner.image) {
+                self.events.push(port_event(port, true, &owner));
+            }
+            self.open.insert(*port, (owner, false));
+        }
+        let mut closed = Vec::new();
+        for (port, (_, is_missing)) in &mut self.open {
+            let was_missing = *is_missing;
+            *is_missing = !now.ports.contains_key(port);
+            if was_missing && *is_missing {
+                closed.push(*port);
+            }
+        }
+        for port in closed {
+            if let Some((owner, _)) = self.open.remove(&port) {
+                self.events.push(port_event(&port, false, &owner));
+            }
+        }
+    }
+
+    fn tell_flows(&self, now: &Sockets, before: &Sockets, holders: &HashMap<u64, u32>) {
+        let mut n_new = 0_usize;
+        for flow in now.new_flows(before) {
+            n_new += 1;
+            if n_new <= MAX_TOLD {
+                let owner = self.owner(holders.get(&flow.inode), flow.user);
+                let event = flow_event(flow, now.is_initiated(flow), &owner);
+                self.events.push(event);
+            }
+        }
+        let untold = u64::try_from(n_new.saturating_sub(MAX_TOLD)).unwrap_or(u64::MAX);
+        let lost = untold.saturating_add(now.n_left_out.saturating_sub(before.n_left_out));
+        if lost > 0 {
+            let note = AgentNote::LinesLost {
+                source: SOURCE,
+                lost: Some(lost),
+                why: "more connections began at once than are told one by one".to_owned(),
+            };
+            self.events.push(note.into_event());
+        }
+    }
+}
+
+fn read_sockets(proc: &Path) -> io::Result<Sockets> {
+    let handed_out = read_handed_out(proc);
+    let mut sockets = Sockets::default();
+    let mut line = String::new();
+    for (name, transport) in TABLES {
+        let file = match File::open(proc.join(name)) {
+            Ok(file) => file,
+            // A kernel without IPv6 has no table of it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && name.ends_with('6') => {
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let mut lines = BufReader::new(file);
+        loop {
+            line.clear();
+            if lines.by_ref().take(MAX_LINE_BYTES).read_line(&mut line)? == 0 {
+                break;
+            }
+            if let Some(row) = parse_line(&line, transport) {
+                sockets.add(&row, &handed_out);
+            }
+        }
+    }
+    Ok(sockets)
+}
+
+/// The ports that the kernel gives to clients.
+fn read_handed_out(proc: &Path) -> RangeInclusive<u16> {
+    let text = std::fs::read_to_string(proc.join("sys/net/ipv4/ip_local_port_range"));
+    let text = text.unwrap_or_default();
+    let mut ends = text
+        .split_ascii_whitespace()
+        .filter_map(|end| end.parse().ok());
+    match (ends.next(), ends.next()) {
+        (Some(first), Some(last)) => first..=last,
+        _ => 32_768..=60_999,
+    }
+}
+
+#[cfg(test)]
+mod tests;
