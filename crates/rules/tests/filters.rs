@@ -31,7 +31,7 @@ fn a_filter_narrows_the_rules_it_names_and_no_other() {
     let second = text.replace("id: rule", "id: two\nname: second");
     let third = text.replace("id: rule", "id: three");
     let named = filter("[one, second]");
-    let all = filter("any");
+    let all = filter("Any");
 
     let others = matching(&[&first, &named, &second, &third], "alice");
     let named = matching(&[&first, &named, &second, &third], "backup");

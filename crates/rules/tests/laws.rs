@@ -3,7 +3,9 @@
 
 mod support;
 
-use hidps_rules::{Engine, Value};
+use std::collections::BTreeSet;
+
+use hidps_rules::{Engine, Event, LogSource, Scope, Value};
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use support::{compile, engine, matches, observe, rule};
 
@@ -205,6 +207,43 @@ proptest! {
             let alone = borrow(&original, &mut engine(&[text])).len() == 1;
             assert_eq!(alone, expected.contains(&format!("r{number}")), "{text} alone");
         }
+    }
+
+    #[test]
+    fn an_event_of_several_services_matches_what_it_would_as_each_of_them(
+        wanted in proptest::collection::vec(proptest::sample::select(vec!["sshd", "auth", "syslog", "cron"]), 1..6),
+        service in proptest::sample::select(vec!["sshd", "cron", "other"]),
+        also in proptest::sample::subsequence(vec!["auth", "syslog", "cron"], 0..=3),
+        negated in any::<bool>(),
+    ) {
+        let texts: Vec<String> = wanted
+            .iter()
+            .enumerate()
+            .map(|(number, service)| {
+                let condition = if negated { "not s" } else { "s" };
+                rule(&format!("  s: {{a: x}}\n  condition: {condition}\n"))
+                    .replace("id: rule", &format!("id: r{number}"))
+                    .replace("product: linux", &format!("product: linux, service: {service}"))
+            })
+            .collect();
+        let mut engine = engine(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut ids = |service, also: &[&str]| {
+            let source = LogSource { category: None, product: Some("linux"), service: Some(service), also };
+            let fields = [("a", Value::Str(if negated { "y" } else { "x" }))];
+            let mut ids = BTreeSet::new();
+            let event = Event { logsource: source, message: "", fields: &fields };
+            engine.observe(Scope(1), &event, 0, &mut |found| {
+                assert!(ids.insert(found.rule.id.clone()), "each rule matches once");
+            });
+            ids
+        };
+
+        let mut each = ids(service, &[]);
+        for other in &also {
+            each.extend(ids(other, &[]));
+        }
+
+        assert_eq!(ids(service, &also), each);
     }
 
     #[test]

@@ -283,6 +283,20 @@ fn a_layer_holds_no_more_than_it_may_and_names_what_does_not_fit() {
 }
 
 #[test]
+fn every_spelling_of_a_value_counts() {
+    let spelled = |id: &str| {
+        values(id, 1).replace("a: [v0]", "a|windash: '-a -b -c'") // 125 spellings
+    };
+
+    let two = lay_over_all(&[&spelled("one"), &spelled("two")]);
+    let three = lay_over_all(&[&spelled("one"), &spelled("two"), &spelled("three")]);
+
+    two.expect("two of them fit");
+    let errors = three.expect_err("it is too much");
+    assert!(errors[0].problem.contains("more than 300"), "{}", errors[0]);
+}
+
+#[test]
 fn every_text_past_the_most_documents_is_named_at_once() {
     let text = |n: usize| {
         let rules: Vec<String> = (0..12).map(|m| values(&format!("r{n}x{m}"), 1)).collect();

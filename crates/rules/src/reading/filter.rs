@@ -150,7 +150,7 @@ fn read_target(filter: &Node) -> Result<FilterTarget, Fault> {
     let rules = filter.get("rules").ok_or_else(|| missing(filter.at))?;
     let names = read_texts(filter, "rules")?;
     match &rules.kind {
-        Kind::Scalar { .. } if rules.text() == Some("any") => Ok(FilterTarget::Any),
+        Kind::Scalar { text, .. } if text.eq_ignore_ascii_case("any") => Ok(FilterTarget::Any),
         Kind::Scalar { .. } | Kind::List(_) if !names.is_empty() => {
             let places: Vec<Location> = match &rules.kind {
                 Kind::List(items) => items.iter().map(|item| item.at).collect(),
