@@ -4,7 +4,8 @@
 mod detection;
 
 use hidps_wire::{
-    AgentId, ConditionStatus, ContentHash, DesiredDocument, Generation, SubjectCondition,
+    AgentId, ConditionStatus, ContentHash, DesiredDocument, DiskUse, Facts, Generation, Processes,
+    Sensor, SubjectCondition,
 };
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -171,7 +172,7 @@ pub struct HostFacts {
 }
 
 /// How busy a host is, in percent, and whether our firewall table is loaded.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct UsageReport {
     /// The agent.
     pub agent_id: AgentId,
@@ -183,6 +184,32 @@ pub struct UsageReport {
     pub storage: f32,
     /// Whether our table is loaded; none while unknown.
     pub firewall_active: Option<bool>,
+    /// Load over 1, 5 and 15 minutes.
+    pub load: Option<[f32; 3]>,
+    /// Each file system.
+    pub disks: Vec<DiskUse>,
+    /// How warm it is.
+    pub sensors: Vec<Sensor>,
+}
+
+/// What runs on a host and takes most of it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ProcessesReport {
+    /// The agent.
+    pub agent_id: AgentId,
+    /// When the daemon heard of it.
+    pub at: Timestamp,
+    /// The snapshot.
+    pub processes: Processes,
+}
+
+/// What a host is, as its agent found it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct FactsReport {
+    /// The agent.
+    pub agent_id: AgentId,
+    /// The facts.
+    pub facts: Facts,
 }
 
 /// Something a person should know, ready to become a row.

@@ -14,9 +14,9 @@ use uuid::Uuid;
 
 use crate::model::{
     AgentAccess, AgentCredential, Alert, ChangeReport, ConditionReport, DeliveryOutcome,
-    DesiredState, DesiredVersion, DetectionIntent, DetectionReports, DetectionVerdict,
-    HealthReport, Milestone, Notification, Observation, OrgId, PresenceReport, RiskReport,
-    ShadowReport, SuppressedReport, UsageReport,
+    DesiredState, DesiredVersion, DetectionIntent, DetectionReports, DetectionVerdict, FactsReport,
+    HealthReport, Milestone, Notification, Observation, OrgId, PresenceReport, ProcessesReport,
+    RiskReport, ShadowReport, SuppressedReport, UsageReport,
 };
 
 /// Why Supabase did not do what was asked.
@@ -116,6 +116,10 @@ pub trait RecordWriter: Send + Sync + 'static {
     fn write_changes(&self, reports: Vec<ChangeReport>) -> StoreResult<'_, ()>;
     /// Writes usage; never a desired column.
     fn write_usage(&self, reports: Vec<UsageReport>) -> StoreResult<'_, ()>;
+    /// Writes snapshots of processes.
+    fn write_processes(&self, reports: Vec<ProcessesReport>) -> StoreResult<'_, ()>;
+    /// Writes what hosts are.
+    fn write_facts(&self, reports: Vec<FactsReport>) -> StoreResult<'_, ()>;
     /// Writes what was observed of detection; never an intent column.
     fn write_detection(&self, reports: DetectionReports) -> StoreResult<'_, ()>;
 }
@@ -198,6 +202,10 @@ pub trait Records: Send + Sync + 'static {
     fn change(&self, report: ChangeReport);
     /// Records usage; the newest wins.
     fn usage(&self, report: UsageReport);
+    /// Records a snapshot of processes; the newest wins.
+    fn processes(&self, report: ProcessesReport);
+    /// Records what a host is; the newest wins.
+    fn facts(&self, report: FactsReport);
 }
 
 /// Takes alerts; never blocks the caller.

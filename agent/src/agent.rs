@@ -2,6 +2,7 @@
 //! It makes no decision about a host.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +15,8 @@ use crate::collect::line_sink::{LineCounts, LineSink};
 use crate::collect::log_sources::LogSources;
 use crate::collect::positions::Positions;
 use crate::collect::process::{ProcessSettings, ProcessWatch, host_processes};
+use crate::collect::readings::HostReader;
 use crate::collect::sockets::SocketWatch;
-use crate::collect::usage::report_usage;
 use crate::config::{Config, LogSettings};
 use crate::converge::Converge;
 use crate::dial::{DialError, Dialer};
@@ -120,7 +121,8 @@ fn start_parts(
     let events = Arc::clone(positions.events());
     let (applies_tx, applies) = mpsc::channel(APPLY_QUEUE);
     let statuses = Arc::new(StatusQueue::default());
-    let (usage_tx, usage) = watch::channel(None);
+    let (_, cadence) = watch::channel(config.cadence);
+    let (host_reader, readings) = HostReader::new(PathBuf::from("/"), cadence);
     let (record_tx, record) = watch::channel(None);
     let (link_tx, link_state) = watch::channel(LinkState::default());
     let (drift_tx, drift) = watch::channel(Drift::default());
@@ -150,7 +152,7 @@ fn start_parts(
         events: Arc::clone(&events),
         applies: applies_tx,
         statuses: Arc::clone(&statuses),
-        usage,
+        readings,
         record,
         state: link_tx,
         shutdown: shutdown.clone(),
@@ -162,8 +164,7 @@ fn start_parts(
     begin(&mut parts, "drift", watch_drift(drift_tx, shutdown.clone()));
     begin(&mut parts, "files", files_task.run());
     begin(&mut parts, "converge", converge.run());
-    let usages = report_usage(config.usage_interval, usage_tx);
-    begin(&mut parts, "usage", usages);
+    begin(&mut parts, "host reader", host_reader.run());
     let status_file = keep_status_file(state, statuses.latest(), link_state.clone(), counts);
     begin(&mut parts, "status file", status_file);
     begin(&mut parts, "link", link.run());

@@ -1,13 +1,11 @@
 //! What the host claims to be in hello and enrollment.
 //! None of it is ever used as proof of identity.
 
-use serde::Serialize;
-
 /// Version of the agent program.
 pub const AGENT_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// A host's claims.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HostFacts {
     /// Host name.
     pub hostname: String,
@@ -27,12 +25,5 @@ impl HostFacts {
             os: std::env::consts::OS.to_owned(),
             arch: std::env::consts::ARCH.to_owned(),
         }
-    }
-
-    /// The text for people: one line for each claim.
-    #[must_use]
-    pub fn text(&self) -> String {
-        let Self { hostname, os, arch } = self;
-        format!("hostname {hostname}\nos       {os}\narch     {arch}\n")
     }
 }

@@ -6,7 +6,7 @@
 //!             ◀─ status_queue ────┘               │
 //!             ◀─── event_queue ◀── file_watch, converge, normalize ◀─ collect (journal, log files)
 //!             │                   └────────── collect::process, sockets (threads)
-//!             ◀─── usage ◀──────── collect::usage
+//!             ◀─── usage, processes, facts ◀──── collect::readings
 //! ```
 
 pub mod agent;

@@ -2,13 +2,14 @@
 //! It holds no logic of its own.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
 use hidps_agent::cli::{Cli, Command, ConfigArgs, FormArgs, StatusArgs};
+use hidps_agent::collect::facts::{FactsReader, print_facts};
 use hidps_agent::config::{Config, ConfigFaults};
-use hidps_agent::host_facts::HostFacts;
 use hidps_agent::version::Version;
 use hidps_agent::{agent, doctor, report, service_unit, telemetry, withdraw};
 use serde::Serialize;
@@ -52,8 +53,8 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::from(u8::from(!diagnosis.well)))
         }
         Command::Facts(form) => {
-            let facts = HostFacts::read();
-            show(form, &facts, || facts.text())
+            let facts = FactsReader::new(PathBuf::from("/")).read();
+            show(form, &facts, || print_facts(&facts))
         }
         Command::Version(form) => {
             let version = Version::this();

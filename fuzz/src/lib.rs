@@ -5,6 +5,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::LazyLock;
 
+use hidps_agent::collect::fuzzing::{
+    compare_versions, read_host_file, read_package_list, read_process,
+};
 use hidps_agent::collect::journal::read_any;
 use hidps_agent::collect::process::{parse_arguments, parse_notices, parse_stat, parse_users};
 use hidps_agent::collect::sockets::{Transport, parse_line};
@@ -30,6 +33,7 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets; each has a file in `fuzz_targets` and a directory in `corpus`.
 pub const TARGETS: [Target; 17] = [
+    ("host_files", host_files),
     ("journal_entry", journal_entry),
     ("journal_file", journal_file),
     ("command_line", command_line),
@@ -48,6 +52,29 @@ pub const TARGETS: [Target; 17] = [
     ("wire_event_batch", wire_event_batch),
     ("wire_viewer_frame", wire_viewer_frame),
 ];
+
+/// What a host's files say of it: read or passed over, and what is told of a process may be shown.
+pub fn host_files(data: &[u8]) {
+    let (name, command) = read_process(data);
+    let told = [
+        name.as_deref().map(str::to_owned),
+        command.as_deref().map(str::to_owned),
+    ];
+    for text in told.into_iter().flatten() {
+        assert!(text.len() <= hidps_wire::MAX_COMMAND_BYTES, "it is bounded");
+        assert!(!text.contains(char::is_control), "it can be shown");
+    }
+    let _ = read_package_list(data);
+    let text = String::from_utf8_lossy(data);
+    read_host_file(&text);
+    let (one, other) = text.split_once('\n').unwrap_or((&text, ""));
+    let ordering = compare_versions(one, other);
+    let reversed = compare_versions(other, one).map(std::cmp::Ordering::reverse);
+    assert_eq!(
+        ordering, reversed,
+        "the order of versions does not depend on who asks"
+    );
+}
 
 /// Frames of agents: refused or stable.
 pub fn wire_agent_frame(data: &[u8]) {

@@ -9,6 +9,7 @@ mod detection_rows;
 mod feed;
 mod health_log;
 mod health_reports;
+mod host_rows;
 mod mirror;
 mod outbox;
 mod rest;

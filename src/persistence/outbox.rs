@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::model::{
-    Alert, ChangeReport, ConditionKind, ConditionReport, DetectionVerdict, IntentKind,
-    PresenceReport, RiskReport, ShadowReport, SuppressedReport, UsageReport,
+    Alert, ChangeReport, ConditionKind, ConditionReport, DetectionVerdict, FactsReport, IntentKind,
+    PresenceReport, ProcessesReport, RiskReport, ShadowReport, SuppressedReport, UsageReport,
 };
 use crate::persistence::outbox::newest::Newest;
 use crate::persistence::spool::Spool;
@@ -31,6 +31,12 @@ const MAX_CHANGES: usize = 50_000;
 
 /// Most counts of one kind in memory; a fleet with a rule on trial that matches everywhere fits.
 const MAX_COUNTS: usize = 50_000;
+
+/// Most snapshots of processes in memory, each of 20 to 200 KiB; the next one comes in minutes.
+const MAX_SNAPSHOTS: usize = 400;
+
+/// Most hosts whose facts wait: a fleet of ten thousand that connects anew, a few KiB each.
+const MAX_FACTS: usize = 10_000;
 
 /// First pause after a failed write.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -67,6 +73,8 @@ struct RecordsPending {
     presence: BTreeMap<AgentId, PresenceReport>,
     changes: BTreeMap<(AgentId, Generation), ChangeReport>,
     usage: BTreeMap<AgentId, UsageReport>,
+    processes: BTreeMap<AgentId, ProcessesReport>,
+    facts: BTreeMap<AgentId, FactsReport>,
     verdicts: BTreeMap<(IntentKind, Uuid), DetectionVerdict>,
     shadow: BTreeMap<(AgentId, String), ShadowReport>,
     suppressed: BTreeMap<(Uuid, AgentId), SuppressedReport>,
@@ -134,23 +142,57 @@ impl Records for OutboxHandle {
 
     fn change(&self, report: ChangeReport) {
         let key = (report.agent_id, report.generation);
-        let has_room = self.shared.with(|pending| {
-            let changes = &pending.records.changes;
-            changes.len() < MAX_CHANGES || changes.contains_key(&key)
-        });
-        if has_room {
-            self.add(|pending| &mut pending.changes, [(key, report)]);
-        } else {
-            count_write("change", "dropped");
-        }
+        self.add_bounded(
+            ("change", MAX_CHANGES),
+            |pending| &mut pending.changes,
+            key,
+            report,
+        );
     }
 
     fn usage(&self, report: UsageReport) {
         self.add(|pending| &mut pending.usage, [(report.agent_id, report)]);
     }
+
+    fn processes(&self, report: ProcessesReport) {
+        self.add_bounded(
+            ("processes", MAX_SNAPSHOTS),
+            |pending| &mut pending.processes,
+            report.agent_id,
+            report,
+        );
+    }
+
+    fn facts(&self, report: FactsReport) {
+        self.add_bounded(
+            ("facts", MAX_FACTS),
+            |pending| &mut pending.facts,
+            report.agent_id,
+            report,
+        );
+    }
 }
 
 impl OutboxHandle {
+    /// Adds one report if there is room for it or it takes the place of an older one.
+    fn add_bounded<K: Ord + Copy, V: Newest>(
+        &self,
+        (kind, most): (&'static str, usize),
+        part: impl Fn(&mut RecordsPending) -> &mut BTreeMap<K, V>,
+        key: K,
+        report: V,
+    ) {
+        let has_room = self.shared.with(|pending| {
+            let part = part(&mut pending.records);
+            part.len() < most || part.contains_key(&key)
+        });
+        if has_room {
+            self.add(part, [(key, report)]);
+        } else {
+            count_write(kind, "dropped");
+        }
+    }
+
     /// Adds to counts as long as there is room; the rest is counted as dropped.
     fn add_counts<K: Ord, V: Newest>(
         &self,

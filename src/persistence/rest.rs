@@ -16,15 +16,16 @@ use uuid::Uuid;
 use crate::config::Supabase;
 use crate::model::{
     AgentAccess, AgentCredential, Alert, ChangeReport, ConditionReport, DeliveryOutcome,
-    DesiredState, DesiredVersion, DetectionIntent, DetectionReports, HealthReport, Notification,
-    OrgId, PresenceReport, UsageReport,
+    DesiredState, DesiredVersion, DetectionIntent, DetectionReports, FactsReport, HealthReport,
+    Notification, OrgId, PresenceReport, ProcessesReport, UsageReport,
 };
 use crate::persistence::detection_rows::{
     IndexDocument, IntentDocument, RiskRow, ShadowRow, SuppressedRow, VerdictRow,
 };
+use crate::persistence::host_rows::{FactsRow, ProcessesRow, UsageRow};
 use crate::persistence::rows::{
     AccessRow, AlertRow, ChangeRow, ConditionRow, CredentialRow, DesiredRow, GenerationRow,
-    HealthRow, KeyRow, NotificationRow, PresenceRow, UnheardRow, UsageRow,
+    HealthRow, KeyRow, NotificationRow, PresenceRow, UnheardRow,
 };
 use crate::ports::{
     Access, DesiredReader, DetectionReader, Directory, FeedProbe, HealthWriter, NotificationQueue,
@@ -260,6 +261,24 @@ impl RecordWriter for Rest {
         Box::pin(async move {
             let body = json!({ "reports": rows::<_, UsageRow>(reports) });
             let _changed: i64 = self.call("write usage", "record_usage", &body).await?;
+            Ok(())
+        })
+    }
+
+    fn write_processes(&self, reports: Vec<ProcessesReport>) -> StoreResult<'_, ()> {
+        Box::pin(async move {
+            let body = json!({ "reports": rows::<_, ProcessesRow>(reports) });
+            let _changed: i64 = self
+                .call("write processes", "record_processes", &body)
+                .await?;
+            Ok(())
+        })
+    }
+
+    fn write_facts(&self, reports: Vec<FactsReport>) -> StoreResult<'_, ()> {
+        Box::pin(async move {
+            let body = json!({ "reports": rows::<_, FactsRow>(reports) });
+            let _changed: i64 = self.call("write facts", "record_facts", &body).await?;
             Ok(())
         })
     }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::model::{
     AgentAccess, AgentCredential, Alert, ChangeReport, ConditionReport, DesiredState,
     DesiredVersion, HealthReport, HoldMark, KeyStatus, Notification, NotifiedAlert, OrgId,
-    PresenceReport, UsageReport,
+    PresenceReport,
 };
 
 /// A row of `desired_generations`.
@@ -194,7 +194,8 @@ pub(super) struct PresenceRow {
     agent_version: Option<String>,
 }
 
-fn age_of(at: Timestamp) -> f64 {
+/// Seconds since a time of this daemon's clock.
+pub(super) fn age_of(at: Timestamp) -> f64 {
     Timestamp::now().duration_since(at).as_secs_f64().max(0.0)
 }
 
@@ -209,28 +210,6 @@ impl From<PresenceReport> for PresenceRow {
             os: host.as_ref().map(|host| host.os.clone()),
             arch: host.as_ref().map(|host| host.arch.clone()),
             agent_version: host.map(|host| host.agent_version),
-        }
-    }
-}
-
-/// An element of `rpc/record_usage`; it has no desired column to overwrite.
-#[derive(Debug, Serialize)]
-pub(super) struct UsageRow {
-    agent_id: AgentId,
-    cpu_usage: f32,
-    ram_usage: f32,
-    storage_usage: f32,
-    firewall_active: Option<bool>,
-}
-
-impl From<UsageReport> for UsageRow {
-    fn from(report: UsageReport) -> Self {
-        Self {
-            agent_id: report.agent_id,
-            cpu_usage: report.cpu,
-            ram_usage: report.ram,
-            storage_usage: report.storage,
-            firewall_active: report.firewall_active,
         }
     }
 }

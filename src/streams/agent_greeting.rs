@@ -36,7 +36,13 @@ pub(super) async fn receive_hello(socket: &mut WebSocket) -> Result<Hello, Strin
                         hello.protocol
                     ));
                 }
-                Ok(AgentFrame::Status(_) | AgentFrame::Usage(_) | AgentFrame::Answer { .. }) => {
+                Ok(
+                    AgentFrame::Status(_)
+                    | AgentFrame::Usage(_)
+                    | AgentFrame::Processes(_)
+                    | AgentFrame::Facts(_)
+                    | AgentFrame::Answer { .. },
+                ) => {
                     return Err("the first frame must be hello".into());
                 }
                 Err(error) => return Err(error.to_string()),

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
 use hidps_wire::{
-    AgentFrame, AgentId, Answer, DaemonFrame, EventBatch, Hello, MAX_AGENT_FRAME_BYTES,
-    PROTOCOL_VERSION, Question, Usage, Welcome, decode, encode, frame_type,
+    AgentFrame, AgentId, Answer, DaemonFrame, EventBatch, Facts, Hello, MAX_AGENT_FRAME_BYTES,
+    PROTOCOL_VERSION, Processes, Question, Usage, Welcome, decode, encode, frame_type,
 };
 use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
@@ -16,7 +16,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{
-    ChangeReport, DesiredState, Milestone, Observation, OrgId, OwnedAgent, UsageReport,
+    ChangeReport, DesiredState, FactsReport, Milestone, Observation, OrgId, OwnedAgent,
+    ProcessesReport, UsageReport,
 };
 use crate::ports::{AgentSession, DesiredSource, EventIntake, RawBatch, Records, SessionFactory};
 use crate::streams::agent_greeting::{RETURN_WITHIN_MS, is_alive, part, receive_hello, stagger};
@@ -337,6 +338,8 @@ impl<'a> Link<'a> {
                 self.session.on_status(status, now.into_std());
             }
             Ok(AgentFrame::Usage(usage)) => self.on_usage(usage),
+            Ok(AgentFrame::Processes(processes)) => self.on_processes(processes),
+            Ok(AgentFrame::Facts(facts)) => self.on_facts(*facts),
             Ok(AgentFrame::Answer { id, answer }) => self.questions.answer(id, answer),
             Err(error) => return refuse_frame(&error.to_string()),
         }
@@ -367,31 +370,49 @@ impl<'a> Link<'a> {
     }
 
     fn on_usage(&mut self, usage: Usage) {
-        let percent = |value: f32| {
-            if value.is_finite() {
-                value.clamp(0.0, 100.0)
-            } else {
-                0.0
-            }
-        };
-        let report = UsageReport {
-            agent_id: self.agent,
-            cpu: percent(usage.cpu),
-            ram: percent(usage.ram),
-            storage: percent(usage.storage),
-            firewall_active: self.firewall_active,
-        };
         let now = Instant::now();
-        if self.signs.is_news(report, now) {
-            self.links.records.usage(report);
-        }
         if now >= self.usage_at {
             self.usage_at = now + USAGE_EVERY;
-            let UsageReport {
+            let Usage {
                 cpu, ram, storage, ..
-            } = report;
+            } = usage;
             let usage = Observation::Usage { cpu, ram, storage };
             self.links.presence.observe(self.agent, usage);
+        }
+        let report = UsageReport {
+            agent_id: self.agent,
+            cpu: usage.cpu,
+            ram: usage.ram,
+            storage: usage.storage,
+            firewall_active: self.firewall_active,
+            load: usage.load,
+            disks: usage.disks,
+            sensors: usage.sensors,
+        };
+        if self.signs.is_news(&report, now) {
+            self.links.records.usage(report);
+        }
+    }
+
+    fn on_processes(&mut self, processes: Processes) {
+        let now = Instant::now();
+        self.read_at = self.statuses.take(now);
+        if self.signs.are_processes_news(&processes, now) {
+            self.links.records.processes(ProcessesReport {
+                agent_id: self.agent,
+                at: Timestamp::now(),
+                processes,
+            });
+        }
+    }
+
+    fn on_facts(&mut self, facts: Facts) {
+        self.read_at = self.statuses.take(Instant::now());
+        if self.signs.are_facts_news(&facts) {
+            self.links.records.facts(FactsReport {
+                agent_id: self.agent,
+                facts,
+            });
         }
     }
 

@@ -17,8 +17,8 @@ use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use crate::model::{
-    AgentAccess, AgentCredential, ChangeReport, ConditionReport, DesiredState, HostFacts,
-    KeyStatus, Observation, OrgId, PresenceReport, UsageReport,
+    AgentAccess, AgentCredential, ChangeReport, ConditionReport, DesiredState, FactsReport,
+    HostFacts, KeyStatus, Observation, OrgId, PresenceReport, ProcessesReport, UsageReport,
 };
 use crate::ports::{
     Access, DesiredSource, Directory, EventIntake, Observations, RawBatch, Records, StoreError,
@@ -189,6 +189,8 @@ pub(super) struct Recorder {
     pub(super) changes: Mutex<Vec<ChangeReport>>,
     pub(super) presence: Mutex<BTreeMap<AgentId, bool>>,
     pub(super) hosts: Mutex<Vec<HostFacts>>,
+    pub(super) processes: Mutex<Vec<ProcessesReport>>,
+    pub(super) facts: Mutex<Vec<FactsReport>>,
     pub(super) batches: Mutex<Vec<RawBatch>>,
     pub(super) observations: Mutex<Vec<(AgentId, Observation)>>,
 }
@@ -211,6 +213,14 @@ impl Records for Recorder {
     }
 
     fn usage(&self, _: UsageReport) {}
+
+    fn processes(&self, report: ProcessesReport) {
+        self.processes.lock().expect("unpoisoned").push(report);
+    }
+
+    fn facts(&self, report: FactsReport) {
+        self.facts.lock().expect("unpoisoned").push(report);
+    }
 }
 
 impl EventIntake for Recorder {

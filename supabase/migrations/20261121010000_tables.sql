@@ -112,7 +112,12 @@ create table public.agent_stats (
   firewall_enabled boolean,
   -- Observed. Null is unknown.
   firewall_active boolean,
-  updated_at timestamptz not null default now()
+  updated_at timestamptz not null default now(),
+  -- File systems, load and temperatures beside the three shares, from the same report.
+  details jsonb not null default '{}',
+  constraint details_is_an_object_of_at_most_32_kib check (
+    jsonb_typeof(details) = 'object' and octet_length(details::text) <= 32768
+  )
 );
 
 -- Desired state -------------------------------------------------------------------------------

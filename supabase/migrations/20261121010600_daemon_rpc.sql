@@ -13,7 +13,7 @@ create type private.presence_report as (
 );
 create type private.usage_report as (
   agent_id uuid, cpu_usage numeric, ram_usage numeric, storage_usage numeric,
-  firewall_active boolean
+  firewall_active boolean, details jsonb
 );
 
 -- The elements of a JSON array, or 22023.
@@ -262,11 +262,17 @@ declare
   n_changed integer;
 begin
   insert into public.agent_stats as s (
-    agent_id, cpu_usage, ram_usage, storage_usage, firewall_active, updated_at
+    agent_id, cpu_usage, ram_usage, storage_usage, firewall_active, details, updated_at
   )
   select distinct on (r.agent_id)
     r.agent_id, private.percentage(r.cpu_usage), private.percentage(r.ram_usage),
-    private.percentage(r.storage_usage), r.firewall_active, now()
+    private.percentage(r.storage_usage), r.firewall_active,
+    case
+      when jsonb_typeof(r.details) = 'object' and octet_length(r.details::text) <= 32768
+        then r.details
+      else '{}'
+    end,
+    now()
   from private.report_elements(reports) with ordinality e (report, position)
   cross join lateral private.read_report(e.report, null::private.usage_report) r
   join public.agents a on a.id = r.agent_id
@@ -276,6 +282,7 @@ begin
     ram_usage = excluded.ram_usage,
     storage_usage = excluded.storage_usage,
     firewall_active = excluded.firewall_active,
+    details = excluded.details,
     updated_at = excluded.updated_at;
   get diagnostics n_changed = row_count;
   return n_changed;

@@ -1,6 +1,6 @@
--- Forgetting: resolved alerts, what hangs on them, times of changes, counts of rules on trial that
--- match no more, releases, and spent tokens, after an organization's retention. Open alerts are never
--- forgotten.
+-- Forgetting: resolved alerts, what hangs on them, times of changes, snapshots of processes, counts of
+-- rules on trial that match no more, releases, and spent tokens, after an organization's retention.
+-- Open alerts are never forgotten.
 
 -- One bounded step; a caller repeats it until it returns 0, so that no transaction grows long.
 create function public.purge(default_days integer default 30, max_rows integer default 5000)
@@ -11,6 +11,7 @@ declare
   n_occurrences integer;
   n_surplus_changes integer;
   n_old_changes integer;
+  n_snapshots integer;
   n_tokens integer;
   n_trials integer;
   n_releases integer;
@@ -77,6 +78,18 @@ begin
   where d.agent_id = surplus.agent_id and d.generation = surplus.generation;
   get diagnostics n_surplus_changes = row_count;
 
+  -- Of hosts that went silent; command lines are nobody's business for longer than alerts.
+  delete from public.agent_processes where agent_id in (
+    select p.agent_id from public.agent_processes p
+    join public.agents a on a.id = p.agent_id
+    join public.organizations o on o.id = a.org_id
+    where p.taken_at < now() - make_interval(
+      days => private.setting_number(o.settings, 'retention_days', default_days)::integer
+    )
+    limit max_rows
+  );
+  get diagnostics n_snapshots = row_count;
+
   delete from public.agent_tokens where id in (
     select id from public.agent_tokens
     where coalesce(revoked_at, expires_at) < now() - make_interval(days => default_days)
@@ -104,8 +117,8 @@ begin
   );
   get diagnostics n_releases = row_count;
 
-  return n_alerts + n_occurrences + n_old_changes + n_surplus_changes + n_tokens + n_trials
-    + n_releases;
+  return n_alerts + n_occurrences + n_old_changes + n_surplus_changes + n_snapshots + n_tokens
+    + n_trials + n_releases;
 end
 $$;
 

@@ -8,6 +8,7 @@ mod firewall_rules;
 mod fresh_host;
 mod install_script;
 mod misuse;
+mod observations;
 mod open_files;
 mod rules_cli;
 mod swarm;

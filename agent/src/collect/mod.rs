@@ -1,7 +1,10 @@
 //! Sources of what a host does: each reads one thing and pushes it on.
 //! They parse text they are given, so that tests need neither root nor a running host.
 
+pub mod cadence;
+pub mod facts;
 mod follower;
+pub mod fuzzing;
 pub mod journal;
 pub mod line_sink;
 mod lines;
@@ -10,7 +13,9 @@ pub mod log_sources;
 pub mod positions;
 pub mod process;
 mod reader;
+pub mod readings;
 mod rotated;
+pub mod snapshot;
 pub mod sockets;
 pub mod source_losses;
 pub mod unread;

@@ -1,5 +1,8 @@
-//! Processor, memory and disk use, read from `/proc` and the root file system.
-//! It never lists a process.
+//! How busy this host is: processor, memory, disks, load and temperature.
+//! It never lists a process, and what a host does not have is left out, not told as 0.
+
+mod disks;
+mod sensors;
 
 use std::fs;
 use std::io;
@@ -7,11 +10,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hidps_wire::Usage;
-use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
 
-/// The first report comes early, so that a new host does not look idle for half a minute.
-const FIRST_SPAN: Duration = Duration::from_millis(500);
+use disks::{parse_mounts, read_disk};
+use sensors::read_sensors;
 
 /// Why usage cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -43,47 +44,56 @@ struct CpuTimes {
     total: u64,
 }
 
-/// Reports usage until nobody wants it.
-pub async fn report_usage(every: Duration, reports: watch::Sender<Option<Usage>>) {
-    let proc = Path::new("/proc");
-    let mut before = read_cpu(proc).unwrap_or_default();
-    tokio::time::sleep(FIRST_SPAN).await;
-    let mut ticks = interval(every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut was_told = false;
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = reports.closed() => return,
-        }
-        match read_usage(proc, &mut before) {
-            Ok(usage) => {
-                reports.send_replace(Some(usage));
-            }
-            Err(error) if !was_told => {
-                was_told = true;
-                let error = crate::error_chain::chain(&error);
-                tracing::warn!(error, "usage cannot be read and is not reported");
-            }
-            Err(_) => {}
-        }
-    }
+/// Reads usage, and remembers what it has to compare with.
+#[derive(Debug)]
+pub(super) struct UsageReader {
+    root: PathBuf,
+    before: CpuTimes,
 }
 
-fn read_usage(proc: &Path, before: &mut CpuTimes) -> Result<Usage, UsageError> {
-    let now = read_cpu(proc)?;
-    let cpu = percent(
-        now.busy.saturating_sub(before.busy),
-        now.total.saturating_sub(before.total),
-    );
-    *before = now;
-    let meminfo = proc.join("meminfo");
-    let ram = parse_memory(&read(&meminfo)?).ok_or(UsageError::Form { path: meminfo })?;
-    let root = rustix::fs::statvfs("/").map_err(UsageError::Disk)?;
-    // What only root may still fill counts as used, as in df.
-    let used = root.f_blocks.saturating_sub(root.f_bfree);
-    let storage = percent(used, used.saturating_add(root.f_bavail));
-    Ok(Usage { cpu, ram, storage })
+impl UsageReader {
+    /// The first report comes early, so that a new host does not look idle for half a minute.
+    pub(super) const FIRST_SPAN: Duration = Duration::from_millis(500);
+
+    /// A reader that has looked once already.
+    pub(super) fn new(root: PathBuf) -> Self {
+        let before = read_cpu(&root.join("proc")).unwrap_or_default();
+        Self { root, before }
+    }
+
+    /// How busy the host was since the look before.
+    ///
+    /// # Errors
+    /// Says which of the three shares that everybody has cannot be read.
+    pub(super) fn read(&mut self) -> Result<Usage, UsageError> {
+        let proc = self.root.join("proc");
+        let now = read_cpu(&proc)?;
+        let cpu = percent(
+            now.busy.saturating_sub(self.before.busy),
+            now.total.saturating_sub(self.before.total),
+        );
+        self.before = now;
+        let meminfo = proc.join("meminfo");
+        let ram = parse_memory(&read(&meminfo)?).ok_or(UsageError::Form { path: meminfo })?;
+        let root = rustix::fs::statvfs(&self.root).map_err(UsageError::Disk)?;
+        // What only root may still fill counts as used, as in df.
+        let used = root.f_blocks.saturating_sub(root.f_bfree);
+        let mounts = fs::read_to_string(proc.join("self/mountinfo")).unwrap_or_default();
+        let disks = parse_mounts(&mounts);
+        Ok(Usage {
+            cpu,
+            ram,
+            storage: percent(used, used.saturating_add(root.f_bavail)),
+            load: read(&proc.join("loadavg"))
+                .ok()
+                .and_then(|text| parse_load(&text)),
+            disks: disks
+                .iter()
+                .filter_map(|mount| read_disk(&self.root, mount))
+                .collect(),
+            sensors: read_sensors(&self.root.join("sys")),
+        })
+    }
 }
 
 fn read_cpu(proc: &Path) -> Result<CpuTimes, UsageError> {
@@ -126,6 +136,16 @@ fn parse_memory(meminfo: &str) -> Option<f32> {
     Some(percent(total.saturating_sub(available), total))
 }
 
+/// The first three numbers of `/proc/loadavg`.
+fn parse_load(loadavg: &str) -> Option<[f32; 3]> {
+    let mut numbers = loadavg.split_whitespace().map(|number| number.parse().ok());
+    let mut next = || {
+        let number: f32 = numbers.next()??;
+        (0.0..=1_000_000.0).contains(&number).then_some(number)
+    };
+    Some([next()?, next()?, next()?])
+}
+
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
@@ -138,6 +158,16 @@ fn percent(part: u64, whole: u64) -> f32 {
     let share = part as f64 / whole as f64 * 100.0;
     // Two digits are all a page shows, and fewer different values are fewer rows written.
     ((share.clamp(0.0, 100.0) * 100.0).round() / 100.0) as f32
+}
+
+/// For fuzzing.
+pub(super) mod fuzzing {
+    pub(in crate::collect) fn read_file(text: &str) {
+        super::parse_cpu(text);
+        super::parse_memory(text);
+        super::parse_load(text);
+        super::parse_mounts(text);
+    }
 }
 
 #[cfg(test)]
@@ -173,23 +203,40 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_is_read() {
-        let mut before = CpuTimes::default();
+    fn load_is_the_first_three_numbers() {
+        assert_eq!(
+            parse_load("0.52 0.58 12.00 3/602 12345\n"),
+            Some([0.52, 0.58, 12.0])
+        );
+        for text in ["", "1 2", "1 2 x", "NaN 1 1", "inf 1 1", "-1 1 1"] {
+            assert_eq!(parse_load(text), None, "{text:?}");
+        }
+    }
 
-        let usage = read_usage(Path::new("/proc"), &mut before).unwrap();
+    #[test]
+    fn this_machine_is_read_and_the_first_share_is_of_a_real_time() {
+        let mut reader = UsageReader::new(PathBuf::from("/"));
+        let begun = reader.before;
+
+        let usage = reader.read().unwrap();
 
         let plausible = |share: f32| (0.0..=100.0).contains(&share);
         assert!(plausible(usage.cpu) && plausible(usage.ram) && plausible(usage.storage));
         assert!(usage.ram > 0.0 && usage.storage > 0.0, "{usage:?}");
+        assert!(usage.load.is_some() && begun.total > 0);
+        assert!(
+            usage.disks.iter().any(|disk| &*disk.mount == "/"),
+            "{usage:?}"
+        );
     }
 
     #[test]
     fn a_missing_file_is_told_by_name() {
-        let error = read_usage(Path::new("/nonexistent"), &mut CpuTimes::default());
+        let error = UsageReader::new(PathBuf::from("/nonexistent")).read();
 
         assert_eq!(
             error.unwrap_err().to_string(),
-            "could not read /nonexistent/stat"
+            "could not read /nonexistent/proc/stat"
         );
     }
 }

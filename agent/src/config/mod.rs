@@ -1,6 +1,7 @@
 //! Every setting, its default and the reason for it; all faults are reported at once.
 //! It never prints a secret: the enrollment token has no readable form.
 
+mod cadence;
 mod port;
 mod table;
 
@@ -13,6 +14,7 @@ use hidps_wire::AgentId;
 use zeroize::Zeroizing;
 
 use crate::backend::Backend;
+use crate::collect::cadence::Cadence;
 use crate::collect::process::ProcessSettings;
 use table::SettingsTable;
 
@@ -29,12 +31,6 @@ const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 
 /// The credential with the enrollment token.
 const CREDENTIAL: &str = "token";
-
-/// How often usage is reported: fresh enough for a page, rare enough for the database.
-const DEFAULT_USAGE_SECS: u64 = 30;
-
-/// The ways usage may be spaced: below a second the agent measures itself, above an hour nothing.
-const USAGE_SECS: std::ops::RangeInclusive<i64> = 1..=3600;
 
 /// How long a new firewall may take to be confirmed: a fresh connection takes milliseconds, and a
 /// daemon that restarts is back within this time.
@@ -80,8 +76,8 @@ pub struct Config {
     pub confirm_within: Option<Duration>,
     /// Where lines of logs come from.
     pub logs: LogSettings,
-    /// How often usage is reported.
-    pub usage_interval: Duration,
+    /// How often the host is looked at, unless an admin wants it otherwise.
+    pub cadence: Cadence,
     /// How processes are watched.
     pub processes: ProcessSettings,
     /// How often sockets are looked at; none where they are not.
@@ -258,7 +254,7 @@ impl Config {
         let keep_open = read_keep_open(&mut settings);
         let confirm_secs = settings.integer("confirm_secs", CONFIRM_SECS);
         let logs = read_logs(&mut settings);
-        let usage_secs = settings.integer("usage_interval_secs", USAGE_SECS);
+        let cadence = cadence::read(&mut settings);
         let processes = read_processes(&mut settings);
         let network_interval = read_network(&mut settings);
         let log_format = settings.choice(
@@ -279,7 +275,7 @@ impl Config {
                 confirm_within: (firewall == FirewallMode::Nftables)
                     .then(|| Duration::from_secs(confirm_secs.unwrap_or(DEFAULT_CONFIRM_SECS))),
                 logs,
-                usage_interval: Duration::from_secs(usage_secs.unwrap_or(DEFAULT_USAGE_SECS)),
+                cadence,
                 processes,
                 network_interval,
                 log_format,

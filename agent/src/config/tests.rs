@@ -21,7 +21,7 @@ fn two_settings_are_enough() {
     assert_eq!(config.agent_id.to_string(), ID);
     assert_eq!(config.firewall, FirewallMode::Nftables);
     assert_eq!(config.keep_open, BTreeSet::from([Port::SSH]));
-    assert_eq!(config.usage_interval, Duration::from_secs(30));
+    assert_eq!(config.cadence.usage, Duration::from_secs(30));
     assert_eq!(config.confirm_within, Some(Duration::from_secs(30)));
     assert_eq!(config.state_dir, Path::new(DEFAULT_STATE_DIR));
 }

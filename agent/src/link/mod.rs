@@ -11,13 +11,14 @@ mod writer;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hidps_wire::{AgentId, Apply, Enrollment, Usage};
+use hidps_wire::{AgentId, Apply, Enrollment};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
 use crate::backoff::{Backoff, draw};
 use crate::clock::ClockOffset;
+use crate::collect::readings::Readings;
 use crate::config::TokenSource;
 use crate::dial::Dialer;
 use crate::enroll::enroll;
@@ -66,8 +67,8 @@ pub struct Link<F> {
     pub applies: mpsc::Sender<Apply>,
     /// The host's state.
     pub statuses: Arc<StatusQueue>,
-    /// The host's load.
-    pub usage: watch::Receiver<Option<Usage>>,
+    /// What was read of the host.
+    pub readings: Readings,
     /// What the ledger holds.
     pub record: watch::Receiver<Option<Arc<LedgerRecord>>>,
     /// Where it tells whether it is up and alive.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::SinkExt as _;
 use futures_util::stream::SplitSink;
-use hidps_wire::{AgentFrame, Question, Status, Usage, encode};
+use hidps_wire::{AgentFrame, Question, Status, encode};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
@@ -17,6 +17,7 @@ use super::Link;
 use super::answers::{HostView, MAX_OPEN_QUESTIONS, answer, refuse};
 use super::handshake::Socket;
 use super::session::{SessionEnd, SessionError};
+use crate::collect::readings::Readings;
 use crate::event_queue::{Batch, EventQueue};
 use crate::firewall::Firewall;
 use crate::shutdown::Shutdown;
@@ -34,7 +35,7 @@ pub(super) struct Writer<'l, F> {
     host: HostView<F>,
     events: &'l Arc<EventQueue>,
     statuses: &'l StatusQueue,
-    usage: watch::Receiver<Option<Usage>>,
+    readings: Readings,
     questions: mpsc::Receiver<(Uuid, Question)>,
     /// Answers being found; they end with the connection, for nobody waits for them afterwards.
     answers: JoinSet<AgentFrame>,
@@ -51,6 +52,8 @@ enum Wake {
     Answer(AgentFrame),
     Status(Status),
     Usage,
+    Processes,
+    Facts,
     Ping,
     NumberedPing,
     Batch(Batch),
@@ -74,7 +77,7 @@ impl<'l, F: Firewall> Writer<'l, F> {
             },
             events: &link.events,
             statuses: &link.statuses,
-            usage: link.usage.clone(),
+            readings: link.readings.clone(),
             questions,
             answers: JoinSet::new(),
             ping,
@@ -94,7 +97,15 @@ impl<'l, F: Firewall> Writer<'l, F> {
                 Wake::Question(id, question) => self.on_question(id, question),
                 Wake::Answer(frame) => Some(Message::text(encode(&frame))),
                 Wake::Status(status) => Some(Message::text(encode(&AgentFrame::Status(status)))),
-                Wake::Usage => self.latest_usage(),
+                Wake::Usage => latest(&mut self.readings.usage, |usage| {
+                    AgentFrame::Usage(usage.clone())
+                }),
+                Wake::Processes => latest(&mut self.readings.processes, |processes| {
+                    AgentFrame::Processes(processes.clone())
+                }),
+                Wake::Facts => latest(&mut self.readings.facts, |facts| {
+                    AgentFrame::Facts(Box::new(facts.clone()))
+                }),
                 Wake::Ping => Some(Message::Ping(Bytes::new())),
                 Wake::NumberedPing => {
                     let number = *self.asked.borrow_and_update();
@@ -120,9 +131,11 @@ impl<'l, F: Firewall> Writer<'l, F> {
             Some((id, question)) = self.questions.recv() => Wake::Question(id, question),
             Some(Ok(frame)) = self.answers.join_next(), if is_answering => Wake::Answer(frame),
             status = self.statuses.next() => Wake::Status(status),
-            Ok(()) = self.usage.changed() => Wake::Usage,
+            Ok(()) = self.readings.usage.changed() => Wake::Usage,
             Ok(()) = self.asked.changed() => Wake::NumberedPing,
             _ = self.ping.tick() => Wake::Ping,
+            Ok(()) = self.readings.facts.changed() => Wake::Facts,
+            Ok(()) = self.readings.processes.changed() => Wake::Processes,
             batch = self.events.next_batch() => Wake::Batch(batch),
         }
     }
@@ -133,11 +146,6 @@ impl<'l, F: Firewall> Writer<'l, F> {
         }
         self.answers.spawn(answer(self.host.clone(), id, question));
         None
-    }
-
-    fn latest_usage(&mut self) -> Option<Message> {
-        let usage = (*self.usage.borrow_and_update())?;
-        Some(Message::text(encode(&AgentFrame::Usage(usage))))
     }
 
     async fn write(&mut self, message: Message) -> Result<(), SessionError> {
@@ -153,4 +161,13 @@ impl<'l, F: Firewall> Writer<'l, F> {
             .await
             .ok();
     }
+}
+
+/// The newest reading as a message; none before the first.
+fn latest<T>(
+    reading: &mut watch::Receiver<Option<Arc<T>>>,
+    frame: impl Fn(&T) -> AgentFrame,
+) -> Option<Message> {
+    let newest = reading.borrow_and_update().clone()?;
+    Some(Message::text(encode(&frame(&newest))))
 }

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hidps::model::{ChangeReport, ConditionKind, ConditionReport, PresenceReport, UsageReport};
+use hidps::model::{
+    ChangeReport, ConditionKind, ConditionReport, FactsReport, PresenceReport, ProcessesReport,
+    UsageReport,
+};
 use hidps::persistence::{FeedEvent, Followed, MirrorCore, Pace};
 use hidps::ports::{AgentSession as _, Records};
 use hidps::reconcile::{Mode, Session};
@@ -52,6 +55,10 @@ impl Records for SimulatedRecords {
     fn change(&self, _: ChangeReport) {}
 
     fn usage(&self, _: UsageReport) {}
+
+    fn processes(&self, _: ProcessesReport) {}
+
+    fn facts(&self, _: FactsReport) {}
 }
 
 /// One agent's connection.

@@ -1,14 +1,16 @@
 //! Frames from an agent to the daemon.
 //! None of them names an agent, a table, a topic or a rule: the connection says who speaks.
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::condition::AgentCondition;
+use crate::facts::Facts;
 use crate::ids::{ContentHash, Generation};
 use crate::log_event::LogEvent;
+use crate::processes::Processes;
 use crate::question::Answer;
+use crate::usage::Usage;
 
 /// A frame from an agent.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -20,6 +22,10 @@ pub enum AgentFrame {
     Status(Status),
     /// Processor, memory and disk use, in percent of the whole.
     Usage(Usage),
+    /// What runs on the host and takes most of it.
+    Processes(Processes),
+    /// What the host is; whole, and sent again whenever it is another.
+    Facts(Box<Facts>),
     /// The answer to the question of this id.
     Answer {
         /// The id of the `ask` frame.
@@ -70,31 +76,6 @@ pub struct Status {
     pub conditions: Vec<AgentCondition>,
     /// Whether our firewall table is loaded; none when that cannot be read.
     pub firewall_active: Option<bool>,
-}
-
-/// How busy a host is.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Usage {
-    /// Processor time in use, percent of all cores.
-    #[serde(deserialize_with = "parse_percent")]
-    pub cpu: f32,
-    /// Memory in use, percent.
-    #[serde(deserialize_with = "parse_percent")]
-    pub ram: f32,
-    /// Root file system in use, percent.
-    #[serde(deserialize_with = "parse_percent")]
-    pub storage: f32,
-}
-
-/// Reads a share; others would reach the database as nonsense, or as null when they are not finite.
-fn parse_percent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
-    let share = f32::deserialize(deserializer)?;
-    if (0.0..=100.0).contains(&share) {
-        Ok(share)
-    } else {
-        Err(D::Error::custom("a share is from 0 to 100 percent"))
-    }
 }
 
 /// A batch of log events, the frame of type `events`; apart from [`AgentFrame`] because it

@@ -12,15 +12,19 @@ mod daemon_frame;
 mod decode;
 mod desired;
 mod enroll;
+mod facts;
 mod firewall;
 mod ids;
 mod limits;
 mod log_event;
+mod processes;
 mod question;
+mod shown;
 mod text;
+mod usage;
 mod viewer_frame;
 
-pub use agent_frame::{AgentFrame, Applied, EventBatch, Hello, Status, Usage};
+pub use agent_frame::{AgentFrame, Applied, EventBatch, Hello, Status};
 pub use condition::{AgentCondition, ConditionStatus, FacetCondition, SubjectCondition};
 pub use connect::{
     CONNECT_PATH, ConnectClaim, HEADER_AGENT, HEADER_NONCE, HEADER_SIGNATURE, HEADER_TIMESTAMP,
@@ -31,6 +35,9 @@ pub use desired::{
     Desired, DesiredDocument, FirewallIntent, PathError, Refused, RefusedPath, WatchPath,
 };
 pub use enroll::{EnrollRequest, EnrollResponse, Enrollment};
+pub use facts::{
+    Antivirus, Facts, Interface, OpenPort, OpenPorts, PendingUpdates, TimeSync, Transport,
+};
 pub use firewall::{
     Direction, FilterRule, FirewallAction, FirewallPolicy, FirewallRuleEntry,
     FirewallSettingsEntry, IpNetwork, Packet, PacketKind, PortRange, RefusedRule, RuleError,
@@ -38,13 +45,17 @@ pub use firewall::{
 };
 pub use ids::{AgentId, ContentHash, Generation};
 pub use limits::{
-    MAX_AGENT_FRAME_BYTES, MAX_CONDITION_SUBJECTS, MAX_DAEMON_FRAME_BYTES, MAX_EVENT_FIELDS,
-    MAX_EVENT_TEXT_BYTES, MAX_EVENTS_PER_BATCH, MAX_FIREWALL_RULES, MAX_PATH_BYTES, MAX_PLAN_LINES,
-    MAX_VIEWER_FRAME_BYTES, MAX_WATCHED_PATHS, PROTOCOL_VERSION,
+    MAX_AGENT_FRAME_BYTES, MAX_COMMAND_BYTES, MAX_CONDITION_SUBJECTS, MAX_DAEMON_FRAME_BYTES,
+    MAX_EVENT_FIELDS, MAX_EVENT_TEXT_BYTES, MAX_EVENTS_PER_BATCH, MAX_FIREWALL_RULES,
+    MAX_INTERFACE_ADDRESSES, MAX_INTERFACES, MAX_OPEN_PORTS, MAX_PATH_BYTES, MAX_PLAN_LINES,
+    MAX_PROCESSES, MAX_USAGE_ENTRIES, MAX_VIEWER_FRAME_BYTES, MAX_WATCHED_PATHS, PROTOCOL_VERSION,
 };
 pub use log_event::{EventKind, FieldValue, Fields, LogEvent};
+pub use processes::{ProcessEntry, Processes};
 pub use question::{
     Answer, CutOff, FirewallPlan, FirewallRule, HostPlan, PlannedChange, PlannedPeer, Question,
 };
+pub use shown::Shown;
 pub use text::{Text, printable};
+pub use usage::{DiskUse, Sensor, Usage};
 pub use viewer_frame::{Refusal, StreamFrame, ViewerFrame};

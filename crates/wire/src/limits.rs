@@ -38,3 +38,21 @@ pub const MAX_CONDITION_SUBJECTS: usize = 100;
 
 /// Most lines of a plan's difference of rule sets.
 pub const MAX_PLAN_LINES: usize = 1_000;
+
+/// Most processes of a snapshot: more than a page shows, and with the longest texts still a frame.
+pub const MAX_PROCESSES: usize = 200;
+
+/// Longest command line of a process in a snapshot, in bytes.
+pub const MAX_COMMAND_BYTES: usize = 384;
+
+/// Most network interfaces of a host's facts; a host of containers has hundreds that say nothing.
+pub const MAX_INTERFACES: usize = 64;
+
+/// Most addresses of one interface.
+pub const MAX_INTERFACE_ADDRESSES: usize = 16;
+
+/// Most open ports of a host's facts.
+pub const MAX_OPEN_PORTS: usize = 256;
+
+/// Most file systems and most sensors of a usage report.
+pub const MAX_USAGE_ENTRIES: usize = 32;

@@ -4,8 +4,8 @@
 use jiff::Timestamp;
 
 use crate::model::{
-    ChangeReport, ConditionReport, DetectionVerdict, PresenceReport, RiskReport, ShadowReport,
-    SuppressedReport, UsageReport,
+    ChangeReport, ConditionReport, DetectionVerdict, FactsReport, PresenceReport, ProcessesReport,
+    RiskReport, ShadowReport, SuppressedReport, UsageReport,
 };
 
 /// A report that may take the place of an older one.
@@ -43,6 +43,18 @@ impl Newest for ChangeReport {
 }
 
 impl Newest for UsageReport {
+    fn over(self, _: Self) -> Self {
+        self
+    }
+}
+
+impl Newest for ProcessesReport {
+    fn over(self, _: Self) -> Self {
+        self
+    }
+}
+
+impl Newest for FactsReport {
     fn over(self, _: Self) -> Self {
         self
     }

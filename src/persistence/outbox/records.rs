@@ -1,5 +1,5 @@
-//! The record lane: presence, conditions and verdicts at once, usage at most once a second, counts
-//! and risk every few seconds, newest only.
+//! The record lane: presence, conditions and verdicts at once, usage at most once a second, counts,
+//! risk, facts and snapshots every few seconds, newest only.
 //! It never keeps an older report when a newer one is waiting.
 
 use std::collections::BTreeMap;
@@ -18,6 +18,9 @@ use crate::telemetry::Chain;
 /// Most rows in one request: one transaction of more would hold up Realtime's poller.
 const MAX_ROWS: usize = 100;
 
+/// Most snapshots of processes in one request: each is of 20 to 200 KiB.
+const MAX_SNAPSHOT_ROWS: usize = 10;
+
 /// Most requests under way at once. Each waits mostly for the way to Supabase and back: the rows of
 /// 5,000 agents that come back are 300 requests.
 const REQUESTS: usize = 4;
@@ -25,8 +28,8 @@ const REQUESTS: usize = 4;
 /// Least time between two usage writes: usage must never compete with the rest.
 const USAGE_EVERY: Duration = Duration::from_secs(1);
 
-/// Least time between two writes of counts and risk: nobody acts on them within seconds, and each
-/// is a change of a published row.
+/// Least time between two writes of counts, risk, facts and snapshots: nobody acts on them within
+/// seconds, and many are changes of published rows.
 const COUNTS_EVERY: Duration = Duration::from_secs(5);
 
 /// When the kinds that are held back may be written again.
@@ -70,7 +73,9 @@ impl<W: RecordWriter> Lane<'_, W> {
                 let records = &pending.records;
                 let has_counts = !records.shadow.is_empty()
                     || !records.suppressed.is_empty()
-                    || !records.risk.is_empty();
+                    || !records.risk.is_empty()
+                    || !records.facts.is_empty()
+                    || !records.processes.is_empty();
                 (!records.usage.is_empty(), has_counts)
             });
             tokio::select! {
@@ -154,6 +159,20 @@ impl<W: RecordWriter> Lane<'_, W> {
             |p| &mut p.risk,
             |rows| self.detected(DetectionReports::Risk(rows)),
         )
+        .await?;
+        self.drain(
+            "facts",
+            at_once,
+            |p| &mut p.facts,
+            |rows| self.writer.write_facts(rows),
+        )
+        .await?;
+        self.drain(
+            SNAPSHOTS,
+            at_once,
+            |p| &mut p.processes,
+            |rows| self.writer.write_processes(rows),
+        )
         .await
     }
 
@@ -176,7 +195,7 @@ impl<W: RecordWriter> Lane<'_, W> {
         loop {
             let chunks = self
                 .shared
-                .with(|pending| take_chunks(part(&mut pending.records), at_once));
+                .with(|pending| take_chunks(part(&mut pending.records), at_once, most_rows(kind)));
             if chunks.is_empty() {
                 return Ok(());
             }
@@ -246,10 +265,25 @@ fn put_back<K: Ord, V: Newest>(part: &mut BTreeMap<K, V>, rows: Vec<(K, V)>) {
     }
 }
 
-fn take_chunks<K: Ord, V>(part: &mut BTreeMap<K, V>, most: usize) -> Vec<Vec<(K, V)>> {
+/// The kind of what is large.
+const SNAPSHOTS: &str = "processes";
+
+fn most_rows(kind: &'static str) -> usize {
+    if kind == SNAPSHOTS {
+        MAX_SNAPSHOT_ROWS
+    } else {
+        MAX_ROWS
+    }
+}
+
+fn take_chunks<K: Ord, V>(
+    part: &mut BTreeMap<K, V>,
+    most: usize,
+    most_rows: usize,
+) -> Vec<Vec<(K, V)>> {
     let take = || {
         let rows = std::iter::from_fn(|| part.pop_first());
-        Some(rows.take(MAX_ROWS).collect::<Vec<_>>())
+        Some(rows.take(most_rows).collect::<Vec<_>>())
     };
     std::iter::from_fn(take)
         .take(most)

@@ -35,6 +35,8 @@ struct ScriptedWriter {
     alerts: Mutex<Vec<Uuid>>,
     conditions: Mutex<Vec<ConditionReport>>,
     presence: Mutex<Vec<PresenceReport>>,
+    /// How many were in each request.
+    snapshots: Mutex<Vec<usize>>,
 }
 
 impl ScriptedWriter {
@@ -109,6 +111,19 @@ impl RecordWriter for Arc<ScriptedWriter> {
     }
 
     fn write_usage(&self, _: Vec<UsageReport>) -> StoreResult<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn write_processes(&self, reports: Vec<ProcessesReport>) -> StoreResult<'_, ()> {
+        Box::pin(async move {
+            self.verdict()?;
+            let mut snapshots = self.snapshots.lock().expect("no test panics with it");
+            snapshots.push(reports.len());
+            Ok(())
+        })
+    }
+
+    fn write_facts(&self, _: Vec<FactsReport>) -> StoreResult<'_, ()> {
         Box::pin(async { Ok(()) })
     }
 }
@@ -303,6 +318,14 @@ impl RecordWriter for Arc<SlowWriter> {
     fn write_usage(&self, _: Vec<UsageReport>) -> StoreResult<'_, ()> {
         Box::pin(async { Ok(()) })
     }
+
+    fn write_processes(&self, _: Vec<ProcessesReport>) -> StoreResult<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn write_facts(&self, _: Vec<FactsReport>) -> StoreResult<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -339,4 +362,23 @@ async fn many_records_are_written_at_once_and_the_newest_of_an_agent_last() {
         let last = written.iter().rfind(|report| report.agent_id == id);
         assert_eq!(last.map(|report| report.online), Some(false), "{id}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn snapshots_go_in_small_requests_and_no_more_wait_than_fit() {
+    let writer = Arc::new(ScriptedWriter::default());
+
+    settle(&writer, |handle| {
+        for agent in 0..500 {
+            handle.processes(ProcessesReport {
+                agent_id: AgentId::new(Uuid::from_u128(agent)),
+                at: Timestamp::UNIX_EPOCH,
+                processes: hidps_wire::Processes::default(),
+            });
+        }
+    })
+    .await;
+
+    let snapshots = writer.snapshots.lock().expect("unpoisoned");
+    assert_eq!(snapshots.as_slice(), [10; 40]);
 }

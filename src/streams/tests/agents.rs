@@ -251,6 +251,41 @@ async fn usage_is_shown_to_rules() {
 }
 
 #[tokio::test]
+async fn processes_and_facts_are_recorded_without_what_deceives_a_reader() {
+    let world = world(KeyStatus::Admitted).await;
+    let mut socket = world.agent(None).await;
+
+    let processes = r#"{"type":"processes","total":1,"top":[{"pid":1,"name":"a\u0000\u202eb","cpu":0,"memory_kib":1}]}"#;
+    send(&mut socket, processes).await;
+    let facts = r#"{"type":"facts","hostname":"h\nh","kernel":"6","arch":"a","interfaces":[]}"#;
+    send(&mut socket, facts).await;
+    send(&mut socket, facts).await;
+    send(&mut socket, &facts.replace("\"6\"", "\"7\"")).await;
+
+    until("both are recorded", || {
+        locked(&world.recorder.facts).len() == 2 && locked(&world.recorder.processes).len() == 1
+    })
+    .await;
+    let recorded = locked(&world.recorder.processes).remove(0);
+    assert_eq!(recorded.agent_id, AGENT);
+    assert_eq!(
+        recorded.processes.top[0].name.as_str(),
+        "a\u{fffd}\u{fffd}b"
+    );
+    let facts = locked(&world.recorder.facts).remove(1).facts;
+    assert_eq!((&*facts.hostname, &*facts.kernel), ("h\u{fffd}h", "7"));
+}
+
+#[tokio::test]
+async fn a_snapshot_of_too_many_processes_ends_the_connection() {
+    let process = r#"{"pid":1,"name":"p","cpu":0,"memory_kib":1}"#;
+    let top = vec![process; hidps_wire::MAX_PROCESSES + 1].join(",");
+    let frame = format!(r#"{{"type":"processes","total":201,"top":[{top}]}}"#);
+
+    check_refused(&frame, "not one of the protocol").await;
+}
+
+#[tokio::test]
 async fn silence_is_told_when_it_is_long_and_not_when_it_was_wanted() {
     let recorder = Arc::new(Recorder::default());
     let presence = Presence::new(

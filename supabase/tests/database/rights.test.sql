@@ -32,6 +32,8 @@ begin
   insert into public.shadow_matches (org_id, rule_id) values (pg_temp.id('org'), 'r');
   insert into public.detection_status (org_id, status) values (pg_temp.id('org'), 'accepted');
   insert into public.agent_risk (agent_id, score, window_secs) values (pg_temp.id('host'), 1, 3600);
+  insert into public.agent_processes (agent_id, total) values (pg_temp.id('host'), 0);
+  insert into public.agent_facts (agent_id) values (pg_temp.id('host'));
   insert into public.agent_keys (agent_id, public_key) values (pg_temp.id('host'), 'k');
   insert into public.agent_tokens (id, org_id, name, prefix, expires_at)
   values (pg_temp.remember('token', gen_random_uuid()), pg_temp.id('org'), 'T', 'p', now());
@@ -111,6 +113,12 @@ insert into rights values
   ('agent_risk', 'DNRRR', 'DDDDD', 'DDDDD', 'DDDDD',
     'agent_id = pg_temp.id(''host'')', 'agent_id, score, window_secs',
     'pg_temp.id(''host''), 0, 1', 'score = 0'),
+  ('agent_processes', 'DNRRR', 'DDDDD', 'DDDDD', 'DDDDD',
+    'agent_id = pg_temp.id(''host'')', 'agent_id, total', 'pg_temp.id(''other host''), 0',
+    'total = 1'),
+  ('agent_facts', 'DNRRR', 'DDDDD', 'DDDDD', 'DDDDD',
+    'agent_id = pg_temp.id(''host'')', 'agent_id', 'pg_temp.id(''other host'')',
+    'kernel = ''other'''),
   ('agent_keys', 'DNRRR', 'DDDDD', 'DNDRD', 'DDDDD',
     'agent_id = pg_temp.id(''host'')', 'agent_id, public_key', 'pg_temp.id(''host''), ''k''',
     'status = ''admitted'''),
@@ -276,7 +284,9 @@ begin
     ('online(agents)', 'authenticated, service_role'),
     ('purge(integer,integer)', 'service_role'),
     ('record_changes(jsonb)', 'service_role'),
+    ('record_facts(jsonb)', 'service_role'),
     ('record_presence(jsonb)', 'service_role'),
+    ('record_processes(jsonb)', 'service_role'),
     ('record_risk(jsonb)', 'service_role'),
     ('record_shadow_matches(jsonb)', 'service_role'),
     ('record_suppressed(jsonb)', 'service_role'),

@@ -11,6 +11,6 @@ mod read_only;
 mod reads;
 mod rules;
 mod settled;
-mod suspended;
 pub(crate) mod shared;
+mod suspended;
 mod tenants;

@@ -221,5 +221,6 @@ fn made_up_usage() -> Usage {
         cpu: percent(),
         ram: percent(),
         storage: percent(),
+        ..Usage::default()
     }
 }

@@ -1,0 +1,121 @@
+-- What hosts tell of themselves: who reads it, what of it is kept, and when it is forgotten.
+
+begin;
+\ir ../support.sql
+
+create function pg_temp.report(kind text, report jsonb) returns text language sql as $$
+  select pg_temp.ask('service', format('select public.record_%s(%L)', kind, jsonb_build_array(report)))
+$$;
+
+-- a_snapshot_takes_the_place_of_the_one_before
+do $$
+declare
+  row public.agent_processes;
+begin
+  perform pg_temp.must_equal('first', pg_temp.report('processes', jsonb_build_object(
+    'agent_id', pg_temp.id('host'), 'age', 60, 'total', 3,
+    'processes', '[{"pid": 1, "name": "init", "cpu": 0.5, "memory_kib": 100}]'::jsonb
+  )), '1');
+  perform pg_temp.must_equal('second', pg_temp.report('processes', jsonb_build_object(
+    'agent_id', pg_temp.id('host'), 'age', 0, 'total', 4, 'processes', '[{"pid": 2}, 7]'::jsonb
+  )), '1');
+  select * into row from public.agent_processes where agent_id = pg_temp.id('host');
+  perform pg_temp.must_equal('list', row.processes::text, '[{"pid": 2}]');
+  perform pg_temp.must_equal('total', row.total::text, '4');
+end
+$$;
+
+-- an_older_snapshot_does_not_take_the_place_of_a_newer_one
+do $$
+begin
+  perform pg_temp.must_equal('older', pg_temp.report('processes', jsonb_build_object(
+    'agent_id', pg_temp.id('host'), 'age', 30, 'total', 9, 'processes', '[]'::jsonb
+  )), '0');
+end
+$$;
+
+-- a_snapshot_that_cannot_be_read_costs_no_other_agent_its_own
+do $$
+begin
+  perform pg_temp.must_equal('one of five', pg_temp.ask('service', format(
+    'select public.record_processes(%L)',
+    '[7, {"agent_id": "x"}, {}, {"total": "many"}]'::jsonb || jsonb_build_array(jsonb_build_object(
+      'agent_id', pg_temp.id('other host'), 'age', 0, 'total', 1, 'processes', '[]'::jsonb
+    ))
+  )), '1');
+  perform pg_temp.must_equal('no list', pg_temp.report('processes', jsonb_build_object(
+    'agent_id', pg_temp.id('host'), 'age', 0, 'processes', '{}'::jsonb
+  )), '0');
+end
+$$;
+
+-- facts_are_written_when_they_are_others
+do $$
+declare
+  facts jsonb := jsonb_build_object(
+    'agent_id', pg_temp.id('host'), 'hostname', e'web\u000101', 'kernel', '6.1',
+    'booted_at', '2026-11-21T10:00:00Z', 'pending_updates', 12, 'pending_security_updates', 3,
+    'interfaces', '[{"name": "eth0", "up": true, "addresses": []}]'::jsonb
+  );
+  row public.agent_facts;
+begin
+  perform pg_temp.must_equal('first', pg_temp.report('facts', facts), '1');
+  perform pg_temp.must_equal('again', pg_temp.report('facts', facts), '0');
+  perform pg_temp.must_equal('another',
+    pg_temp.report('facts', facts || '{"pending_updates": 13}'), '1');
+  select * into row from public.agent_facts where agent_id = pg_temp.id('host');
+  perform pg_temp.must_equal('hostname', row.hostname, 'web01');
+  perform pg_temp.must_equal('updates', row.pending_updates::text, '13');
+  perform pg_temp.must_equal('unknown ports', row.open_ports::text, null);
+  perform pg_temp.must_equal('unknown antivirus', row.antivirus_name, null);
+end
+$$;
+
+-- a_stranger_sees_nothing_of_it
+do $$
+begin
+  perform pg_temp.must_equal('member, processes',
+    pg_temp.ask('uma', 'select count(*) from public.agent_processes'), '1');
+  perform pg_temp.must_equal('member, facts',
+    pg_temp.ask('uma', 'select count(*) from public.agent_facts'), '1');
+  perform pg_temp.must_equal('stranger, facts',
+    pg_temp.ask('otto', 'select count(*) from public.agent_facts'), '0');
+  perform pg_temp.must_equal('stranger, processes', pg_temp.ask('otto', format(
+    'select count(*) from public.agent_processes where agent_id = %L', pg_temp.id('host')
+  )), '0');
+end
+$$;
+
+-- usage_comes_with_its_details_and_without_what_is_no_object
+do $$
+begin
+  perform pg_temp.report('usage', jsonb_build_object(
+    'agent_id', pg_temp.id('host'), 'cpu_usage', 1, 'details', '{"load": [1, 2, 3]}'::jsonb
+  ));
+  perform pg_temp.must_equal('details', pg_temp.ask('uma',
+    'select details ->> ''load'' from public.agent_stats'), '[1, 2, 3]');
+  perform pg_temp.report('usage', jsonb_build_object(
+    'agent_id', pg_temp.id('host'), 'cpu_usage', 1, 'details', '[]'::jsonb
+  ));
+  perform pg_temp.must_equal('no object', pg_temp.ask('uma',
+    'select details from public.agent_stats'), '{}');
+end
+$$;
+
+-- snapshots_are_forgotten_after_the_retention_and_with_their_agent
+do $$
+begin
+  update public.agent_processes set taken_at = now() - interval '31 days'
+  where agent_id = pg_temp.id('host');
+  perform pg_temp.must_equal('purge', pg_temp.ask('service', 'select public.purge()'), '1');
+  perform pg_temp.must_equal('snapshots of the host', (
+    select count(*) from public.agent_processes where agent_id = pg_temp.id('host')
+  )::text, '0');
+  delete from public.agents where id = pg_temp.id('host');
+  perform pg_temp.must_equal('facts of the host', (
+    select count(*) from public.agent_facts where agent_id = pg_temp.id('host')
+  )::text, '0');
+end
+$$;
+
+rollback;

@@ -1,0 +1,64 @@
+//! What hosts tell of themselves: rows that members read and strangers do not.
+
+use std::time::Duration;
+
+use hidps_lab::world::probe::wait_until;
+use hidps_lab::world::{AGENT, STRANGER};
+use serde_json::{Value, json};
+
+use crate::turn::start_world;
+
+/// Long enough for a machine busy with builds; every wait ends as soon as the value is there.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn facts_and_processes_of_a_host_are_rows_for_members_and_not_for_strangers() {
+    let mut turn = start_world().await;
+    let world = &mut turn.world;
+    let host = json!({"agent_id": AGENT});
+
+    for table in ["agent_facts", "agent_processes"] {
+        let told = wait_until("the host tells of itself", PATIENCE, async || {
+            let rows = world.admin.select(table, host.clone()).await;
+            let rows = rows.map_err(|error| error.to_string())?;
+            match rows.get(0) {
+                Some(row) => Ok(row.clone()),
+                None => Err(format!("{table} has no row")),
+            }
+        });
+        let (row, _) = told.await.expect("a member sees the row");
+        check_row(table, &row);
+    }
+
+    let mut stranger = world.sign_in(STRANGER).await.expect("signed in");
+    for table in ["agent_facts", "agent_processes"] {
+        let seen = stranger.select(table, host.clone()).await.expect("asked");
+        assert_eq!(seen, json!([]), "{table}");
+    }
+}
+
+fn check_row(table: &str, row: &Value) {
+    if table == "agent_facts" {
+        assert!(
+            row["kernel"].is_string() && row["booted_at"].is_string(),
+            "{row}"
+        );
+        let interfaces = row["interfaces"].as_array().expect("a list");
+        assert!(
+            interfaces.iter().any(|interface| interface["name"] == "lo"),
+            "{row}"
+        );
+    } else {
+        let processes = row["processes"].as_array().expect("a list");
+        assert!(!processes.is_empty() && processes.len() <= 200, "{row}");
+        assert!(
+            row["total"].as_u64() >= Some(processes.len() as u64),
+            "{row}"
+        );
+        assert!(
+            processes
+                .iter()
+                .any(|process| process["memory_kib"].as_u64() > Some(0))
+        );
+    }
+}
