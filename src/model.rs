@@ -111,6 +111,8 @@ pub enum ConditionKind {
     FirewallSynced,
     /// Every monitored file is watched.
     FilesWatched,
+    /// The host looks at itself as often as desired.
+    CollectionSynced,
     /// The agent is connected.
     Connected,
     /// A desired state is being held back.
@@ -124,6 +126,7 @@ impl ConditionKind {
         match self {
             Self::FirewallSynced => "FirewallSynced",
             Self::FilesWatched => "FilesWatched",
+            Self::CollectionSynced => "CollectionSynced",
             Self::Connected => "Connected",
             Self::Held => "Held",
         }

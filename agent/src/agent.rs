@@ -17,6 +17,7 @@ use crate::collect::positions::Positions;
 use crate::collect::process::{ProcessSettings, ProcessWatch, host_processes};
 use crate::collect::readings::HostReader;
 use crate::collect::sockets::SocketWatch;
+use crate::collect::wishes::follow_wishes;
 use crate::config::{Config, LogSettings};
 use crate::converge::Converge;
 use crate::dial::{DialError, Dialer};
@@ -121,9 +122,10 @@ fn start_parts(
     let events = Arc::clone(positions.events());
     let (applies_tx, applies) = mpsc::channel(APPLY_QUEUE);
     let statuses = Arc::new(StatusQueue::default());
-    let (_, cadence) = watch::channel(config.cadence);
+    let (cadence_tx, cadence) = watch::channel(config.cadence);
     let (host_reader, readings) = HostReader::new(PathBuf::from("/"), cadence);
     let (record_tx, record) = watch::channel(None);
+    let wishes = follow_wishes(config.cadence, record.clone(), cadence_tx);
     let (link_tx, link_state) = watch::channel(LinkState::default());
     let (drift_tx, drift) = watch::channel(Drift::default());
     let (files, files_task) = file_watch(Arc::clone(&events));
@@ -165,6 +167,7 @@ fn start_parts(
     begin(&mut parts, "files", files_task.run());
     begin(&mut parts, "converge", converge.run());
     begin(&mut parts, "host reader", host_reader.run());
+    begin(&mut parts, "wishes", wishes);
     let status_file = keep_status_file(state, statuses.latest(), link_state.clone(), counts);
     begin(&mut parts, "status file", status_file);
     begin(&mut parts, "link", link.run());

@@ -32,7 +32,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets; each has a file in `fuzz_targets` and a directory in `corpus`.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 18] = [
     ("host_files", host_files),
     ("journal_entry", journal_entry),
     ("journal_file", journal_file),

@@ -218,6 +218,7 @@ impl Session {
         let kind = match condition.facet {
             FacetCondition::FirewallSynced => ConditionKind::FirewallSynced,
             FacetCondition::FilesWatched => ConditionKind::FilesWatched,
+            FacetCondition::CollectionSynced => ConditionKind::CollectionSynced,
         };
         let reason = printable(&condition.reason, MAX_REASON);
         let message = printable(&condition.message, MAX_MESSAGE);

@@ -27,6 +27,7 @@ language sql stable set search_path = '' as $$
   select private.desired_firewall(agent)
     || private.desired_files(agent)
     || private.desired_firewall_rules(agent)
+    || private.desired_collection(agent)
 $$;
 
 -- Everything desired of the agents asked for, one row per agent that exists. The text of a jsonb is

@@ -62,3 +62,33 @@ fn check_row(table: &str, row: &Value) {
         );
     }
 }
+
+#[tokio::test]
+async fn an_interval_is_a_row_and_holds_on_the_host() {
+    let mut turn = start_world().await;
+    let world = &mut turn.world;
+    let mut stranger = world.sign_in(STRANGER).await.expect("signed in");
+    let row = json!({"agent_id": AGENT, "usage_interval": 2});
+
+    let refused = stranger.insert("collection_settings", row.clone()).await;
+    assert_eq!(refused.expect_err("it is not hers").code(), Some("42501"));
+    let admin = &mut world.admin;
+    admin
+        .insert("collection_settings", row)
+        .await
+        .expect("an admin decides");
+
+    let synced = wait_until("the host doing so", PATIENCE, async || {
+        let outside = world.outside();
+        let wanted = outside.read_generation(AGENT).await;
+        let wanted = wanted.map_err(|error| error.to_string())?;
+        let row = outside.read_condition(AGENT, "CollectionSynced").await;
+        match row.map_err(|error| error.to_string())? {
+            Some(row) if row.observed_generation == Some(wanted) && row.reason == "Applied" => {
+                Ok(())
+            }
+            other => Err(format!("{other:?}")),
+        }
+    });
+    synced.await.expect("the condition says so");
+}

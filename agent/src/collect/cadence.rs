@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use hidps_wire::Collection;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
@@ -15,6 +16,21 @@ pub struct Cadence {
     pub processes: Duration,
     /// What the host is.
     pub facts: Duration,
+}
+
+impl Cadence {
+    /// What is wanted, and where nothing is, what was decided before.
+    #[must_use]
+    pub fn with(self, wanted: Collection) -> Self {
+        let every = |wanted: Option<u32>, before| {
+            wanted.map_or(before, |seconds| Duration::from_secs(u64::from(seconds)))
+        };
+        Self {
+            usage: every(wanted.usage, self.usage),
+            processes: every(wanted.processes, self.processes),
+            facts: every(wanted.facts, self.facts),
+        }
+    }
 }
 
 /// Waits until it is time to look again, also when that is decided anew meanwhile.

@@ -20,3 +20,4 @@ pub mod sockets;
 pub mod source_losses;
 pub mod unread;
 pub mod usage;
+pub mod wishes;

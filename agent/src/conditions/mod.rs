@@ -1,6 +1,7 @@
 //! Turns what was read back from the host into conditions for people and machines.
 //! It is pure: it looks at nothing and never guesses what it was not given.
 
+mod collection;
 mod files;
 mod firewall;
 
@@ -8,6 +9,7 @@ use hidps_wire::{AgentCondition, ConditionStatus, FacetCondition};
 
 use crate::text::{cut, printable};
 
+pub use collection::collection_condition;
 pub use files::{files_condition, vanished_condition};
 pub use firewall::{
     drifted_condition, firewall_condition, on_trial_condition, rolled_back_condition,

@@ -61,6 +61,8 @@ pub struct Core {
     audit_at: Instant,
     told: Option<Status>,
     owes_answer: bool,
+    /// Whether anybody has desired how often the host looks at itself, so that it is told.
+    tells_collection: bool,
     effects: VecDeque<Effect>,
 }
 
@@ -87,6 +89,7 @@ impl Core {
             audit_at: now + AUDIT_INTERVAL,
             told: None,
             owes_answer: false,
+            tells_collection: false,
             effects: VecDeque::new(),
         };
         core.on_record(ledger, now);
@@ -294,6 +297,7 @@ impl Core {
 
     fn take_up(&mut self, record: LedgerRecord) {
         (self.desired, self.refused) = Desired::from_document(&record.accepted.document);
+        self.tells_collection |= record.accepted.document.collection.is_some();
         self.goals = Goals {
             accepted: FirewallGoal::of(&self.desired),
             confirmed: record.trial.as_ref().map(Trial::goal),

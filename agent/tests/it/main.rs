@@ -22,6 +22,8 @@ mod link;
 #[cfg(test)]
 mod logs;
 #[cfg(test)]
+mod observations;
+#[cfg(test)]
 mod offline;
 #[cfg(test)]
 mod plan;

@@ -25,6 +25,8 @@ pub enum FacetCondition {
     FirewallSynced,
     /// Every watched path is watched.
     FilesWatched,
+    /// The host looks at itself as often as desired; told once somebody has desired it.
+    CollectionSynced,
 }
 
 /// One condition as an agent reports it; its generation is that of the status frame around it.

@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::collection::{Collection, CollectionEntry, RefusedInterval};
 use crate::firewall::{FirewallPolicy, FirewallRuleEntry, FirewallSettingsEntry, RefusedRule};
 use crate::limits::{MAX_PATH_BYTES, MAX_WATCHED_PATHS};
 use crate::text::printable;
@@ -25,16 +26,20 @@ pub struct DesiredDocument {
     /// What becomes of packets no rule decides; none means the defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firewall_settings: Option<FirewallSettingsEntry>,
+    /// How often the host looks at itself; none means as it is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collection: Option<CollectionEntry>,
 }
 
 impl DesiredDocument {
     /// How many things it desires: each monitored path, each firewall rule, the firewall's settings,
-    /// and the firewall unless it is unmanaged.
+    /// those of collection, and the firewall unless it is unmanaged.
     #[must_use]
     pub fn entries(&self) -> u32 {
         let count = self.monitored_files.len()
             + self.firewall_rules.len()
             + usize::from(self.firewall_settings.is_some())
+            + usize::from(self.collection.is_some())
             + usize::from(self.firewall_enabled.is_some());
         u32::try_from(count).unwrap_or(u32::MAX)
     }
@@ -49,6 +54,8 @@ pub struct Desired {
     pub policy: FirewallPolicy,
     /// The paths to watch.
     pub watched: BTreeSet<WatchPath>,
+    /// How often the host looks at itself.
+    pub collection: Collection,
 }
 
 impl Desired {
@@ -59,9 +66,11 @@ impl Desired {
             &document.firewall_rules,
             document.firewall_settings.as_ref(),
         );
+        let (collection, intervals) = Collection::from_entry(document.collection.as_ref());
         let mut desired = Self {
             firewall: document.firewall_enabled.into(),
             policy,
+            collection,
             ..Self::default()
         };
         let mut refused = Vec::new();
@@ -78,7 +87,12 @@ impl Desired {
             }
         }
         let paths = refused;
-        (desired, Refused { paths, rules })
+        let refused = Refused {
+            paths,
+            rules,
+            intervals,
+        };
+        (desired, refused)
     }
 }
 
@@ -89,6 +103,8 @@ pub struct Refused {
     pub paths: Vec<RefusedPath>,
     /// Rules that cannot be enforced.
     pub rules: Vec<RefusedRule>,
+    /// Intervals that are out of their bounds.
+    pub intervals: Vec<RefusedInterval>,
 }
 
 /// What the firewall of a host should be.

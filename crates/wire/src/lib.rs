@@ -6,6 +6,7 @@
 //! id: who speaks is known from the connection. `docs/protocol.md` has the contract with examples.
 
 mod agent_frame;
+mod collection;
 mod condition;
 mod connect;
 mod daemon_frame;
@@ -25,6 +26,10 @@ mod usage;
 mod viewer_frame;
 
 pub use agent_frame::{AgentFrame, Applied, EventBatch, Hello, Status};
+pub use collection::{
+    Collection, CollectionEntry, FACTS_INTERVAL_SECS, PROCESSES_INTERVAL_SECS, RefusedInterval,
+    USAGE_INTERVAL_SECS,
+};
 pub use condition::{AgentCondition, ConditionStatus, FacetCondition, SubjectCondition};
 pub use connect::{
     CONNECT_PATH, ConnectClaim, HEADER_AGENT, HEADER_NONCE, HEADER_SIGNATURE, HEADER_TIMESTAMP,

@@ -1,4 +1,4 @@
--- What hosts tell of themselves: who reads it, what of it is kept, and when it is forgotten.
+-- What hosts tell of themselves: who reads it, how often, what of it is kept, and when it is forgotten.
 
 begin;
 \ir ../support.sql
@@ -99,6 +99,38 @@ begin
   ));
   perform pg_temp.must_equal('no object', pg_temp.ask('uma',
     'select details from public.agent_stats'), '{}');
+end
+$$;
+
+-- an_interval_is_desired_state_within_its_bounds
+do $$
+declare
+  before bigint := pg_temp.generation('host');
+  desired text;
+begin
+  perform pg_temp.must_equal('an empty row', pg_temp.attempt('adam', format(
+    'insert into public.collection_settings (agent_id) values (%L)', pg_temp.id('host'))), '1');
+  perform pg_temp.must_equal('desires nothing', pg_temp.generation('host')::text, before::text);
+  perform pg_temp.must_equal('an interval', pg_temp.attempt('adam',
+    'update public.collection_settings set usage_interval = 5'), '1');
+  perform pg_temp.must_equal('is a change', pg_temp.generation('host')::text, (before + 1)::text);
+  perform pg_temp.must_equal('the same again', pg_temp.attempt('adam',
+    'update public.collection_settings set usage_interval = 5'), '1');
+  perform pg_temp.must_equal('is none', pg_temp.generation('host')::text, (before + 1)::text);
+  select document ->> 'collection' into desired
+  from public.desired_state(array[pg_temp.id('host')]);
+  perform pg_temp.must_equal('the document', desired, '{"usage_interval": 5}');
+  perform pg_temp.must_equal('below the bound', pg_temp.rehearse('adam',
+    'update public.collection_settings set usage_interval = 0'), '23514');
+  perform pg_temp.must_equal('a read-only person', pg_temp.rehearse('uma',
+    'delete from public.collection_settings'), '42501');
+  perform pg_temp.must_equal('the end of it', pg_temp.attempt('adam',
+    'delete from public.collection_settings'), '1');
+  perform pg_temp.must_equal('is a change, too', pg_temp.generation('host')::text,
+    (before + 2)::text);
+  select document ->> 'collection' into desired
+  from public.desired_state(array[pg_temp.id('host')]);
+  perform pg_temp.must_equal('nothing is left', desired, null);
 end
 $$;
 

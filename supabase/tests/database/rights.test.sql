@@ -32,6 +32,7 @@ begin
   insert into public.shadow_matches (org_id, rule_id) values (pg_temp.id('org'), 'r');
   insert into public.detection_status (org_id, status) values (pg_temp.id('org'), 'accepted');
   insert into public.agent_risk (agent_id, score, window_secs) values (pg_temp.id('host'), 1, 3600);
+  insert into public.collection_settings (agent_id) values (pg_temp.id('host'));
   insert into public.agent_processes (agent_id, total) values (pg_temp.id('host'), 0);
   insert into public.agent_facts (agent_id) values (pg_temp.id('host'));
   insert into public.agent_keys (agent_id, public_key) values (pg_temp.id('host'), 'k');
@@ -113,6 +114,9 @@ insert into rights values
   ('agent_risk', 'DNRRR', 'DDDDD', 'DDDDD', 'DDDDD',
     'agent_id = pg_temp.id(''host'')', 'agent_id, score, window_secs',
     'pg_temp.id(''host''), 0, 1', 'score = 0'),
+  -- The row of each agent is there already in this test.
+  ('collection_settings', 'DNRRR', 'DDDCD', 'DNDRD', 'DNDRD',
+    'agent_id = pg_temp.id(''host'')', 'agent_id', 'pg_temp.id(''host'')', 'usage_interval = 10'),
   ('agent_processes', 'DNRRR', 'DDDDD', 'DDDDD', 'DDDDD',
     'agent_id = pg_temp.id(''host'')', 'agent_id, total', 'pg_temp.id(''other host''), 0',
     'total = 1'),
@@ -198,6 +202,10 @@ begin
     ('authenticated', 'agents', 'UPDATE', 'name, owner_id'),
     ('authenticated', 'alerts', 'UPDATE',
       'acknowledged_at, acknowledged_by, resolved, resolved_at, resolved_by'),
+    ('authenticated', 'collection_settings', 'INSERT',
+      'agent_id, facts_interval, processes_interval, usage_interval'),
+    ('authenticated', 'collection_settings', 'UPDATE',
+      'facts_interval, processes_interval, usage_interval'),
     ('authenticated', 'detection_overrides', 'INSERT', 'enabled, level, org_id, rule_id, shadow, threshold'),
     ('authenticated', 'detection_overrides', 'UPDATE', 'enabled, level, shadow, threshold'),
     ('authenticated', 'detection_rules', 'INSERT', 'body, enabled, name, org_id, shadow'),

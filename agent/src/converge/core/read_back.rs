@@ -9,8 +9,8 @@ use super::super::commit::{Force, Standing};
 use super::super::effect::{Effect, Note};
 use super::Core;
 use crate::conditions::{
-    drifted_condition, firewall_condition, no_document_conditions, on_trial_condition,
-    rolled_back_condition, untried_condition,
+    collection_condition, drifted_condition, firewall_condition, no_document_conditions,
+    on_trial_condition, rolled_back_condition, untried_condition,
 };
 use crate::error_chain::chain;
 use crate::firewall::{
@@ -105,13 +105,17 @@ impl Core {
     }
 
     fn compose(&self) -> Option<Status> {
-        let conditions = match &self.ledger {
+        let mut conditions = match &self.ledger {
             Err(absence) => no_document_conditions(&chain(absence)),
             Ok(record) => vec![
                 self.firewall_condition(record)?,
                 self.files.condition.clone()?,
             ],
         };
+        if self.tells_collection && self.ledger.is_ok() {
+            let (wanted, refused) = (self.desired.collection, &self.refused.intervals);
+            conditions.push(collection_condition(wanted, refused));
+        }
         Some(Status {
             applied: self.applied(),
             conditions,

@@ -1,0 +1,110 @@
+//! What the agent tells of its host, and how often: as configured, and as it is desired since.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+
+use hidps_wire::{
+    AgentFrame, CollectionEntry, ConditionStatus, DesiredDocument, FacetCondition, Facts, Usage,
+};
+
+use crate::harness::{AgentHome, document};
+use crate::scripted_daemon::{Connection, DEADLINE, Frame, ScriptedDaemon, condition};
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Intervals that no test lives to see the end of.
+const RARELY: &str = "firewall = \"observe\"\nusage_interval_secs = 3600\n\
+     processes_interval_secs = 3600\nfacts_interval_secs = 3600\n";
+
+/// The next frame that is as wanted.
+fn next<T>(connection: &mut Connection, wanted: impl Fn(AgentFrame) -> Option<T>) -> T {
+    let end = Instant::now() + DEADLINE;
+    while Instant::now() < end {
+        if let Frame::Control(frame) = connection.next_frame()
+            && let Some(found) = wanted(frame)
+        {
+            return found;
+        }
+    }
+    panic!("the wanted frame did not come within {DEADLINE:?}");
+}
+
+fn usage(frame: AgentFrame) -> Option<Usage> {
+    if let AgentFrame::Usage(usage) = frame {
+        Some(usage)
+    } else {
+        None
+    }
+}
+
+fn facts(frame: AgentFrame) -> Option<Facts> {
+    if let AgentFrame::Facts(facts) = frame {
+        Some(*facts)
+    } else {
+        None
+    }
+}
+
+#[test]
+fn a_host_tells_at_once_what_it_is_and_what_runs_and_again_at_the_next_connect() {
+    let daemon = ScriptedDaemon::start(LOOPBACK);
+    let home = AgentHome::new(daemon.address(), RARELY);
+    let _agent = home.start(None);
+    let (mut connection, key) = daemon.admit();
+    connection.greet(8, 15);
+
+    // Which of the two is read sooner depends on the host.
+    let (mut told, mut snapshot) = (None, None);
+    while told.is_none() || snapshot.is_none() {
+        let frame = next(&mut connection, Some);
+        if let AgentFrame::Facts(facts) = frame {
+            told = Some(*facts);
+        } else if let AgentFrame::Processes(processes) = frame {
+            snapshot = Some(processes);
+        }
+    }
+    let (told, snapshot) = (told.unwrap(), snapshot.unwrap());
+    connection.cut();
+    let mut again = daemon.accept(&key);
+    again.greet(8, 15);
+
+    assert!(!told.kernel.is_empty());
+    assert!(snapshot.top.iter().any(|process| process.memory_kib > 0));
+    assert_eq!(next(&mut again, facts).kernel, told.kernel);
+}
+
+#[test]
+fn a_desired_interval_holds_at_once_and_one_out_of_bounds_does_not() {
+    let daemon = ScriptedDaemon::start(LOOPBACK);
+    let home = AgentHome::new(daemon.address(), RARELY);
+    let _agent = home.start(None);
+    let (mut connection, _) = daemon.admit();
+    connection.greet(8, 15);
+    let wanting = |usage_interval| DesiredDocument {
+        collection: Some(CollectionEntry {
+            usage_interval: Some(usage_interval),
+            ..CollectionEntry::default()
+        }),
+        ..document(None, &[])
+    };
+
+    connection.apply(4, "four", wanting(1));
+    let begun = Instant::now();
+    for _ in 0..3 {
+        next(&mut connection, usage);
+    }
+    let took = begun.elapsed();
+    connection.apply(5, "five", wanting(0));
+    let refused = connection.status_of(5);
+    connection.apply(6, "six", document(None, &[]));
+    let left = connection.status_of(6);
+
+    assert!(took < Duration::from_secs(60), "{took:?}");
+    let facet = FacetCondition::CollectionSynced;
+    let is_refused = (ConditionStatus::False, "IntervalRefused");
+    assert_eq!(condition(&refused, facet), is_refused);
+    assert_eq!(
+        condition(&left, facet),
+        (ConditionStatus::True, "Configured")
+    );
+}

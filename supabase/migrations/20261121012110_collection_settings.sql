@@ -1,0 +1,92 @@
+-- How often a host looks at itself, where its admins want it otherwise than its own configuration says.
+-- It is desired state like any other: a change moves the host's generation up.
+
+create table public.collection_settings (
+  agent_id uuid primary key references public.agents (id) on delete cascade,
+  created_at timestamptz not null default now(),
+  -- Seconds; null leaves it to the agent. The host has the same bounds.
+  usage_interval integer,
+  processes_interval integer,
+  facts_interval integer,
+  constraint usage_interval_is_1_to_3600 check (usage_interval between 1 and 3600),
+  constraint processes_interval_is_10_to_3600 check (processes_interval between 10 and 3600),
+  constraint facts_interval_is_10_to_86400 check (facts_interval between 10 and 86400)
+);
+
+alter table public.collection_settings enable row level security;
+revoke all on public.collection_settings from public, anon, authenticated, service_role;
+grant select on public.collection_settings to authenticated, service_role;
+grant insert (agent_id, usage_interval, processes_interval, facts_interval),
+  update (usage_interval, processes_interval, facts_interval), delete
+on public.collection_settings to authenticated;
+
+create policy readers_read on public.collection_settings for select to authenticated
+using (agent_id in (select private.my_agents()));
+
+create policy admins_insert on public.collection_settings for insert to authenticated
+with check (agent_id in (select private.my_admin_agents()));
+
+create policy admins_update on public.collection_settings for update to authenticated
+using (agent_id in (select private.my_agents()))
+with check (agent_id in (select private.my_admin_agents()));
+
+create policy readers_delete on public.collection_settings for delete to authenticated
+using (agent_id in (select private.my_agents()));
+
+create trigger refuse_read_only_delete after delete on public.collection_settings
+  referencing old table as deleted
+  for each statement execute function private.refuse_read_only_delete();
+
+-- A row that leaves everything to the agent desires nothing.
+create function private.on_collection_settings_changed() returns trigger
+language plpgsql security definer set search_path = '' as $$
+declare
+  agents uuid[];
+begin
+  if tg_op = 'INSERT' then
+    select array_agg(agent_id) into agents from inserted
+    where coalesce(usage_interval, processes_interval, facts_interval) is not null;
+  elsif tg_op = 'DELETE' then
+    select array_agg(agent_id) into agents from deleted
+    where coalesce(usage_interval, processes_interval, facts_interval) is not null;
+  else
+    select array_agg(agent_id) into agents from (
+      select agent_id, usage_interval, processes_interval, facts_interval from inserted
+      except
+      select agent_id, usage_interval, processes_interval, facts_interval from deleted
+    ) changed;
+  end if;
+  if agents is not null then
+    perform private.bump_generations(agents);
+  end if;
+  return null;
+end
+$$;
+
+create trigger on_collection_settings_inserted after insert on public.collection_settings
+  referencing new table as inserted
+  for each statement execute function private.on_collection_settings_changed();
+create trigger on_collection_settings_deleted after delete on public.collection_settings
+  referencing old table as deleted
+  for each statement execute function private.on_collection_settings_changed();
+create trigger on_collection_settings_updated after update on public.collection_settings
+  referencing old table as deleted new table as inserted
+  for each statement execute function private.on_collection_settings_changed();
+
+create function private.desired_collection(agent uuid) returns jsonb
+language sql stable set search_path = '' as $$
+  select coalesce(
+    (
+      select jsonb_build_object('collection', jsonb_strip_nulls(jsonb_build_object(
+        'usage_interval', c.usage_interval, 'processes_interval', c.processes_interval,
+        'facts_interval', c.facts_interval
+      )))
+      from public.collection_settings c
+      where c.agent_id = agent
+        and coalesce(c.usage_interval, c.processes_interval, c.facts_interval) is not null
+    ),
+    '{}'
+  )
+$$;
+
+revoke all on all functions in schema private from public;
