@@ -4,7 +4,7 @@
 use hashbrown::HashMap;
 
 use crate::search::scan::Scan;
-use crate::search::view::{Slot, View};
+use crate::search::view::{Shown, Slot, View};
 use crate::search::witness::{Clue, Commonness, find_witness};
 use crate::selecting::detection::Detection;
 use crate::values::matcher::Place;
@@ -152,6 +152,16 @@ impl Prefilter {
     /// Finds the rules that may match an event.
     pub(crate) fn find(&self, view: View<'_>, candidates: &mut Candidates) {
         candidates.bits.clone_from(&self.always.bits);
+        // Where every text is searched for few literals, one pass over all saves many short ones.
+        let searches_all = self.texts.long && self.scan.is_sparse();
+        if searches_all {
+            self.scan.find_long(view.folded(), &mut |literal, start| {
+                let end = start + self.scan.length(literal);
+                if let Some(shown) = view.shown_at(start, end) {
+                    self.add_owners(literal, shown, candidates);
+                }
+            });
+        }
         for shown in view.shown() {
             let clues = shown
                 .slot
@@ -165,17 +175,22 @@ impl Prefilter {
                 searched.long |= self.texts.long;
                 searched.short |= self.texts.short;
             }
-            if !searched.long && !searched.short {
-                continue;
+            let mut found = |literal, _| self.add_owners(literal, shown, candidates);
+            if searched.long && !searches_all {
+                self.scan.find_long(shown.folded, &mut found);
             }
-            self.scan
-                .find(shown.folded, searched.short, &mut |literal| {
-                    for (field, rules) in self.owners.get(literal).into_iter().flatten() {
-                        if *field == shown.slot || (field.is_none() && shown.is_text) {
-                            candidates.add(rules);
-                        }
-                    }
-                });
+            if searched.short {
+                self.scan.find_short(shown.folded, &mut found);
+            }
+        }
+    }
+
+    /// Adds the rules that have a literal as a clue where it was found.
+    fn add_owners(&self, literal: usize, shown: Shown<'_>, candidates: &mut Candidates) {
+        for (field, rules) in self.owners.get(literal).into_iter().flatten() {
+            if *field == shown.slot || (field.is_none() && shown.is_text) {
+                candidates.add(rules);
+            }
         }
     }
 }

@@ -77,16 +77,29 @@ impl Scan {
         literal.len() < 4
     }
 
-    /// Names to `found` every literal that is in a text, perhaps several times.
-    pub(crate) fn find(&self, text: &str, with_short: bool, found: &mut impl FnMut(usize)) {
+    /// Whether its long literals are few, so that a text is passed over by every second byte.
+    pub(crate) fn is_sparse(&self) -> bool {
+        matches!(self.many.bits, Bits::None)
+    }
+
+    /// How long a literal is.
+    pub(crate) fn length(&self, number: usize) -> usize {
+        self.literals.get(number).map_or(0, |literal| literal.len())
+    }
+
+    /// Names to `found` every literal of four bytes and more that is in a text, and where; it may do
+    /// so several times.
+    pub(crate) fn find_long(&self, text: &str, found: &mut impl FnMut(usize, usize)) {
         self.few.find(text.as_bytes(), &self.literals, found);
         self.many.find(text.as_bytes(), &self.literals, found);
-        if with_short {
-            self.short.find(text.as_bytes(), &self.literals, found);
-            for (byte, number) in &self.single {
-                if memchr::memchr(*byte, text.as_bytes()).is_some() {
-                    found(*number);
-                }
+    }
+
+    /// Names to `found` every shorter literal that is in a text, and where it once is.
+    pub(crate) fn find_short(&self, text: &str, found: &mut impl FnMut(usize, usize)) {
+        self.short.find(text.as_bytes(), &self.literals, found);
+        for (byte, number) in &self.single {
+            if let Some(at) = memchr::memchr(*byte, text.as_bytes()) {
+                found(*number, at);
             }
         }
     }
@@ -127,7 +140,7 @@ impl<const N: usize, const STEP: usize> Pieces<N, STEP> {
     }
 
     /// Names to `found` the literals in a text.
-    fn find(&self, text: &[u8], literals: &[Box<str>], found: &mut impl FnMut(usize)) {
+    fn find(&self, text: &[u8], literals: &[Box<str>], found: &mut impl FnMut(usize, usize)) {
         match &self.bits {
             Bits::None => {}
             Bits::Few(bitmap) => self.find_in(bitmap, text, literals, found),
@@ -141,7 +154,7 @@ impl<const N: usize, const STEP: usize> Pieces<N, STEP> {
         bitmap: &[u64; WORDS],
         text: &[u8],
         literals: &[Box<str>],
-        found: &mut impl FnMut(usize),
+        found: &mut impl FnMut(usize, usize),
     ) {
         let is_marked = |number: u32| {
             let bit = place::<WORDS>(number);
@@ -188,19 +201,22 @@ impl<const N: usize, const STEP: usize> Pieces<N, STEP> {
         text: &[u8],
         at: usize,
         literals: &[Box<str>],
-        found: &mut impl FnMut(usize),
+        found: &mut impl FnMut(usize, usize),
     ) {
         let piece = text.get(at..).and_then(<[u8]>::first_chunk::<N>);
         let Some(owners) = piece.and_then(|piece| self.owners.get(piece)) else {
             return;
         };
         for (number, offset) in owners {
-            let rest = at.checked_sub(*offset).and_then(|start| text.get(start..));
+            let Some(start) = at.checked_sub(*offset) else {
+                continue;
+            };
+            let rest = text.get(start..);
             let literal = literals
                 .get(*number)
                 .map_or(&[][..], |literal| literal.as_bytes());
             if rest.is_some_and(|rest| rest.starts_with(literal)) {
-                found(*number);
+                found(*number, start);
             }
         }
     }
@@ -264,7 +280,12 @@ mod tests {
             let scan = Scan::new(literals.iter().map(|literal| literal.as_str().into()).collect());
             let mut found = Vec::new();
 
-            scan.find(&text, true, &mut |number| found.push(number));
+            scan.find_long(&text, &mut |number, at| found.push((number, at)));
+            scan.find_short(&text, &mut |number, at| found.push((number, at)));
+            for (number, at) in &found {
+                assert!(text.get(*at..).is_some_and(|rest| rest.starts_with(&literals[*number])));
+            }
+            let mut found: Vec<usize> = found.into_iter().map(|(number, _)| number).collect();
 
             found.sort_unstable();
             found.dedup();
@@ -280,7 +301,10 @@ mod tests {
         let scan = Scan::new(["abcd", "abc", "a"].map(Into::into).to_vec());
         let find = |with_short| {
             let mut found = Vec::new();
-            scan.find("xabcdx", with_short, &mut |number| found.push(number));
+            scan.find_long("xabcdx", &mut |number, _| found.push(number));
+            if with_short {
+                scan.find_short("xabcdx", &mut |number, _| found.push(number));
+            }
             found
         };
 

@@ -313,11 +313,28 @@ impl<'v> View<'v> {
 
     /// Every value, in caseless form.
     pub(crate) fn shown(self) -> impl Iterator<Item = Shown<'v>> {
-        self.scratch.cells.iter().map(move |cell| Shown {
+        self.scratch.cells.iter().map(move |cell| self.show(cell))
+    }
+
+    /// A value as the prefilter sees it.
+    fn show(self, cell: &Cell) -> Shown<'v> {
+        Shown {
             slot: cell.slot,
             is_text: cell.kind == Kind::Text,
             folded: slice(&self.scratch.folded, cell.folded),
-        })
+        }
+    }
+
+    /// All values in caseless form, one behind the other.
+    pub(crate) fn folded(self) -> &'v str {
+        &self.scratch.folded
+    }
+
+    /// The value that holds a part of [`Self::folded`], unless that goes over the end of one.
+    pub(crate) fn shown_at(self, start: usize, end: usize) -> Option<Shown<'v>> {
+        let has = |cell: &&Cell| cell.folded.0 <= start && end <= cell.folded.1;
+        let mut cells = self.scratch.cells.iter();
+        cells.find(has).map(|cell| self.show(cell))
     }
 
     /// The first value of a field.
