@@ -18,6 +18,7 @@ use hidps_realtime::fuzzing::{TOKEN, receive};
 use hidps_rules::tests::TestFile;
 use hidps_rules::{
     Engine, Event, Limits, LogSource, Options, Pipeline, RuleFile, RuleSet, Scope, Value, lint,
+    parse_placeholders,
 };
 use hidps_wire::{
     AgentFrame, DaemonFrame, EventBatch, FieldValue, MAX_AGENT_FRAME_BYTES, MAX_DAEMON_FRAME_BYTES,
@@ -46,6 +47,7 @@ pub const TARGETS: [Target; 18] = [
     ("rule_event", rule_event),
     ("rule_file", rule_file),
     ("rule_pipeline", rule_pipeline),
+    ("rule_placeholders", rule_placeholders),
     ("watch_path", watch_path),
     ("wire_agent_frame", wire_agent_frame),
     ("wire_daemon_frame", wire_daemon_frame),
@@ -416,6 +418,34 @@ fn linux_event<'e>(message: &'e str, fields: &'e [(&'e str, Value<'e>)]) -> Even
         message,
         fields,
     }
+}
+
+/// Placeholders: refused with a place, or able to stand in any rule.
+pub fn rule_placeholders(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let Ok(placeholders) = parse_placeholders("fuzz.yml", text) else {
+        return;
+    };
+    let names = placeholders.keys().take(8);
+    let values: Vec<String> = names
+        .map(|name| format!("{:?}", format!("%{name}%")))
+        .collect();
+    let rule = format!(
+        "title: Fuzz\nid: fuzz\nlogsource: {{product: linux}}\ndetection:\n  \
+         s: {{a|expand: [{}]}}\n  condition: s\n",
+        values.join(", ")
+    );
+    let options = Options {
+        placeholders,
+        ..Options::default()
+    };
+    let file = RuleFile {
+        name: "rules.yml",
+        text: &rule,
+    };
+    let _ = RuleSet::compile_with(&[file], &options);
 }
 
 /// Pipelines: refused with a place, or able to be applied to any rule.
