@@ -210,19 +210,17 @@ pub fn plan_record(
     record
 }
 
-/// What a confirmed document left; rules count only where its firewall was on.
+/// What a confirmed document left. Its rules count only if it had the firewall on: those of one that
+/// left the table alone were never in force, whatever is loaded.
 fn confirmed_by(held: &LedgerRecord, is_loaded: Option<bool>) -> Trial {
+    let document = &held.accepted.document;
+    let in_force = Some(document).filter(|document| document.firewall_enabled == Some(true));
     Trial {
         confirmed: Some(held.accepted.generation),
-        restore: held
-            .accepted
-            .document
-            .firewall_enabled
-            .or(is_loaded)
-            .unwrap_or(false),
+        restore: document.firewall_enabled.or(is_loaded).unwrap_or(false),
         attempts: 0,
-        restore_rules: held.accepted.document.firewall_rules.clone(),
-        restore_settings: held.accepted.document.firewall_settings.clone(),
+        restore_rules: in_force.map_or_else(Vec::new, |it| it.firewall_rules.clone()),
+        restore_settings: in_force.and_then(|it| it.firewall_settings.clone()),
     }
 }
 
@@ -301,6 +299,41 @@ mod tests {
         check(Some(unmanaged), Some(true), off, Some(true));
         check(Some(unmanaged), Some(false), on, Some(false));
         check(Some(unmanaged), None, on, Some(false));
+    }
+
+    #[test]
+    fn rules_that_were_never_in_force_are_not_taken_for_confirmed() {
+        let rule = FirewallRuleEntry {
+            id: uuid::Uuid::nil(),
+            action: "deny".to_owned(),
+            direction: "in".to_owned(),
+            protocol: "any".to_owned(),
+            port_from: None,
+            port_to: None,
+            source: None,
+            destination: None,
+        };
+        let with_rule = |generation, hash, firewall| {
+            let mut apply = offer(generation, hash, firewall);
+            apply.document.firewall_rules.push(rule.clone());
+            apply
+        };
+        let check = |firewall, wants_trial| {
+            let held = LedgerRecord {
+                accepted: with_rule(1, "a", firewall),
+                ..confirmed(None)
+            };
+
+            let on = with_rule(2, "b", Some(true));
+            let record = plan_record(Some(&held), agent(), on, Some(true));
+
+            assert_eq!(record.wants_trial(), wants_trial, "{firewall:?}");
+        };
+
+        check(Some(true), false);
+        check(Some(false), true);
+        // A table of before may be loaded, with other rules.
+        check(None, true);
     }
 
     #[test]

@@ -111,8 +111,10 @@ impl World {
         let (desired, _) = Desired::from_document(&accepted.document);
         let is_on = desired.firewall == FirewallIntent::On;
         let is_off = desired.firewall == FirewallIntent::Off;
-        let is_otherwise =
-            is_on && (!machine.is_loaded || machine.loses_daemon) || is_off && machine.is_loaded;
+        let has_other_rules = *machine.policy != desired.policy;
+        let is_otherwise = is_on
+            && (!machine.is_loaded || has_other_rules || machine.loses_with(&desired.policy))
+            || is_off && machine.is_loaded;
         let watched = self.hosts[host].process.as_ref().map(|it| &it.watched);
         let files_are_so =
             watched == Some(&desired.watched) && desired.watched.is_subset(&machine.existing);
@@ -163,7 +165,8 @@ impl World {
         let host = &self.hosts[number];
         let row = &self.rows.desired[&host.agent];
         let (desired, _) = Desired::from_document(&row.document);
-        if host.machine.loses_daemon && desired.firewall == FirewallIntent::On {
+        let is_lost = host.machine.loses_with(&desired.policy);
+        if is_lost && desired.firewall == FirewallIntent::On {
             // Such a host is never converged and must never be shown so.
             let condition = (host.agent, ConditionKind::FirewallSynced);
             return self
@@ -181,7 +184,7 @@ impl World {
             accepted.is_some_and(|it| it.generation.0 == row.generation && it.hash.0 == content);
         let firewall_is_so = match desired.firewall {
             FirewallIntent::Unmanaged => true,
-            FirewallIntent::On => host.machine.is_loaded,
+            FirewallIntent::On => host.machine.is_loaded && *host.machine.policy == desired.policy,
             FirewallIntent::Off => !host.machine.is_loaded,
         };
         let watched = host.process.as_ref().map(|process| &process.watched);

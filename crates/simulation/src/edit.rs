@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use hidps_wire::{DesiredDocument, WatchPath};
+use hidps_wire::{DesiredDocument, FirewallRuleEntry, WatchPath};
 
 use crate::fault::{Act, HostAct};
 use crate::host::Host;
@@ -23,16 +23,34 @@ pub(crate) fn all_paths() -> BTreeSet<WatchPath> {
     parsed.collect()
 }
 
+fn rule(port: u32) -> FirewallRuleEntry {
+    FirewallRuleEntry {
+        id: uuid::Uuid::from_u128(u128::from(port)),
+        action: "allow".to_owned(),
+        direction: "in".to_owned(),
+        protocol: "tcp".to_owned(),
+        port_from: Some(port),
+        port_to: None,
+        source: None,
+        destination: None,
+    }
+}
+
 /// One of the changes people make; `pick` says which.
 fn edit(document: &mut DesiredDocument, pick: u32) {
     let files = &mut document.monitored_files;
-    match pick % 8 {
+    match pick % 10 {
         0 => document.firewall_enabled = None,
         1 => document.firewall_enabled = Some(false),
         2 | 3 => document.firewall_enabled = Some(true),
-        4 | 5 => files.push(path(pick / 8)),
+        4 | 5 => files.push(path(pick / 10)),
         6 => *files = (0..8).map(path).collect(),
-        _ => files.truncate(usize::try_from(pick / 8 % 4).unwrap_or(0)),
+        7 | 8 => {
+            // Other ports each time: what is desired again after a restored backup is another matter.
+            let first = 1 + pick % 60_000;
+            document.firewall_rules = (first..first + pick / 10 % 5).map(rule).collect();
+        }
+        _ => files.truncate(usize::try_from(pick / 10 % 4).unwrap_or(0)),
     }
     files.sort();
     files.dedup();
@@ -94,7 +112,7 @@ impl World {
             }
             // Without its ledger an agent cannot know that a table it finds is on trial, and leaves
             // it alone; a host that this cuts off needs a person.
-            HostAct::LoseLedger(_) if machine.loses_daemon => {}
+            HostAct::LoseLedger(_) if !machine.bears_all() => {}
             HostAct::LoseLedger(long) => {
                 self.restart_host(host, long);
                 self.hosts[host].machine.disk = None;
@@ -152,6 +170,7 @@ impl World {
         let number = self.hosts.len();
         let mut twin = Host::new(self.agent(agent));
         twin.machine.existing = all_paths();
+        twin.machine.most_rules = self.hosts[agent].machine.most_rules;
         twin.machine.disk = self.hosts[agent].machine.disk.clone();
         self.hosts.push(twin);
         self.agenda.after(1, Event::HostStarts(number));

@@ -76,6 +76,8 @@ pub(crate) struct Plan {
     pub(crate) n_agents: usize,
     /// Whether each agent's host loses the daemon while the table is loaded.
     pub(crate) loses_daemon: Vec<bool>,
+    /// How many rules each agent's host bears before it loses the daemon.
+    pub(crate) most_rules: Vec<usize>,
     /// How hints travel.
     pub(crate) hints: HintWeather,
     /// Most rows in a page of the database.
@@ -97,6 +99,9 @@ impl Plan {
         Self {
             n_agents,
             loses_daemon: (0..n_agents).map(|_| rng.u32(0..12) == 0).collect(),
+            most_rules: (0..n_agents)
+                .map(|_| [usize::MAX, usize::MAX, 2][rng.usize(0..3)])
+                .collect(),
             hints: HintWeather {
                 lost: [0, 10, 50, 100][rng.usize(0..4)],
                 doubled: [0, 20][rng.usize(0..2)],

@@ -2,6 +2,7 @@
 //! a set, and a disk that keeps or loses what it should. It knows nothing of rows.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hidps_agent::converge::{Core, CoreSettings, Effect};
@@ -10,7 +11,7 @@ use hidps_agent::firewall::{
     FirewallChange, FirewallError, FirewallGoal, FirewallOutcome, FirewallSync, InForce,
 };
 use hidps_agent::ledger::{LedgerRecord, NoDocument};
-use hidps_wire::{AgentId, Status, WatchPath};
+use hidps_wire::{AgentId, FirewallPolicy, Status, WatchPath};
 
 /// How long a new firewall may take to be confirmed.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(30);
@@ -20,12 +21,16 @@ const CONFIRM_WITHIN: Duration = Duration::from_secs(30);
 pub(crate) struct Machine {
     /// Whether the agent's table is loaded.
     pub(crate) is_loaded: bool,
+    /// What the table that was loaded last lets through.
+    pub(crate) policy: Arc<FirewallPolicy>,
     /// Paths that exist.
     pub(crate) existing: BTreeSet<WatchPath>,
     /// The ledger's file.
     pub(crate) disk: Option<LedgerRecord>,
     /// Whether the host loses the daemon while the table is loaded.
     pub(crate) loses_daemon: bool,
+    /// With a table of more rules than this the host loses the daemon, too.
+    pub(crate) most_rules: usize,
     /// Whether nothing can be written.
     pub(crate) is_disk_full: bool,
     /// Whether `nft` fails.
@@ -37,8 +42,20 @@ pub(crate) struct Machine {
 impl Machine {
     /// Whether the daemon can be reached.
     #[must_use]
-    pub(crate) const fn reaches_daemon(&self) -> bool {
-        !(self.is_cut || self.loses_daemon && self.is_loaded)
+    pub(crate) fn reaches_daemon(&self) -> bool {
+        !(self.is_cut || self.is_loaded && self.loses_with(&self.policy))
+    }
+
+    /// Whether a table that lets through just this costs the host its daemon.
+    #[must_use]
+    pub(crate) const fn loses_with(&self, policy: &FirewallPolicy) -> bool {
+        self.loses_daemon || policy.rules.len() > self.most_rules
+    }
+
+    /// Whether no table costs the host its daemon.
+    #[must_use]
+    pub(crate) const fn bears_all(&self) -> bool {
+        !self.loses_daemon && self.most_rules == usize::MAX
     }
 
     /// Does what the agent's nftables module does.
@@ -56,12 +73,18 @@ impl Machine {
             FirewallGoal::Off => (false, FirewallSync::Disabled),
             FirewallGoal::On(_) => (true, FirewallSync::Enabled(InForce::default())),
         };
+        let policy = match goal {
+            FirewallGoal::On(policy) => Arc::clone(policy),
+            FirewallGoal::Unmanaged | FirewallGoal::Off => Arc::clone(&self.policy),
+        };
         let change = match (self.is_loaded, wanted) {
             (false, true) => Some(FirewallChange::Loaded),
             (true, false) => Some(FirewallChange::Removed),
+            (true, true) if policy != self.policy => Some(FirewallChange::Adjusted),
             (true, true) | (false, false) => None,
         };
         self.is_loaded = wanted;
+        self.policy = policy;
         FirewallOutcome {
             active: Some(wanted),
             change,

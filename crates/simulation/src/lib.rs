@@ -96,12 +96,12 @@ pub fn run(seed: u64, on_event: &mut Trace<'_>) -> Result<Summary, Failure> {
 fn drive(world: &mut World, trace: &mut Trace<'_>) -> Result<(), String> {
     until(world, CHAOS, trace)?;
     world.heal();
+    let mut patience = PATIENCE;
     while let Some(what) = world.unsettled() {
-        let patience = if world.has_trials() {
-            TRIAL_PATIENCE
-        } else {
-            PATIENCE
-        };
+        // A trial that has just ended is told a little later.
+        if world.has_trials() {
+            patience = TRIAL_PATIENCE;
+        }
         if world.agenda.now() > CHAOS + patience {
             return Err(format!("it did not converge in time: {what}"));
         }

@@ -164,6 +164,7 @@ impl World {
             world.rows.add(agent);
             let mut host = Host::new(agent);
             host.machine.loses_daemon = world.plan.loses_daemon[number];
+            host.machine.most_rules = world.plan.most_rules[number];
             host.machine.existing = crate::edit::all_paths();
             world.hosts.push(host);
             world.agenda.after(1, Event::HostStarts(number));
@@ -231,7 +232,7 @@ impl World {
     pub(crate) fn steady_commands(&self) -> u64 {
         let steady = self.hosts[..self.plan.n_agents]
             .iter()
-            .filter(|host| !host.machine.loses_daemon);
+            .filter(|host| host.machine.bears_all());
         steady
             .filter_map(|host| self.counts.commands.get(&host.agent))
             .sum()
