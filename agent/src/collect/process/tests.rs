@@ -208,3 +208,36 @@ async fn a_watch_ends_with_the_agent() {
         .await
         .expect("it ends");
 }
+
+#[tokio::test]
+async fn what_the_kernel_could_not_tell_is_told_as_a_number() {
+    let queue = Arc::new(EventQueue::default());
+    queue.on_connected(u32::MAX);
+    let table = Arc::new(ProcessTable::new(Path::new("/nonexistent")));
+    let mut observer = Observer::new(Arc::clone(&table), Arc::clone(&queue), ProcessExits::All);
+    let notice = |number, news| Notice {
+        cpu: 0,
+        number,
+        at: monotonic_nanos(),
+        news,
+    };
+
+    observer.on_notice(&notice(1, News::Other));
+    observer.on_notice(&notice(5, News::Executed { pid: 7 }));
+    observer.on_overrun();
+    observer.on_idle();
+    let mut events = Vec::new();
+    while events.len() < 2 {
+        let batch = tokio::time::timeout(DEADLINE, queue.next_batch()).await;
+        let batch = batch.expect("both come").text;
+        let batch: EventBatch<'_> = decode(&batch, MAX_AGENT_FRAME_BYTES).unwrap();
+        events.extend(batch.events.into_iter().map(LogEvent::into_owned));
+    }
+
+    assert!(events[0].message.contains("before it could be looked at"));
+    assert_eq!(events[0].fields.get("Image"), None);
+    assert_eq!(text(&events[1], "event"), "source_lost");
+    assert_eq!(text(&events[1], "source"), "processes");
+    assert_eq!(events[1].fields.get("lost"), Some(&FieldValue::Integer(3)));
+    assert!(observer.due_in().is_some(), "what was missed is looked for");
+}
