@@ -11,11 +11,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::agent_note::AgentNote;
+use crate::collect::cadence::Cadence;
 use crate::collect::line_sink::{LineCounts, LineSink};
 use crate::collect::log_sources::LogSources;
 use crate::collect::positions::Positions;
 use crate::collect::process::{ProcessSettings, ProcessWatch, host_processes};
-use crate::collect::readings::HostReader;
+use crate::collect::readings::{HostReader, Readings};
 use crate::collect::sockets::SocketWatch;
 use crate::collect::wishes::follow_wishes;
 use crate::config::{Config, LogSettings};
@@ -26,7 +27,7 @@ use crate::file_watch::file_watch;
 use crate::firewall::{Drift, HostFirewall, watch_drift};
 use crate::host_facts::{AGENT_VERSION, HostFacts};
 use crate::identity::{Identity, IdentityError};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, LedgerRecord};
 use crate::link::{Link, LinkPulse, LinkState};
 use crate::probe::DaemonProbe;
 use crate::report::keep_status_file;
@@ -122,10 +123,8 @@ fn start_parts(
     let events = Arc::clone(positions.events());
     let (applies_tx, applies) = mpsc::channel(APPLY_QUEUE);
     let statuses = Arc::new(StatusQueue::default());
-    let (cadence_tx, cadence) = watch::channel(config.cadence);
-    let (host_reader, readings) = HostReader::new(PathBuf::from("/"), cadence);
     let (record_tx, record) = watch::channel(None);
-    let wishes = follow_wishes(config.cadence, record.clone(), cadence_tx);
+    let (host_reader, readings) = read_host(config.cadence, record.clone());
     let (link_tx, link_state) = watch::channel(LinkState::default());
     let (drift_tx, drift) = watch::channel(Drift::default());
     let (files, files_task) = file_watch(Arc::clone(&events));
@@ -166,8 +165,7 @@ fn start_parts(
     begin(&mut parts, "drift", watch_drift(drift_tx, shutdown.clone()));
     begin(&mut parts, "files", files_task.run());
     begin(&mut parts, "converge", converge.run());
-    begin(&mut parts, "host reader", host_reader.run());
-    begin(&mut parts, "wishes", wishes);
+    begin(&mut parts, "host reader", host_reader);
     let status_file = keep_status_file(state, statuses.latest(), link_state.clone(), counts);
     begin(&mut parts, "status file", status_file);
     begin(&mut parts, "link", link.run());
@@ -195,6 +193,20 @@ fn start_logs(
     let kept = Arc::clone(positions).keep(shutdown.clone());
     begin(parts, "positions", kept);
     counts
+}
+
+/// What reads this host, as often as is wanted, and what it reads.
+fn read_host(
+    configured: Cadence,
+    record: watch::Receiver<Option<Arc<LedgerRecord>>>,
+) -> (impl Future<Output = ()>, Readings) {
+    let (cadence_tx, cadence) = watch::channel(configured);
+    let (reader, readings) = HostReader::new(PathBuf::from("/"), cadence);
+    let wishes = follow_wishes(configured, record, cadence_tx);
+    let reading = async {
+        tokio::join!(reader.run(), wishes);
+    };
+    (reading, readings)
 }
 
 /// Begins a part; its name says which one ended.

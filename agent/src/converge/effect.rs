@@ -13,7 +13,7 @@ use crate::ledger::LedgerRecord;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Effect {
     /// Write the record down for good, then call `on_ledger_written`.
-    WriteLedger(LedgerRecord),
+    WriteLedger(Box<LedgerRecord>),
     /// Read the ledger again, then call `on_ledger_read`.
     ReadLedger,
     /// Make the firewall so and read it back, then call `on_firewall_ensured`.

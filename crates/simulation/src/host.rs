@@ -171,7 +171,7 @@ impl Host {
         if let (true, true, Some(Effect::WriteLedger(record))) =
             (process.is_busy, is_write_done, process.effects.front())
         {
-            self.machine.disk = Some(record.clone());
+            self.machine.disk = Some((**record).clone());
         }
     }
 
@@ -200,7 +200,7 @@ impl Host {
                 let written = if machine.is_disk_full {
                     Err("no space left on device".to_owned())
                 } else {
-                    machine.disk = Some(record);
+                    machine.disk = Some(*record);
                     Ok(())
                 };
                 core.on_ledger_written(written, now);

@@ -163,7 +163,8 @@ impl Core {
     }
 
     fn write(&mut self, record: LedgerRecord, purpose: Purpose) {
-        self.effects.push_back(Effect::WriteLedger(record.clone()));
+        self.effects
+            .push_back(Effect::WriteLedger(Box::new(record.clone())));
         self.io.writing = Some(Writing { record, purpose });
     }
 

@@ -105,7 +105,7 @@ impl SimHost {
                     Err("no space left".to_owned())
                 } else {
                     self.n_writes += 1;
-                    self.disk = Some(record);
+                    self.disk = Some(*record);
                     Ok(())
                 };
                 self.core.on_ledger_written(result, self.now);
