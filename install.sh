@@ -549,11 +549,6 @@ write_configuration() {
       say "# This systemd hands over no credentials."
       say "token_file = \"$CONFIG_DIR/token\""
     fi
-    for log in /var/log/auth.log /var/log/secure; do
-      if [ -f "$log" ]; then
-        printf '\n[[log_file]]\npath = "%s"\n' "$log"
-      fi
-    done
     if [ -e "$CONFIG_DIR/agent.toml" ]; then
       echo
       cat "$CONFIG_DIR/agent.toml"
