@@ -184,7 +184,15 @@ fn start_logs(
     shutdown: &Shutdown,
 ) -> watch::Receiver<LineCounts> {
     let (sink, counts) = LineSink::new(Arc::clone(positions.events()));
-    let LogSources { journal, files } = LogSources::open(settings, &sink, positions);
+    let sources = LogSources::open(settings, &sink, positions);
+    let LogSources {
+        journal,
+        kernel,
+        files,
+    } = sources;
+    if let Some(kernel) = kernel {
+        begin(parts, "kernel log", kernel.run(shutdown.clone()));
+    }
     if let Some(journal) = journal {
         begin(parts, "journal", journal.run(shutdown.clone()));
     }

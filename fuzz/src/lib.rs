@@ -8,9 +8,9 @@ use std::sync::LazyLock;
 use hidps_agent::collect::fuzzing::{
     compare_versions, read_host_file, read_package_list, read_process,
 };
-use hidps_agent::collect::journal::read_any;
 use hidps_agent::collect::process::{parse_arguments, parse_notices, parse_stat, parse_users};
 use hidps_agent::collect::sockets::{Transport, parse_line};
+use hidps_agent::collect::{journal, kernel_log};
 use hidps_agent::normalize::{JournalEntry, LineSource, normalize, normalize_entry};
 use hidps_agent::redact::{MASK, redact_arguments, redact_command};
 use hidps_local_supabase::fuzzing::{read_client_frame, weigh_log_message};
@@ -33,10 +33,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets; each has a file in `fuzz_targets` and a directory in `corpus`.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 20] = [
     ("host_files", host_files),
     ("journal_entry", journal_entry),
     ("journal_file", journal_file),
+    ("kernel_record", kernel_record),
     ("command_line", command_line),
     ("log_line", log_line),
     ("log_message", log_message),
@@ -506,9 +507,17 @@ const OUR_WORDS: [&str; 8] = [
 /// A file of journald, as a failing disk or whoever can write to it leaves it: read to an end.
 pub fn journal_file(data: &[u8]) {
     assert!(
-        read_any(data) <= data.len(),
+        journal::read_any(data) <= data.len(),
         "an entry is no less than a byte"
     );
+}
+
+/// A record of the kernel's log: refused, or a text no longer than its bytes could make it.
+pub fn kernel_record(data: &[u8]) {
+    if let Some(text) = kernel_log::read_any(data) {
+        // What is not UTF-8 takes three bytes for one.
+        assert!(text.len() <= 3 * data.len(), "nothing is made up");
+    }
 }
 
 /// An entry of the journal, its fields one a line: never more than an event of its writer.

@@ -5,6 +5,7 @@
 
 mod bench;
 mod explain;
+mod journal_lines;
 mod lint;
 mod list;
 mod replay;

@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::RulesCliError;
+use super::journal_lines::{self, normalize_entry_line};
 
 /// Largest file of events: more than anybody wants to wait for.
 const MAX_BYTES: u64 = 256 * 1024 * 1024;
@@ -69,6 +70,7 @@ pub(super) fn parse_events(text: &str) -> Result<Vec<LogEvent<'_>>, RulesCliErro
 }
 
 /// The events that an agent would make of raw lines; an empty line is none.
+/// With the name `journal` for the program they are entries as `journalctl -o json` prints them.
 pub(super) fn normalize_lines<'a>(text: &'a str, program: &'a str) -> Vec<LogEvent<'a>> {
     let source = LineSource {
         program,
@@ -76,6 +78,11 @@ pub(super) fn normalize_lines<'a>(text: &'a str, program: &'a str) -> Vec<LogEve
         zone: TimeZone::UTC,
     };
     let lines = text.lines().filter(|line| !line.trim().is_empty());
+    if program == journal_lines::FORM {
+        return lines
+            .flat_map(|line| normalize_entry_line(line, &source))
+            .collect();
+    }
     let repeated = |line| {
         let read = normalize(line, &source);
         std::iter::repeat_n(read.event, read.count as usize)

@@ -1,6 +1,7 @@
 //! Where the lines of every source become events, and where what is wrong with them is counted.
 //! It keeps no line.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub struct LineSink {
     events: Arc<EventQueue>,
     zone: TimeZone,
     counts: Mutex<LineCounts>,
+    /// Whether the kernel's messages come from the kernel itself, and are not to come twice.
+    has_kernel_log: AtomicBool,
     shown: watch::Sender<LineCounts>,
 }
 
@@ -53,6 +56,7 @@ impl LineSink {
             events,
             zone: TimeZone::system(),
             counts: Mutex::default(),
+            has_kernel_log: AtomicBool::new(false),
             shown,
         };
         (Arc::new(sink), receiver)
@@ -75,8 +79,26 @@ impl LineSink {
         self.push(normalize(&text, &source), line.is_cut);
     }
 
+    /// Takes note that the kernel's messages come from the kernel itself; copies of them that
+    /// other sources hold are left out from now on.
+    pub(super) fn expect_kernel_log(&self) {
+        self.has_kernel_log.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes in a message of the kernel from the kernel itself.
+    pub(super) fn push_kernel(&self, read: NormalLine<'_>) {
+        self.take_in(read, false);
+    }
+
     /// Takes in what was read of a line.
     pub(super) fn push(&self, read: NormalLine<'_>, is_cut: bool) {
+        let is_kernels = matches!(read.event.service.as_str(), "kernel" | "ufw");
+        if !is_kernels || !self.has_kernel_log.load(Ordering::Relaxed) {
+            self.take_in(read, is_cut);
+        }
+    }
+
+    fn take_in(&self, read: NormalLine<'_>, is_cut: bool) {
         if !read.is_read {
             self.lock().unread.count(&read.event.service);
         }
@@ -199,6 +221,23 @@ mod tests {
         assert_eq!(lost, [Some(&FieldValue::Integer(7)), None]);
         let source = notes[0].fields.get("source");
         assert_eq!(source, Some(&FieldValue::from("kernel log")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_kernels_messages_come_once() {
+        let queue = Arc::new(EventQueue::default());
+        queue.on_connected(u32::MAX);
+        let (sink, _shown) = LineSink::new(Arc::clone(&queue));
+        let line = b"Nov 21 01:02:03 web-01 kernel: device eth0 entered promiscuous mode";
+
+        push(&sink, line, "kern");
+        sink.expect_kernel_log();
+        push(&sink, line, "kern");
+        push(&sink, b"another program's", "named");
+
+        let events = next_events(&queue).await;
+        let services: Vec<_> = events.iter().map(|e| e.service.as_str()).collect();
+        assert_eq!(services, ["kernel", "named"]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -125,7 +125,7 @@ impl FollowedFile {
         let key = key_of(&source.path);
         let position = positions.last(&key);
         let start = match &position {
-            None | Some(Position::Journal(_)) => Start::AtEnd,
+            None | Some(Position::Journal(_) | Position::Kernel(_)) => Start::AtEnd,
             Some(Position::File(None)) => Start::AtBeginning,
             Some(Position::File(Some(place))) => Start::At(place.clone()),
         };

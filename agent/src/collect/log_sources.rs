@@ -1,4 +1,4 @@
-//! Which sources of log lines a host has: its journal, or the files a logger writes.
+//! Which sources of log lines a host has: its journal, or the files of a logger and the kernel's log.
 //! It follows no line itself.
 
 use std::io;
@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::journal::{JournalSource, find_journal};
+use super::kernel_log::KernelLog;
 use super::line_sink::LineSink;
 use super::log_file::LogFiles;
 use super::positions::Positions;
-use crate::config::{JournalMode, LogFileSource, LogSettings};
+use crate::config::{JournalMode, KernelLogMode, LogFileSource, LogSettings};
 
 /// Where loggers write when nobody tells them otherwise: Debian's names, then Red Hat's. A line is
 /// in one of each family only.
@@ -25,6 +26,8 @@ const WELL_KNOWN: [&str; 5] = [
 pub struct LogSources {
     /// The journal, where it can be read.
     pub journal: Option<JournalSource>,
+    /// The kernel's log, where the journal does not tell it.
+    pub kernel: Option<KernelLog>,
     /// The files.
     pub files: LogFiles,
 }
@@ -48,8 +51,20 @@ impl LogSources {
                 None
             }
         };
+        let is_wanted = match settings.kernel_log {
+            KernelLogMode::Auto => journal.is_none(),
+            KernelLogMode::On => true,
+            KernelLogMode::Off => false,
+        };
+        let kernel = is_wanted
+            .then(|| open_kernel_log(sink, positions))
+            .flatten();
         let files = LogFiles::start(&followed, Arc::clone(sink), Arc::clone(positions));
-        Self { journal, files }
+        Self {
+            journal,
+            kernel,
+            files,
+        }
     }
 }
 
@@ -63,6 +78,19 @@ fn open_journal(
     }
     let directories = find_journal()?;
     JournalSource::open(&directories, Arc::clone(sink), Arc::clone(positions)).map(Some)
+}
+
+fn open_kernel_log(sink: &Arc<LineSink>, positions: &Arc<Positions>) -> Option<KernelLog> {
+    match KernelLog::open(Arc::clone(sink), Arc::clone(positions)) {
+        Ok(log) => {
+            sink.expect_kernel_log();
+            Some(log)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the kernel's log cannot be read; files may hold its messages");
+            None
+        }
+    }
 }
 
 /// The well-known files that are there.

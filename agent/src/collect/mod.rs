@@ -6,6 +6,7 @@ pub mod facts;
 mod follower;
 pub mod fuzzing;
 pub mod journal;
+pub mod kernel_log;
 pub mod line_sink;
 mod lines;
 pub mod log_file;

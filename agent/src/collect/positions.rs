@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::journal::Cursor;
+use super::kernel_log::KernelPosition;
 pub use super::reader::FilePosition;
 use crate::error_chain::chain;
 use crate::event_queue::EventQueue;
@@ -37,6 +38,8 @@ pub enum Position {
     File(Option<FilePosition>),
     /// In the journal.
     Journal(Cursor),
+    /// In the kernel's log.
+    Kernel(KernelPosition),
 }
 
 /// The positions of all sources.

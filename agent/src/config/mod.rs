@@ -133,8 +133,21 @@ pub enum LogFormat {
 pub struct LogSettings {
     /// Whether the journal is read.
     pub journal: JournalMode,
+    /// Whether the kernel's log is read.
+    pub kernel_log: KernelLogMode,
     /// Log files to follow.
     pub files: Vec<LogFileSource>,
+}
+
+/// Whether the kernel's log is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KernelLogMode {
+    /// Where the journal is not.
+    Auto,
+    /// Also beside a journal, for one whose journald does not read it.
+    On,
+    /// Never.
+    Off,
 }
 
 /// Whether the journal is read.
@@ -326,6 +339,14 @@ fn read_logs(settings: &mut SettingsTable<'_>) -> LogSettings {
     let modes = [("auto", JournalMode::Auto), ("off", JournalMode::Off)];
     LogSettings {
         journal: settings.choice("journal", &modes),
+        kernel_log: settings.choice(
+            "kernel_log",
+            &[
+                ("auto", KernelLogMode::Auto),
+                ("on", KernelLogMode::On),
+                ("off", KernelLogMode::Off),
+            ],
+        ),
         files: read_log_files(settings),
     }
 }

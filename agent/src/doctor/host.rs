@@ -8,11 +8,12 @@ use std::path::Path;
 
 use super::Finding;
 use crate::collect::journal;
+use crate::collect::kernel_log;
 use crate::collect::log_file;
 use crate::collect::log_sources::{list_doubles, list_well_known};
 use crate::collect::process::{CANNOT_SEE, CANNOT_SEE_BY_LOOKING, Connector};
 use crate::collect::sockets;
-use crate::config::{Config, FirewallMode, JournalMode, ProcessMode};
+use crate::config::{Config, FirewallMode, JournalMode, KernelLogMode, ProcessMode};
 use crate::error_chain::chain;
 use crate::firewall::{Firewall as _, HostFirewall};
 use crate::identity::Identity;
@@ -142,6 +143,34 @@ fn check_limit(name: &'static str, setting: &str, least: u64) -> Finding {
             name,
             format!("{path} cannot be read"),
             "the kernel may lack inotify; no file is watched without it",
+        ),
+    }
+}
+
+/// Whether the kernel's log is read.
+pub(super) fn check_kernel_log(config: &Config) -> Finding {
+    let name = "kernel log";
+    let has_journal = config.logs.journal == JournalMode::Auto && journal::check_readable().is_ok();
+    let is_wanted = match config.logs.kernel_log {
+        KernelLogMode::Auto => !has_journal,
+        KernelLogMode::On => true,
+        KernelLogMode::Off => false,
+    };
+    if !is_wanted {
+        return Finding::well(name, "not read by itself");
+    }
+    match kernel_log::check_readable() {
+        Ok(()) => Finding::well(
+            name,
+            format!(
+                "it can be read; not to be seen in it: {}",
+                kernel_log::CANNOT_SEE
+            ),
+        ),
+        Err(error) => Finding::wrong(
+            name,
+            format!("it cannot be read: {error}"),
+            "give the agent CAP_SYSLOG, as its unit does, or set kernel_log = \"off\"",
         ),
     }
 }

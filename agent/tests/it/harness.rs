@@ -31,6 +31,7 @@ impl AgentHome {
             ("processes =", "processes = \"off\"\n"),
             ("network =", "network = \"off\"\n"),
             ("journal =", "journal = \"off\"\n"),
+            ("kernel_log =", "kernel_log = \"off\"\n"),
         ];
         let unsaid = defaults.iter().filter(|(name, _)| !settings.contains(name));
         let defaults: String = unsaid.map(|(_, line)| *line).collect();

@@ -289,7 +289,7 @@ fn config_text(host: &Host, settings: &AgentSettings) -> String {
          firewall = \"{firewall}\"\nkeep_open = [\"{SSH_PORT}/tcp\"]\nusage_interval_secs = 5\n\
          processes_interval_secs = 3600\n\
          # Hosts of the lab share processes and logs of this machine, with each other and with you.\n\
-         processes = \"off\"\nnetwork = \"off\"\njournal = \"off\"\n",
+         processes = \"off\"\nnetwork = \"off\"\njournal = \"off\"\nkernel_log = \"off\"\n",
         settings.agent_id, settings.daemon_port,
     );
     if let Some(ssh) = host.ssh() {
