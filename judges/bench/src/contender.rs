@@ -114,10 +114,10 @@ impl Theirs {
     /// Compiles rules with its defaults, which are its fastest for sets of this size.
     pub fn load(texts: &Texts) -> Self {
         let mut engine = rsigma_eval::Engine::new();
-        for text in texts {
-            let collection = rsigma_parser::parse_sigma_yaml(text).expect("the rule is Sigma");
-            engine.add_rules(&collection.rules);
-        }
+        let read = |text| rsigma_parser::parse_sigma_yaml(text).expect("the rule is Sigma");
+        let read: Vec<_> = texts.iter().map(|text| read(text)).collect();
+        // In one call: each call builds its index anew.
+        engine.add_rules(read.iter().flat_map(|collection| &collection.rules));
         let sources = Vec::new();
         Self { engine, sources }
     }

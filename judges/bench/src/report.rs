@@ -28,7 +28,8 @@ impl Report {
     /// How busy the machine was.
     pub fn load_average(&mut self, load: f64) {
         self.print(&format!("load average {load:.2}"));
-        self.rows.push(json!({"name": "load average", "load": load}));
+        self.rows
+            .push(json!({"name": "load average", "load": load}));
     }
 
     /// Begins a group of figures.
