@@ -1,0 +1,177 @@
+//! What the agent reads on a host: files, processes, journals, kernel records, lines of logs.
+//! It never reads the machine it runs on.
+
+use std::net::IpAddr;
+
+use hidps_agent::collect::fuzzing::{
+    compare_versions, read_host_file, read_package_list, read_process,
+};
+use hidps_agent::collect::process::{parse_arguments, parse_notices, parse_stat, parse_users};
+use hidps_agent::collect::sockets::{Transport, parse_line};
+use hidps_agent::collect::{journal, kernel_log};
+use hidps_agent::normalize::{JournalEntry, LineSource, normalize, normalize_entry};
+use hidps_agent::redact::{MASK, redact_arguments, redact_command};
+use hidps_wire::FieldValue;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+/// What a host's files say of it: read or passed over, and what is told of a process may be shown.
+pub fn host_files(data: &[u8]) {
+    let (name, command) = read_process(data);
+    let told = [
+        name.as_deref().map(str::to_owned),
+        command.as_deref().map(str::to_owned),
+    ];
+    for text in told.into_iter().flatten() {
+        assert!(text.len() <= hidps_wire::MAX_COMMAND_BYTES, "it is bounded");
+        assert!(!text.contains(char::is_control), "it can be shown");
+    }
+    let _ = read_package_list(data);
+    let text = String::from_utf8_lossy(data);
+    read_host_file(&text);
+    let (one, other) = text.split_once('\n').unwrap_or((&text, ""));
+    let ordering = compare_versions(one, other);
+    let reversed = compare_versions(other, one).map(std::cmp::Ordering::reverse);
+    assert_eq!(
+        ordering, reversed,
+        "the order of versions does not depend on who asks"
+    );
+}
+
+/// Command lines, as one text and as arguments: bounded, and nothing new after a second look.
+pub fn command_line(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let once = redact_command(&text);
+    assert_eq!(redact_command(&once), once, "a second look changes nothing");
+    assert!(once.len() <= 3 * text.len() + MASK.len(), "it stays short");
+    let arguments = redact_arguments(text.split('\0'));
+    assert!(
+        arguments.len() <= 3 * text.len() + MASK.len(),
+        "it stays short"
+    );
+}
+
+/// What the kernel tells of processes and sockets: read or nothing, and never more than there is.
+pub fn process_sources(data: &[u8]) {
+    let n_notices = parse_notices(data).count();
+    assert!(n_notices <= data.len() / 36, "a notice has headers");
+    let line = parse_arguments(data);
+    assert!(line.len() <= 8 * 1024, "a command line is bounded");
+    let text = String::from_utf8_lossy(data);
+    if let Some(entry) = parse_stat(&text) {
+        assert!(text.contains(&entry.name), "a name is in the text");
+    }
+    let _ = parse_users(&text);
+    for line in text.lines() {
+        let row = parse_line(line, Transport::Tcp);
+        assert!(row.is_none_or(|row| row.transport == Transport::Tcp));
+    }
+}
+
+/// Programs whose lines are understood, each by a reader of its own.
+const PROGRAMS: [&str; 13] = [
+    "sshd",
+    "sudo",
+    "su",
+    "kernel",
+    "CRON",
+    "crontab",
+    "login",
+    "useradd",
+    "gpasswd",
+    "unix_chkpwd",
+    "systemd",
+    "systemd-modules-load",
+    "sshd(pam_unix)",
+];
+
+/// Fields in words of ours or in canonical form; every other text stands in the line.
+const OUR_WORDS: [&str; 8] = [
+    "action", "outcome", "method", "proto", "flags", "src_ip", "dst_ip", "address",
+];
+
+/// A file of journald, as a failing disk or whoever can write to it leaves it: read to an end.
+pub fn journal_file(data: &[u8]) {
+    assert!(
+        journal::read_any(data) <= data.len(),
+        "an entry is no less than a byte"
+    );
+}
+
+/// A record of the kernel's log: refused, or a text no longer than its bytes could make it.
+pub fn kernel_record(data: &[u8]) {
+    if let Some(text) = kernel_log::read_any(data) {
+        // What is not UTF-8 takes three bytes for one.
+        assert!(text.len() <= 3 * data.len(), "nothing is made up");
+    }
+}
+
+/// An entry of the journal, its fields one a line: never more than an event of its writer.
+pub fn journal_entry(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let mut lines = text.splitn(5, '\n');
+    let mut next = || lines.next().filter(|line| !line.is_empty());
+    let (identifier, comm, exe, uid) = (next(), next(), next(), next());
+    let message = lines.next().unwrap_or("");
+    let entry = JournalEntry {
+        message,
+        identifier,
+        comm,
+        exe,
+        uid: uid.and_then(|uid| uid.parse().ok()),
+        ..JournalEntry::default()
+    };
+    let read = normalize_entry(&entry);
+    assert!(message.contains(read.event.message.as_str()));
+    if read.event.fields.get("claimed").is_some() {
+        assert!(!read.is_read, "what is not believed is not read");
+        let stated = read.event.fields.get("src_ip");
+        assert!(stated.is_none(), "what is not believed states nothing");
+    }
+}
+
+/// A line of any program, as an attacker may shape it: an event within the limits, whose claims
+/// are in the line, with addresses that are addresses.
+pub fn log_line(data: &[u8]) {
+    let line = String::from_utf8_lossy(data);
+    for program in PROGRAMS {
+        let source = LineSource {
+            program,
+            seen: Timestamp::UNIX_EPOCH,
+            zone: TimeZone::UTC,
+        };
+        let read = normalize(&line, &source);
+        assert!(read.count >= 1, "a line is at least one event");
+        assert!(
+            line.contains(read.event.message.as_str()),
+            "the message is the line's"
+        );
+        let is_ambiguous = read.event.fields.get("ambiguous").is_some();
+        for (name, value) in read.event.fields.iter() {
+            let is_open = ["ambiguous", "program", "pid"].contains(&name);
+            assert!(!is_ambiguous || is_open, "{name} beside ambiguous");
+            check_field(&line, program, name, value);
+        }
+    }
+}
+
+/// A field states no more than its line.
+fn check_field(line: &str, program: &str, name: &str, value: &FieldValue<'_>) {
+    match value {
+        FieldValue::Text(text) if ["src_ip", "dst_ip", "address"].contains(&name) => {
+            let address: IpAddr = text.parse().expect("an address is one");
+            assert_eq!(address.to_canonical().to_string(), text.as_str());
+        }
+        FieldValue::Text(text) => {
+            let is_stated = line.contains(text.as_str()) || program.contains(text.as_str());
+            // login writes who it is in capitals.
+            let is_root = name == "user" && text.as_str() == "root" && line.contains("ROOT LOGIN");
+            let is_ours = OUR_WORDS.contains(&name) || is_root;
+            assert!(is_stated || is_ours, "{name} is invented");
+        }
+        FieldValue::Integer(number) if name.ends_with("port") => {
+            assert!((0..=65_535).contains(number), "{name} is a port");
+        }
+        FieldValue::Integer(_) | FieldValue::Bool(_) | FieldValue::Number(_) => {}
+    }
+}
