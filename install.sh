@@ -290,6 +290,7 @@ find_backend() {
   else
     BACKEND_URL=${asked:-$SERVED_BACKEND_URL}
     if [ -z "$BACKEND_URL" ] && is_daemon http://127.0.0.1:8443; then
+      check_listener
       BACKEND_URL=http://127.0.0.1:8443
       say "the daemon runs on this host: $BACKEND_URL"
     fi
@@ -316,6 +317,28 @@ check_backend() {
       ;;
     *) fail "$USAGE" "the daemon's address begins with https://, not as in $BACKEND_URL" ;;
   esac
+}
+
+# Refuses a daemon on this host that just any user may have started: its program would run as root.
+check_listener() {
+  for owner in $(list_listeners); do
+    case $owner in
+      0 | "${SUDO_UID:-0}" | "$(id -u hidpsd 2>/dev/null)") ;;
+      *)
+        fail "$NO_SOURCE" "what listens at 127.0.0.1:8443 belongs to the user $owner; if that is" \
+          "the daemon, add --backend-url http://127.0.0.1:8443"
+        ;;
+    esac
+  done
+}
+
+# The users whose sockets listen at port 8443.
+list_listeners() {
+  cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | while read -r _ place _ state _ _ _ owner _; do
+    case $place/$state in
+      *:20FB/0A) say "$owner" ;;
+    esac
+  done
 }
 
 is_daemon() { [ "$(fetch_text "$1/" 2>/dev/null)" = hidpsd ]; }
@@ -389,11 +412,8 @@ obtain_program() {
   if [ "$PACKAGED" = 1 ]; then
     return 0
   fi
-  if [ -z "$BIN" ] && [ "$0" != sh ]; then
-    beside=$(dirname "$0")/$NAME
-    if [ -f "$beside" ]; then
-      BIN=$beside
-    fi
+  if [ -z "$BIN" ]; then
+    find_beside
   fi
   if [ -n "$BIN" ]; then
     take_local_program
@@ -403,6 +423,23 @@ obtain_program() {
   if [ -n "$PROGRAM" ] && [ "$DRY_RUN" = 0 ]; then
     check_program
   fi
+}
+
+# Takes a program beside this script. A script that came by a pipe has no place: what lies in the
+# working directory is anybody's, and so is what somebody else put into a directory for all.
+find_beside() {
+  beside=$(dirname "$0")/$NAME
+  case $0 in
+    *.sh) ;;
+    *) return 0 ;;
+  esac
+  if [ ! -f "$0" ] || [ ! -f "$beside" ]; then
+    return 0
+  fi
+  case $(stat -c %u "$beside") in
+    0 | "$(stat -c %u "$0")") BIN=$beside ;;
+    *) say "passed over: $beside, which is somebody else's; --bin takes it nevertheless" ;;
+  esac
 }
 
 take_local_program() {

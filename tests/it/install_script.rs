@@ -158,3 +158,112 @@ fn a_dry_run_names_every_action_and_takes_none() {
     assert!(!Path::new("/etc/hidps").exists());
     assert!(!Path::new("/usr/local/bin/hidps-agent").exists());
 }
+
+/// The words of a run without an address of the daemon, from an empty folder.
+fn call_without_address(command: &mut Command) -> (i32, String) {
+    let output = command
+        .env_remove("HIDPS_TOKEN")
+        .env_remove("HIDPS_BACKEND_URL")
+        .env_remove("SUDO_UID")
+        .output()
+        .expect("the shell is there");
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.code().expect("it is not killed"),
+        String::from_utf8(said).expect("text"),
+    )
+}
+
+#[test]
+fn a_program_that_somebody_else_may_have_put_there_is_not_taken() {
+    if Path::new("/usr/local/bin/hidps-agent").exists() || Path::new("/etc/hidps").exists() {
+        let why = "an agent is installed on this machine";
+        return say_skipped("a_program_that_somebody_else_may_have_put_there", &why);
+    }
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let (beside, script) = (
+        folder.path().join("hidps-agent"),
+        folder.path().join("install.sh"),
+    );
+    std::fs::write(&beside, "#!/bin/sh\n").expect("it can be written");
+    std::fs::copy(SCRIPT, &script).expect("it can be copied");
+    let url = "https://hidps.example.org";
+    let arguments = [
+        "--agent-id",
+        AGENT,
+        "--backend-url",
+        url,
+        "--dry-run",
+        "--no-start",
+    ];
+    let downloads = "would download https://hidps.example.org/agent/";
+
+    for shell in ["sh", "bash"] {
+        let piped = std::fs::File::open(SCRIPT).expect("it is there");
+        let mut command = Command::new(shell);
+        command.current_dir(folder.path());
+        command.args(["-s", "--"]).args(arguments);
+        let (code, said) = call_without_address(command.stdin(piped));
+        assert_eq!(code, 0, "{shell}: {said}");
+        assert!(said.contains(downloads), "{shell}: {said}");
+    }
+
+    let mut command = Command::new("sh");
+    command.arg(&script).args(arguments);
+    let (_, said) = call_without_address(&mut command);
+    assert!(!said.contains(downloads), "one's own is taken: {said}");
+
+    let Ok(()) = std::os::unix::fs::chown(&beside, Some(65_534), None) else {
+        return say_skipped(
+            "a_program_that_somebody_else_owns",
+            &"only root gives files away",
+        );
+    };
+    let (code, said) = call_without_address(&mut command);
+    assert_eq!(code, 0, "{said}");
+    assert!(
+        said.contains(downloads) && said.contains("passed over"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_daemon_that_any_user_may_have_started_is_not_trusted() {
+    const TEST: &str = "a_daemon_that_any_user_may_have_started_is_not_trusted";
+    if Path::new("/usr/local/bin/hidps-agent").exists() || Path::new("/etc/hidps").exists() {
+        return say_skipped(TEST, &"an agent is installed on this machine");
+    }
+    let listener = match std::net::TcpListener::bind("127.0.0.1:8443") {
+        Ok(listener) => listener,
+        Err(error) => return say_skipped(TEST, &error),
+    };
+    let arguments = ["--agent-id", AGENT, "--dry-run", "--no-start"];
+    let answering = listener.try_clone().expect("a socket can be shared");
+    std::thread::spawn(move || {
+        for stream in answering.incoming().flatten() {
+            use std::io::{Read as _, Write as _};
+            let (mut stream, mut request) = (stream, [0; 4_096]);
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\nhidpsd";
+            if stream.read(&mut request).is_ok() {
+                stream.write_all(answer).ok();
+            }
+        }
+    });
+    let call = || {
+        let mut command = Command::new("sh");
+        command.arg(SCRIPT).args(arguments).stdin(Stdio::null());
+        call_without_address(&mut command)
+    };
+    if std::os::unix::fs::fchown(&listener, Some(65_534), None).is_err() {
+        return say_skipped(TEST, &"only root gives sockets away");
+    }
+
+    let (code, said) = call();
+    assert_eq!(code, 5, "{said}");
+    assert!(said.contains("belongs to the user 65534"), "{said}");
+
+    std::os::unix::fs::fchown(&listener, Some(0), None).expect("it is taken back");
+    let (code, said) = call();
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("the daemon runs on this host"), "{said}");
+}
