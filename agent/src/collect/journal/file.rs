@@ -133,6 +133,18 @@ impl<B: Bytes> JournalFile<B> {
         Ok(Entry { head, items })
     }
 
+    /// The entry at a place in the list, if its own number is one the file has given: journald says
+    /// its highest before it lists the entry, so that no later look would make another one true.
+    pub(super) fn read_numbered(&mut self, number: u64) -> Result<Entry, JournalError> {
+        let entry = self.read_entry(number)?;
+        if entry.head.seqnum > self.header.tail_seqnum {
+            let offset = self.offset_of(number)?;
+            let what = "entry";
+            return Err(JournalError::Damaged { what, offset });
+        }
+        Ok(entry)
+    }
+
     fn parse_items(&self, items: &[u8]) -> Vec<u64> {
         let items = items.chunks_exact(self.header.item_bytes());
         items.map(|item| self.header.offset_in(item)).collect()

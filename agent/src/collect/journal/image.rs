@@ -102,6 +102,11 @@ impl Image {
         at as u64
     }
 
+    /// Says another highest number than the last entry has.
+    pub(super) fn claim_tail(&mut self, seqnum: u64) {
+        self.put(160, seqnum);
+    }
+
     /// Overwrites a byte, as a failing disk does.
     pub(super) fn damage(&mut self, at: usize, byte: u8) {
         self.bytes[at] = byte;

@@ -69,7 +69,7 @@ impl Cursor {
         if self.seqnum_id != hex(seqnum_id) {
             return 0;
         }
-        head.seqnum.saturating_sub(self.seqnum + 1)
+        head.seqnum.saturating_sub(self.seqnum).saturating_sub(1)
     }
 }
 
@@ -348,7 +348,7 @@ impl OpenFile {
     /// The next entry; what is damaged is told and passed over.
     fn peek(&mut self, sink: &mut impl FnMut(Told)) -> Option<&Entry> {
         while self.entry.is_none() && self.next < self.journal.header().n_entries {
-            match self.journal.read_entry(self.next) {
+            match self.journal.read_numbered(self.next) {
                 Ok(entry) => self.entry = Some(entry),
                 Err(error) => {
                     let is_listed = matches!(&error, JournalError::Damaged { what: "entry", .. });

@@ -246,3 +246,46 @@ fn a_flood_is_told_in_turns() {
         "{turns:?}"
     );
 }
+
+#[test]
+fn an_entry_with_a_number_nobody_gave_is_told_as_lost_and_keeps_nothing_back() {
+    let host = Host::new();
+    let mut system = image(1, 1..=3);
+    host.write("system.journal", &system);
+    let mut journals = host.open(None);
+
+    for number in [4, 1 << 60, 5] {
+        append(&mut system, number);
+    }
+    host.write("system.journal", &system);
+
+    let (mut told, mut n_lost, mut rounds) = (0, 0, 0);
+    while rounds < 100
+        && journals.read_new(|one| match one {
+            Told::Entry(..) => told += 1,
+            Told::Lost(n, _) => n_lost += n,
+        })
+    {
+        rounds += 1;
+    }
+    assert_eq!((told, n_lost, rounds), (2, 1, 0));
+}
+
+#[test]
+fn the_highest_number_there_is_has_none_behind_it() {
+    let host = Host::new();
+    let mut system = image(1, [1]);
+    host.write("system.journal", &system);
+    let mut journals = host.open(None);
+
+    let highest = NewEntry {
+        seqnum: u64::MAX,
+        ..NewEntry::numbered(2)
+    };
+    system.append(highest, &[b"MESSAGE=2"]);
+    append(&mut system, 3);
+    system.claim_tail(u64::MAX);
+    host.write("system.journal", &system);
+
+    assert_eq!(read(&mut journals).0, [2, 3]);
+}
