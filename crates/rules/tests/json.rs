@@ -260,3 +260,30 @@ proptest! {
         }
     }
 }
+
+/// How long an event of some megabytes may take on a busy machine; what grows with the square of its
+/// values takes minutes.
+const SOON: std::time::Duration = std::time::Duration::from_secs(20);
+
+#[test]
+fn many_values_of_one_name_take_no_longer_than_as_many_fields() {
+    let mut engine = engine(&[&rule("  s: {f0: last}\n  condition: s\n")]);
+    let json = format!("{{\"f0\": [{}\"last\"]}}", "1,".repeat(400_000));
+    let begun = std::time::Instant::now();
+
+    assert_eq!(answers(&mut engine, Err(&json)).len(), 1);
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn many_values_with_a_keyword_take_no_longer_than_one_text_of_their_length() {
+    let mut engine = engine(&[&rule("  k: [needle]\n  s: {f0: x}\n  condition: k and s\n")]);
+    let json = format!(
+        "{{\"f0\": \"x\", \"f1\": [{}\"\"]}}",
+        "\"needle\",".repeat(400_000)
+    );
+    let begun = std::time::Instant::now();
+
+    assert_eq!(answers(&mut engine, Err(&json)).len(), 1);
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+}

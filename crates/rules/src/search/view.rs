@@ -94,6 +94,8 @@ pub(crate) struct Scratch {
     cells: Vec<Cell>,
     /// Per slot the first value, as an index behind one; zero is none.
     heads: Vec<usize>,
+    /// Per slot that has a value the last one, likewise.
+    tails: Vec<usize>,
     touched: Vec<usize>,
     /// What the reader of JSON keeps.
     pub(crate) buffers: Option<Box<Buffers>>,
@@ -141,6 +143,7 @@ impl Scratch {
             }
         }
         self.heads.resize(fields.names.len(), 0);
+        self.tails.resize(fields.names.len(), 0);
     }
 
     /// Whether no value of a field was added.
@@ -212,21 +215,15 @@ impl Scratch {
     /// Chains the newest cell behind the others of its slot.
     fn link(&mut self, slot: usize) {
         let newest = self.cells.len();
-        let Some(head) = self.heads.get_mut(slot) else {
+        let (Some(head), Some(tail)) = (self.heads.get_mut(slot), self.tails.get_mut(slot)) else {
             return;
         };
+        let last = std::mem::replace(tail, newest);
         if *head == 0 {
             *head = newest;
             self.touched.push(slot);
-            return;
-        }
-        let mut at = *head;
-        while let Some(cell) = self.cells.get_mut(at - 1) {
-            if cell.next == 0 {
-                cell.next = newest;
-                return;
-            }
-            at = cell.next;
+        } else if let Some(cell) = self.cells.get_mut(last - 1) {
+            cell.next = newest;
         }
     }
 
@@ -333,8 +330,10 @@ impl<'v> View<'v> {
     /// The value that holds a part of [`Self::folded`], unless that goes over the end of one.
     pub(crate) fn shown_at(self, start: usize, end: usize) -> Option<Shown<'v>> {
         let has = |cell: &&Cell| cell.folded.0 <= start && end <= cell.folded.1;
-        let mut cells = self.scratch.cells.iter();
-        cells.find(has).map(|cell| self.show(cell))
+        let cells = &self.scratch.cells;
+        let behind = cells.partition_point(|cell| cell.folded.0 <= start);
+        let cell = cells.get(behind.checked_sub(1)?);
+        cell.filter(has).map(|cell| self.show(cell))
     }
 
     /// The first value of a field.
