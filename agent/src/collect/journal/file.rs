@@ -134,15 +134,18 @@ impl<B: Bytes> JournalFile<B> {
     }
 
     /// The entry at a place in the list, if its own number is one the file has given: journald says
-    /// its highest before it lists the entry, so that no later look would make another one true.
+    /// its highest before it lists the entry, so a header that is read now has it.
     pub(super) fn read_numbered(&mut self, number: u64) -> Result<Entry, JournalError> {
         let entry = self.read_entry(number)?;
-        if entry.head.seqnum > self.header.tail_seqnum {
-            let offset = self.offset_of(number)?;
-            let what = "entry";
-            return Err(JournalError::Damaged { what, offset });
+        if entry.head.seqnum <= self.header.tail_seqnum {
+            return Ok(entry);
         }
-        Ok(entry)
+        let header = read_header(&self.bytes)?;
+        if entry.head.seqnum <= header.tail_seqnum {
+            return Ok(entry);
+        }
+        let (what, offset) = ("entry", self.offset_of(number)?);
+        Err(JournalError::Damaged { what, offset })
     }
 
     fn parse_items(&self, items: &[u8]) -> Vec<u64> {
