@@ -39,6 +39,10 @@ use crate::supervisor::{Supervisor, keep_told};
 /// Documents that wait for the loop; the daemon has one in flight, so more is its mistake.
 const APPLY_QUEUE: usize = 4;
 
+/// A program that a killed agent was just about to run has its directory until it really runs, which
+/// takes a busy machine a moment.
+const PREDECESSOR_MAY_LINGER: Duration = Duration::from_secs(5);
+
 /// How long the parts may take to end.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -75,7 +79,8 @@ pub enum AgentError {
 /// Fails when a part cannot be built, or ends on its own.
 pub async fn run(config: Config) -> Result<(), AgentError> {
     let state = StateDir::open(&config.state_dir).map_err(AgentError::State)?;
-    let _lock = state.lock().map_err(AgentError::State)?;
+    let lock = state.lock_within(PREDECESSOR_MAY_LINGER).await;
+    let _lock = lock.map_err(AgentError::State)?;
     let mut terminated = signal(SignalKind::terminate()).map_err(AgentError::Signals)?;
     let mut interrupted = signal(SignalKind::interrupt()).map_err(AgentError::Signals)?;
     let (switch, shutdown) = shutdown();

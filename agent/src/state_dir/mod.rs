@@ -7,11 +7,17 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
 
 use replace::{RealDisk, replace};
 
 /// Larger than any file of ours: a ledger of 1,000 paths of the greatest length is 4 MiB.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// How often a directory that is in use is asked for again.
+const LOCK_RETRY: Duration = Duration::from_millis(50);
 
 /// The agent's directory.
 #[derive(Clone, Debug)]
@@ -154,6 +160,22 @@ impl StateDir {
         Ok(StateLock { _file: file })
     }
 
+    /// Takes the directory for this process as soon as it is free.
+    ///
+    /// # Errors
+    /// Fails when another agent has it for so long.
+    pub async fn lock_within(&self, patience: Duration) -> Result<StateLock, StateError> {
+        let give_up = Instant::now() + patience;
+        loop {
+            match self.lock() {
+                Err(StateError::InUse { .. }) if Instant::now() < give_up => {
+                    sleep(LOCK_RETRY).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
     /// Whether an agent runs with the directory; asking makes no file, which the agent might not be
     /// allowed to use.
     #[must_use]
@@ -285,5 +307,22 @@ mod tests {
         drop(lock);
         assert!(!state.is_in_use());
         state.lock().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_directory_that_becomes_free_is_waited_for_but_not_for_ever() {
+        let (_parent, state) = fresh();
+        let held = state.lock().unwrap();
+        let patience = Duration::from_secs(5);
+
+        let refused = state.lock_within(patience).await;
+        let freed = async {
+            sleep(Duration::from_secs(1)).await;
+            drop(held);
+        };
+        let (taken, ()) = tokio::join!(state.lock_within(patience), freed);
+
+        assert!(matches!(refused, Err(StateError::InUse { .. })));
+        assert!(taken.is_ok());
     }
 }
