@@ -237,9 +237,7 @@ language plpgsql security definer set search_path = '' as $$
 declare
   agents uuid[] := array(select distinct agent_id from inserted where enabled);
 begin
-  if cardinality(agents) > 0 then
-    perform private.bump_generations(agents);
-  end if;
+  perform private.bump_generations(agents);
   perform private.check_firewall_rules(array(select distinct agent_id from inserted));
   return null;
 end
@@ -250,9 +248,7 @@ language plpgsql security definer set search_path = '' as $$
 declare
   agents uuid[] := array(select distinct agent_id from deleted where enabled);
 begin
-  if cardinality(agents) > 0 then
-    perform private.bump_generations(agents);
-  end if;
+  perform private.bump_generations(agents);
   return null;
 end
 $$;
@@ -276,9 +272,7 @@ begin
     (select * from after except select * from before)
   )
   select array_agg(distinct agent_id) into agents from changed;
-  if agents is not null then
-    perform private.bump_generations(agents);
-  end if;
+  perform private.bump_generations(agents);
   return null;
 end
 $$;
@@ -298,9 +292,7 @@ language plpgsql security definer set search_path = '' as $$
 declare
   agents uuid[] := array(select agent_id from inserted);
 begin
-  if cardinality(agents) > 0 then
-    perform private.bump_generations(agents);
-  end if;
+  perform private.bump_generations(agents);
   return null;
 end
 $$;
@@ -310,9 +302,7 @@ language plpgsql security definer set search_path = '' as $$
 declare
   agents uuid[] := array(select agent_id from deleted);
 begin
-  if cardinality(agents) > 0 then
-    perform private.bump_generations(agents);
-  end if;
+  perform private.bump_generations(agents);
   return null;
 end
 $$;
@@ -328,9 +318,7 @@ declare
     ) changed
   );
 begin
-  if cardinality(agents) > 0 then
-    perform private.bump_generations(agents);
-  end if;
+  perform private.bump_generations(agents);
   return null;
 end
 $$;

@@ -56,9 +56,7 @@ begin
       select agent_id, usage_interval, processes_interval, facts_interval from deleted
     ) changed;
   end if;
-  if agents is not null then
-    perform private.bump_generations(agents);
-  end if;
+  perform private.bump_generations(agents);
   return null;
 end
 $$;
