@@ -20,6 +20,10 @@ const MAX_ITEMS: usize = 1_024;
 /// What is read of an entry or a datum at once: most are not longer.
 const GLANCE_BYTES: usize = 640;
 
+/// Most lists of entries in a row: each is twice as long as the one before, so a file as large as
+/// can be has some forty.
+const MAX_ARRAYS: usize = 512;
+
 /// Most values that are remembered; when there are more, all are read anew.
 const MAX_KNOWN: usize = 512;
 
@@ -271,7 +275,7 @@ impl<B: Bytes> JournalFile<B> {
             };
             // Files only grow: an array that stands before another one is a loop.
             let is_ahead = self.arrays.last().is_none_or(|last| offset > last.offset);
-            if offset == 0 || !is_ahead {
+            if offset == 0 || !is_ahead || self.arrays.len() >= MAX_ARRAYS {
                 return Err(missing);
             }
             let array = read_array(&self.bytes, offset, first, &self.header)?;

@@ -107,6 +107,19 @@ impl Image {
         self.put(160, seqnum);
     }
 
+    /// Makes the first list one of one slot, with a chain of such lists behind it.
+    pub(super) fn chain(&mut self, n_lists: usize) {
+        let entry = self.arrays[0].0;
+        self.put(entry + 8, ARRAY_BYTES as u64 + 8);
+        let mut last = entry;
+        for _ in 0..n_lists {
+            let next = self.object(6, 0, ARRAY_BYTES + 8);
+            self.put(last + 16, next as u64);
+            last = next;
+        }
+        self.put(152, n_lists as u64);
+    }
+
     /// Overwrites a byte, as a failing disk does.
     pub(super) fn damage(&mut self, at: usize, byte: u8) {
         self.bytes[at] = byte;

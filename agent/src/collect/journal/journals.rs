@@ -21,6 +21,9 @@ use super::record::Record;
 /// Entries told before others get their turn.
 const TURN_ENTRIES: usize = 256;
 
+/// Damaged entries passed over before others get their turn: each costs a few reads and a line.
+const TURN_DAMAGES: usize = 32;
+
 /// Longer than any file system's tick.
 const SETTLE_TIME: Duration = Duration::from_secs(1);
 
@@ -118,7 +121,8 @@ struct OpenFile {
 enum Next {
     /// In the file of this place in the list.
     In(usize),
-    /// It came during the round and has to wait for the next one.
+    /// It came during the round and has to wait for the next one, or is behind more damage than is
+    /// passed over in one.
     HeldBack,
     /// There is none.
     None,
@@ -172,8 +176,9 @@ impl Journals {
         if self.files.len() > 1 {
             self.refresh();
         }
+        let mut n_damages = 0;
         for _ in 0..TURN_ENTRIES {
-            match self.next_file(&ceilings, &mut sink) {
+            match self.next_file(&ceilings, &mut n_damages, &mut sink) {
                 Next::In(at) => self.tell_next(at, &mut sink),
                 Next::HeldBack => return true,
                 Next::None => {
@@ -194,12 +199,21 @@ impl Journals {
     }
 
     /// The file with the oldest entry that may be told now.
-    fn next_file(&mut self, ceilings: &[(Id, u64)], sink: &mut impl FnMut(Told)) -> Next {
+    fn next_file(
+        &mut self,
+        ceilings: &[(Id, u64)],
+        n_damages: &mut usize,
+        sink: &mut impl FnMut(Told),
+    ) -> Next {
         let mut oldest: Option<(usize, Id, EntryHead)> = None;
         let mut rest = Next::None;
         for (at, file) in self.files.iter_mut().enumerate() {
             let id = file.journal.header().seqnum_id;
-            let Some(entry) = file.peek(sink) else {
+            file.pass_damages(n_damages, sink);
+            let Some(entry) = &file.entry else {
+                if file.has_more() {
+                    return Next::HeldBack;
+                }
                 continue;
             };
             let head = &entry.head;
@@ -345,9 +359,13 @@ impl Journals {
 }
 
 impl OpenFile {
-    /// The next entry; what is damaged is told and passed over.
-    fn peek(&mut self, sink: &mut impl FnMut(Told)) -> Option<&Entry> {
-        while self.entry.is_none() && self.next < self.journal.header().n_entries {
+    fn has_more(&self) -> bool {
+        self.next < self.journal.header().n_entries
+    }
+
+    /// Reads the next entry; what is damaged is told and passed over, as far as a turn goes.
+    fn pass_damages(&mut self, n_damages: &mut usize, sink: &mut impl FnMut(Told)) {
+        while self.entry.is_none() && self.has_more() && *n_damages < TURN_DAMAGES {
             match self.journal.read_numbered(self.next) {
                 Ok(entry) => self.entry = Some(entry),
                 Err(error) => {
@@ -356,6 +374,7 @@ impl OpenFile {
                     // Without the list nothing behind this entry can be found.
                     let n_lost = if is_listed { 1 } else { n_left };
                     self.next += n_lost;
+                    *n_damages += 1;
                     sink(Told::Lost(
                         n_lost,
                         format!("{}: {error}", self.path.display()),
@@ -363,7 +382,6 @@ impl OpenFile {
                 }
             }
         }
-        self.entry.as_ref()
     }
 }
 

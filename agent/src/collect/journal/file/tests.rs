@@ -115,6 +115,7 @@ fn packed_values_are_unpacked_or_told() {
         (&huge, 2),
         (b"\xfd7zXZ\0".as_slice(), 1),
         (b"not zstd".as_slice(), 4),
+        (b"not xz but long enough to be looked at".as_slice(), 1),
     ]) {
         let item = image.value(payload, packing);
         image.append_items(NewEntry::numbered(number), &[item]);
@@ -133,8 +134,9 @@ fn packed_values_are_unpacked_or_told() {
         problems[0].contains("too many to be unpacked"),
         "{problems:?}"
     );
-    assert!(problems[1].contains("xz"), "{problems:?}");
-    assert!(problems[2].contains("cannot be unpacked"), "{problems:?}");
+    assert!(problems[1].contains("ends too early"), "{problems:?}");
+    assert!(problems[2].contains("no frame of zstd"), "{problems:?}");
+    assert!(problems[3].contains("cannot be unpacked"), "{problems:?}");
 }
 
 #[test]
@@ -158,6 +160,94 @@ fn zstd_raw(bytes: &[u8]) -> Vec<u8> {
         0x28, 0xb5, 0x2f, 0xfd, 0x20, length, block[0], block[1], block[2],
     ];
     [&head[..], bytes].concat()
+}
+
+/// `MESSAGE=hello, packed by xz` as journald's liblzma packs it: without a check.
+const XZ_SHORT: &str = "\
+fd377a585a000000ff12d9410200210110000000a8708e8601001a4d4553534147453d68656c6c6f2c207061\
+636b656420627920787a000000012b1bae8193dc06729e7a010000000000595a";
+
+/// `MESSAGE=` and a mebibyte of `z`.
+const XZ_LONG: &str = "\
+fd377a585a000000ff12d9410200210110000000a8708e86f0000700e25d00269146acd06f74b8a644fd3b4e\
+2907e9662a5108aad2fff1b014a6e38487513e989872773b5fc8dc7f1a723ea2e3a1f71b9c77c1e8fdbcd9d6\
+3b6d2585c9514efc2e285ccf7b2bf8eab069f5be63b11104d216f471c7b971878d02cf8d613e8972405258be\
+e976ac59e4e55b0508f9c7daadfcfb522b74cd1e5b2042f9dd533df82964093b80cb2a6cdfb53bf0c4bd2e5f\
+aa0f3e4b664290130eff1093f8717859f80bcdff9528460fa9fc7cdefb9a302e56c08f85f38381c065c42553\
+f8f591363105a5b0ee6fc1704d470cd19111aaad601dbaceb127185c5986e963d2a90900000000000001f601\
+8880400038cd5f04a8000afc020000000000595a";
+
+/// `MESSAGE=` and 5,000 times `z`, in a stream that asks for 256 MiB.
+const XZ_GREEDY: &str = "\
+fd377a585a000000ff12d94102002101200000000988a576e0138f00275d00269146acd06f74b8a644fd3b4e\
+2907e9662a5108aad2fff1b014a6e38487513e98980027216800000000013b902700000024930b41a8000afc\
+020000000000595a";
+
+fn from_hex(digits: &str) -> Vec<u8> {
+    let digits: Vec<char> = digits.chars().collect();
+    let byte = |pair: &[char]| u8::from_str_radix(&pair.iter().collect::<String>(), 16).unwrap();
+    digits.chunks(2).map(byte).collect()
+}
+
+#[test]
+fn values_packed_by_xz_are_unpacked_as_far_as_wanted() {
+    let mut image = Image::new(false, 1);
+    for (number, packed) in (1..).zip([XZ_SHORT, XZ_LONG]) {
+        let item = image.value(&from_hex(packed), 1);
+        image.append_items(NewEntry::numbered(number), &[item]);
+    }
+
+    let records = read_all(image.bytes());
+
+    let [short, long] = [0, 1].map(|number: usize| records[number].1.as_ref().unwrap());
+    assert_eq!(message(short), "hello, packed by xz");
+    let length = long.message.as_ref().unwrap().len();
+    assert_eq!((length, long.is_cut), (MAX_EVENT_TEXT_BYTES, true));
+}
+
+#[test]
+fn values_that_ask_for_much_memory_are_not_unpacked() {
+    // One segment of 16 MiB and a window of 1 GiB, each in the head of a frame of zstd.
+    let segment = [0x28, 0xb5, 0x2f, 0xfd, 0xa0, 0, 0, 0, 1, 1, 0, 0];
+    let window = [0x28, 0xb5, 0x2f, 0xfd, 0, 0xa0, 1, 0, 0];
+    let mut image = Image::new(false, 1);
+    let greedy = [
+        (&segment[..], 4),
+        (&window[..], 4),
+        (&from_hex(XZ_GREEDY), 1),
+    ];
+    for (number, (packed, packing)) in (1..).zip(greedy) {
+        let item = image.value(packed, packing);
+        image.append_items(NewEntry::numbered(number), &[item]);
+    }
+
+    for (number, record) in read_all(image.bytes()) {
+        let problem = record.unwrap_err().to_string();
+        assert!(problem.contains("it asks for"), "{number}: {problem}");
+    }
+}
+
+#[test]
+fn a_chain_of_lists_without_end_is_damage() {
+    let mut image = Image::new(false, 1);
+    image.append(NewEntry::numbered(1), &[b"MESSAGE=x"]);
+    image.chain(4 * MAX_ARRAYS);
+    let mut file = JournalFile::open(image.bytes()).unwrap();
+
+    let read = file.read_entry(2 * MAX_ARRAYS as u64);
+
+    assert!(
+        matches!(
+            read,
+            Err(JournalError::Damaged {
+                what: "list of entries",
+                ..
+            })
+        ),
+        "{read:?}"
+    );
+    assert!(file.read_entry(0).is_ok());
+    assert!(file.arrays.len() <= MAX_ARRAYS);
 }
 
 #[test]

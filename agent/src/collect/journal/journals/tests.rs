@@ -201,6 +201,35 @@ fn damaged_entries_are_counted_and_passed_over() {
 }
 
 #[test]
+fn damage_without_end_is_passed_over_in_turns() {
+    let host = Host::new();
+    let mut system = image(1, [1]);
+    host.write("system.journal", &system);
+    let mut journals = host.open(None);
+    // Numbers that nobody gave: every entry but the last is no entry of this file.
+    for number in 0..60 {
+        append(&mut system, (1 << 60) + number);
+    }
+    append(&mut system, 2);
+    host.write("system.journal", &system);
+
+    let (mut turns, mut n_told) = (Vec::new(), 0);
+    while turns.len() < 10 {
+        let mut n_damages = 0;
+        let more = journals.read_new(|told| match told {
+            Told::Entry(..) => n_told += 1,
+            Told::Lost(..) => n_damages += 1,
+        });
+        turns.push(n_damages);
+        if !more {
+            break;
+        }
+    }
+
+    assert_eq!((turns, n_told), (vec![TURN_DAMAGES, 60 - TURN_DAMAGES], 1));
+}
+
+#[test]
 fn no_journal_and_one_that_cannot_be_read_are_told() {
     let host = Host::new();
     let directory = [host.directory.path().to_owned()];
