@@ -62,18 +62,25 @@ impl Watched {
                     return event;
                 }
                 happen();
-                let pause = Duration::from_millis(300);
-                let Ok(batch) = tokio::time::timeout(pause, self.queue.next_batch()).await else {
-                    continue;
-                };
-                let batch: EventBatch<'_> = decode(&batch.text, MAX_AGENT_FRAME_BYTES).unwrap();
-                let events = batch.events.into_iter().map(LogEvent::into_owned);
-                self.waiting.borrow_mut().extend(events);
+                // Others run here as well: all that is told is taken before it happens again.
+                let taken =
+                    tokio::time::timeout(Duration::from_millis(300), self.take_all(&wanted));
+                taken.await.ok();
             }
         };
         tokio::time::timeout(DEADLINE, found)
             .await
             .expect("it comes")
+    }
+
+    /// Takes in batches until a wanted event is among them.
+    async fn take_all(&self, wanted: &impl Fn(&LogEvent<'_>) -> bool) {
+        while !self.waiting.borrow().iter().any(wanted) {
+            let batch = self.queue.next_batch().await;
+            let batch: EventBatch<'_> = decode(&batch.text, MAX_AGENT_FRAME_BYTES).unwrap();
+            let events = batch.events.into_iter().map(LogEvent::into_owned);
+            self.waiting.borrow_mut().extend(events);
+        }
     }
 }
 
