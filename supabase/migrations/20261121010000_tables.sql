@@ -55,6 +55,16 @@ create table public.organizations (
       when 'number' then (settings ->> 'hold_blast_min_agents')::numeric between 1 and 100000
       else settings -> 'hold_blast_min_agents' is null
     end
+  ),
+  constraint audit_retention_days_is_30_to_3650 check (
+    case jsonb_typeof(settings -> 'audit_retention_days')
+      when 'number' then (settings ->> 'audit_retention_days')::numeric between 30 and 3650
+      else settings -> 'audit_retention_days' is null
+    end
+  ),
+  -- Whether anybody who knows the id may join, as a user.
+  constraint open_join_is_true_or_false check (
+    coalesce(jsonb_typeof(settings -> 'open_join'), 'boolean') = 'boolean'
   )
 );
 
@@ -68,6 +78,28 @@ create table public.organization_members (
 );
 
 create index organization_members_user_id on public.organization_members (user_id);
+
+-- People who run the platform: they may look into every organization and change nothing in any.
+create table private.platform_operators (
+  user_id uuid primary key references auth.users (id) on delete cascade,
+  note text not null,
+  created_at timestamptz not null default now(),
+  constraint note_is_1_to_1000_characters check (char_length(btrim(note)) between 1 and 1000)
+);
+
+-- When, for how long and why an operator looked into an organization. Its admins read it.
+create table public.operator_looks (
+  id uuid primary key default gen_random_uuid(),
+  org_id uuid not null references public.organizations (id) on delete cascade,
+  operator_id uuid references auth.users (id) on delete set null,
+  reason text not null,
+  began_at timestamptz not null default now(),
+  ends_at timestamptz not null,
+  constraint reason_is_1_to_1000_characters check (char_length(btrim(reason)) between 1 and 1000)
+);
+
+create index operator_looks_org_id on public.operator_looks (org_id, began_at desc);
+create index operator_looks_operator_id on public.operator_looks (operator_id, ends_at);
 
 -- Agents --------------------------------------------------------------------------------------
 
@@ -323,6 +355,7 @@ create table private.agent_token_secrets (
 -- Rows without rights: a project may hand out everything in public by default.
 alter table public.organizations enable row level security;
 alter table public.organization_members enable row level security;
+alter table public.operator_looks enable row level security;
 alter table public.agents enable row level security;
 alter table public.agent_users enable row level security;
 alter table public.agent_stats enable row level security;

@@ -8,17 +8,65 @@
 -- the owner bypasses it, forcing changes nothing, and where it does not, these functions would see
 -- nothing.
 
--- Organizations of the caller.
+-- Whether the Auth server still knows the session of a token. A token goes on being valid for as long
+-- as an hour to whoever only looks at its signature. One without a session, as scripts and tests make,
+-- has none to end.
+create function private.session_is_live(session text) returns boolean
+language plpgsql stable security definer set search_path = '' as $$
+begin
+  if session is null or to_regclass('auth.sessions') is null then
+    return true;
+  end if;
+  return session ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+    and exists (select from auth.sessions s where s.id = session::uuid);
+end
+$$;
+
+-- The person who asks. Whoever logged out or was locked out is refused, and not shown an empty world.
+create function private.caller() returns uuid
+language plpgsql stable security definer set search_path = '' as $$
+begin
+  if auth.uid() is null then
+    return null;
+  end if;
+  if not private.session_is_live(auth.jwt() ->> 'session_id') then
+    perform private.refuse('28000', 401, 'this session was ended; sign in again');
+  end if;
+  if exists (
+    select from auth.users u
+    where u.id = auth.uid() and (u.banned_until > now() or u.deleted_at is not null)
+  ) then
+    perform private.refuse('28000', 401, 'this account is locked; ask whoever runs the platform');
+  end if;
+  return auth.uid();
+end
+$$;
+
+-- Organizations the caller is a member of.
+create function private.my_member_orgs() returns setof uuid
+language sql stable security definer set search_path = '' as $$
+  select org_id from public.organization_members where user_id = (select private.caller())
+$$;
+
+-- Organizations the caller looks into as an operator of the platform.
+create function private.my_looked_orgs() returns setof uuid
+language sql stable security definer set search_path = '' as $$
+  select l.org_id from public.operator_looks l
+  join private.platform_operators o on o.user_id = l.operator_id
+  where l.operator_id = (select private.caller()) and l.ends_at > now()
+$$;
+
+-- Organizations the caller may see.
 create function private.my_orgs() returns setof uuid
 language sql stable security definer set search_path = '' as $$
-  select org_id from public.organization_members where user_id = (select auth.uid())
+  select private.my_member_orgs() union select private.my_looked_orgs()
 $$;
 
 -- Organizations the caller may change.
 create function private.my_admin_orgs() returns setof uuid
 language sql stable security definer set search_path = '' as $$
   select org_id from public.organization_members
-  where user_id = (select auth.uid()) and role in ('owner', 'admin')
+  where user_id = (select private.caller()) and role in ('owner', 'admin')
 $$;
 
 -- The same, seeing what the current statement wrote: volatile functions take a new snapshot. The
@@ -26,35 +74,37 @@ $$;
 create function private.my_admin_orgs_now() returns setof uuid
 language sql volatile security definer set search_path = '' as $$
   select org_id from public.organization_members
-  where user_id = (select auth.uid()) and role in ('owner', 'admin')
+  where user_id = (select private.caller()) and role in ('owner', 'admin')
 $$;
 
 -- Agents shared with the caller one by one.
 create function private.my_shared_agents() returns setof uuid
 language sql stable security definer set search_path = '' as $$
-  select agent_id from public.agent_users where user_id = (select auth.uid())
+  select agent_id from public.agent_users where user_id = (select private.caller())
 $$;
 
 -- Agents the caller may see. Owning an agent gives no sight of it by itself: an agent belongs to its
 -- organization, and whoever left that has left its agents.
 create function private.my_agents() returns setof uuid
 language sql stable security definer set search_path = '' as $$
-  select agent_id from public.agent_users where user_id = (select auth.uid())
+  select agent_id from public.agent_users where user_id = (select private.caller())
   union
   select a.id from public.agents a
   join public.organization_members m on m.org_id = a.org_id
-  where m.user_id = (select auth.uid())
+  where m.user_id = (select private.caller())
+  union
+  select a.id from public.agents a where a.org_id in (select private.my_looked_orgs())
 $$;
 
 -- Agents the caller may change.
 create function private.my_admin_agents() returns setof uuid
 language sql stable security definer set search_path = '' as $$
   select agent_id from public.agent_users
-  where user_id = (select auth.uid()) and role = 'admin'
+  where user_id = (select private.caller()) and role = 'admin'
   union
   select a.id from public.agents a
   join public.organization_members m on m.org_id = a.org_id
-  where m.user_id = (select auth.uid())
+  where m.user_id = (select private.caller())
     and (m.role in ('owner', 'admin') or a.owner_id = m.user_id)
 $$;
 
@@ -107,6 +157,16 @@ exception when others then
 end
 $$;
 
+-- The answer to a call that is refused but must leave a trace: an exception would take back what was
+-- counted. PostgREST sends the status, and the body has the form of its errors.
+create function private.refusal_answer(code text, status integer, message text) returns jsonb
+language plpgsql volatile set search_path = '' as $$
+begin
+  perform set_config('response.status', status::text, true);
+  return jsonb_build_object('code', code, 'message', message, 'details', null, 'hint', null);
+end
+$$;
+
 -- 256 bits as 64 hex digits. A random uuid has 122 random bits, so three of them are enough to
 -- fill a SHA-256; pgcrypto is not needed.
 create function private.random_hex() returns text
@@ -125,6 +185,9 @@ $$;
 revoke all on all functions in schema private from public;
 
 grant usage on schema private to authenticated;
+grant execute on function private.caller() to authenticated;
+grant execute on function private.my_member_orgs() to authenticated;
+grant execute on function private.my_looked_orgs() to authenticated;
 grant execute on function private.my_orgs() to authenticated;
 grant execute on function private.my_admin_orgs() to authenticated;
 grant execute on function private.my_admin_orgs_now() to authenticated;

@@ -12,14 +12,16 @@
 
 -- Projects made before 2026 grant everything in public by default.
 revoke all on
-  public.organizations, public.organization_members, public.agents, public.agent_users,
+  public.organizations, public.organization_members, public.operator_looks, public.agents,
+  public.agent_users,
   public.agent_stats, public.monitored_files, public.desired_generations,
   public.agent_conditions, public.alerts, public.alert_notifications, public.agent_keys,
   public.agent_tokens
 from public, anon, authenticated, service_role;
 
 grant select on
-  public.organizations, public.organization_members, public.agents, public.agent_users,
+  public.organizations, public.organization_members, public.operator_looks, public.agents,
+  public.agent_users,
   public.agent_stats, public.monitored_files, public.desired_generations,
   public.agent_conditions, public.alerts, public.alert_notifications, public.agent_keys,
   public.agent_tokens
@@ -71,6 +73,13 @@ with check (id in (select private.my_admin_orgs()));
 create policy members_read on public.organization_members for select to authenticated
 using (org_id in (select private.my_orgs()));
 
+-- Whoever is looked at is told who looks.
+create policy admins_and_operators_read on public.operator_looks for select to authenticated
+using (
+  org_id in (select private.my_admin_orgs())
+  or operator_id = (select private.caller())
+);
+
 -- Agents --------------------------------------------------------------------------------------
 -- By the row's own columns, not by my_agents(): a row just inserted is not in any set yet, and
 -- "insert … returning" has to show it, even if its organization was made in the same statement.
@@ -79,12 +88,12 @@ create policy readers_read on public.agents for select to authenticated
 using (
   org_id in (select private.my_orgs())
   or id in (select private.my_shared_agents())
-  or (owner_id = (select auth.uid()) and org_id in (select private.my_admin_orgs_now()))
+  or (owner_id = (select private.caller()) and org_id in (select private.my_admin_orgs_now()))
 );
 
 create policy admins_insert on public.agents for insert to authenticated
 with check (
-  owner_id = (select auth.uid())
+  owner_id = (select private.caller())
   and org_id in (select private.my_admin_orgs_now())
 );
 
@@ -126,7 +135,7 @@ using (agent_id in (select private.my_agents()));
 create policy admins_insert on public.monitored_files for insert to authenticated
 with check (
   agent_id in (select private.my_admin_agents())
-  and added_by = (select auth.uid())
+  and added_by = (select private.caller())
 );
 
 create policy admins_update on public.monitored_files for update to authenticated
@@ -157,7 +166,7 @@ using (agent_id in (select private.my_agents()));
 -- Addresses of colleagues are for admins; everybody sees what was sent to them.
 create policy recipients_and_admins_read on public.alert_notifications for select to authenticated
 using (
-  recipient_id = (select auth.uid())
+  recipient_id = (select private.caller())
   or agent_id in (select private.my_admin_agents())
 );
 
@@ -252,8 +261,8 @@ begin
     select from deleted
     where deleted.org_id not in (select private.my_admin_orgs())
       and not (
-        deleted.owner_id = (select auth.uid())
-        and deleted.org_id in (select private.my_orgs())
+        deleted.owner_id = (select private.caller())
+        and deleted.org_id in (select private.my_member_orgs())
       )
   ) then
     raise exception using errcode = '42501',
@@ -276,7 +285,7 @@ begin
     return null;
   end if;
   if not private.may_change_all(
-    array(select distinct agent_id from deleted where user_id <> (select auth.uid()))
+    array(select distinct agent_id from deleted where user_id <> (select private.caller()))
   ) then
     raise exception using errcode = '42501',
       message = 'you may end your own access to an agent but not that of others',

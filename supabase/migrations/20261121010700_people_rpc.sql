@@ -1,21 +1,37 @@
 -- What people call: who am I, which agents are mine, and the few changes that are more than one row.
 -- Rows that a person may write directly have no function here.
+--
+-- What people can call runs as themselves. Where that is not enough, the call hands over to a function
+-- of schema private, which runs as its owner, asks who calls, and cannot be reached from outside.
 
 -- The agents among those asked for that the caller may read. Runs as the caller: the policies
 -- answer, and the daemon keeps no access list of its own.
 create function public.agent_access(agent_ids uuid[])
 returns table (agent_id uuid, can_admin boolean)
-language sql stable security invoker set search_path = '' as $$
-  select a.id, a.id in (select private.my_admin_agents())
-  from public.agents a
-  where a.id = any (agent_ids)
+language plpgsql stable security invoker set search_path = '' as $$
+begin
+  -- Also where no agent is asked for: the daemon learns so whether a token is still good.
+  perform private.caller();
+  return query
+    select a.id, a.id in (select private.my_admin_agents())
+    from public.agents a
+    where a.id = any (agent_ids);
+end
+$$;
+
+create function private.is_operator() returns boolean
+language sql stable security definer set search_path = '' as $$
+  select exists (
+    select from private.platform_operators o where o.user_id = (select private.caller())
+  )
 $$;
 
 create function public.me() returns jsonb
 language sql stable security invoker set search_path = '' as $$
   select jsonb_build_object(
-    'id', auth.uid(),
+    'id', private.caller(),
     'email', auth.jwt() ->> 'email',
+    'is_operator', private.is_operator(),
     'organizations', coalesce(
       (
         select jsonb_agg(
@@ -23,7 +39,7 @@ language sql stable security invoker set search_path = '' as $$
         )
         from public.organization_members m
         join public.organizations o on o.id = m.org_id
-        where m.user_id = (select auth.uid())
+        where m.user_id = (select private.caller())
       ),
       '[]'
     )
@@ -32,15 +48,17 @@ $$;
 
 create function private.require_person() returns uuid
 language plpgsql stable set search_path = '' as $$
+declare
+  person uuid := private.caller();
 begin
-  if auth.uid() is null then
+  if person is null then
     raise exception using errcode = '42501', message = 'sign in first: this is for people';
   end if;
-  return auth.uid();
+  return person;
 end
 $$;
 
-create function public.register_organization(name text) returns uuid
+create function private.found_organization(name text) returns uuid
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   person uuid := private.require_person();
@@ -53,10 +71,15 @@ begin
   ) >= 100 then
     raise exception using errcode = '22023', message = 'you already own 100 organizations';
   end if;
-  insert into public.organizations (name) values (register_organization.name) returning id into org;
+  insert into public.organizations (name) values (found_organization.name) returning id into org;
   insert into public.organization_members (org_id, user_id, role) values (org, person, 'owner');
   return org;
 end
+$$;
+
+create function public.register_organization(name text) returns uuid
+language sql volatile security invoker set search_path = '' as $$
+  select private.found_organization(register_organization.name)
 $$;
 
 create function public.create_agent(name text, org uuid default null) returns uuid
@@ -66,10 +89,8 @@ language sql volatile security invoker set search_path = '' as $$
   returning id
 $$;
 
--- Returns the token once; only its hash is kept.
-create function public.create_agent_token(
-  org uuid, name text, agent uuid default null, expires_in interval default '1 hour',
-  max_uses integer default 1
+create function private.issue_agent_token(
+  org uuid, name text, agent uuid, expires_in interval, max_uses integer
 ) returns text
 language plpgsql volatile security definer set search_path = '' as $$
 declare
@@ -96,8 +117,8 @@ begin
     org_id, agent_id, name, prefix, expires_at, max_uses, created_by
   )
   values (
-    org, agent, create_agent_token.name, token_prefix, now() + expires_in,
-    create_agent_token.max_uses, person
+    org, agent, issue_agent_token.name, token_prefix, now() + expires_in,
+    issue_agent_token.max_uses, person
   )
   returning id into token;
   insert into private.agent_token_secrets (token_id, secret_sha256)
@@ -106,33 +127,40 @@ begin
 end
 $$;
 
--- How many strangers a person looked up in the hour that began with the first.
-create table private.lookups (
-  person uuid primary key references auth.users (id) on delete cascade,
-  hour_began timestamptz not null default now(),
-  n_lookups integer not null default 1
-);
-
-create function private.count_lookup(who uuid) returns void
-language plpgsql volatile security definer set search_path = '' as $$
-declare
-  n integer;
-begin
-  insert into private.lookups as l (person) values (who)
-  on conflict (person) do update set
-    hour_began = case when l.hour_began > now() - interval '1 hour' then l.hour_began else now() end,
-    n_lookups = case when l.hour_began > now() - interval '1 hour' then l.n_lookups + 1 else 1 end
-  returning l.n_lookups into n;
-  -- Nobody shares with more people by hand, and a list of addresses takes months.
-  if n > 20 then
-    perform private.refuse('54000', 429,
-      'you looked up 20 people outside of your organizations within an hour; try again later');
-  end if;
-end
+-- Returns the token once; only its hash is kept.
+create function public.create_agent_token(
+  org uuid, name text, agent uuid default null, expires_in interval default '1 hour',
+  max_uses integer default 1
+) returns text
+language sql volatile security invoker set search_path = '' as $$
+  select private.issue_agent_token(
+    create_agent_token.org, create_agent_token.name, create_agent_token.agent,
+    create_agent_token.expires_in, create_agent_token.max_uses
+  )
 $$;
 
--- For sharing an agent by address.
-create function public.get_user_id_by_email(user_email text) returns uuid
+-- How often a person tried something that could be guessing, in the hour that began with the first.
+create table private.attempts (
+  person uuid not null references auth.users (id) on delete cascade,
+  kind text not null,
+  hour_began timestamptz not null default now(),
+  n_attempts integer not null default 1,
+  primary key (person, kind)
+);
+
+create function private.count_attempt(who uuid, what text) returns integer
+language sql volatile security definer set search_path = '' as $$
+  insert into private.attempts as a (person, kind) values (who, what)
+  on conflict (person, kind) do update set
+    hour_began = case when a.hour_began > now() - interval '1 hour' then a.hour_began else now() end,
+    n_attempts = case
+      when a.hour_began > now() - interval '1 hour' then least(a.n_attempts, 1000000) + 1
+      else 1
+    end
+  returning a.n_attempts
+$$;
+
+create function private.find_person(user_email text) returns uuid
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   asker uuid := private.require_person();
@@ -155,7 +183,11 @@ begin
     raise exception using errcode = '42501',
       message = 'looking up people outside of your organizations takes an agent that you may share';
   end if;
-  perform private.count_lookup(asker);
+  -- Nobody shares with more people by hand, and a list of addresses takes months.
+  if private.count_attempt(asker, 'lookup') > 20 then
+    perform private.refuse('54000', 429,
+      'you looked up 20 people outside of your organizations within an hour; try again later');
+  end if;
   return (
     select u.id from auth.users u
     where lower(u.email) = address and u.deleted_at is null
@@ -163,6 +195,12 @@ begin
     limit 1
   );
 end
+$$;
+
+-- For sharing an agent by address.
+create function public.get_user_id_by_email(user_email text) returns uuid
+language sql volatile security invoker set search_path = '' as $$
+  select private.find_person(get_user_id_by_email.user_email)
 $$;
 
 comment on function public.get_user_id_by_email(text) is
@@ -191,3 +229,8 @@ grant execute on function public.create_agent(text, uuid) to authenticated;
 grant execute on function public.create_agent_token(uuid, text, uuid, interval, integer)
   to authenticated;
 grant execute on function public.get_user_id_by_email(text) to authenticated;
+grant execute on function private.is_operator() to authenticated;
+grant execute on function private.found_organization(text) to authenticated;
+grant execute on function private.issue_agent_token(uuid, text, uuid, interval, integer)
+  to authenticated;
+grant execute on function private.find_person(text) to authenticated;

@@ -233,3 +233,41 @@ at_once leases
 sql -c "$(heard_of)" >/dev/null
 must_equal "online and connected" "$(sql -c "select count(*) from agents a join agent_conditions c on c.agent_id = a.id
   where a.name like 'wide %' and a.is_online and c.type = 'Connected' and c.status = 'true'")" 30
+
+# owners_who_unmake_each_other_at_once_leave_one
+sql -c "insert into auth.users (id, email) select md5('owner ' || n)::uuid, 'owner' || n || '@race.test'
+    from generate_series(1, $sessions) n" \
+  -c "insert into organizations (id, name) values (md5('owners')::uuid, 'owners')" \
+  -c "insert into organization_members (org_id, user_id, role)
+    select md5('owners')::uuid, md5('owner ' || n)::uuid, 'owner' from generate_series(1, $sessions) n"
+unmaking() {
+  cat <<SQL
+    do \$\$ begin
+      update organization_members set role = 'user'
+      where org_id = md5('owners')::uuid and user_id = md5('owner $1')::uuid;
+    exception when restrict_violation then null;
+    end \$\$;
+SQL
+}
+at_once unmaking
+must_equal "owners left" "$(sql -c "select count(*) from organization_members
+  where org_id = md5('owners')::uuid and role = 'owner'")" 1
+
+# an_invite_taken_by_many_at_once_makes_one_member
+sql -c "with i as (
+    insert into organization_invites (org_id, prefix, expires_at)
+    values (md5('owners')::uuid, repeat('c', 12), now() + interval '1 hour') returning id
+  )
+  insert into private.organization_invite_secrets
+  select id, encode(sha256(convert_to(repeat('d', 64), 'UTF8')), 'hex') from i" \
+  -c "insert into auth.users (id, email) select md5('guest ' || n)::uuid, 'guest' || n || '@race.test'
+    from generate_series(1, $sessions) n"
+accepting() {
+  cat <<SQL
+    select set_config('request.jwt.claims', json_build_object('sub', md5('guest $1')::uuid)::text, true);
+    select public.accept_invite('hidps_invite_' || repeat('c', 12) || '_' || repeat('d', 64));
+SQL
+}
+at_once accepting
+must_equal "guests let in" "$(sql -c "select count(*) from organization_members
+  where org_id = md5('owners')::uuid")" $((sessions + 1))

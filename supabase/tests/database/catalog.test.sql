@@ -63,16 +63,78 @@ begin
 end
 $$;
 
--- definer_functions_people_can_call_check_who_calls
+-- what_people_can_call_runs_as_themselves_or_asks_who_calls
+-- A function that runs as its owner and can be reached over the Data API is one forgotten check away
+-- from everybody's rows. Those stand in schema private, behind calls that run as the caller.
 do $$
 declare
   odd text;
 begin
   select string_agg(p.oid::regprocedure::text, ', ') into odd from pg_proc p
   where p.pronamespace = 'public'::regnamespace and p.prosecdef
+    and (
+      has_function_privilege('anon', p.oid, 'execute')
+      or has_function_privilege('authenticated', p.oid, 'execute')
+    );
+  perform pg_temp.must_equal('exposed definer functions', odd, null);
+  select string_agg(p.oid::regprocedure::text, ', ') into odd from pg_proc p
+  where p.pronamespace = 'private'::regnamespace and p.prosecdef
     and has_function_privilege('authenticated', p.oid, 'execute')
-    and p.prosrc !~ 'auth\.uid\(\)|private\.require_person\(\)';
+    and p.prosrc !~ 'private\.(caller|require_person|require_admin|require_operator|my_\w+)\(|auth\.uid\(\)';
   perform pg_temp.must_equal('unchecked definer functions', odd, null);
+end
+$$;
+
+-- no_policy_believes_what_people_write_about_themselves
+-- user_metadata is the person's own to change.
+do $$
+declare
+  odd text;
+begin
+  select string_agg(format('%s.%s', tablename, policyname), ', ') into odd
+  from pg_policies
+  where schemaname = 'public' and concat(qual, with_check) ~* 'user_?meta_?data';
+  perform pg_temp.must_equal('policies on user_metadata', odd, null);
+end
+$$;
+
+-- no_policy_lets_everybody_write
+do $$
+declare
+  odd text;
+begin
+  select string_agg(format('%s.%s', tablename, policyname), ', ') into odd
+  from pg_policies
+  where schemaname = 'public' and cmd <> 'SELECT' and (qual = 'true' or with_check = 'true');
+  perform pg_temp.must_equal('policies that are always true', odd, null);
+end
+$$;
+
+-- a_table_without_a_policy_is_for_the_service_key_alone_and_says_so_in_its_grants
+-- And the other way round: a policy on a table nobody was granted is a mistake of one of the two.
+do $$
+declare
+  odd text;
+begin
+  select string_agg(c.relname, ', ') into odd from pg_class c
+  where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')
+    and exists (select from pg_policy p where p.polrelid = c.oid)
+      is distinct from has_any_column_privilege('authenticated', c.oid, 'select, insert, update');
+  perform pg_temp.must_equal('tables with grants or policies alone', odd, null);
+end
+$$;
+
+-- columns_named_like_a_secret_are_out_of_the_data_api
+do $$
+declare
+  odd text;
+begin
+  select string_agg(format('%s.%s', c.relname, a.attname), ', ' order by c.relname, a.attname) into odd
+  from pg_class c
+  join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+  where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v', 'm')
+    and a.attname ~* 'secret|token|passw|passphrase|private_?key|api_?key|credential|_sha256|card|ssn|otp';
+  perform pg_temp.must_equal('columns named like a secret', odd, null);
 end
 $$;
 
@@ -115,7 +177,8 @@ begin
   select string_agg(format('%s.%s', tablename, policyname), ', ') into odd
   from pg_policies
   where schemaname = 'public'
-    and concat(qual, with_check) ~ 'private\.\w+\([^)]|(?<!SELECT )auth\.uid\(\)';
+    and concat(qual, with_check) ~
+      'private\.\w+\([^)]|(?<!SELECT )(auth\.(uid|jwt|role|email)|private\.caller)\(\)|current_setting';
   perform pg_temp.must_equal('policies evaluated per row', odd, null);
 end
 $$;

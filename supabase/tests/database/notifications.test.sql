@@ -48,10 +48,13 @@ $$;
 -- an_owner_who_left_the_organization_hears_nothing
 do $$
 begin
+  -- An organization keeps an owner.
+  update public.organization_members set role = 'owner' where user_id = pg_temp.id('adam');
   delete from public.organization_members where user_id = pg_temp.id('owen');
   perform pg_temp.must_equal('told', pg_temp.told(pg_temp.raise_alert('left')), 'adam shared uma');
   insert into public.organization_members (org_id, user_id, role)
   values (pg_temp.id('org'), pg_temp.id('owen'), 'owner');
+  update public.organization_members set role = 'admin' where user_id = pg_temp.id('adam');
 end
 $$;
 

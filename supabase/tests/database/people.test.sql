@@ -347,7 +347,7 @@ end
 $$;
 
 create function pg_temp.n_lookups(who text) returns text language sql as $$
-  select n_lookups::text from private.lookups where person = pg_temp.id(who)
+  select n_attempts::text from private.attempts where person = pg_temp.id(who) and kind = 'lookup'
 $$;
 
 -- without_an_agent_to_share_nobody_learns_who_has_an_account
@@ -383,7 +383,7 @@ $$;
 -- strangers_are_found_20_times_an_hour_whether_they_exist_or_not
 do $$
 begin
-  delete from private.lookups;
+  delete from private.attempts;
   for n in 1..10 loop
     perform pg_temp.must_equal('stranger', pg_temp.ask('adam',
       'select public.get_user_id_by_email(''otto@people.test'')'), pg_temp.id('otto')::text);
@@ -399,7 +399,7 @@ begin
     pg_temp.id('owen')::text);
   perform pg_temp.must_equal('somebody else', pg_temp.ask('owen',
     'select public.get_user_id_by_email(''otto@people.test'')'), pg_temp.id('otto')::text);
-  update private.lookups set hour_began = now() - interval '1 hour' where person = pg_temp.id('adam');
+  update private.attempts set hour_began = now() - interval '1 hour' where person = pg_temp.id('adam');
   perform pg_temp.must_equal('an hour later', pg_temp.ask('adam',
     'select public.get_user_id_by_email(''otto@people.test'')'), pg_temp.id('otto')::text);
   perform pg_temp.must_equal('counted afresh', pg_temp.n_lookups('adam'), '1');
@@ -411,7 +411,7 @@ do $$
 declare
   status text;
 begin
-  update private.lookups set n_lookups = 20 where person = pg_temp.id('adam');
+  update private.attempts set n_attempts = 20 where person = pg_temp.id('adam');
   perform pg_temp.become('adam');
   perform public.get_user_id_by_email('otto@people.test');
   raise exception 'FAILED: answered';
