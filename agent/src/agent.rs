@@ -121,7 +121,7 @@ fn start_parts(
 ) -> Result<JoinSet<&'static str>, AgentError> {
     let identity = Identity::load_or_create(&state).map_err(AgentError::Identity)?;
     let firewall = Arc::new(HostFirewall::new(&config));
-    let dialer = Dialer::new(config.backend, config.ca_file.as_deref());
+    let dialer = Dialer::new(config.way());
     let dialer = Arc::new(dialer.map_err(AgentError::Dialer)?);
     let pulse = LinkPulse::default();
     let ledger = Ledger::new(state.clone(), config.agent_id);

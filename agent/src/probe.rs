@@ -96,6 +96,7 @@ async fn ask(dialer: &Dialer) -> Result<(), ProbeError> {
 mod tests {
     use super::*;
     use crate::backend::Backend;
+    use crate::dial::Way;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
@@ -103,7 +104,7 @@ mod tests {
     async fn probe(answer: &'static str) -> Result<(), String> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/x/", listener.local_addr().unwrap());
-        let dialer = Dialer::new(Backend::parse(&url, false).unwrap(), None).unwrap();
+        let dialer = Dialer::new(Way::direct(Backend::parse(&url, false).unwrap(), None)).unwrap();
         let serve = async {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = [0; 512];
@@ -139,7 +140,7 @@ mod tests {
     async fn a_fresh_connection_alone_is_not_enough() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let dialer = Dialer::new(Backend::parse(&url, false).unwrap(), None).unwrap();
+        let dialer = Dialer::new(Way::direct(Backend::parse(&url, false).unwrap(), None)).unwrap();
         let pulse = LinkPulse::default();
         let probe = DaemonProbe::new(Arc::new(dialer), pulse.clone());
         let serve = async {

@@ -9,6 +9,7 @@ use hidps_agent::collect::fuzzing::{
 use hidps_agent::collect::process::{parse_arguments, parse_notices, parse_stat, parse_users};
 use hidps_agent::collect::sockets::{Transport, parse_line};
 use hidps_agent::collect::{journal, kernel_log};
+use hidps_agent::dial::{ProxyAnswer, parse_answer};
 use hidps_agent::normalize::{JournalEntry, LineSource, normalize, normalize_entry};
 use hidps_agent::redact::{MASK, redact_arguments, redact_command};
 use hidps_wire::FieldValue;
@@ -174,4 +175,15 @@ fn check_field(line: &str, program: &str, name: &str, value: &FieldValue<'_>) {
         }
         FieldValue::Integer(_) | FieldValue::Bool(_) | FieldValue::Number(_) => {}
     }
+}
+
+/// What a proxy answers: all of it lies within what came, and what came later changes nothing.
+pub fn proxy_answer(data: &[u8]) {
+    let answer = parse_answer(data);
+    let ProxyAnswer::Whole { reason, length, .. } = &answer else {
+        return;
+    };
+    assert!(*length <= data.len(), "nothing is made up");
+    assert!(!reason.contains(char::is_control), "it can be printed");
+    assert_eq!(parse_answer(&data[..*length]), answer, "it ends there");
 }

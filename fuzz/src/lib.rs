@@ -13,7 +13,7 @@ pub use rules::*;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets; each has a file in `fuzz_targets` and a directory in `corpus`.
-pub const TARGETS: [Target; 20] = [
+pub const TARGETS: [Target; 21] = [
     ("host_files", host_files),
     ("journal_entry", journal_entry),
     ("journal_file", journal_file),
@@ -22,6 +22,7 @@ pub const TARGETS: [Target; 20] = [
     ("log_line", log_line),
     ("log_message", log_message),
     ("process_sources", process_sources),
+    ("proxy_answer", proxy_answer),
     ("realtime_client_frame", realtime_client_frame),
     ("realtime_frames", realtime_frames),
     ("rule_condition", rule_condition),

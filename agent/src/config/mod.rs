@@ -2,6 +2,7 @@
 //! It never prints a secret: the enrollment token has no readable form.
 
 mod cadence;
+mod daemon;
 mod port;
 mod table;
 
@@ -16,6 +17,7 @@ use zeroize::Zeroizing;
 use crate::backend::Backend;
 use crate::collect::cadence::Cadence;
 use crate::collect::process::ProcessSettings;
+use crate::dial::{Pin, Proxy, Way};
 use table::SettingsTable;
 
 pub use port::{Port, Transport};
@@ -63,6 +65,10 @@ pub struct Config {
     pub backend: Backend,
     /// A certificate authority to trust beside those of the system.
     pub ca_file: Option<PathBuf>,
+    /// The public keys of which the daemon has to have one; any that is trusted if there are none.
+    pub pins: BTreeSet<Pin>,
+    /// The proxy that leads to the daemon, if any.
+    pub proxy: Option<Proxy>,
     /// Where the key, the ledger and the last status are.
     pub state_dir: PathBuf,
     /// Where the enrollment token comes from.
@@ -257,6 +263,8 @@ impl Config {
             .path("state_dir", "HIDPS_STATE_DIR")
             .unwrap_or_else(|| PathBuf::from(DEFAULT_STATE_DIR));
         let ca_file = settings.path("ca_file", "");
+        let pins = daemon::read_pins(&mut settings, backend.as_ref());
+        let proxy = daemon::read_proxy(&mut settings, backend.as_ref());
         let firewall = settings.choice(
             "firewall",
             &[
@@ -281,6 +289,8 @@ impl Config {
                 agent_id,
                 backend,
                 ca_file,
+                pins,
+                proxy,
                 state_dir,
                 token,
                 firewall,
@@ -294,6 +304,17 @@ impl Config {
                 log_format,
             }),
             _ => Err(ConfigFaults(faults)),
+        }
+    }
+
+    /// How the daemon is reached.
+    #[must_use]
+    pub fn way(&self) -> Way {
+        Way {
+            backend: self.backend.clone(),
+            ca_file: self.ca_file.clone(),
+            pins: self.pins.clone(),
+            proxy: self.proxy.clone(),
         }
     }
 }

@@ -140,3 +140,79 @@ fn the_example_shows_the_defaults() {
     };
     assert_eq!(format!("{shown:?}"), format!("{default:?}"));
 }
+
+/// The proxy of a daemon at this address.
+fn proxy_of(url: &str, settings: &str, env: &[(&str, &str)]) -> Option<String> {
+    let text = format!("agent_id = \"{ID}\"\nbackend_url = \"{url}\"\n{settings}");
+    let read = |wanted: &str| {
+        let found = env.iter().find(|(name, _)| *name == wanted);
+        found.map(|(_, value)| (*value).to_owned())
+    };
+    let config = Config::parse(&text, read).unwrap();
+    config.proxy.map(|proxy| proxy.hop().to_string())
+}
+
+#[test]
+fn the_proxy_of_the_environment_is_used_unless_the_file_or_an_exception_says_otherwise() {
+    let check = |settings: &str, env: &[(&str, &str)], expected: Option<&str>| {
+        let found = proxy_of("https://hub.example:8443", settings, env);
+
+        assert_eq!(found.as_deref(), expected, "{settings} {env:?}");
+    };
+    let named = ("HTTPS_PROXY", "http://me:secret@upper.example:3128");
+
+    check("", &[], None);
+    check("", &[named], Some("upper.example:3128"));
+    check(
+        "",
+        &[named, ("https_proxy", "lower.example")],
+        Some("lower.example:80"),
+    );
+    check("", &[named, ("NO_PROXY", "localhost,.example")], None);
+    check(
+        "",
+        &[named, ("no_proxy", "a"), ("NO_PROXY", "*")],
+        Some("upper.example:3128"),
+    );
+    check("proxy = \"none\"", &[named], None);
+    check(
+        "proxy = \"own.example:1\"",
+        &[named, ("NO_PROXY", "*")],
+        Some("own.example:1"),
+    );
+    check("", &[("HTTP_PROXY", "http://plain.example")], None);
+}
+
+#[test]
+fn a_proxy_of_the_environment_is_for_encrypted_connections() {
+    let env = [("HTTPS_PROXY", "http://upper.example:3128")];
+
+    assert_eq!(proxy_of("http://127.0.0.1:1", "", &env), None);
+    let own = proxy_of("http://127.0.0.1:1", "proxy = \"own.example:1\"", &env);
+    assert_eq!(own.as_deref(), Some("own.example:1"));
+}
+
+#[test]
+fn faults_of_pins_and_proxies_are_told_without_a_password() {
+    let text = format!(
+        "agent_id = \"{ID}\"\nbackend_url = \"http://127.0.0.1\"\n\
+         pinned_keys = [\"sha256//short\"]\nproxy = \"http://me:hunter2@proxy.example\""
+    );
+    let in_file = faults(&text).join("\n");
+    let text = format!("agent_id = \"{ID}\"\nbackend_url = \"https://hub.example\"");
+    let env = |name: &str| (name == "https_proxy").then(|| "socks5://me:hunter2@x".to_owned());
+    let in_environment = Config::parse(&text, env).unwrap_err().0.join("\n");
+
+    for words in [
+        "pinned_keys has \"sha256//short\", which is not sha256//",
+        "pinned_keys needs a backend_url that begins with https://",
+        "name it in proxy_credentials_file",
+    ] {
+        assert!(in_file.contains(words), "{words}: {in_file}");
+    }
+    assert!(
+        in_environment.contains("https_proxy begins with socks5://"),
+        "{in_environment}"
+    );
+    assert!(!in_file.contains("hunter2") && !in_environment.contains("hunter2"));
+}

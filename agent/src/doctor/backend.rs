@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::Finding;
 use crate::clock::{ClockOffset, parse_http_date};
 use crate::config::Config;
-use crate::dial::{DialError, Dialer, Stream};
+use crate::dial::{DialError, Dialer, FirstHop, Stream};
 use crate::error_chain::chain;
 
 /// A name service that takes longer is as good as none.
@@ -31,13 +31,18 @@ const MAX_CLOCK_SECONDS: u64 = 30;
 pub(super) async fn check_backend(config: &Config) -> Vec<Finding> {
     let name = check_name(config).await;
     let mut findings = vec![name];
-    let dialed = match Dialer::new(config.backend.clone(), config.ca_file.as_deref()) {
+    let dialed = match Dialer::new(config.way()) {
         Ok(dialer) => dialer.dial().await,
         Err(error) => Err(error),
     };
     match dialed {
         Ok(stream) => {
-            let found = format!("{} is reachable", config.backend);
+            let through = config
+                .proxy
+                .as_ref()
+                .map(|proxy| format!(" through {}", proxy.hop()));
+            let through = through.unwrap_or_default();
+            let found = format!("{} is reachable{through}", config.backend);
             findings.push(Finding::well("backend", found));
             findings.push(describe_tls(config));
             findings.push(check_clock(config, stream).await);
@@ -49,9 +54,12 @@ pub(super) async fn check_backend(config: &Config) -> Vec<Finding> {
 
 async fn check_name(config: &Config) -> Finding {
     let name = "name";
-    let (host, port) = (config.backend.host(), config.backend.port());
-    let fix = "check the name in backend_url, /etc/resolv.conf and /etc/hosts";
-    let looked_up = tokio::time::timeout(NAME_DEADLINE, tokio::net::lookup_host((host, port)));
+    // A proxy looks up the daemon's name itself.
+    let FirstHop { host, port } = config.way().first_hop();
+    let setting = config.proxy.as_ref().map_or("backend_url", |_| "proxy");
+    let fix = format!("check the name in {setting}, /etc/resolv.conf and /etc/hosts");
+    let looked_up = tokio::net::lookup_host((host.as_str(), port));
+    let looked_up = tokio::time::timeout(NAME_DEADLINE, looked_up);
     match looked_up.await {
         Ok(Ok(addresses)) => {
             let addresses: Vec<_> = addresses.map(|address| address.ip().to_string()).collect();
@@ -67,7 +75,12 @@ async fn check_name(config: &Config) -> Finding {
 }
 
 fn describe_tls(config: &Config) -> Finding {
-    if config.backend.tls() {
+    if config.backend.tls() && !config.pins.is_empty() {
+        Finding::well(
+            "tls",
+            "the daemon's certificate is trusted and its key is pinned",
+        )
+    } else if config.backend.tls() {
         Finding::well("tls", "the daemon's certificate is trusted")
     } else {
         Finding::well("tls", "not used: backend_url asks for plaintext")
@@ -83,8 +96,31 @@ fn describe_failure(error: &DialError) -> Finding {
             "if the certificate is from an authority of your own, name its file in ca_file; check \
              that it is for the name in backend_url and not expired",
         ),
+        DialError::NotPinned { .. } => Finding::wrong(
+            "tls",
+            found,
+            "if the daemon's key was changed on purpose, put the new pin into pinned_keys beside \
+             the old one",
+        ),
+        DialError::TlsDeadline { .. } => Finding::wrong(
+            "tls",
+            found,
+            "check that backend_url leads to hidpsd with TLS",
+        ),
+        DialError::Proxy(_) => Finding::wrong(
+            "proxy",
+            found,
+            "check proxy, proxy_credentials_file and HTTPS_PROXY, and whether the proxy lets \
+             CONNECT through to the daemon's port",
+        ),
+        DialError::Name { .. } | DialError::NameDeadline { .. } => Finding::wrong(
+            "backend",
+            found,
+            "check the name, /etc/resolv.conf and /etc/hosts",
+        ),
         DialError::AuthorityFile { .. }
         | DialError::Authority { .. }
+        | DialError::Authorities(_)
         | DialError::NoAuthority
         | DialError::ServerName { .. }
         | DialError::Setup(_) => Finding::wrong(
@@ -92,10 +128,16 @@ fn describe_failure(error: &DialError) -> Finding {
             found,
             "check ca_file and the package ca-certificates",
         ),
-        DialError::Connect { .. } | DialError::Deadline { .. } => Finding::wrong(
+        DialError::Connect { .. } => Finding::wrong(
             "backend",
             found,
             "check backend_url, whether the daemon runs, and firewalls on the way",
+        ),
+        DialError::NoAnswer { .. } => Finding::wrong(
+            "backend",
+            found,
+            "check firewalls on the way, and whether this network leads there; where only a proxy \
+             does, set proxy",
         ),
     }
 }

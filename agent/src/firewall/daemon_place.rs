@@ -1,4 +1,4 @@
-//! Where the daemon is, for the packet filter: its addresses now.
+//! Where the daemon is, for the packet filter: its addresses now, or those of the proxy to it.
 //! It waits no longer than a change of the firewall may take.
 
 use std::net::IpAddr;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::net::lookup_host;
 
-use crate::backend::Backend;
+use crate::dial::FirstHop;
 
 /// A name that takes longer is as good as not known.
 const LOOKUP_DEADLINE: Duration = Duration::from_secs(3);
@@ -14,7 +14,7 @@ const LOOKUP_DEADLINE: Duration = Duration::from_secs(3);
 /// Addresses of one name beyond this are not let through one by one.
 const MAX_ADDRESSES: usize = 32;
 
-/// Where the daemon is.
+/// Where packets to the daemon go: to itself, or to the proxy that leads to it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct DaemonPlace {
     /// Its addresses, in order; empty when they are not known.
@@ -24,9 +24,9 @@ pub struct DaemonPlace {
 }
 
 impl DaemonPlace {
-    /// Where packets to the daemon go; a name that cannot be looked up now has no addresses.
-    pub async fn find(backend: &Backend) -> Self {
-        let lookup = lookup_host((backend.host(), backend.port()));
+    /// The addresses of a host now; a name that cannot be looked up has none.
+    pub async fn find(hop: &FirstHop) -> Self {
+        let lookup = lookup_host((hop.host.as_str(), hop.port));
         let found = tokio::time::timeout(LOOKUP_DEADLINE, lookup).await;
         let mut addresses: Vec<_> = match found {
             Ok(Ok(found)) => found.map(|it| it.ip().to_canonical()).collect(),
@@ -38,7 +38,7 @@ impl DaemonPlace {
         addresses.truncate(MAX_ADDRESSES);
         Self {
             addresses,
-            port: backend.port(),
+            port: hop.port,
         }
     }
 }

@@ -162,7 +162,7 @@ impl HostFirewall {
         match config.firewall {
             FirewallMode::Nftables => {
                 let keep_open = config.keep_open.clone();
-                let managed = Nftables::new(nft, keep_open, config.backend.clone());
+                let managed = Nftables::new(nft, keep_open, config.way().first_hop());
                 Self::Nftables(Box::new(managed))
             }
             FirewallMode::Observe => Self::Observe(ObserveOnly::new(nft)),

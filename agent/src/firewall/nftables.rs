@@ -21,15 +21,16 @@ use super::ssh_peers::read_ssh_peers;
 use super::{
     DaemonPlace, FirewallChange, FirewallOutcome, FirewallSync, InForce, TABLE_FAMILY, TABLE_NAME,
 };
-use crate::backend::Backend;
 use crate::config::Port;
+use crate::dial::FirstHop;
 
 /// The managed firewall.
 #[derive(Debug)]
 pub struct Nftables {
     nft: Nft,
     pub(super) keep_open: BTreeSet<Port>,
-    pub(super) backend: Backend,
+    /// Where packets to the daemon go first.
+    pub(super) hop: FirstHop,
     pub(super) memory: Mutex<Memory>,
 }
 
@@ -103,11 +104,11 @@ impl Memory {
 impl Nftables {
     /// A firewall that keeps these ports open when it is on.
     #[must_use]
-    pub fn new(nft: Nft, keep_open: BTreeSet<Port>, backend: Backend) -> Self {
+    pub fn new(nft: Nft, keep_open: BTreeSet<Port>, hop: FirstHop) -> Self {
         Self {
             nft,
             keep_open,
-            backend,
+            hop,
             memory: Mutex::default(),
         }
     }
@@ -270,7 +271,7 @@ impl Nftables {
         if !filters_outgoing(policy) {
             return DaemonPlace::default();
         }
-        let place = DaemonPlace::find(&self.backend).await;
+        let place = DaemonPlace::find(&self.hop).await;
         if !place.addresses.is_empty() {
             memory.place = place;
         }
@@ -285,7 +286,7 @@ impl Nftables {
 
     /// Whether a name has to be looked up before the daemon can be reached.
     pub(super) fn is_daemon_named(&self) -> bool {
-        self.backend.host().parse::<IpAddr>().is_err()
+        self.hop.host.parse::<IpAddr>().is_err()
     }
 
     /// What somebody did to the table this process had loaded.

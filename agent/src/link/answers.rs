@@ -75,7 +75,7 @@ async fn plan<F: Firewall>(
     host: &HostView<F>,
     document: &DesiredDocument,
 ) -> Result<Answer, FirewallError> {
-    let place = DaemonPlace::find(host.dialer.backend()).await;
+    let place = DaemonPlace::find(&host.dialer.first_hop()).await;
     let (desired, _) = Desired::from_document(document);
     let goal = FirewallGoal::of(&desired);
     let forecast = host.firewall.forecast(&goal, &place).await?;

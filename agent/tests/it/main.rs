@@ -28,6 +28,8 @@ mod offline;
 #[cfg(test)]
 mod plan;
 #[cfg(test)]
+mod proxy;
+#[cfg(test)]
 mod scripted_daemon;
 #[cfg(test)]
 mod unit;

@@ -1,0 +1,250 @@
+//! A real TLS server, and who it is talked to by.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::*;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, PublicKeyData as _,
+};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+/// A TLS server on loopback that says one word, and the authority that vouches for it.
+struct TlsServer {
+    port: u16,
+    ca_file: PathBuf,
+    pin: Pin,
+    _directory: tempfile::TempDir,
+    _tasks: JoinSet<()>,
+}
+
+impl TlsServer {
+    async fn start(name: &str) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap());
+        let authority = authority.unwrap();
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &authority).unwrap();
+        let pin = Pin::of(&key.subject_public_key_info().as_slice().into());
+        let directory = tempfile::tempdir().unwrap();
+        let ca_file = directory.path().join("ca.pem");
+        std::fs::write(&ca_file, authority.pem()).unwrap();
+
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![certificate.der().clone()],
+                PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+            );
+        let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            while let Ok((tcp, _)) = listener.accept().await {
+                // A client that refuses the certificate fails the handshake.
+                if let Ok(mut stream) = acceptor.accept(tcp).await {
+                    stream.write_all(b"word").await.unwrap();
+                    stream.shutdown().await.unwrap();
+                }
+            }
+        });
+        Self {
+            port,
+            ca_file,
+            pin,
+            _directory: directory,
+            _tasks: tasks,
+        }
+    }
+
+    fn way(&self, ca_file: Option<&Path>) -> Way {
+        let url = format!("https://localhost:{}", self.port);
+        let backend = Backend::parse(&url, false).unwrap();
+        Way::direct(backend, ca_file.map(Path::to_owned))
+    }
+
+    fn dialer(&self, ca_file: Option<&Path>) -> Result<Dialer, DialError> {
+        Dialer::new(self.way(ca_file))
+    }
+
+    /// What comes of talking to it when it has to have one of these keys.
+    async fn talk_with_pins(&self, pins: &[Pin]) -> Result<String, DialError> {
+        let mut way = self.way(Some(&self.ca_file));
+        way.pins = pins.iter().copied().collect();
+        let mut stream = Dialer::new(way)?.dial().await?;
+        let mut word = String::new();
+        stream.read_to_string(&mut word).await.unwrap();
+        Ok(word)
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_with_a_trusted_certificate_is_talked_to() {
+    let server = TlsServer::start("localhost").await;
+
+    let dialer = server.dialer(Some(&server.ca_file)).unwrap();
+    let mut stream = dialer.dial().await.unwrap();
+    let mut word = String::new();
+    stream.read_to_string(&mut word).await.unwrap();
+
+    assert_eq!(word, "word");
+}
+
+#[tokio::test]
+async fn a_certificate_for_another_name_is_refused() {
+    let server = TlsServer::start("other.example").await;
+
+    let refused = server.dialer(Some(&server.ca_file)).unwrap().dial().await;
+
+    assert!(matches!(refused.err(), Some(DialError::Tls { .. })));
+}
+
+#[tokio::test]
+async fn an_unknown_authority_is_refused() {
+    let server = TlsServer::start("localhost").await;
+    let other = TlsServer::start("localhost").await;
+
+    let refused = server.dialer(Some(&other.ca_file)).unwrap().dial().await;
+
+    assert!(matches!(refused.err(), Some(DialError::Tls { .. })));
+}
+
+#[tokio::test]
+async fn a_file_without_certificates_is_told() {
+    let server = TlsServer::start("localhost").await;
+    std::fs::write(&server.ca_file, "no certificate").unwrap();
+
+    let refused = server.dialer(Some(&server.ca_file)).err();
+
+    assert!(matches!(refused, Some(DialError::AuthorityFile { .. })));
+}
+
+#[tokio::test]
+async fn a_pinned_key_is_talked_to_and_so_is_the_next_one() {
+    let server = TlsServer::start("localhost").await;
+    let next: Pin = "sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
+        .parse()
+        .unwrap();
+
+    let alone = server.talk_with_pins(&[server.pin]).await.unwrap();
+    let beside_another = server.talk_with_pins(&[next, server.pin]).await.unwrap();
+
+    assert_eq!((alone.as_str(), beside_another.as_str()), ("word", "word"));
+}
+
+#[tokio::test]
+async fn a_trusted_certificate_of_another_key_is_refused_and_its_pin_told() {
+    let server = TlsServer::start("localhost").await;
+    let other = TlsServer::start("localhost").await;
+
+    let refused = server.talk_with_pins(&[other.pin]).await.unwrap_err();
+
+    assert!(matches!(&refused, DialError::NotPinned { found, .. } if *found == server.pin));
+    let said = refused.to_string();
+    assert!(said.contains("none of pinned_keys") && said.contains(&server.pin.to_string()));
+}
+
+#[tokio::test]
+async fn a_pin_makes_no_authority() {
+    let server = TlsServer::start("localhost").await;
+    let other = TlsServer::start("localhost").await;
+    let mut way = server.way(Some(&other.ca_file));
+    way.pins = [server.pin].into();
+
+    let refused = Dialer::new(way).unwrap().dial().await;
+
+    assert!(matches!(refused.err(), Some(DialError::Tls { .. })));
+}
+
+fn plain(url: &str) -> Dialer {
+    Dialer::new(Way::direct(Backend::parse(url, true).unwrap(), None)).unwrap()
+}
+
+#[tokio::test]
+async fn each_step_of_the_way_fails_in_its_own_words() {
+    // Too long for any name service, so none is asked.
+    let nameless = plain(&format!("http://{}.example", "x".repeat(70)));
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = closed.local_addr().unwrap().port();
+    drop(closed);
+    let shut = plain(&format!("http://127.0.0.1:{port}"));
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let server = TlsServer::start("localhost").await;
+    let mut way = server.way(Some(&server.ca_file));
+    way.backend = Backend::parse(&format!("https://127.0.0.1:{port}"), false).unwrap();
+    let mute = Dialer::new(way).unwrap();
+
+    let name = nameless.dial().await.err().unwrap().to_string();
+    let refused = shut.dial().await.err().unwrap().to_string();
+    tokio::time::pause();
+    let unanswered = mute.dial().await.err().unwrap().to_string();
+
+    assert!(
+        name.starts_with("could not find the address of xxx"),
+        "{name}"
+    );
+    assert!(
+        refused.starts_with("could not connect to 127.0.0.1:"),
+        "{refused}"
+    );
+    assert!(unanswered.contains("did not answer TLS"), "{unanswered}");
+    drop(silent);
+}
+
+#[tokio::test]
+async fn a_full_backlog_is_a_way_on_which_nothing_comes_back() {
+    // A listener that takes nobody: once its backlog is full, further packets are dropped.
+    let listener = tokio::net::TcpSocket::new_v4().unwrap();
+    listener.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let _listener = listener.listen(1).unwrap();
+    let mut waiting = JoinSet::new();
+    for _ in 0..64 {
+        waiting.spawn(TcpStream::connect(address));
+    }
+    let is_full = async {
+        while timeout(Duration::from_millis(300), waiting.join_next())
+            .await
+            .is_ok()
+        {}
+    };
+    is_full.await;
+
+    tokio::time::pause();
+    let lost = plain(&format!("http://{address}")).dial().await;
+
+    let said = lost.err().unwrap().to_string();
+    assert!(
+        said.starts_with("nothing came back from 127.0.0.1"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn a_dead_address_does_not_hide_one_that_lives() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let lives = listener.local_addr().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let dead = closed.local_addr().unwrap();
+    drop(closed);
+    let hop = FirstHop {
+        host: "a.name".to_owned(),
+        port: lives.port(),
+    };
+
+    let connected = connect(&hop, &[dead, lives], Instant::now() + DEADLINE).await;
+
+    assert_eq!(connected.unwrap().peer_addr().unwrap(), lives);
+}
