@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::agent_note::AgentNote;
+use crate::backoff::Chance;
 use crate::collect::cadence::Cadence;
 use crate::collect::line_sink::{LineCounts, LineSink};
 use crate::collect::log_sources::LogSources;
@@ -151,6 +152,7 @@ fn start_parts(
         agent_id: config.agent_id,
         dialer,
         pulse,
+        chance: Chance::of_system(),
         identity,
         facts: HostFacts::read(),
         token: config.token,

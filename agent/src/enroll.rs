@@ -10,12 +10,13 @@ use std::time::Duration;
 use hidps_wire::{AgentId, EnrollRequest, EnrollResponse, Enrollment};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER};
+use hyper::header::{CONTENT_TYPE, DATE, HOST, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::task::JoinSet;
 
 use crate::backoff::parse_retry_after;
+use crate::clock::parse_http_date;
 use crate::config::{Token, TokenSource};
 use crate::dial::{DialError, Dialer};
 use crate::host_facts::{AGENT_VERSION, HostFacts};
@@ -99,6 +100,9 @@ fn advice(status: StatusCode) -> String {
             .to_owned(),
         404 => "the daemon knows no such agent, or its address is wrong; check agent_id and \
                 backend_url"
+            .to_owned(),
+        300..=399 => "the daemon's address answered with a redirect, which is never followed; \
+                      check backend_url"
             .to_owned(),
         429 => "the daemon has had too many enrollments and is asked again later".to_owned(),
         other => format!("the daemon answered with HTTP status {other}"),
@@ -204,10 +208,9 @@ async fn exchange(
 
 async fn parse_response(response: Response<Incoming>) -> Result<Enrollment, EnrollError> {
     let status = response.status();
-    let retry_after = response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| parse_retry_after(value.to_str().ok()?));
+    let header = |name: HeaderName| response.headers().get(name)?.to_str().ok();
+    let date = header(DATE).and_then(parse_http_date);
+    let retry_after = header(RETRY_AFTER).and_then(|text| parse_retry_after(text, date));
     let body = Limited::new(response.into_body(), MAX_BODY_BYTES)
         .collect()
         .await;

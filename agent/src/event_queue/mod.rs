@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::agent_note::AgentNote;
 use encoding::encode_within_limits;
-pub use ring::{Batch, EventRing, Losses, Poll, Priority, RingLimits};
+pub use ring::{Batch, EventRing, Held, Losses, Poll, Priority, RingLimits};
 
 /// The least time between two batches; what comes meanwhile travels together.
 const LINGER: Duration = Duration::from_millis(100);
@@ -79,6 +79,12 @@ impl EventQueue {
     #[must_use]
     pub fn settled(&self) -> u64 {
         self.lock().settled()
+    }
+
+    /// How much is held for the daemon.
+    #[must_use]
+    pub fn held(&self) -> Held {
+        self.lock().held()
     }
 
     /// Events lost since the agent started.

@@ -57,6 +57,15 @@ impl Losses {
     }
 }
 
+/// How much the queue holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Held {
+    /// Events, waiting and in flight.
+    pub events: usize,
+    /// Bytes of their texts.
+    pub bytes: usize,
+}
+
 /// How much the queue may hold.
 #[derive(Clone, Copy, Debug)]
 pub struct RingLimits {
@@ -164,6 +173,15 @@ impl EventRing {
     #[must_use]
     pub const fn dropped(&self) -> Losses {
         self.dropped
+    }
+
+    /// How much is waiting or in flight.
+    #[must_use]
+    pub fn held(&self) -> Held {
+        Held {
+            events: self.n_waiting() + self.n_in_flight,
+            bytes: self.bytes,
+        }
     }
 
     /// How many events were ever pushed: the place of the next one.

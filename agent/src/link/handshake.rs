@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::http::header::{
-    DATE, HOST, HeaderName, InvalidHeaderValue, RETRY_AFTER,
+    DATE, HOST, HeaderName, InvalidHeaderValue, RETRY_AFTER, SEC_WEBSOCKET_EXTENSIONS,
 };
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -50,7 +50,7 @@ pub(super) enum ConnectError {
     #[error("could not make a header of the request")]
     Header(#[source] InvalidHeaderValue),
     /// The daemon refused.
-    #[error("the daemon refused the connection with HTTP status {status}: {text}")]
+    #[error("the daemon refused the connection with HTTP status {status}{}: {text}", advice(*status))]
     Refused {
         /// The HTTP status.
         status: StatusCode,
@@ -64,9 +64,20 @@ pub(super) enum ConnectError {
     /// The answer is not one of a WebSocket server.
     #[error("the daemon does not speak WebSocket here")]
     Handshake(#[source] tungstenite::Error),
+    /// It uses what nobody asked for.
+    #[error("the daemon uses an extension of WebSocket that this agent does not speak")]
+    Extension,
     /// It took too long.
     #[error("the daemon did not answer the connect within {} s", DEADLINE.as_secs())]
     Deadline,
+}
+
+fn advice(status: StatusCode) -> &'static str {
+    if status.is_redirection() {
+        ", a redirect, which is never followed; check backend_url"
+    } else {
+        ""
+    }
 }
 
 impl ConnectError {
@@ -79,6 +90,7 @@ impl ConnectError {
             | Self::Request(_)
             | Self::Header(_)
             | Self::Handshake(_)
+            | Self::Extension
             | Self::Deadline => None,
         }
     }
@@ -139,6 +151,10 @@ async fn connect_once(
     let handshake = Box::pin(client_async_with_config(request, stream, Some(config)));
     let shaken = tokio::time::timeout(DEADLINE, handshake).await;
     match shaken.map_err(|_| ConnectError::Deadline)? {
+        // Frames that are packed could be unpacked to any size.
+        Ok((_, response)) if response.headers().contains_key(SEC_WEBSOCKET_EXTENSIONS) => {
+            Err(ConnectError::Extension)
+        }
         Ok((socket, _)) => Ok(socket),
         Err(WebSocketError::Http(response)) => Err(read_refusal(&response)),
         Err(error) => Err(ConnectError::Handshake(error)),
@@ -185,10 +201,11 @@ fn sign_request(
 fn read_refusal(response: &tungstenite::http::Response<Option<Vec<u8>>>) -> ConnectError {
     let header = |name: HeaderName| response.headers().get(name)?.to_str().ok();
     let body = response.body().as_deref().unwrap_or_default();
+    let date = header(DATE).and_then(parse_http_date);
     ConnectError::Refused {
         status: response.status(),
         text: printable(&String::from_utf8_lossy(body), MAX_QUOTE_BYTES),
-        date: header(DATE).and_then(parse_http_date),
-        retry_after: header(RETRY_AFTER).and_then(parse_retry_after),
+        date,
+        retry_after: header(RETRY_AFTER).and_then(|text| parse_retry_after(text, date)),
     }
 }

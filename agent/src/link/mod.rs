@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
-use crate::backoff::{Backoff, draw};
+use crate::backoff::{Backoff, Chance, wait_out};
 use crate::clock::ClockOffset;
 use crate::collect::readings::Readings;
 use crate::config::TokenSource;
@@ -41,7 +41,7 @@ const PENDING_INTERVAL: Duration = Duration::from_secs(10);
 /// Applying a document takes milliseconds; `nft` alone may take 10 s before it is given up.
 const FIRST_STATUS_DEADLINE: Duration = Duration::from_secs(15);
 
-/// A daemon that asks for a longer pause made a mistake.
+/// A daemon whose goodbye asks for a longer pause made a mistake.
 const MAX_ADVISED_WAIT: Duration = Duration::from_secs(600);
 
 /// Longest text of the daemon that is quoted.
@@ -73,6 +73,8 @@ pub struct Link<F> {
     pub record: watch::Receiver<Option<Arc<LedgerRecord>>>,
     /// Where it tells whether it is up and alive.
     pub pulse: LinkPulse,
+    /// What spaces its attempts.
+    pub chance: Chance,
     /// Where the link tells how it is, in words.
     pub state: watch::Sender<LinkState>,
     /// When to end.
@@ -178,8 +180,7 @@ impl<F: Firewall> Link<F> {
                 let reason = printable(&advice.reason, MAX_QUOTE_BYTES);
                 tracing::info!(reason, ?asked, "the daemon said goodbye");
                 self.set_waiting(format!("the daemon said goodbye: {reason}"));
-                // Jitter on top, in case it told all agents the same.
-                Some(asked.min(MAX_ADVISED_WAIT) + Backoff::default().next_wait(draw()))
+                Some(wait_out(asked.min(MAX_ADVISED_WAIT), self.chance.draw()))
             }
             SessionEnd::Failed(error) => Some(self.wait_after(course, &chain(&error))),
         }
@@ -203,24 +204,31 @@ impl<F: Firewall> Link<F> {
             Ok(Enrollment::Pending) => {
                 tracing::info!("an admin has to approve this agent; waiting");
                 self.state.send_replace(LinkState::WaitingForApproval);
-                PENDING_INTERVAL + Backoff::default().next_wait(draw())
+                wait_out(PENDING_INTERVAL, self.chance.draw())
             }
-            Err(error) => {
-                let wait = self.wait_after(course, &chain(&error));
-                error.retry_after().map_or(wait, |asked| asked + wait)
-            }
+            Err(error) => self.wait_at_least(course, &chain(&error), error.retry_after()),
         }
     }
 
     fn on_refused(&self, course: &mut Course, error: &ConnectError) -> Duration {
         // Whoever refuses a signed connect does not know the key, or no longer.
         course.must_enroll = error.is_about_identity();
-        let wait = self.wait_after(course, &chain(error));
-        error.retry_after().map_or(wait, |asked| asked + wait)
+        self.wait_at_least(course, &chain(error), error.retry_after())
     }
 
     fn wait_after(&self, course: &mut Course, reason: &str) -> Duration {
-        let wait = course.backoff.next_wait(draw());
+        self.wait_at_least(course, reason, None)
+    }
+
+    /// The next wait after a failure; one that the daemon asked for comes before the agent's own.
+    fn wait_at_least(
+        &self,
+        course: &mut Course,
+        reason: &str,
+        asked: Option<Duration>,
+    ) -> Duration {
+        let own = course.backoff.next_wait(self.chance.draw());
+        let wait = asked.unwrap_or_default() + own;
         tracing::warn!(reason, ?wait, "the link is down; trying again");
         self.set_waiting(reason.to_owned());
         wait
@@ -237,3 +245,6 @@ struct Course {
     offset: ClockOffset,
     backoff: Backoff,
 }
+
+#[cfg(test)]
+mod tests;
