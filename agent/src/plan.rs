@@ -1,9 +1,7 @@
 //! What applying a document would change on this host, as an answer that fits one frame.
 //! It is pure: the firewall's part is foretold elsewhere, and nothing is ever applied.
 
-use std::collections::BTreeSet;
-
-use hidps_wire::{CutOff, Desired, DesiredDocument, HostPlan, MAX_PATH_BYTES, WatchPath, encode};
+use hidps_wire::{CutOff, Desired, DesiredDocument, HostPlan, MAX_PATH_BYTES, WatchSet, encode};
 
 use crate::firewall::{FirewallGoal, Forecast};
 use crate::ledger::LedgerRecord;
@@ -69,14 +67,12 @@ fn doubt(
     (CutOff::Unknown, why)
 }
 
-/// The paths of one set that another does not have.
-fn names<'p>(
-    paths: &'p BTreeSet<WatchPath>,
-    others: &'p BTreeSet<WatchPath>,
-) -> impl Iterator<Item = String> {
+/// The paths of one set that another does not have, or has at another depth.
+fn names<'p>(paths: &'p WatchSet, others: &'p WatchSet) -> impl Iterator<Item = String> {
     paths
-        .difference(others)
-        .map(|path| printable(path.as_str(), MAX_PATH_BYTES))
+        .iter()
+        .filter(|(path, depth)| others.get(path) != Some(depth))
+        .map(|(path, _)| printable(path.as_str(), MAX_PATH_BYTES))
 }
 
 /// What is left of the frame.
@@ -111,6 +107,7 @@ mod tests {
         MAX_AGENT_FRAME_BYTES, MAX_WATCHED_PATHS, PlannedChange,
     };
     use proptest::prelude::*;
+    use std::collections::BTreeSet;
 
     fn forecast() -> Forecast {
         Forecast {

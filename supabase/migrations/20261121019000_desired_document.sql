@@ -26,6 +26,7 @@ create function private.desired_document(agent uuid) returns jsonb
 language sql stable set search_path = '' as $$
   select private.desired_firewall(agent)
     || private.desired_files(agent)
+    || private.desired_recursion(agent)
     || private.desired_firewall_rules(agent)
     || private.desired_collection(agent)
 $$;

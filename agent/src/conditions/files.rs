@@ -39,6 +39,7 @@ pub fn files_condition(report: Option<&WatchReport>, refused: &[RefusedPath]) ->
     };
     // The worst first: what cannot be watched at all, then what will be.
     lacks.extend(report.iter().filter_map(Lack::failed));
+    lacks.extend(report.iter().filter_map(Lack::unfinished));
     lacks.extend(report.iter().filter_map(Lack::missing));
     match lacks.first() {
         Some(worst) => lacking(
@@ -54,6 +55,14 @@ pub fn files_condition(report: Option<&WatchReport>, refused: &[RefusedPath]) ->
             &[],
         ),
     }
+}
+
+/// The condition of all paths when the kernel dropped events of them.
+#[must_use]
+pub fn lost_condition() -> AgentCondition {
+    let message = "the kernel dropped events of watched files; every watched path is compared with \
+                   what was known of it, and what changed and changed back meanwhile is not seen";
+    lacking(ConditionStatus::False, "EventsLost", message, &[])
 }
 
 /// The condition of paths that were gone and are watched again; none if none was. What is still
@@ -97,6 +106,34 @@ impl<'p> Lack<'p> {
             path: path.as_str(),
             reason: problem.reason(),
             text: format!("cannot be watched: {problem}"),
+        })
+    }
+
+    fn unfinished((path, state): (&'p hidps_wire::WatchPath, &PathState)) -> Option<Self> {
+        let (reason, text) = match state {
+            PathState::Partly(lack) => {
+                let text = format!("is watched, and not everything below it: {lack}");
+                (lack.reason(), text)
+            }
+            PathState::Surveying {
+                n_directories,
+                has_lost,
+            } => {
+                let (reason, why) = if *has_lost {
+                    ("EventsLost", "compared, because the kernel dropped events")
+                } else {
+                    ("Surveying", "walked through")
+                };
+                let text =
+                    format!("is being {why}; {n_directories} directories are watched so far");
+                (reason, text)
+            }
+            PathState::Watched(_) | PathState::Missing | PathState::Failed(_) => return None,
+        };
+        Some(Self {
+            path: path.as_str(),
+            reason,
+            text,
         })
     }
 
@@ -195,7 +232,7 @@ fn name_some(sentences: impl ExactSizeIterator<Item = String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::file_watch::WatchProblem;
+    use crate::file_watch::{TreeLack, WatchProblem};
     use hidps_wire::{Desired, DesiredDocument, MAX_AGENT_FRAME_BYTES, WatchPath};
 
     fn report(states: &[(&str, PathState)]) -> WatchReport {
@@ -243,6 +280,43 @@ mod tests {
             ConditionStatus::True,
             "AllWatched",
             "/a is a symbolic link",
+        );
+    }
+
+    #[test]
+    fn what_is_watched_only_in_part_is_said_with_its_reason() {
+        let check = |state: PathState, reason: &str, words: &str| {
+            let condition = files_condition(Some(&report(&[("/a", state)])), &[]);
+
+            assert_eq!(condition.status, ConditionStatus::False);
+            assert_eq!(condition.reason, reason);
+            assert!(condition.message.contains(words), "{}", condition.message);
+        };
+        let surveying = |has_lost| PathState::Surveying {
+            n_directories: 7,
+            has_lost,
+        };
+        let unwatched = TreeLack::Unwatched {
+            first: "/a/b".into(),
+            problem: WatchProblem::LimitReached,
+        };
+        let too_large = TreeLack::TooManyDirectories;
+
+        check(
+            surveying(false),
+            "Surveying",
+            "7 directories are watched so far",
+        );
+        check(surveying(true), "EventsLost", "the kernel dropped events");
+        check(
+            PathState::Partly(unwatched),
+            "LimitReached",
+            "/a/b cannot be watched: the kernel's limit is reached",
+        );
+        check(
+            PathState::Partly(too_large),
+            "TooLarge",
+            "only 50000 directories",
         );
     }
 

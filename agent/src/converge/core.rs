@@ -15,7 +15,7 @@ use hidps_wire::{AgentCondition, AgentId, Applied, Apply, Desired, Refused, Stat
 
 use super::commit::{Commit, Force};
 use super::effect::{Effect, Note, ProbeId};
-use crate::conditions::{files_condition, vanished_condition};
+use crate::conditions::{files_condition, lost_condition, vanished_condition};
 use crate::file_watch::WatchOutcome;
 use crate::firewall::{Actor, FirewallGoal, FirewallOutcome};
 use crate::ledger::{LedgerRecord, NoDocument, Trial};
@@ -214,6 +214,9 @@ impl Core {
             let states = outcome.map(|outcome| &outcome.states);
             let vanished = outcome.and_then(vanished_condition);
             self.repaired.extend(vanished);
+            if outcome.is_some_and(|outcome| outcome.has_lost) {
+                self.repaired.push(lost_condition());
+            }
             self.files.condition = Some(files_condition(states, &self.refused.paths));
         }
         self.advance(now);

@@ -1,9 +1,7 @@
 //! What the core asks for and tells: a closed set, in the order in which it has to be done.
 //! Nothing here does anything.
 
-use std::collections::BTreeSet;
-
-use hidps_wire::{Generation, Status, WatchPath};
+use hidps_wire::{Generation, Status, WatchSet};
 
 use crate::firewall::{Actor, FirewallChange, FirewallGoal};
 use crate::ledger::LedgerRecord;
@@ -21,7 +19,7 @@ pub enum Effect {
     /// Only look whether the table is loaded, then call `on_firewall_looked_at`.
     LookAtFirewall,
     /// Watch exactly these paths, then call `on_files_ensured`.
-    EnsureFiles(BTreeSet<WatchPath>),
+    EnsureFiles(WatchSet),
     /// Find out by a fresh connection whether the daemon can be reached, then call `on_probed`;
     /// meanwhile everything else goes on.
     Probe(ProbeId),

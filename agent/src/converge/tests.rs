@@ -1,13 +1,12 @@
 //! The loop with a firewall and a watcher that behave, fail or are stuck on demand.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hidps_wire::{
     AgentId, Apply, ConditionStatus, ContentHash, DesiredDocument, FacetCondition, FirewallIntent,
-    Generation, Status, WatchPath,
+    Generation, Status, WatchSet,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -99,12 +98,12 @@ struct FakeWatch {
 }
 
 impl FileWatch for FakeWatch {
-    async fn ensure(&mut self, paths: BTreeSet<WatchPath>) -> Option<WatchOutcome> {
+    async fn ensure(&mut self, paths: WatchSet) -> Option<WatchOutcome> {
         self.n_asked.fetch_add(1, Ordering::SeqCst);
         let watched = PathState::Watched(FileKind::File);
         (!self.is_stuck).then(|| WatchOutcome {
-            states: paths.into_iter().map(|p| (p, watched.clone())).collect(),
-            vanished: BTreeSet::new(),
+            states: paths.into_keys().map(|p| (p, watched.clone())).collect(),
+            ..WatchOutcome::default()
         })
     }
 

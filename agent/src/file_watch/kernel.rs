@@ -3,9 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use inotify::{WatchDescriptor, WatchMask, Watches};
+
+use super::beneath::magic_path;
 
 /// What is asked of a directory on the way to a watched path: only which names come and go.
 pub(super) const NAMES: WatchMask = WatchMask::CREATE
@@ -51,8 +54,19 @@ impl KernelWatches {
 
     /// Watches what the path is now; asking again follows the path to a new inode.
     pub(super) fn ensure(&mut self, path: &Path, mask: WatchMask) -> io::Result<()> {
+        self.ensure_at(path, path, mask)
+    }
+
+    /// Watches a directory that was opened, and whatever it holds, under a path.
+    pub(super) fn ensure_opened(&mut self, path: &Path, opened: BorrowedFd<'_>) -> io::Result<()> {
+        // The magic path is a link, and leads to nothing but what was opened.
+        let mask = ENTRIES.difference(WatchMask::DONT_FOLLOW);
+        self.ensure_at(path, &magic_path(opened), mask)
+    }
+
+    fn ensure_at(&mut self, path: &Path, at: &Path, mask: WatchMask) -> io::Result<()> {
         // Adding to the mask keeps what another path asks of the same inode.
-        let watch = match self.watches.add(path, mask.union(WatchMask::MASK_ADD)) {
+        let watch = match self.watches.add(at, mask.union(WatchMask::MASK_ADD)) {
             Ok(watch) => watch,
             Err(error) => {
                 self.remove(path);
@@ -74,6 +88,15 @@ impl KernelWatches {
     pub(super) fn paths_of(&self, watch: &WatchDescriptor) -> Vec<PathBuf> {
         let paths = self.by_watch.get(watch);
         paths.map_or_else(Vec::new, |paths| paths.iter().cloned().collect())
+    }
+
+    /// Takes note that the kernel ended a watch by itself.
+    pub(super) fn forget_watch(&mut self, watch: &WatchDescriptor) {
+        for path in self.by_watch.remove(watch).into_iter().flatten() {
+            if self.by_path.get(&path) == Some(watch) {
+                self.by_path.remove(&path);
+            }
+        }
     }
 
     /// Ends the watch of a path.

@@ -1,11 +1,13 @@
 //! Watched paths: the whole set in, the state of each path out, and an event for each change.
 //! A path that is not there is a state and not an error; it heals when the path appears.
 //!
-//! What inotify cannot tell: who did it, writes through a memory map, and, in a watched directory,
-//! what happens more than one level down.
+//! What inotify cannot tell: who did it, and writes through a memory map.
 
+mod beneath;
 mod change;
 mod coalesce;
+mod entry;
+mod inventory;
 mod kernel;
 mod path_state;
 mod watch_tree;
@@ -16,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use hidps_wire::WatchPath;
+use hidps_wire::{WatchPath, WatchSet};
 use inotify::{EventMask, EventOwned, EventStream, Inotify};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -25,7 +27,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::agent_note::AgentNote;
 use crate::event_queue::EventQueue;
 use coalesce::Coalescer;
-pub use path_state::{FileKind, PathState, WatchProblem};
+pub use path_state::{FileKind, PathState, TreeLack, WatchProblem};
 use watch_tree::WatchTree;
 
 /// Events are read into a buffer of this size; the longest event is 272 bytes.
@@ -48,15 +50,14 @@ pub struct WatchOutcome {
     /// Paths that were gone since the last answer, whether or not they are back; what takes the
     /// place of another in one step was never gone.
     pub vanished: BTreeSet<WatchPath>,
+    /// Whether the kernel dropped events since the last answer; everything is compared then.
+    pub has_lost: bool,
 }
 
 /// What the loop needs of a watcher of files.
 pub trait FileWatch: Send + 'static {
     /// Watches exactly these paths and says what each one is; none when the watcher is stuck.
-    fn ensure(
-        &mut self,
-        paths: BTreeSet<WatchPath>,
-    ) -> impl Future<Output = Option<WatchOutcome>> + Send;
+    fn ensure(&mut self, paths: WatchSet) -> impl Future<Output = Option<WatchOutcome>> + Send;
 
     /// Waits until the state of a path is another; nothing is lost when the wait is abandoned.
     fn changed(&mut self) -> impl Future<Output = ()> + Send;
@@ -72,7 +73,7 @@ pub struct FileWatchHandle {
 }
 
 struct Request {
-    paths: BTreeSet<WatchPath>,
+    paths: WatchSet,
     reply: oneshot::Sender<Reply>,
 }
 
@@ -91,7 +92,7 @@ struct Report {
 }
 
 impl FileWatch for FileWatchHandle {
-    async fn ensure(&mut self, paths: BTreeSet<WatchPath>) -> Option<WatchOutcome> {
+    async fn ensure(&mut self, paths: WatchSet) -> Option<WatchOutcome> {
         let (reply, answer) = oneshot::channel();
         self.requests.try_send(Request { paths, reply }).ok()?;
         let reply = tokio::time::timeout(REPLY_DEADLINE, answer).await.ok()?;
@@ -121,9 +122,11 @@ pub struct FileWatchTask {
     events: Arc<EventQueue>,
     coalescer: Coalescer,
     /// The paths asked for last, for a new instance after one that failed.
-    paths: BTreeSet<WatchPath>,
+    paths: WatchSet,
     /// Paths that were gone since the last answer.
     vanished: BTreeSet<WatchPath>,
+    /// Whether events were lost since.
+    has_lost: bool,
     instance: Option<Instance>,
 }
 
@@ -137,6 +140,7 @@ enum Wake {
     Request(Request),
     Event(io::Result<EventOwned>),
     ChangeDue,
+    Work,
     Closed,
 }
 
@@ -156,8 +160,9 @@ pub fn file_watch(events: Arc<EventQueue>) -> (FileWatchHandle, FileWatchTask) {
         report,
         events,
         coalescer: Coalescer::default(),
-        paths: BTreeSet::new(),
+        paths: WatchSet::new(),
         vanished: BTreeSet::new(),
+        has_lost: false,
         instance: None,
     };
     (handle, task)
@@ -172,6 +177,7 @@ impl FileWatchTask {
                 Wake::Event(Ok(event)) => self.on_event(&event),
                 Wake::Event(Err(error)) => self.on_failure(&error),
                 Wake::ChangeDue => {}
+                Wake::Work => self.on_work(),
                 Wake::Closed => return,
             }
             self.tell_due();
@@ -180,6 +186,10 @@ impl FileWatchTask {
 
     async fn wait(&mut self) -> Wake {
         let due = self.coalescer.next_due();
+        let has_work = self
+            .instance
+            .as_ref()
+            .is_some_and(|instance| instance.tree.has_work());
         let stream = self.instance.as_mut().map(|instance| &mut instance.stream);
         let next_event = async {
             match stream {
@@ -191,6 +201,8 @@ impl FileWatchTask {
             request = self.requests.recv() => request.map_or(Wake::Closed, Wake::Request),
             Some(event) = next_event => Wake::Event(event),
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Wake::ChangeDue,
+            // A walk goes on whenever nobody else has anything to do.
+            () = tokio::task::yield_now(), if has_work => Wake::Work,
         }
     }
 
@@ -205,10 +217,12 @@ impl FileWatchTask {
         let outcome = WatchOutcome {
             states,
             vanished: std::mem::take(&mut self.vanished),
+            has_lost: std::mem::take(&mut self.has_lost),
         };
         // A caller that gave up asks again.
         if let Err(unheard) = request.reply.send(Reply { outcome, n_changes }) {
             self.vanished = unheard.outcome.vanished;
+            self.has_lost = unheard.outcome.has_lost;
         }
     }
 
@@ -221,8 +235,8 @@ impl FileWatchTask {
                     let state = PathState::Failed(WatchProblem::from(&error));
                     return self
                         .paths
-                        .iter()
-                        .map(|p| (p.clone(), state.clone()))
+                        .keys()
+                        .map(|path| (path.clone(), state.clone()))
                         .collect();
                 }
             }
@@ -233,7 +247,7 @@ impl FileWatchTask {
         tree.set(&self.paths);
         let report = tree.report();
         self.vanished.append(&mut tree.take_vanished());
-        self.vanished.retain(|path| self.paths.contains(path));
+        self.vanished.retain(|path| self.paths.contains_key(path));
         self.collect_changes();
         report
     }
@@ -246,15 +260,33 @@ impl FileWatchTask {
             tracing::warn!("the kernel dropped file events; every watched path is compared");
             self.events.push(AgentNote::FileEventsLost.into_event());
             tree.on_overflow();
+            self.has_lost = true;
         } else {
             tree.on_event(event);
         }
-        let states = tree.report();
-        let mut vanished = tree.take_vanished();
-        let was_gone = !vanished.is_empty();
-        self.vanished.append(&mut vanished);
-        self.tell_states(states, was_gone);
+        self.collect_states();
         self.collect_changes();
+    }
+
+    fn on_work(&mut self) {
+        if let Some(Instance { tree, .. }) = &mut self.instance {
+            tree.work();
+        }
+        self.collect_states();
+        self.collect_changes();
+    }
+
+    fn collect_states(&mut self) {
+        let Some(Instance { tree, .. }) = &mut self.instance else {
+            return;
+        };
+        let Some(states) = tree.take_news() else {
+            return;
+        };
+        let mut vanished = tree.take_vanished();
+        let is_told_anyway = !vanished.is_empty() || self.has_lost;
+        self.vanished.append(&mut vanished);
+        self.tell_states(states, is_told_anyway);
     }
 
     fn on_failure(&mut self, error: &io::Error) {

@@ -1,11 +1,13 @@
 //! What a watched path is now, read without following a final symbolic link.
 //! A path that cannot be read is never taken for one that is not there.
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+use crate::text::printable;
 
 /// The state of a desired path.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -14,14 +16,68 @@ pub enum PathState {
     Watched(FileKind),
     /// It is not there; the agent notices when it appears.
     Missing,
+    /// It is a directory whose content is still being walked through.
+    Surveying {
+        /// How many directories are watched so far.
+        n_directories: usize,
+        /// Whether it is because the kernel dropped events.
+        has_lost: bool,
+    },
+    /// It is watched, and not everything below it.
+    Partly(TreeLack),
     /// It cannot be watched.
     Failed(WatchProblem),
+}
+
+/// Longest name of a path in a sentence.
+const MAX_NAME: usize = 200;
+
+/// Why not everything below a directory is watched.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TreeLack {
+    /// There are more directories than the agent watches.
+    #[error(
+        "of what is below all recursive paths only {} directories are watched; \
+         watch a smaller part of it",
+        super::inventory::MAX_DIRECTORIES
+    )]
+    TooManyDirectories,
+    /// There are more files than the agent keeps in mind.
+    #[error(
+        "of what is below all watched directories only {} files are compared after lost events; \
+         watch a smaller part of it",
+        super::inventory::MAX_ENTRIES
+    )]
+    TooManyFiles,
+    /// Directories are nested deeper than the agent goes.
+    #[error("{} lies deeper than the agent looks; watch it by a path of its own",
+        printable(&.0.to_string_lossy(), MAX_NAME))]
+    TooDeep(PathBuf),
+    /// A directory below cannot be watched.
+    #[error("{} cannot be watched: {problem}", printable(&.first.to_string_lossy(), MAX_NAME))]
+    Unwatched {
+        /// The first such.
+        first: PathBuf,
+        /// Why.
+        problem: WatchProblem,
+    },
+}
+
+impl TreeLack {
+    /// The word for machines.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::TooManyDirectories | Self::TooManyFiles | Self::TooDeep(_) => "TooLarge",
+            Self::Unwatched { problem, .. } => problem.reason(),
+        }
+    }
 }
 
 /// What kind of file a path is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FileKind {
-    /// A directory: its entries are watched, one level deep.
+    /// A directory: its entries are watched, and what is below them where that is desired.
     Directory,
     /// A symbolic link: the link is watched, not what it points to.
     SymbolicLink,
@@ -96,6 +152,11 @@ impl Stamp {
             Err(error) if is_absence(&error) => return Ok(None),
             Err(error) => return Err(error),
         };
+        Ok(Some(Self::of(&metadata)))
+    }
+
+    /// Takes what the kernel says.
+    pub(super) fn of(metadata: &Metadata) -> Self {
         let kind = if metadata.is_dir() {
             FileKind::Directory
         } else if metadata.is_symlink() {
@@ -103,7 +164,7 @@ impl Stamp {
         } else {
             FileKind::File
         };
-        Ok(Some(Self {
+        Self {
             kind,
             device: metadata.dev(),
             inode: metadata.ino(),
@@ -112,7 +173,12 @@ impl Stamp {
             size: metadata.size(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }))
+        }
+    }
+
+    /// By which device and number the kernel knows it.
+    pub(super) const fn identity(&self) -> (u64, u64) {
+        (self.device, self.inode)
     }
 
     /// Whether both are of the same file.

@@ -4,12 +4,16 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use hidps_wire::{EventBatch, EventKind, FieldValue, LogEvent, MAX_AGENT_FRAME_BYTES, decode};
+use hidps_wire::{
+    EventBatch, EventKind, FieldValue, LogEvent, MAX_AGENT_FRAME_BYTES, WatchDepth, decode,
+};
 use proptest::prelude::*;
 use tokio::task::JoinSet;
 
 use super::path_state::Stamp;
 use super::*;
+
+mod recursive;
 
 /// Longer than the kernel and the coalescing take, on any machine.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -45,15 +49,23 @@ impl Watcher {
     }
 
     async fn watch(&mut self, names: &[&str]) -> Vec<PathState> {
-        let paths: Vec<_> = names.iter().map(|name| self.watch_path(name)).collect();
-        let report = self
-            .handle
-            .ensure(paths.iter().cloned().collect())
-            .await
-            .unwrap();
+        let paths: Vec<_> = names
+            .iter()
+            .map(|&name| (name, WatchDepth::Entries))
+            .collect();
+        self.watch_deep(&paths).await
+    }
+
+    async fn watch_deep(&mut self, names: &[(&str, WatchDepth)]) -> Vec<PathState> {
+        let paths: Vec<_> = names
+            .iter()
+            .map(|(name, depth)| (self.watch_path(name), *depth))
+            .collect();
+        let wanted = paths.iter().cloned().collect();
+        let report = self.handle.ensure(wanted).await.unwrap();
         paths
             .iter()
-            .map(|path| report.states[path].clone())
+            .map(|(path, _)| report.states[path].clone())
             .collect()
     }
 
@@ -344,7 +356,10 @@ async fn what_was_gone_for_a_moment_is_said_to_have_been() {
             let changed = tokio::time::timeout(DEADLINE, changed).await;
             changed.unwrap_or_else(|_| panic!("{gone:?} is noticed"));
         }
-        let paths: BTreeSet<_> = names.iter().map(|name| watcher.watch_path(name)).collect();
+        let paths: WatchSet = names
+            .iter()
+            .map(|name| (watcher.watch_path(name), WatchDepth::Entries))
+            .collect();
         let outcome = watcher.handle.ensure(paths.clone()).await.unwrap();
         let again = watcher.handle.ensure(paths).await.unwrap();
 
@@ -386,7 +401,7 @@ async fn what_was_gone_for_a_moment_is_said_to_have_been() {
 async fn no_change_is_missed_while_an_answer_is_on_its_way() {
     let mut watcher = Watcher::start();
     let path = watcher.path("directory");
-    let paths = BTreeSet::from([watcher.watch_path("directory")]);
+    let paths = WatchSet::from([(watcher.watch_path("directory"), WatchDepth::Entries)]);
     watcher.handle.ensure(paths.clone()).await.unwrap();
 
     for round in 0..1_000 {

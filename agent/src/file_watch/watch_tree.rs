@@ -3,36 +3,44 @@
 //!
 //! Each path is watched itself, and every directory above it for names that come and go; so a
 //! file that is replaced, moved away, deleted or not there yet is noticed wherever on the way it
-//! happens.
+//! happens. What is in watched directories is the inventory's business.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hidps_wire::WatchPath;
+use hidps_wire::{WatchDepth, WatchPath, WatchSet};
 use inotify::{EventMask, EventOwned, Watches};
 
 use super::WatchReport;
 use super::change::{FileAction, FileChange};
+use super::inventory::{Inventory, Why};
 use super::kernel::{ENTRIES, ITSELF, KernelWatches, NAMES};
 use super::path_state::{FileKind, PathState, Stamp, WatchProblem, is_absence};
 
 /// How often a path may change while it is looked at before the look is given up for now.
 const MAX_LOOKS: usize = 3;
 
+/// How many turns of walking an answer waits for: a usual directory is known by then.
+const TURNS_AT_ONCE: usize = 8;
+
 /// The desired paths on one inotify instance.
 pub(super) struct WatchTree {
     kernel: KernelWatches,
     desired: BTreeMap<PathBuf, Desired>,
     ancestors: BTreeSet<PathBuf>,
+    inventory: Inventory,
     changes: Vec<FileChange>,
+    /// Whether the report may be another than the last one.
+    is_dirty: bool,
     /// Desired paths that were gone, if only for a moment.
     vanished: BTreeSet<WatchPath>,
 }
 
 struct Desired {
     name: WatchPath,
+    depth: WatchDepth,
     state: PathState,
     stamp: Option<Stamp>,
 }
@@ -43,7 +51,7 @@ enum Cause {
     /// It became desired.
     Desired,
     /// An event that was told already.
-    Told,
+    Told(FileAction),
     /// An event of a directory above it.
     Above(FileAction),
     /// Events may have been lost.
@@ -56,16 +64,18 @@ impl WatchTree {
             kernel: KernelWatches::new(watches),
             desired: BTreeMap::new(),
             ancestors: BTreeSet::new(),
+            inventory: Inventory::default(),
+            is_dirty: false,
             changes: Vec::new(),
             vanished: BTreeSet::new(),
         }
     }
 
     /// Watches exactly these paths; known ones are looked at again.
-    pub(super) fn set(&mut self, paths: &BTreeSet<WatchPath>) {
-        let wanted: BTreeMap<PathBuf, &WatchPath> = paths
+    pub(super) fn set(&mut self, paths: &WatchSet) {
+        let wanted: BTreeMap<PathBuf, (&WatchPath, WatchDepth)> = paths
             .iter()
-            .map(|path| (PathBuf::from(path.as_str()), path))
+            .map(|(path, depth)| (PathBuf::from(path.as_str()), (path, *depth)))
             .collect();
         self.desired.retain(|path, _| wanted.contains_key(path));
         self.ancestors = wanted
@@ -73,16 +83,21 @@ impl WatchTree {
             .flat_map(|path| path.ancestors().skip(1))
             .map(Path::to_owned)
             .collect();
-        self.kernel
-            .retain(|path| self.ancestors.contains(path) || wanted.contains_key(path));
-        for (path, name) in wanted {
-            let cause = if self.desired.contains_key(&path) {
+        self.inventory.retain(|root| wanted.contains_key(root));
+        self.kernel.retain(|path| {
+            let is_wanted = self.ancestors.contains(path) || wanted.contains_key(path);
+            is_wanted || self.inventory.has_directory(path)
+        });
+        for (path, (name, depth)) in wanted {
+            let cause = if let Some(known) = self.desired.get_mut(&path) {
+                known.depth = depth;
                 Cause::Lost
             } else {
                 self.desired.insert(
                     path.clone(),
                     Desired {
                         name: name.clone(),
+                        depth,
                         state: PathState::Missing,
                         stamp: None,
                     },
@@ -91,14 +106,47 @@ impl WatchTree {
             };
             self.look(&path, cause);
         }
+        for _ in 0..TURNS_AT_ONCE {
+            self.work();
+        }
+        self.is_dirty = false;
+    }
+
+    /// Whether there are directories left to walk through.
+    pub(super) fn has_work(&self) -> bool {
+        self.inventory.has_work()
+    }
+
+    /// Walks a little further.
+    pub(super) fn work(&mut self) {
+        if !self.inventory.has_work() {
+            return;
+        }
+        self.inventory.work(&mut self.kernel);
+        for finding in self.inventory.take_findings() {
+            self.tell(&finding.root, finding.path, finding.action);
+        }
+        self.is_dirty |= !self.inventory.has_work();
     }
 
     /// The state of every desired path.
     pub(super) fn report(&self) -> WatchReport {
+        let state = |path: &Path, desired: &Desired| {
+            let is_directory = desired.state == PathState::Watched(FileKind::Directory);
+            let found = is_directory
+                .then(|| self.inventory.state_of(path))
+                .flatten();
+            found.unwrap_or_else(|| desired.state.clone())
+        };
         self.desired
-            .values()
-            .map(|desired| (desired.name.clone(), desired.state.clone()))
+            .iter()
+            .map(|(path, desired)| (desired.name.clone(), state(path, desired)))
             .collect()
+    }
+
+    /// The report, if it may be another than the last one.
+    pub(super) fn take_news(&mut self) -> Option<WatchReport> {
+        std::mem::take(&mut self.is_dirty).then(|| self.report())
     }
 
     /// The changes found since the last call.
@@ -113,11 +161,13 @@ impl WatchTree {
 
     /// Looks at every path again, because the kernel dropped events.
     pub(super) fn on_overflow(&mut self) {
+        self.is_dirty = true;
         let paths: Vec<_> = self.desired.keys().cloned().collect();
         for path in paths {
             self.look(&path, Cause::Lost);
             self.compare_content(&path);
         }
+        self.inventory.on_lost();
     }
 
     /// Notes the content as told, so that a later overflow does not tell it again.
@@ -127,6 +177,7 @@ impl WatchTree {
         {
             desired.stamp = Some(stamp);
         }
+        self.inventory.on_told(&change.path);
     }
 
     /// Takes in an event.
@@ -134,7 +185,7 @@ impl WatchTree {
         for path in self.kernel.paths_of(&event.wd) {
             match &event.name {
                 Some(name) => self.on_name(&path, name, event.mask),
-                None => self.on_itself(&path, event.mask),
+                None => self.on_itself(&path, event),
             }
         }
     }
@@ -145,12 +196,19 @@ impl WatchTree {
         };
         let path = directory.join(name);
         let is_about_name = !matches!(action, FileAction::Modified | FileAction::Attributes);
+        let is_gone = matches!(action, FileAction::Deleted | FileAction::MovedFrom);
+        let is_directory = is_about_name && mask.contains(EventMask::ISDIR);
         let is_above_others = self.ancestors.contains(&path);
+        if is_directory && is_gone {
+            self.inventory.on_directory_went(&path);
+        }
         if is_about_name && is_above_others {
             self.look_below(&path, action);
+        } else if is_directory {
+            self.kernel.remove_below(&path);
         }
         if let Some(desired) = self.desired.get(&path) {
-            if matches!(action, FileAction::Deleted | FileAction::MovedFrom) {
+            if is_gone {
                 self.vanished.insert(desired.name.clone());
             }
             self.tell(&path, path.clone(), action);
@@ -159,20 +217,35 @@ impl WatchTree {
                 if !is_above_others {
                     self.kernel.remove_below(&path);
                 }
-                self.look(&path, Cause::Told);
+                self.look(&path, Cause::Told(action));
             }
             if action == FileAction::Created && self.was_written(&path) {
                 self.tell(&path, path.clone(), FileAction::Modified);
             }
-        } else if self.is_watched_directory(directory) {
-            self.tell(directory, path, action);
+        } else if let Some(root) = self.inventory.teller_of(directory) {
+            let is_told = action == FileAction::Created && self.inventory.was_announced(&path);
+            if !is_told {
+                self.tell(&root, path.clone(), action);
+            }
+        }
+        if is_directory && !is_gone {
+            self.inventory.on_directory_came(&path, action);
+            self.is_dirty |= self.inventory.has_work();
         }
     }
 
-    fn on_itself(&mut self, path: &Path, mask: EventMask) {
+    fn on_itself(&mut self, path: &Path, event: &EventOwned) {
+        let mask = event.mask;
         let ended = EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::IGNORED;
-        if mask.intersects(ended | EventMask::UNMOUNT) {
+        let is_on_the_way = self.desired.contains_key(path) || self.ancestors.contains(path);
+        if mask.intersects(ended | EventMask::UNMOUNT) && is_on_the_way {
             self.look_below(path, FileAction::Deleted);
+        } else if mask.intersects(EventMask::IGNORED | EventMask::UNMOUNT) {
+            // Of a directory below a recursive one the directory above it tells the rest.
+            self.kernel.forget_watch(&event.wd);
+            if mask.contains(EventMask::UNMOUNT) {
+                self.inventory.on_unmounted(path);
+            }
         } else if mask.contains(EventMask::MODIFY) && self.desired.contains_key(path) {
             self.tell(path, path.to_owned(), FileAction::Modified);
         } else if mask.contains(EventMask::ATTRIB) && self.is_still_named(path) {
@@ -197,11 +270,6 @@ impl WatchTree {
         stamp.is_some_and(|stamp| stamp.is_new_with_content())
     }
 
-    fn is_watched_directory(&self, path: &Path) -> bool {
-        let state = self.desired.get(path).map(|desired| &desired.state);
-        state == Some(&PathState::Watched(FileKind::Directory))
-    }
-
     fn look_below(&mut self, path: &Path, action: FileAction) {
         self.kernel.remove_below(path);
         let below: Vec<_> = self
@@ -218,6 +286,7 @@ impl WatchTree {
     /// Reads a path, watches what it is now and tells what changed without an event of its own.
     fn look(&mut self, path: &Path, cause: Cause) {
         let (state, stamp) = self.ensure_watched(path);
+        self.is_dirty = true;
         let Some(desired) = self.desired.get_mut(path) else {
             return;
         };
@@ -230,7 +299,16 @@ impl WatchTree {
             desired.stamp = stamp;
         }
         desired.state = state;
-        let known = (before, desired.stamp);
+        let (depth, known) = (desired.depth, (before, desired.stamp));
+        match (&desired.state, known.1) {
+            (PathState::Watched(FileKind::Directory), Some(stamp)) => {
+                let why = plan_walk(cause, known);
+                self.inventory.ensure(path, depth, &stamp, why);
+            }
+            // A failed look knows nothing new.
+            (PathState::Failed(_), _) => {}
+            _ => self.inventory.remove(path),
+        }
         if let Some(action) = plan_telling(cause, known) {
             self.tell(path, path.to_owned(), action);
         } else if let (Some(before), Some(desired)) = (before, self.desired.get_mut(path))
@@ -319,13 +397,29 @@ fn was_gone(cause: Cause, (before, after): (Option<Stamp>, Option<Stamp>)) -> bo
     }
 }
 
+/// Why a watched directory is walked through, should it be another one than before.
+fn plan_walk(cause: Cause, (before, after): (Option<Stamp>, Option<Stamp>)) -> Why {
+    let is_same = match (before, after) {
+        (Some(before), Some(after)) => before.is_same_file(&after),
+        _ => false,
+    };
+    match cause {
+        Cause::Desired => Why::Survey,
+        Cause::Lost if is_same => Why::Survey,
+        Cause::Told(FileAction::MovedTo) | Cause::Above(FileAction::MovedTo) => {
+            Why::Appeared(FileAction::MovedTo)
+        }
+        Cause::Told(_) | Cause::Above(_) | Cause::Lost => Why::Appeared(FileAction::Created),
+    }
+}
+
 /// What a look has to tell: a change that no event of the path itself told.
 fn plan_telling(
     cause: Cause,
     (before, after): (Option<Stamp>, Option<Stamp>),
 ) -> Option<FileAction> {
     let by_cause = match cause {
-        Cause::Desired | Cause::Told => return None,
+        Cause::Desired | Cause::Told(_) => return None,
         Cause::Above(action) => Some(action),
         Cause::Lost => None,
     };

@@ -3,7 +3,9 @@
 
 use std::fmt::Write as _;
 
-use hidps_wire::{AgentId, ContentHash, Desired, DesiredDocument, FirewallIntent, Generation};
+use hidps_wire::{
+    AgentId, ContentHash, Desired, DesiredDocument, FirewallIntent, Generation, WatchDepth,
+};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -113,8 +115,12 @@ impl ShownDesired {
             "generation {}\nhash       {}\nfirewall   {}\n",
             accepted.generation, accepted.hash, accepted.firewall
         );
-        for path in &desired.watched {
-            writeln!(text, "watch      {path}").expect("a string takes any text");
+        for (path, depth) in &desired.watched {
+            let depth = match depth {
+                WatchDepth::Entries => "",
+                WatchDepth::Everything => " and everything below",
+            };
+            writeln!(text, "watch      {path}{depth}").expect("a string takes any text");
         }
         for rule in &desired.policy.rules {
             writeln!(text, "rule       {rule}").expect("a string takes any text");

@@ -116,8 +116,11 @@ impl World {
             && (!machine.is_loaded || has_other_rules || machine.loses_with(&desired.policy))
             || is_off && machine.is_loaded;
         let watched = self.hosts[host].process.as_ref().map(|it| &it.watched);
-        let files_are_so =
-            watched == Some(&desired.watched) && desired.watched.is_subset(&machine.existing);
+        let files_are_so = watched == Some(&desired.watched)
+            && desired
+                .watched
+                .keys()
+                .all(|path| machine.existing.contains(path));
         let says = |facet| {
             let found = status.conditions.iter().find(|it| it.facet == facet);
             found.is_some_and(|it| it.status == ConditionStatus::True)

@@ -11,7 +11,7 @@ use hidps_agent::firewall::{
     FirewallChange, FirewallError, FirewallGoal, FirewallOutcome, FirewallSync, InForce,
 };
 use hidps_agent::ledger::{LedgerRecord, NoDocument};
-use hidps_wire::{AgentId, FirewallPolicy, Status, WatchPath};
+use hidps_wire::{AgentId, FirewallPolicy, Status, WatchPath, WatchSet};
 
 /// How long a new firewall may take to be confirmed.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(30);
@@ -100,7 +100,7 @@ pub(crate) struct Process {
     /// The decisions.
     pub(crate) core: Core,
     /// Paths the kernel watches for it.
-    pub(crate) watched: BTreeSet<WatchPath>,
+    pub(crate) watched: WatchSet,
     /// What is done next, one after the other.
     pub(crate) effects: VecDeque<Effect>,
     /// Whether the first of them is being done.
@@ -155,7 +155,7 @@ impl Host {
         self.boot += 1;
         self.process = Some(Process {
             core: Core::new(settings, ledger, now),
-            watched: BTreeSet::new(),
+            watched: WatchSet::new(),
             effects: VecDeque::new(),
             is_busy: false,
             latest: None,
@@ -217,8 +217,11 @@ impl Host {
             Effect::EnsureFiles(paths) => {
                 let states = watch(&paths, &machine.existing);
                 process.watched = paths;
-                let vanished = BTreeSet::new();
-                core.on_files_ensured(Some(&WatchOutcome { states, vanished }), now);
+                let outcome = WatchOutcome {
+                    states,
+                    ..WatchOutcome::default()
+                };
+                core.on_files_ensured(Some(&outcome), now);
             }
             Effect::Probe(id) => outcome = Outcome::Probe(id),
             Effect::Report(status) => {
@@ -240,10 +243,7 @@ impl Host {
     }
 }
 
-fn watch(
-    paths: &BTreeSet<WatchPath>,
-    existing: &BTreeSet<WatchPath>,
-) -> BTreeMap<WatchPath, PathState> {
+fn watch(paths: &WatchSet, existing: &BTreeSet<WatchPath>) -> BTreeMap<WatchPath, PathState> {
     let state = |path: &WatchPath| {
         if existing.contains(path) {
             PathState::Watched(FileKind::File)
@@ -252,7 +252,7 @@ fn watch(
         }
     };
     paths
-        .iter()
+        .keys()
         .map(|path| (path.clone(), state(path)))
         .collect()
 }

@@ -1,7 +1,7 @@
 //! What a host should be: the desired document as it travels, and the value it stands for.
 //! Whole values only: there is no "add" and no "remove", and an absent entry means absent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,9 @@ pub struct DesiredDocument {
     /// The paths to watch, as people wrote them.
     #[serde(default)]
     pub monitored_files: Vec<String>,
+    /// Those of them that are watched with everything below.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub monitored_recursively: Vec<String>,
     /// What the firewall lets through while it is on; the first rule that matches decides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub firewall_rules: Vec<FirewallRuleEntry>,
@@ -45,6 +48,19 @@ impl DesiredDocument {
     }
 }
 
+/// The paths to watch, each with how deep.
+pub type WatchSet = BTreeMap<WatchPath, WatchDepth>;
+
+/// How much of a watched directory is watched; of a file it says nothing.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub enum WatchDepth {
+    /// The directory and what is in it.
+    #[default]
+    Entries,
+    /// The directory and everything below.
+    Everything,
+}
+
 /// The desired state of one agent as a valid value.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Desired {
@@ -52,8 +68,8 @@ pub struct Desired {
     pub firewall: FirewallIntent,
     /// What it lets through while it is on.
     pub policy: FirewallPolicy,
-    /// The paths to watch.
-    pub watched: BTreeSet<WatchPath>,
+    /// The paths to watch, each with how deep.
+    pub watched: WatchSet,
     /// How often the host looks at itself.
     pub collection: Collection,
 }
@@ -73,15 +89,23 @@ impl Desired {
             collection,
             ..Self::default()
         };
+        let recursive: BTreeSet<_> = document.monitored_recursively.iter().collect();
         let mut refused = Vec::new();
         for path in &document.monitored_files {
+            let depth = if recursive.contains(path) {
+                WatchDepth::Everything
+            } else {
+                WatchDepth::Entries
+            };
             let parsed = WatchPath::parse(path);
             match parsed {
                 Ok(_) if desired.watched.len() >= MAX_WATCHED_PATHS => {
                     refused.push(RefusedPath::new(path, PathError::TooMany));
                 }
                 Ok(path) => {
-                    desired.watched.insert(path);
+                    // Two rows may name one directory, with a slash at its end and without.
+                    let known = desired.watched.entry(path).or_default();
+                    *known = depth.max(*known);
                 }
                 Err(error) => refused.push(RefusedPath::new(path, error)),
             }
@@ -213,5 +237,30 @@ impl RefusedPath {
     fn new(path: &str, error: PathError) -> Self {
         let path = printable(path, 128);
         Self { path, error }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_recursive_if_any_row_of_it_is() {
+        let document = DesiredDocument {
+            monitored_files: vec!["/a/".to_owned(), "/a".to_owned(), "/b".to_owned()],
+            // What is not among the paths is not watched for being here.
+            monitored_recursively: vec!["/a/".to_owned(), "/c".to_owned()],
+            ..DesiredDocument::default()
+        };
+
+        let (desired, _) = Desired::from_document(&document);
+
+        let depths: Vec<_> = desired
+            .watched
+            .iter()
+            .map(|(path, depth)| (path.as_str(), *depth))
+            .collect();
+        let expected = [("/a", WatchDepth::Everything), ("/b", WatchDepth::Entries)];
+        assert_eq!(depths, expected);
     }
 }

@@ -37,7 +37,8 @@ pub use connect::{
 pub use daemon_frame::{Apply, DaemonFrame, RetryAdvice, Welcome};
 pub use decode::{DecodeError, decode, encode, frame_type};
 pub use desired::{
-    Desired, DesiredDocument, FirewallIntent, PathError, Refused, RefusedPath, WatchPath,
+    Desired, DesiredDocument, FirewallIntent, PathError, Refused, RefusedPath, WatchDepth,
+    WatchPath, WatchSet,
 };
 pub use enroll::{EnrollRequest, EnrollResponse, Enrollment};
 pub use facts::{

@@ -49,6 +49,10 @@ select pg_temp.moves('change', 'adam',
   'update public.monitored_files set file_path = ''/b'' where agent_id = pg_temp.id(''host'')');
 select pg_temp.leaves('same path again', 'adam',
   'update public.monitored_files set file_path = file_path where agent_id = pg_temp.id(''host'')');
+select pg_temp.moves('deeper', 'adam',
+  'update public.monitored_files set recursive = true where agent_id = pg_temp.id(''host'')');
+select pg_temp.leaves('as deep again', 'adam',
+  'update public.monitored_files set recursive = true where agent_id = pg_temp.id(''host'')');
 select pg_temp.leaves('a change of nothing desired', 'owner',
   'update public.monitored_files set created_at = now() where agent_id = pg_temp.id(''host'')');
 select pg_temp.moves('delete', 'adam',
@@ -134,6 +138,21 @@ begin
 end
 $$;
 
+-- a_document_names_the_recursive_paths_only_while_there_are_any
+do $$
+begin
+  update public.monitored_files set recursive = file_path in ('/b', '/B');
+  perform pg_temp.must_equal('recursive', (
+    select document::text from public.desired_state(array[pg_temp.id('host')])
+  ), '{"monitored_files": ["/B", "/a", "/a b", "/b", "/ä"], "firewall_enabled": false, '
+    || '"monitored_recursively": ["/B", "/b"]}');
+  update public.monitored_files set recursive = false;
+  perform pg_temp.must_equal('none', (
+    select document::text from public.desired_state(array[pg_temp.id('host')])
+  ), '{"monitored_files": ["/B", "/a", "/a b", "/b", "/ä"], "firewall_enabled": false}');
+end
+$$;
+
 -- a_read_gives_one_row_per_existing_agent_asked_for
 do $$
 declare
@@ -174,10 +193,12 @@ begin
       'delete from public.monitored_files where agent_id = pg_temp.id(''host'')
        and file_path = ''/r'' || floor(random() * 6)::int',
       'update public.monitored_files set file_path = file_path where agent_id = pg_temp.id(''host'')',
+      'update public.monitored_files set recursive = random() < 0.5
+       where agent_id = pg_temp.id(''host'')',
       'update public.monitored_files m set file_path = ''/r'' || floor(random() * 6)::int
        where m.id = (select id from public.monitored_files order by file_path limit 1)',
       'update public.agents set name = ''n'' || random() where id = pg_temp.id(''host'')'
-    ])[1 + floor(random() * 6)::int];
+    ])[1 + floor(random() * 7)::int];
     -- A path that exists already is refused, which changes nothing.
     perform pg_temp.attempt('adam', statement);
     select * into after from public.desired_state(array[pg_temp.id('host')]);

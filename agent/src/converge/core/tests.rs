@@ -40,6 +40,7 @@ struct SimHost {
     failure: Option<fn() -> FirewallError>,
     reach: Reach,
     vanished: BTreeSet<WatchPath>,
+    has_lost: bool,
     statuses: Vec<Status>,
     notes: Vec<Note>,
     n_probes: usize,
@@ -60,6 +61,7 @@ impl SimHost {
             failure: None,
             reach: Reach::Always,
             vanished: BTreeSet::new(),
+            has_lost: false,
             statuses: Vec::new(),
             notes: Vec::new(),
             n_probes: 0,
@@ -124,12 +126,13 @@ impl SimHost {
             }
             Effect::EnsureFiles(paths) => {
                 let states: BTreeMap<_, _> = paths
-                    .into_iter()
+                    .into_keys()
                     .map(|path| (path, PathState::Watched(FileKind::File)))
                     .collect();
                 let outcome = WatchOutcome {
                     states,
                     vanished: std::mem::take(&mut self.vanished),
+                    has_lost: std::mem::take(&mut self.has_lost),
                 };
                 self.core.on_files_ensured(Some(&outcome), self.now);
             }
@@ -706,6 +709,22 @@ fn a_path_that_was_gone_is_told_as_it_was_and_as_it_is_again() {
             (ConditionStatus::True, "AllWatched")
         ]
     );
+}
+
+#[test]
+fn lost_events_of_files_are_told_though_all_is_watched_again() {
+    let mut host = SimHost::with_confirmed(None);
+    let n_before = host.statuses.len();
+
+    host.has_lost = true;
+    host.core.on_files_changed(host.now);
+    host.act();
+
+    let told: Vec<_> = host.statuses[n_before..]
+        .iter()
+        .map(|status| &*status.conditions[1].reason)
+        .collect();
+    assert_eq!(told, ["EventsLost", "AllWatched"]);
 }
 
 #[test]

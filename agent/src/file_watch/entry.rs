@@ -1,0 +1,78 @@
+//! What is known of one file in a watched directory: as little as tells whether it is another one.
+//! It never follows a symbolic link and reads no content.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
+
+/// Nanoseconds of a second.
+const NANOS: i64 = 1_000_000_000;
+
+/// What kind of file it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum EntryKind {
+    /// A directory.
+    Directory,
+    /// A file with content.
+    File,
+    /// A link, a pipe, a socket or a device.
+    Other,
+}
+
+/// One file as it was when somebody looked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Entry {
+    pub(super) kind: EntryKind,
+    pub(super) mode: u32,
+    pub(super) user: u32,
+    pub(super) group: u32,
+    pub(super) inode: u64,
+    pub(super) size: u64,
+    /// Nanoseconds since the epoch.
+    modified: i64,
+    changed: i64,
+}
+
+impl Entry {
+    /// Takes what the kernel says.
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        let kind = if metadata.is_dir() {
+            EntryKind::Directory
+        } else if metadata.is_file() {
+            EntryKind::File
+        } else {
+            EntryKind::Other
+        };
+        Self {
+            kind,
+            mode: metadata.mode() & 0o7777,
+            user: metadata.uid(),
+            group: metadata.gid(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: nanos(metadata.mtime(), metadata.mtime_nsec()),
+            changed: nanos(metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// Whether both are of one file.
+    pub(super) fn is_same_file(&self, other: &Self) -> bool {
+        (self.inode, self.kind) == (other.inode, other.kind)
+    }
+
+    /// Whether the content may be another one; a directory's is told by its entries.
+    pub(super) fn may_differ_in_content(&self, other: &Self) -> bool {
+        self.kind != EntryKind::Directory
+            && (self.size, self.modified) != (other.size, other.modified)
+    }
+
+    /// Whether mode, owner or whatever else is not content is another one.
+    pub(super) fn differs_in_attributes(&self, other: &Self) -> bool {
+        let rights = |entry: &Self| (entry.mode, entry.user, entry.group);
+        let is_by_itself = self.kind != EntryKind::Directory && !self.may_differ_in_content(other);
+        rights(self) != rights(other) || is_by_itself && self.changed != other.changed
+    }
+}
+
+const fn nanos(seconds: i64, nanos: i64) -> i64 {
+    seconds.saturating_mul(NANOS).saturating_add(nanos)
+}

@@ -1,0 +1,237 @@
+//! What is in the watched directories: found by walking them, compared when events were lost.
+//! It walks a few entries at a time, never through a symbolic link, and never above its bounds.
+//!
+//! A directory belongs to the nearest recursive path above it. What is found is told by whoever
+//! watches it; nothing here knows what is desired but directories.
+
+mod listing;
+mod tree;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use hidps_wire::WatchDepth;
+
+use super::change::FileAction;
+use super::kernel::KernelWatches;
+use super::path_state::{PathState, Stamp};
+pub(super) use tree::Why;
+use tree::{Room, Tree};
+
+/// Most directories below all recursive paths: each takes a kernel watch of a kilobyte, and the
+/// usual limit of a host is some 100,000 for everybody.
+pub(super) const MAX_DIRECTORIES: usize = 50_000;
+
+/// Most files known at once; each takes some 150 bytes.
+pub(super) const MAX_ENTRIES: usize = 200_000;
+
+/// How many entries are looked at before others have their turn: well below a millisecond.
+const ENTRIES_AT_ONCE: usize = 256;
+
+/// What is announced and whose event has not come; beyond it some files are told twice.
+const MAX_ANNOUNCED: usize = 10_000;
+
+/// Something found by looking that no event told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Finding {
+    /// The watched directory it belongs to.
+    pub(super) root: PathBuf,
+    pub(super) path: PathBuf,
+    pub(super) action: FileAction,
+}
+
+/// The watched directories.
+#[derive(Debug, Default)]
+pub(super) struct Inventory {
+    trees: BTreeMap<PathBuf, Tree>,
+    findings: Vec<Finding>,
+    /// Files told as created by looking, until the kernel's event of it comes.
+    announced: BTreeSet<PathBuf>,
+}
+
+impl Inventory {
+    /// Takes in a watched directory. One that was not there before is told with what is in it.
+    pub(super) fn ensure(&mut self, root: &Path, depth: WatchDepth, stamp: &Stamp, why: Why) {
+        if let Some(tree) = self.trees.get(root)
+            && tree.depth() == depth
+            && tree.is_of(stamp)
+        {
+            return;
+        }
+        self.remove(root);
+        let Ok(tree) = Tree::open(root, depth, why) else {
+            // Gone again: the event of it looks anew.
+            return;
+        };
+        if depth == WatchDepth::Everything
+            && let Some(outer) = self.recursive_tree_of(root)
+        {
+            outer.forget_below(root);
+        }
+        self.trees.insert(root.to_owned(), tree);
+    }
+
+    /// Lets go of a directory; what is below it may belong to another one now.
+    pub(super) fn remove(&mut self, root: &Path) {
+        let Some(tree) = self.trees.remove(root) else {
+            return;
+        };
+        if tree.depth() == WatchDepth::Everything
+            && let Some(parent) = root.parent()
+            && let Some(outer) = self.recursive_tree_of(parent)
+        {
+            outer.visit(root.to_owned(), Why::Survey);
+        }
+    }
+
+    /// Lets go of all directories that are not kept.
+    pub(super) fn retain(&mut self, keep: impl Fn(&Path) -> bool) {
+        let ended: Vec<_> = self
+            .trees
+            .keys()
+            .filter(|root| !keep(root))
+            .cloned()
+            .collect();
+        for root in ended {
+            self.remove(&root);
+        }
+    }
+
+    /// Whether a path is a directory below a recursive one, which has a kernel watch of its own.
+    pub(super) fn has_directory(&self, path: &Path) -> bool {
+        self.trees_above(path).any(|tree| tree.has_directory(path))
+    }
+
+    /// The watched directory that tells of what happens in a directory.
+    pub(super) fn teller_of(&self, directory: &Path) -> Option<PathBuf> {
+        self.trees_above(directory)
+            .find(|tree| tree.has_directory(directory))
+            .map(|tree| tree.root().to_owned())
+    }
+
+    /// Says what of a recursive directory is not watched, if anything.
+    pub(super) fn state_of(&self, root: &Path) -> Option<PathState> {
+        let tree = self.trees.get(root)?;
+        (tree.depth() == WatchDepth::Everything)
+            .then(|| tree.lacking())
+            .flatten()
+    }
+
+    /// A directory came into being, or came here, in a watched one: what is in it may have come
+    /// before its watch.
+    pub(super) fn on_directory_came(&mut self, path: &Path, action: FileAction) {
+        let Some(parent) = path.parent() else { return };
+        if self.trees.get(path).is_some_and(Tree::is_recursive) {
+            return;
+        }
+        if let Some(tree) = self.recursive_tree_of(parent) {
+            tree.forget_below(path);
+            tree.visit(path.to_owned(), Why::Appeared(action));
+        }
+    }
+
+    /// A directory went from a watched one; whether anything was known below it.
+    pub(super) fn on_directory_went(&mut self, path: &Path) {
+        let trees = self.trees.values_mut();
+        for tree in trees.filter(|tree| path.starts_with(tree.root())) {
+            tree.forget_below(path);
+        }
+    }
+
+    /// Whether a file that the kernel says was created was told already, by looking.
+    pub(super) fn was_announced(&mut self, path: &Path) -> bool {
+        self.announced.remove(path)
+    }
+
+    /// Takes note of how a file is, once its change is told.
+    pub(super) fn on_told(&mut self, path: &Path) {
+        let Some(directory) = path.parent() else {
+            return;
+        };
+        let trees = self.trees.values_mut();
+        for tree in trees.filter(|tree| tree.has_directory(directory)) {
+            tree.refresh(path);
+        }
+    }
+
+    /// Compares everything, because the kernel dropped events.
+    pub(super) fn on_lost(&mut self) {
+        self.announced.clear();
+        for tree in self.trees.values_mut() {
+            tree.on_lost();
+        }
+    }
+
+    /// What is mounted at a path, or below it, is another file system now.
+    pub(super) fn on_unmounted(&mut self, path: &Path) {
+        if let Some(tree) = self.recursive_tree_of(path) {
+            tree.visit(path.to_owned(), Why::Lost);
+        }
+    }
+
+    /// Whether there is anything left to walk.
+    pub(super) fn has_work(&self) -> bool {
+        self.trees.values().any(Tree::has_work)
+    }
+
+    /// Walks on a little.
+    pub(super) fn work(&mut self, kernel: &mut KernelWatches) {
+        let mut room = self.room();
+        let recursive: BTreeSet<PathBuf> = self
+            .trees
+            .values()
+            .filter(|tree| tree.is_recursive())
+            .map(|tree| tree.root().to_owned())
+            .collect();
+        let mut budget = ENTRIES_AT_ONCE;
+        for tree in self.trees.values_mut().filter(|tree| tree.has_work()) {
+            tree.walk(kernel, &recursive, &mut room, &mut budget);
+            self.findings.append(&mut tree.take_findings());
+            if budget == 0 {
+                break;
+            }
+        }
+    }
+
+    /// What was found since the last call.
+    pub(super) fn take_findings(&mut self) -> Vec<Finding> {
+        let findings = std::mem::take(&mut self.findings);
+        if self.announced.len() + findings.len() > MAX_ANNOUNCED {
+            self.announced.clear();
+        }
+        for finding in findings.iter().take(MAX_ANNOUNCED) {
+            if finding.action == FileAction::Created {
+                self.announced.insert(finding.path.clone());
+            }
+        }
+        findings
+    }
+
+    fn room(&self) -> Room {
+        let mut room = Room {
+            n_directories: MAX_DIRECTORIES,
+            n_entries: MAX_ENTRIES,
+        };
+        for tree in self.trees.values() {
+            let (n_directories, n_entries) = tree.size();
+            room.n_directories = room.n_directories.saturating_sub(n_directories);
+            room.n_entries = room.n_entries.saturating_sub(n_entries);
+        }
+        room
+    }
+
+    /// The trees whose root is a path or above it, the nearest first.
+    fn trees_above<'i>(&'i self, path: &'i Path) -> impl Iterator<Item = &'i Tree> {
+        path.ancestors().filter_map(|above| self.trees.get(above))
+    }
+
+    /// The recursive tree that a directory belongs to.
+    fn recursive_tree_of(&mut self, directory: &Path) -> Option<&mut Tree> {
+        let root = self
+            .trees_above(directory)
+            .find(|tree| tree.is_recursive() && tree.has_directory(directory))?
+            .root()
+            .to_owned();
+        self.trees.get_mut(&root)
+    }
+}

@@ -1,0 +1,382 @@
+//! One watched directory and, where it is recursive, the directories below it.
+//! It asks for kernel watches and never handles their events.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+
+use hidps_wire::WatchDepth;
+
+use super::super::beneath::Beneath;
+use super::super::change::FileAction;
+use super::super::entry::{Entry, EntryKind};
+use super::super::kernel::KernelWatches;
+use super::super::path_state::{PathState, Stamp, TreeLack, WatchProblem, is_absence};
+use super::Finding;
+use super::listing::Listing;
+
+/// How deep below a recursive path: deeper than anybody builds, and no path that gets too long.
+const MAX_DEPTH: usize = 64;
+
+/// Why a directory is looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in super::super) enum Why {
+    /// To know what is there.
+    Survey,
+    /// It came into being or came here, and what is in it with it.
+    Appeared(FileAction),
+    /// Events may have been lost.
+    Lost,
+}
+
+/// A directory that is to be looked at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Visit {
+    pub(super) path: PathBuf,
+    pub(super) why: Why,
+}
+
+/// How much more may be known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    pub(super) n_directories: usize,
+    pub(super) n_entries: usize,
+}
+
+/// A watched directory.
+#[derive(Debug)]
+pub(super) struct Tree {
+    depth: WatchDepth,
+    beneath: Beneath,
+    /// By device and number: the same path may become another directory.
+    identity: (u64, u64),
+    directories: BTreeMap<PathBuf, BTreeMap<Box<OsStr>, Entry>>,
+    n_entries: usize,
+    visits: VecDeque<Visit>,
+    listing: Option<Listing>,
+    findings: Vec<Finding>,
+    lack: Option<TreeLack>,
+    /// Whether events were lost since all was compared.
+    is_lost: bool,
+}
+
+impl Tree {
+    /// Opens a directory; it is looked at by walking.
+    pub(super) fn open(root: &Path, depth: WatchDepth, why: Why) -> io::Result<Self> {
+        let beneath = Beneath::open(root)?;
+        let opened = File::from(beneath.as_fd().try_clone_to_owned()?);
+        let metadata = opened.metadata()?;
+        let first = Visit {
+            path: root.to_owned(),
+            why,
+        };
+        Ok(Self {
+            depth,
+            beneath,
+            identity: Stamp::of(&metadata).identity(),
+            // Its kernel watch is there already.
+            directories: [(root.to_owned(), BTreeMap::new())].into(),
+            n_entries: 0,
+            visits: [first].into(),
+            listing: None,
+            findings: Vec::new(),
+            lack: None,
+            is_lost: false,
+        })
+    }
+
+    pub(super) const fn depth(&self) -> WatchDepth {
+        self.depth
+    }
+
+    pub(super) fn is_recursive(&self) -> bool {
+        self.depth == WatchDepth::Everything
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        self.beneath.path()
+    }
+
+    pub(super) fn is_of(&self, stamp: &Stamp) -> bool {
+        self.identity == stamp.identity()
+    }
+
+    pub(super) fn has_directory(&self, path: &Path) -> bool {
+        self.directories.contains_key(path)
+    }
+
+    /// How many directories and files are known.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.directories.len(), self.n_entries)
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        self.listing.is_some() || !self.visits.is_empty()
+    }
+
+    pub(super) fn take_findings(&mut self) -> Vec<Finding> {
+        std::mem::take(&mut self.findings)
+    }
+
+    /// What is not watched now, if anything.
+    pub(super) fn lacking(&self) -> Option<PathState> {
+        if self.has_work() {
+            return Some(PathState::Surveying {
+                n_directories: self.directories.len(),
+                has_lost: self.is_lost,
+            });
+        }
+        self.lack.clone().map(PathState::Partly)
+    }
+
+    /// Has a directory looked at.
+    pub(super) fn visit(&mut self, path: PathBuf, why: Why) {
+        if self.is_recursive() || path == self.root() {
+            self.visits.push_back(Visit { path, why });
+        }
+    }
+
+    /// Has everything compared.
+    pub(super) fn on_lost(&mut self) {
+        self.is_lost = true;
+        self.listing = None;
+        self.visits.clear();
+        self.lack = None;
+        self.visit(self.root().to_owned(), Why::Lost);
+    }
+
+    /// Forgets a directory and everything below; the kernel watches are another's business.
+    pub(super) fn forget_below(&mut self, path: &Path) {
+        if path == self.root() {
+            return;
+        }
+        let is_below = |below: &PathBuf| below.starts_with(path);
+        let below: Vec<_> = self
+            .directories
+            .range(path.to_owned()..)
+            .map(|(below, _)| below.clone())
+            .take_while(is_below)
+            .collect();
+        for directory in below {
+            let known = self.directories.remove(&directory).unwrap_or_default();
+            self.n_entries -= known.len();
+        }
+        self.visits.retain(|visit| !is_below(&visit.path));
+        let is_listed = |listing: &Listing| is_below(&listing.visit.path);
+        if self.listing.as_ref().is_some_and(is_listed) {
+            self.listing = None;
+        }
+    }
+
+    /// Takes note of how a file is now.
+    pub(super) fn refresh(&mut self, path: &Path) {
+        let found = self.beneath.open_to_look(path);
+        let found = found.and_then(|opened| File::from(opened).metadata());
+        match found {
+            Ok(metadata) => self.insert(path, Entry::of(&metadata)),
+            Err(error) if is_absence(&error) => self.remove(path),
+            Err(_) => {}
+        }
+    }
+
+    /// Walks until the budget or everything is used up.
+    pub(super) fn walk(
+        &mut self,
+        kernel: &mut KernelWatches,
+        recursive: &BTreeSet<PathBuf>,
+        room: &mut Room,
+        budget: &mut usize,
+    ) {
+        while *budget > 0 {
+            let Some(mut listing) = self.listing.take() else {
+                let Some(visit) = self.visits.pop_front() else {
+                    self.is_lost = false;
+                    return;
+                };
+                *budget -= 1;
+                self.begin(visit, kernel, room);
+                continue;
+            };
+            *budget -= 1;
+            match listing.next() {
+                Ok(Some((name, entry))) => {
+                    self.on_found(&mut listing, &name, entry, (recursive, room));
+                    self.listing = Some(listing);
+                }
+                Ok(None) => self.on_listed(&listing),
+                Err(error) => self.on_unreadable(&listing.visit.path, &error),
+            }
+        }
+    }
+
+    fn begin(&mut self, visit: Visit, kernel: &mut KernelWatches, room: &mut Room) {
+        let is_known = self.has_directory(&visit.path);
+        if !is_known && room.n_directories == 0 {
+            return self.note(TreeLack::TooManyDirectories);
+        }
+        let opened = match self.beneath.open_directory(&visit.path) {
+            Ok(opened) => opened,
+            // It is gone, or something else by now; the event of that is on its way.
+            Err(error) if is_absence(&error) || is_link(&error) => {
+                return self.forget_below(&visit.path);
+            }
+            Err(error) => return self.on_unreadable(&visit.path, &error),
+        };
+        if visit.path != self.root() {
+            if let Err(error) = kernel.ensure_opened(&visit.path, opened.as_fd()) {
+                return self.on_unreadable(&visit.path, &error);
+            }
+            if !is_known {
+                room.n_directories -= 1;
+                self.directories.insert(visit.path.clone(), BTreeMap::new());
+            }
+        }
+        let path = visit.path.clone();
+        match Listing::new(visit, opened) {
+            Ok(listing) => self.listing = Some(listing),
+            Err(error) => self.on_unreadable(&path, &error),
+        }
+    }
+
+    fn on_found(
+        &mut self,
+        listing: &mut Listing,
+        name: &OsStr,
+        entry: Entry,
+        (recursive, room): (&BTreeSet<PathBuf>, &mut Room),
+    ) {
+        let path = listing.visit.path.join(name);
+        let directory = self.directories.get(&listing.visit.path);
+        let known = directory.and_then(|known| known.get(name));
+        let (actions, is_new) = plan_findings(listing.visit.why, known, &entry);
+        let was_directory = known.is_some_and(|known| known.kind == EntryKind::Directory);
+        if listing.visit.why == Why::Lost {
+            listing.found.insert(name.into());
+        }
+        if known.is_none() && room.n_entries == 0 {
+            self.note(TreeLack::TooManyFiles);
+        } else if is_new {
+            room.n_entries -= usize::from(known.is_none());
+            self.insert(&path, entry.clone());
+        }
+        for action in actions {
+            self.tell(path.clone(), action);
+        }
+        if entry.kind == EntryKind::Directory && !recursive.contains(&path) {
+            let mut why = listing.visit.why;
+            if why == Why::Lost && !was_directory {
+                why = Why::Appeared(FileAction::Created);
+            }
+            self.descend(path, why);
+        }
+    }
+
+    fn descend(&mut self, path: PathBuf, why: Why) {
+        if !self.is_recursive() {
+            return;
+        }
+        let below = path.strip_prefix(self.root());
+        if below.map_or(0, |below| below.components().count()) > MAX_DEPTH {
+            return self.note(TreeLack::TooDeep(path));
+        }
+        self.visit(path, why);
+    }
+
+    /// What was known and is not found is gone.
+    fn on_listed(&mut self, listing: &Listing) {
+        if listing.visit.why != Why::Lost {
+            return;
+        }
+        let known = self.directories.get(&listing.visit.path);
+        let gone: Vec<_> = known
+            .into_iter()
+            .flatten()
+            .filter(|(name, _)| !listing.found.contains(*name))
+            .map(|(name, _)| listing.visit.path.join(Path::new(name)))
+            .collect();
+        for path in gone {
+            self.remove(&path);
+            self.forget_below(&path);
+            self.tell(path, FileAction::Deleted);
+        }
+    }
+
+    fn on_unreadable(&mut self, path: &Path, error: &io::Error) {
+        tracing::debug!(%error, path = %path.display(), "a directory cannot be watched");
+        self.note(TreeLack::Unwatched {
+            first: path.to_owned(),
+            problem: WatchProblem::from(error),
+        });
+    }
+
+    /// The first reason is the one to mend first.
+    fn note(&mut self, lack: TreeLack) {
+        self.lack.get_or_insert(lack);
+    }
+
+    fn tell(&mut self, path: PathBuf, action: FileAction) {
+        self.findings.push(Finding {
+            root: self.root().to_owned(),
+            path,
+            action,
+        });
+    }
+
+    fn insert(&mut self, path: &Path, entry: Entry) {
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+            return;
+        };
+        if let Some(directory) = self.directories.get_mut(directory)
+            && directory.insert(name.into(), entry).is_none()
+        {
+            self.n_entries += 1;
+        }
+    }
+
+    fn remove(&mut self, path: &Path) {
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+            return;
+        };
+        if let Some(directory) = self.directories.get_mut(directory)
+            && directory.remove(name).is_some()
+        {
+            self.n_entries -= 1;
+        }
+    }
+}
+
+/// What a found file has to be told as, and whether it is taken in at once; otherwise it is when
+/// its change is told.
+fn plan_findings(why: Why, known: Option<&Entry>, found: &Entry) -> (Vec<FileAction>, bool) {
+    let Some(known) = known else {
+        return match why {
+            Why::Survey => (Vec::new(), true),
+            Why::Appeared(action) => (vec![action], true),
+            Why::Lost => (vec![FileAction::Created], true),
+        };
+    };
+    if why != Why::Lost {
+        return (Vec::new(), false);
+    }
+    if !known.is_same_file(found) {
+        return (vec![FileAction::Created], true);
+    }
+    let mut actions = Vec::new();
+    if known.may_differ_in_content(found) {
+        actions.push(FileAction::Modified);
+    }
+    if known.differs_in_attributes(found) {
+        actions.push(FileAction::Attributes);
+    }
+    (actions, false)
+}
+
+fn is_link(error: &io::Error) -> bool {
+    let code = error
+        .raw_os_error()
+        .map(rustix::io::Errno::from_raw_os_error);
+    code == Some(rustix::io::Errno::LOOP)
+}
