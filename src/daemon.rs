@@ -21,13 +21,13 @@ use crate::model::Alert;
 use crate::notify::{MailerError, Notifier, SmtpMailer};
 use crate::persistence::{
     Feed, FeedEvent, FeedSettings, HINTS, HealthLog, Mirror, MirrorHandle, Outbox, OutboxHandle,
-    Rest, Spool, SpoolError, run_expiry, run_retention,
+    PublishedKeys, Rest, Spool, SpoolError, run_expiry, run_retention,
 };
 use crate::ports::{Observations, Records, StoreError};
 use crate::reconcile::{Mode, Sessions};
 use crate::streams::{
-    AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, Installer, KeyLookups, ListenError,
-    Listener, Presence, router, watch_keys, watch_silence,
+    AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, Installer, KeyLookups, KeyReads, Keyring,
+    ListenError, Listener, Presence, router, watch_keys, watch_silence,
 };
 use crate::tasks::TaskSet;
 use crate::telemetry::Chain;
@@ -72,6 +72,7 @@ pub enum StartError {
 struct Outside {
     rules: LoadedRules,
     rest: Rest,
+    published_keys: PublishedKeys,
     spool: (Spool, Vec<Alert>),
     listener: Listener,
     mailer: Option<SmtpMailer>,
@@ -82,6 +83,7 @@ impl Outside {
         let rules = load_rules(rule_paths(config)).map_err(StartError::Rules)?;
         announce(&rules, config.mail.is_some());
         let rest = Rest::new(&config.supabase).map_err(StartError::Rest)?;
+        let published_keys = PublishedKeys::new(&config.supabase).map_err(StartError::Rest)?;
         let spool = Spool::open(&config.state_dir).map_err(StartError::Spool)?;
         let mailer = config.mail.as_ref().map(SmtpMailer::new).transpose();
         let mailer = mailer.map_err(StartError::Mail)?;
@@ -90,6 +92,7 @@ impl Outside {
         Ok(Self {
             rules,
             rest,
+            published_keys,
             spool,
             listener,
             mailer,
@@ -213,6 +216,7 @@ pub struct Daemon {
     listener: Listener,
     gateway: Gateway,
     key_lookups: KeyLookups,
+    signing_keys: KeyReads,
     rest: Rest,
     feed: Feed,
     hints: mpsc::Receiver<FeedEvent>,
@@ -261,11 +265,13 @@ impl Daemon {
             stop: stop_connections.clone(),
         };
         let (key_lookups, keys) = KeyLookups::new(Arc::new(rest.clone()));
+        let published_keys = Arc::new(outside.published_keys);
+        let (keyring, signing_keys) = Keyring::new(published_keys, Arc::clone(&health));
         let gateway = Gateway {
             auth: Arc::new(AgentAuth::new(keys)),
             links: Arc::new(links),
             directory: Arc::new(rest.clone()),
-            access: AccessCheck::new(Arc::new(rest.clone())),
+            access: AccessCheck::new(Arc::new(rest.clone()), &config.tokens, keyring),
             fanout,
             health,
             open_within: OPEN_WITHIN,
@@ -283,6 +289,7 @@ impl Daemon {
             listener: outside.listener,
             gateway,
             key_lookups,
+            signing_keys,
             rest,
             feed: inflow.feed,
             hints: inflow.hints,
@@ -320,6 +327,7 @@ impl Daemon {
                 .run(router, connections.clone(), accepting.clone()),
         );
         tasks.spawn("key look-ups", self.key_lookups.run(working.clone()));
+        tasks.spawn("signing keys", self.signing_keys.run(working.clone()));
         tasks.spawn("feed", self.feed.run(working.clone()));
         tasks.spawn("mirror", self.mirror.run(self.hints, working.clone()));
         let tenants = self.rule_upkeep.spawn(&mut tasks, &working);

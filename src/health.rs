@@ -106,6 +106,8 @@ struct Facts {
     suspended: Vec<SuspendedRule>,
     /// What keeps the wishes of organizations from being read.
     tenants: Option<Fault>,
+    /// What keeps the project's signing keys from being read.
+    keys: Option<Fault>,
 }
 
 /// Whether the feed can be believed.
@@ -179,6 +181,17 @@ impl Health {
     #[must_use]
     pub fn tenants_unread(&self) -> Option<Fault> {
         self.facts.borrow().tenants.clone()
+    }
+
+    /// Records what keeps the project's signing keys from being read; none when nothing does.
+    pub fn set_keys_read(&self, fault: Option<Fault>) {
+        self.set(|facts| &mut facts.keys, fault);
+    }
+
+    /// What keeps the project's signing keys from being read.
+    #[must_use]
+    pub fn keys_unread(&self) -> Option<Fault> {
+        self.facts.borrow().keys.clone()
     }
 
     /// The rules that are not tried for a while.

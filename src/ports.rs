@@ -178,6 +178,12 @@ pub trait Access: Send + Sync + 'static {
     fn readable(&self, token: String, agents: Vec<AgentId>) -> StoreResult<'_, Vec<AgentAccess>>;
 }
 
+/// Reads the keys a project publishes for its access tokens.
+pub trait SigningKeys: Send + Sync + 'static {
+    /// The list as it is published (JWKS), bounded in length.
+    fn read_keys(&self) -> StoreResult<'_, Vec<u8>>;
+}
+
 /// The notification rows.
 pub trait NotificationQueue: Send + Sync + 'static {
     /// Takes up to `max` rows for `lease_secs` seconds.

@@ -87,6 +87,10 @@ pub const ALERTS_WAITING: &str = "hidps_outbox_alerts_waiting";
 pub const OBSERVATIONS_LOST: &str = "hidps_observations_lost_total";
 /// Silent agents that there was no room to remember.
 pub const SILENCES_LOST: &str = "hidps_silences_lost_total";
+/// Reads of the project's signing keys, by result.
+pub const KEY_READS: &str = "hidps_signing_key_reads_total";
+/// Access tokens of people that were refused, by the rule they broke.
+pub const TOKENS_REFUSED: &str = "hidps_tokens_refused_total";
 /// Refused handshakes and tokens, by kind.
 pub const AUTH_FAILURES: &str = "hidps_auth_failures_total";
 
@@ -188,6 +192,14 @@ pub const METRICS: &[(&str, &str)] = &[
     (
         OBSERVATIONS_LOST,
         "observations about agents that detection had no room for",
+    ),
+    (
+        KEY_READS,
+        "reads of the project's signing keys, by result: ok or failed",
+    ),
+    (
+        TOKENS_REFUSED,
+        "access tokens of people that were refused, by the rule they broke",
     ),
     (AUTH_FAILURES, "refused handshakes and tokens, by kind"),
     (

@@ -4,10 +4,12 @@
 mod frames;
 mod host;
 mod rules;
+mod tokens;
 
 pub use frames::*;
 pub use host::*;
 pub use rules::*;
+pub use tokens::*;
 
 /// A fuzz target by name.
 pub type Target = (&'static str, fn(&[u8]));
@@ -18,6 +20,7 @@ pub const TARGETS: [Target; 21] = [
     ("journal_entry", journal_entry),
     ("journal_file", journal_file),
     ("kernel_record", kernel_record),
+    ("access_token", access_token),
     ("command_line", command_line),
     ("log_line", log_line),
     ("log_message", log_message),

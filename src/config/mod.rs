@@ -19,6 +19,8 @@ pub use source::{Fault, Source};
 pub struct Config {
     /// The Supabase project.
     pub supabase: Supabase,
+    /// What people's access tokens have to say.
+    pub tokens: Tokens,
     /// Addresses to listen on, each for agents, viewers and health alike.
     pub listen: Vec<SocketAddr>,
     /// Certificate and key; plaintext without them.
@@ -47,6 +49,9 @@ pub struct Config {
     pub read_only: bool,
 }
 
+/// Shortest shared secret of tokens, in bytes; Auth and PostgREST ask for as many.
+const MIN_JWT_SECRET: usize = 32;
+
 /// How to reach the Supabase project.
 #[derive(Debug)]
 pub struct Supabase {
@@ -56,6 +61,17 @@ pub struct Supabase {
     pub secret_key: SecretString,
     /// `sb_publishable_…` or a legacy anon key, sent along with a person's own token.
     pub publishable_key: SecretString,
+}
+
+/// What people's access tokens have to say.
+#[derive(Debug)]
+pub struct Tokens {
+    /// Who issues them, without a slash at its end.
+    pub issuer: String,
+    /// For whom they are.
+    pub audience: String,
+    /// The shared secret that signs them in projects without signing keys.
+    pub secret: Option<SecretString>,
 }
 
 /// Files of the TLS identity.
@@ -99,6 +115,7 @@ impl Config {
         let url = read.url("SUPABASE_URL");
         let secret_key = read.key("SUPABASE_SECRET_KEY", KeyKind::Secret);
         let publishable_key = read.key("SUPABASE_PUBLISHABLE_KEY", KeyKind::Publishable);
+        let tokens = read.tokens(url.as_ref());
         let listen = read.addresses("HIDPS_LISTEN");
         let tls = read.tls();
         read.check_plaintext(listen.as_deref().unwrap_or_default(), tls.as_ref());
@@ -120,6 +137,7 @@ impl Config {
                     secret_key: secret_key?,
                     publishable_key: publishable_key?,
                 },
+                tokens: tokens?,
                 listen: listen?,
                 tls,
                 public_url,
@@ -206,6 +224,34 @@ impl Reader<'_> {
             ),
             (KeyKind::Secret | KeyKind::Publishable, Some(_)) => Some(text.into()),
         }
+    }
+
+    /// The issuer is the project's Auth unless a self-hosted one has another name outside.
+    fn tokens(&mut self, project: Option<&Url>) -> Option<Tokens> {
+        let secret = self.jwt_secret();
+        let audience = self.text("HIDPS_JWT_AUDIENCE")?;
+        let issuer = self.optional("HIDPS_JWT_ISSUER");
+        let of_project = || Some(project?.join("auth/v1").ok()?.to_string());
+        Some(Tokens {
+            issuer: issuer.or_else(of_project)?.trim_end_matches('/').to_owned(),
+            audience,
+            secret,
+        })
+    }
+
+    fn jwt_secret(&mut self) -> Option<SecretString> {
+        let name = "SUPABASE_JWT_SECRET";
+        let text = self.optional(name)?;
+        if text.starts_with("sb_") || legacy_role(&text).is_some() {
+            let problem = "is an API key; it must be the project's JWT secret, or be left out where \
+                           the project has signing keys";
+            return self.fault(name, problem);
+        }
+        if text.len() < MIN_JWT_SECRET {
+            let problem = "is shorter than 32 bytes; whoever guesses it can sign tokens";
+            return self.fault(name, problem);
+        }
+        Some(text.into())
     }
 
     fn addresses(&mut self, name: &'static str) -> Option<Vec<SocketAddr>> {

@@ -57,6 +57,22 @@ pub const SETTINGS: &[Setting] = &[
         )
     },
     Setting {
+        secret: true,
+        ..setting(
+            "SUPABASE_JWT_SECRET",
+            "the shared secret that signs access tokens in projects without signing keys",
+        )
+    },
+    setting(
+        "HIDPS_JWT_ISSUER",
+        "issuer of access tokens where it is not <SUPABASE_URL>/auth/v1",
+    ),
+    Setting {
+        // What Supabase Auth writes for everybody who signed in.
+        default: Some("authenticated"),
+        ..setting("HIDPS_JWT_AUDIENCE", "audience of access tokens")
+    },
+    Setting {
         // Loopback, because without a certificate nothing else is safe.
         default: Some("127.0.0.1:8443"),
         ..setting(

@@ -176,3 +176,59 @@ fn a_public_address_that_a_script_could_run_is_refused() {
         Some("https://hidps.example.org/x")
     );
 }
+
+#[test]
+fn a_key_in_the_place_of_another_is_refused_at_start() {
+    // {"role":"service_role"} between two other parts
+    let legacy_secret = "e30.eyJyb2xlIjoic2VydmljZV9yb2xlIn0.c2ln";
+    for (name, value, why) in [
+        (
+            "SUPABASE_PUBLISHABLE_KEY",
+            "sb_secret_abc",
+            "is a secret key",
+        ),
+        ("SUPABASE_PUBLISHABLE_KEY", legacy_secret, "is a secret key"),
+        ("SUPABASE_SECRET_KEY", "hidps_abc_def", "is neither an sb_"),
+        (
+            "SUPABASE_JWT_SECRET",
+            "sb_secret_abcdefghijklmnopqrstuvwxyz",
+            "is an API key",
+        ),
+        ("SUPABASE_JWT_SECRET", legacy_secret, "is an API key"),
+        ("SUPABASE_JWT_SECRET", "short", "is shorter than 32 bytes"),
+    ] {
+        check(&[(name, value)], &[&format!("{name} {why}")]);
+    }
+}
+
+#[test]
+fn legacy_keys_are_taken_each_in_its_place() {
+    // {"role":"anon"} and {"role":"service_role"}
+    load(&[
+        ("SUPABASE_PUBLISHABLE_KEY", "e30.eyJyb2xlIjoiYW5vbiJ9.c2ln"),
+        (
+            "SUPABASE_SECRET_KEY",
+            "e30.eyJyb2xlIjoic2VydmljZV9yb2xlIn0.c2ln",
+        ),
+    ])
+    .expect("they are what they should be");
+}
+
+#[test]
+fn tokens_are_those_of_the_project_unless_somebody_says_otherwise() {
+    let tokens = load(&[]).expect("the defaults cover it").tokens;
+    assert_eq!(tokens.issuer, "https://ref.supabase.co/auth/v1");
+    assert_eq!(tokens.audience, "authenticated");
+    assert!(tokens.secret.is_none());
+
+    let tokens = load(&[
+        ("HIDPS_JWT_ISSUER", "https://auth.acme.test/auth/v1/"),
+        ("HIDPS_JWT_AUDIENCE", "acme"),
+        ("SUPABASE_JWT_SECRET", "a secret that is long enough for it"),
+    ])
+    .expect("all is well")
+    .tokens;
+    assert_eq!(tokens.issuer, "https://auth.acme.test/auth/v1");
+    assert_eq!(tokens.audience, "acme");
+    assert!(tokens.secret.is_some());
+}

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::health::{FeedVerdict, Health};
 use crate::model::HealthReport;
 use crate::persistence::health_reports::{
-    costs_report, feed_report, news, read_only_report, rules_report, tenants_report,
+    costs_report, feed_report, keys_report, news, read_only_report, rules_report, tenants_report,
 };
 use crate::ports::HealthWriter;
 use crate::telemetry::{self, Chain};
@@ -72,6 +72,7 @@ impl HealthLog {
         reports.extend(rules.as_ref().map(rules_report));
         reports.push(costs_report(&self.health.suspended()));
         reports.push(tenants_report(self.health.tenants_unread().as_ref()));
+        reports.push(keys_report(self.health.keys_unread().as_ref()));
         reports
     }
 }

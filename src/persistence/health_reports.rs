@@ -163,6 +163,24 @@ pub(super) fn tenants_report(fault: Option<&Fault>) -> HealthReport {
     }
 }
 
+/// Whether the keys are known with which people's tokens are verified.
+pub(super) fn keys_report(fault: Option<&Fault>) -> HealthReport {
+    let (reason, message) = match fault {
+        Some(fault) => (
+            fault.reason,
+            format!("{}; the keys known before go on being used", fault.message),
+        ),
+        None => ("Read", "the project's signing keys are read".to_owned()),
+    };
+    HealthReport {
+        kind: "SigningKeysRead",
+        holds: fault.is_none(),
+        reason,
+        message,
+        details: json!({}),
+    }
+}
+
 fn describe(refused: &RulesRefused, present: &str) -> String {
     let first = refused.faults.first().map(ToString::to_string);
     let more = match refused.faults.len() {

@@ -2,7 +2,7 @@
 //! It never sees a log event; the types it takes cannot carry one.
 //!
 //! `feed` hears hints, `mirror` turns them into reads and follows connected agents, `rest` is the
-//! only file that speaks HTTP, `outbox` keeps writes until they are rows, `spool` keeps alerts
+//! only file that speaks to the database, `signing_keys` asks Auth for its public keys, `outbox` keeps writes until they are rows, `spool` keeps alerts
 //! across restarts.
 
 mod detection_rows;
@@ -15,6 +15,7 @@ mod outbox;
 mod rest;
 mod retention;
 mod rows;
+mod signing_keys;
 mod spool;
 
 pub(crate) use feed::HINTS;
@@ -24,4 +25,5 @@ pub use mirror::{Core as MirrorCore, Followed, Mirror, MirrorHandle, Pace, Want}
 pub use outbox::{Outbox, OutboxHandle};
 pub use rest::Rest;
 pub use retention::{run_expiry, run_retention};
+pub use signing_keys::PublishedKeys;
 pub use spool::{Spool, SpoolError};

@@ -485,4 +485,38 @@ mod tests {
         check(503, "", Retry::Soon);
         check(504, "PGRST003", Retry::Soon);
     }
+
+    /// The head of the request that a daemon with this key makes.
+    async fn head_with(secret_key: &str) -> String {
+        use tokio::io::AsyncReadExt as _;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.expect("loopback can be bound");
+        let address = listener.local_addr().expect("it is bound");
+        let rest = Rest::new(&Supabase {
+            url: format!("http://{address}").parse().expect("a URL"),
+            secret_key: secret_key.to_owned().into(),
+            publishable_key: "sb_publishable_x".to_owned().into(),
+        });
+        let rest = rest.expect("the keys fit headers");
+        let mut asking = tokio::task::JoinSet::new();
+        asking.spawn(async move { rest.purge().await.is_ok() });
+        let (mut stream, _) = listener.accept().await.expect("it asks");
+        let mut head = vec![0; 4096];
+        let n_read = stream.read(&mut head).await.expect("it asks");
+        String::from_utf8_lossy(&head[..n_read]).to_lowercase()
+    }
+
+    #[tokio::test]
+    async fn a_new_secret_key_is_no_bearer_and_a_legacy_one_is() {
+        rustls::crypto::ring::default_provider()
+            .install_default()
+            .ok();
+        let new = head_with("sb_secret_abc").await;
+        let legacy = head_with("e30.eyJyb2xlIjoic2VydmljZV9yb2xlIn0.c2ln").await;
+
+        assert!(new.contains("apikey: sb_secret_abc"), "{new}");
+        assert!(!new.contains("authorization:"), "{new}");
+        assert!(legacy.contains("apikey: e30."), "{legacy}");
+        assert!(legacy.contains("authorization: bearer e30."), "{legacy}");
+    }
 }

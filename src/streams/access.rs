@@ -1,20 +1,18 @@
-//! Who a viewer is and what they may see, decided by Postgres under their own token.
-//! It never verifies a token itself and keeps no list of rights.
+//! Who a viewer is, verified here, and what they may see, decided by Postgres under their own token.
+//! It keeps no list of rights, and asks Postgres nothing for a token that is not good.
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hidps_tokens::{Claims, TokenFault, Verifier};
 use hidps_wire::{AgentId, Refusal};
 use jiff::Timestamp;
-use serde::Deserialize;
+use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 
+use crate::config::Tokens;
 use crate::ports::{Access, StoreError, StoreErrorKind};
+use crate::streams::keyring::Keyring;
 use crate::telemetry::{self, Chain};
-
-/// Longest token taken, in bytes.
-const MAX_TOKEN: usize = 8 * 1024;
 
 /// A person, as their accepted token says.
 #[derive(Debug, Clone)]
@@ -33,40 +31,56 @@ impl Person {
     }
 }
 
+/// Why a token was not accepted: a class for programs, and a sentence where there is more to say.
+#[derive(Debug)]
+pub(super) struct Denied {
+    pub(super) reason: Refusal,
+    pub(super) message: Option<String>,
+}
+
+impl From<Refusal> for Denied {
+    fn from(reason: Refusal) -> Self {
+        Self {
+            reason,
+            message: None,
+        }
+    }
+}
+
 /// The check.
 #[derive(Clone)]
 pub struct AccessCheck {
     access: Arc<dyn Access>,
+    verifier: Arc<Verifier>,
+    keyring: Keyring,
 }
 
 impl std::fmt::Debug for AccessCheck {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AccessCheck").finish_non_exhaustive()
+        f.debug_struct("AccessCheck")
+            .field("verifier", &self.verifier)
+            .finish_non_exhaustive()
     }
-}
-
-#[derive(Deserialize)]
-struct Claims {
-    sub: Uuid,
-    exp: i64,
-    role: String,
 }
 
 impl AccessCheck {
-    /// A check through this port.
-    pub fn new(access: Arc<dyn Access>) -> Self {
-        Self { access }
+    /// A check of tokens as these settings want them, and of rights through this port.
+    pub fn new(access: Arc<dyn Access>, tokens: &Tokens, keyring: Keyring) -> Self {
+        let secret = tokens.secret.as_ref().map(SecretString::expose_secret);
+        let verifier = Verifier::new(&tokens.issuer, &tokens.audience, secret);
+        Self {
+            access,
+            verifier: Arc::new(verifier),
+            keyring,
+        }
     }
 
-    /// Who bears this token. PostgREST verifies it; only then are its claims believed.
-    pub(super) async fn person(&self, token: String) -> Result<Person, Refusal> {
-        if token.len() > MAX_TOKEN {
-            return Err(Refusal::Unauthenticated);
-        }
-        let claims = read_claims(&token).ok_or(Refusal::Unauthenticated)?;
+    /// Who bears this token, if it is a good one and the session behind it still lives.
+    pub(super) async fn person(&self, token: String) -> Result<Person, Denied> {
+        let claims = self.verify(&token).await?;
         let person = Person {
-            user_id: claims.sub,
-            expires_at: Timestamp::from_second(claims.exp).map_err(|_| Refusal::Unauthenticated)?,
+            user_id: claims.user_id,
+            expires_at: Timestamp::from_second(claims.expires_at).unwrap_or(Timestamp::MAX),
             token,
         };
         self.readable(&person, Vec::new()).await?;
@@ -86,15 +100,40 @@ impl AccessCheck {
         let found = found.map_err(|error| refusal(&error))?;
         Ok(found.into_iter().map(|access| access.agent_id).collect())
     }
+
+    async fn verify(&self, token: &str) -> Result<Claims, Denied> {
+        let now = || Timestamp::now().as_second();
+        let known = self.keyring.known();
+        match self.verifier.verify(token, &known.keys, now()) {
+            Ok(claims) => Ok(claims),
+            // It may have been published since the keys were read.
+            Err(TokenFault::UnknownKey) => {
+                let known = self.keyring.read_again(&known).await;
+                match self.verifier.verify(token, &known.keys, now()) {
+                    Ok(claims) => Ok(claims),
+                    Err(TokenFault::UnknownKey) if !known.is_current => Err(keys_unread()),
+                    Err(fault) => Err(denied(fault)),
+                }
+            }
+            Err(fault) => Err(denied(fault)),
+        }
+    }
 }
 
-/// The claims of a person's token; a service key or an anonymous one is no person.
-fn read_claims(token: &str) -> Option<Claims> {
-    let mut parts = token.split('.');
-    let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
-    let json = URL_SAFE_NO_PAD.decode(payload).ok()?;
-    let claims: Claims = serde_json::from_slice(&json).ok()?;
-    (claims.role == "authenticated").then_some(claims)
+fn keys_unread() -> Denied {
+    Denied {
+        reason: Refusal::Unavailable,
+        message: Some("the project's signing keys cannot be read just now; try again".to_owned()),
+    }
+}
+
+fn denied(fault: TokenFault) -> Denied {
+    metrics::counter!(telemetry::AUTH_FAILURES, "kind" => "viewer").increment(1);
+    metrics::counter!(telemetry::TOKENS_REFUSED, "reason" => fault.word()).increment(1);
+    Denied {
+        reason: Refusal::Unauthenticated,
+        message: Some(fault.to_string()),
+    }
 }
 
 fn refusal(error: &StoreError) -> Refusal {

@@ -7,22 +7,26 @@ use std::sync::{Arc, Mutex};
 
 use axum::http::HeaderMap;
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ed25519_dalek::{Signer as _, SigningKey};
 use hidps_wire::{
     AgentId, ConnectClaim, EnrollRequest, Enrollment, HEADER_AGENT, HEADER_NONCE, HEADER_SIGNATURE,
     HEADER_TIMESTAMP,
 };
+use jiff::Timestamp;
+use jsonwebtoken::{EncodingKey, Header};
+use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
+use crate::config::Tokens;
 use crate::model::{
     AgentAccess, AgentCredential, ChangeReport, ConditionReport, DesiredState, FactsReport,
     HostFacts, KeyStatus, Observation, OrgId, PresenceReport, ProcessesReport, UsageReport,
 };
 use crate::ports::{
-    Access, DesiredSource, Directory, EventIntake, Observations, RawBatch, Records, StoreError,
-    StoreErrorKind, StoreResult,
+    Access, DesiredSource, Directory, EventIntake, Observations, RawBatch, Records, SigningKeys,
+    StoreError, StoreErrorKind, StoreResult,
 };
 
 /// An enrolled agent.
@@ -128,27 +132,31 @@ impl Directory for FakeDirectory {
     }
 }
 
-/// Lets the bearer of a token signed `good` read [`AGENT`] only; says `down` when told to. Signed
-/// `late`, it is as good, but the second question about nobody waits for one about somebody.
+/// Lets the bearer of a token whose mark is `good` read [`AGENT`] only; is away for `down`, and knows
+/// no other. For `late` it is as for `good`, but the second question about nobody waits for one about
+/// somebody.
 #[derive(Debug, Default)]
 pub(super) struct FakeAccess {
+    pub(super) asked: AtomicUsize,
     pub(super) asked_nobody: AtomicUsize,
     somebody: Notify,
 }
 
 impl Access for FakeAccess {
     fn readable(&self, token: String, agents: Vec<AgentId>) -> StoreResult<'_, Vec<AgentAccess>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move {
-            if token.ends_with(".down") {
+            let mark = mark_of(&token);
+            if mark == "down" {
                 return Err(failure(StoreErrorKind::Unavailable));
             }
-            if token.ends_with(".late") {
+            if mark == "late" {
                 if !agents.is_empty() {
                     self.somebody.notify_one();
                 } else if self.asked_nobody.fetch_add(1, Ordering::Relaxed) == 1 {
                     self.somebody.notified().await;
                 }
-            } else if !token.ends_with(".good") {
+            } else if mark != "good" {
                 return Err(failure(StoreErrorKind::Unauthorized));
             }
             let readable = agents.into_iter().filter(|agent| *agent == AGENT);
@@ -159,6 +167,58 @@ impl Access for FakeAccess {
                 })
                 .collect())
         })
+    }
+}
+
+/// Secret that signs people's tokens.
+const SECRET: &str = "a secret of the tests, long enough";
+
+/// Issuer of people's tokens.
+const ISSUER: &str = "http://supabase.test/auth/v1";
+
+/// What tokens have to say.
+pub(super) fn token_settings() -> Tokens {
+    Tokens {
+        issuer: ISSUER.to_owned(),
+        audience: "authenticated".to_owned(),
+        secret: Some(SECRET.to_owned().into()),
+    }
+}
+
+/// A token of a person, marked for [`FakeAccess`], with some claims replaced.
+pub(super) fn sign_token(mark: &str, replaced: &Value) -> String {
+    sign_token_with(SECRET, mark, replaced)
+}
+
+/// The same, signed with another secret.
+pub(super) fn sign_token_with(secret: &str, mark: &str, replaced: &Value) -> String {
+    let now = Timestamp::now().as_second();
+    let mut claims = json!({
+        "sub": Uuid::nil(), "role": "authenticated", "aud": "authenticated", "iss": ISSUER,
+        "exp": now + 60, "mark": mark,
+    });
+    for (name, value) in replaced.as_object().expect("claims are an object") {
+        claims[name] = value.clone();
+    }
+    let key = EncodingKey::from_secret(secret.as_bytes());
+    jsonwebtoken::encode(&Header::default(), &claims, &key).expect("claims can be signed")
+}
+
+/// The mark in a token.
+fn mark_of(token: &str) -> String {
+    let payload = token.split('.').nth(1).expect("it was verified");
+    let json = URL_SAFE_NO_PAD.decode(payload).expect("it was verified");
+    let claims: Value = serde_json::from_slice(&json).expect("it was verified");
+    claims["mark"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Publishes no key.
+#[derive(Debug)]
+pub(super) struct NoKeys;
+
+impl SigningKeys for NoKeys {
+    fn read_keys(&self) -> StoreResult<'_, Vec<u8>> {
+        Box::pin(async { Ok(br#"{"keys":[]}"#.to_vec()) })
     }
 }
 

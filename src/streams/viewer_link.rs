@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::streams::access::{AccessCheck, Person};
+use crate::streams::access::{AccessCheck, Denied, Person};
 use crate::streams::fanout::Fanout;
 use crate::streams::mailbox::ToAgent;
 use crate::streams::registry::Registry;
@@ -66,7 +66,7 @@ struct Link {
 
 /// How a request ended.
 enum Outcome {
-    Authenticated(Result<Person, Refusal>),
+    Authenticated(Result<Person, Denied>),
     Subscribed {
         agent: AgentId,
         verdict: Result<(), Refusal>,
@@ -269,10 +269,13 @@ impl Link {
                 self.recheck_at = Instant::now();
                 frame
             }
-            Outcome::Authenticated(Err(reason)) => {
+            Outcome::Authenticated(Err(Denied { reason, message })) => {
                 self.is_authenticating = false;
                 self.bad_frames += 1;
-                explain(reason, None, None)
+                match message {
+                    Some(message) => refused(reason, message, None, None),
+                    None => explain(reason, None, None),
+                }
             }
             Outcome::Subscribed {
                 agent,

@@ -27,11 +27,11 @@ use crate::health::Health;
 use crate::model::KeyStatus;
 use crate::reconcile::Sessions;
 use crate::streams::fakes::{
-    AGENT, FakeAccess, FakeDesired, FakeDirectory, Recorder, sign_connect,
+    AGENT, FakeAccess, FakeDesired, FakeDirectory, NoKeys, Recorder, sign_connect, token_settings,
 };
 use crate::streams::{
-    AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, Installer, KeyLookups, Listener, Presence,
-    router,
+    AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, Installer, KeyLookups, Keyring, Listener,
+    Presence, router,
 };
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -98,11 +98,12 @@ async fn build(
         stop: stop.clone(),
     };
     let (key_lookups, keys) = KeyLookups::new(Arc::clone(&directory) as _);
+    let (keyring, key_reads) = Keyring::new(Arc::new(NoKeys), Arc::clone(&health));
     let gateway = Gateway {
         auth: Arc::new(AgentAuth::new(keys)),
         links: Arc::new(links),
         directory,
-        access: AccessCheck::new(Arc::clone(&access) as _),
+        access: AccessCheck::new(Arc::clone(&access) as _, &token_settings(), keyring),
         fanout: Arc::clone(&fanout),
         health,
         open_within,
@@ -117,6 +118,7 @@ async fn build(
     let address = listener.addresses()[0];
     let mut tasks = JoinSet::new();
     tasks.spawn(key_lookups.run(stop.clone()));
+    tasks.spawn(key_reads.run(stop.clone()));
     tasks.spawn(listener.run(router(gateway), TaskTracker::new(), stop));
     World {
         address,

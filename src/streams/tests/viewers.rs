@@ -2,22 +2,19 @@
 
 use std::sync::atomic::Ordering;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hidps_wire::{
     AgentId, Answer, EventKind, LogEvent, Question, Refusal, StreamFrame, ViewerFrame,
 };
+use serde_json::json;
 use uuid::Uuid;
 
 use super::*;
 use crate::ports::LiveLog as _;
-use crate::streams::fakes::OTHER;
+use crate::streams::fakes::{OTHER, sign_token, sign_token_with};
 
-/// A token whose claims look right; the stand-in accepts it only with the signature `good`.
-fn token(role: &str, expires_in: i64, signature: &str) -> String {
-    let exp = Timestamp::now().as_second() + expires_in;
-    let claims = format!(r#"{{"sub":"{}","role":"{role}","exp":{exp}}}"#, Uuid::nil());
-    format!("e30.{}.{signature}", URL_SAFE_NO_PAD.encode(claims))
+/// The token of somebody who may watch [`AGENT`].
+fn good() -> String {
+    sign_token("good", &json!({}))
 }
 
 impl World {
@@ -33,7 +30,7 @@ impl World {
 
     /// A viewer whose token was accepted.
     async fn person(&self) -> Socket {
-        let mut socket = self.viewer(Some(&token("authenticated", 60, "good"))).await;
+        let mut socket = self.viewer(Some(&good())).await;
         let ready = receive_text(&mut socket).await;
         assert!(ready.starts_with(r#"{"type":"ready""#), "{ready}");
         socket
@@ -42,9 +39,16 @@ impl World {
 
 /// The class of the refusal that comes next.
 async fn refused(socket: &mut Socket) -> Refusal {
+    refusal(socket).await.0
+}
+
+/// The class and the words of the refusal that comes next.
+async fn refusal(socket: &mut Socket) -> (Refusal, String) {
     let text = receive_text(socket).await;
     match decode(&text, usize::MAX) {
-        Ok(StreamFrame::Refused { reason, .. }) => reason,
+        Ok(StreamFrame::Refused {
+            reason, message, ..
+        }) => (reason, message),
         other => panic!("not a refusal: {other:?}"),
     }
 }
@@ -54,20 +58,40 @@ async fn subscribe(socket: &mut Socket, agent_id: AgentId) {
 }
 
 #[tokio::test]
-async fn tokens_that_postgrest_would_not_accept_are_refused() {
+async fn a_token_that_is_not_good_is_refused_in_words_and_postgres_is_not_asked() {
     let world = world(KeyStatus::Admitted).await;
-    let forged = token("authenticated", 60, "forged");
-    let expired = token("authenticated", -60, "good");
-    let service = token("service_role", 60, "good");
-    for bad in ["nonsense", &forged, &expired, &service] {
-        let mut socket = world.viewer(Some(bad)).await;
+    let claim = |name: &str, value: serde_json::Value| sign_token("good", &json!({ name: value }));
+    let past = Timestamp::now().as_second() - 60;
+    let cases = [
+        ("nonsense".to_owned(), "no Supabase access token"),
+        (
+            sign_token_with("another secret, long enough too", "good", &json!({})),
+            "signature",
+        ),
+        (claim("exp", json!(past)), "has expired"),
+        (claim("role", json!("service_role")), "not a person's"),
+        (claim("aud", json!("other")), "another audience"),
+        (
+            claim("iss", json!("http://other.test/auth/v1")),
+            "another project",
+        ),
+    ];
+    for (token, why) in cases {
+        let mut socket = world.viewer(Some(&token)).await;
 
-        assert_eq!(
-            refused(&mut socket).await,
-            Refusal::Unauthenticated,
-            "{bad}"
-        );
+        let (reason, message) = refusal(&mut socket).await;
+        assert_eq!(reason, Refusal::Unauthenticated);
+        assert!(message.contains(why), "{message:?} does not say {why:?}");
     }
+    assert_eq!(world.access.asked.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_token_that_postgres_does_not_take_is_refused() {
+    let world = world(KeyStatus::Admitted).await;
+    let mut socket = world.viewer(Some(&sign_token("unknown", &json!({})))).await;
+
+    assert_eq!(refused(&mut socket).await, Refusal::Unauthenticated);
 }
 
 #[tokio::test]
@@ -101,9 +125,7 @@ async fn another_tenants_agent_can_neither_be_watched_nor_asked() {
 async fn an_outage_of_the_check_refuses_and_says_so() {
     let world = world(KeyStatus::Admitted).await;
 
-    let mut socket = world
-        .viewer(Some(&token("authenticated", 60, "down")))
-        .await;
+    let mut socket = world.viewer(Some(&sign_token("down", &json!({})))).await;
 
     assert_eq!(refused(&mut socket).await, Refusal::Unavailable);
 }
@@ -135,7 +157,7 @@ async fn a_subscribed_viewer_sees_that_agents_events_and_no_others() {
 #[tokio::test]
 async fn a_check_that_began_before_a_subscription_does_not_end_it() {
     let world = world(KeyStatus::Admitted).await;
-    let late = token("authenticated", 60, "late");
+    let late = sign_token("late", &json!({}));
     let mut socket = world.viewer(Some(&late)).await;
     assert!(receive_text(&mut socket).await.contains("ready"));
     let checks = || world.access.asked_nobody.load(Ordering::Relaxed);
@@ -218,7 +240,7 @@ async fn a_bad_frame_is_refused_and_the_next_one_served() {
 async fn a_flood_of_tokens_ends_the_connection() {
     let world = world(KeyStatus::Admitted).await;
     let mut socket = world.viewer(None).await;
-    let token = token("authenticated", 60, "forged");
+    let token = sign_token_with("another secret, long enough too", "good", &json!({}));
 
     for _ in 0..200 {
         let frame = encode(&ViewerFrame::Authenticate {

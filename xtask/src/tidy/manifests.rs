@@ -31,7 +31,7 @@ const IMPURE: [&str; 8] = [
     "getrandom",
 ];
 
-const RULES: [Rule; 10] = [
+const RULES: [Rule; 11] = [
     Rule {
         name: "hidps-wire",
         ours: &[],
@@ -45,6 +45,11 @@ const RULES: [Rule; 10] = [
     Rule {
         name: "hidps-rules",
         ours: &["hidps-wire"],
+        never: &IMPURE,
+    },
+    Rule {
+        name: "hidps-tokens",
+        ours: &[],
         never: &IMPURE,
     },
     Rule {
@@ -74,6 +79,7 @@ const RULES: [Rule; 10] = [
             "hidps-wire",
             "hidps-rules",
             "hidps-realtime",
+            "hidps-tokens",
         ],
         never: &[],
     },

@@ -216,6 +216,7 @@ pub(crate) fn daemon_environment(stack: &Stack, directory: &Path) -> Vec<(&'stat
             "SUPABASE_PUBLISHABLE_KEY",
             stack.publishable_key().to_owned(),
         ),
+        ("SUPABASE_JWT_SECRET", stack.jwt_secret().to_owned()),
         ("HIDPS_SMTP_URL", format!("smtp://{}", stack.smtp_address())),
         ("HIDPS_MAIL_FROM", "HIDPS <hidps@acme.test>".to_owned()),
         (
