@@ -3,6 +3,7 @@
 //! parse, a pattern reaches from end to end, and what can be read in two ways is left unread.
 
 mod address;
+pub mod audit;
 mod cron;
 mod firewall;
 mod header;
