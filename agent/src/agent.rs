@@ -195,8 +195,12 @@ fn start_logs(
     let LogSources {
         journal,
         kernel,
+        audit,
         files,
     } = sources;
+    if let Some(audit) = audit {
+        begin(parts, "audit", audit.run(shutdown.clone()));
+    }
     if let Some(kernel) = kernel {
         begin(parts, "kernel log", kernel.run(shutdown.clone()));
     }

@@ -2,6 +2,7 @@
 //! It never reads the machine it runs on.
 
 use std::net::IpAddr;
+use std::time::Instant;
 
 use hidps_agent::collect::fuzzing::{
     compare_versions, read_host_file, read_package_list, read_process,
@@ -10,8 +11,9 @@ use hidps_agent::collect::process::{parse_arguments, parse_notices, parse_stat, 
 use hidps_agent::collect::sockets::{Transport, parse_line};
 use hidps_agent::collect::{journal, kernel_log};
 use hidps_agent::dial::{ProxyAnswer, parse_answer};
+use hidps_agent::normalize::audit;
 use hidps_agent::normalize::{JournalEntry, LineSource, normalize, normalize_entry};
-use hidps_agent::redact::{MASK, redact_arguments, redact_command};
+use hidps_agent::redact::{MASK, redact_arguments, redact_command, redact_each};
 use hidps_wire::FieldValue;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -105,6 +107,42 @@ pub fn kernel_record(data: &[u8]) {
         // What is not UTF-8 takes three bytes for one.
         assert!(text.len() <= 3 * data.len(), "nothing is made up");
     }
+}
+
+/// Records of the audit, a line each, as auditd writes and as the kernel tells them: events within
+/// the limits, none of them twice, and nothing of what somebody typed.
+pub fn audit_record(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let kind = u16::from_le_bytes([data.first().copied().unwrap_or(0), 5]);
+    let records = text
+        .lines()
+        .filter_map(|line| audit::parse_line(line).or_else(|| audit::parse_message(kind, line)));
+    let (mut joiner, mut ended, mut n_records) = (audit::Joiner::default(), Vec::new(), 0);
+    for record in records {
+        n_records += 1;
+        joiner.push(record, Instant::now(), |event| ended.push(event));
+    }
+    joiner.end_all(|event| ended.push(event));
+    assert!(joiner.is_empty(), "nothing is kept back");
+    let naming = audit::Naming {
+        redact_arguments: &|words| redact_each(words.iter().map(String::as_str)),
+        redact_command: &redact_command,
+        user_name: &|user| (user == 0).then(|| "root".to_owned()),
+    };
+    let mut n_events = 0;
+    for event in ended
+        .into_iter()
+        .flat_map(|event| event.into_events(&naming))
+    {
+        n_events += 1;
+        assert_eq!(event.service.as_str(), "auditd");
+        assert!(
+            event.fields.get("type").is_some(),
+            "a rule can tell its kind"
+        );
+        assert!(event.fields.get("data").is_none(), "what was typed stays");
+    }
+    assert!(n_events <= n_records, "a record is one event at most");
 }
 
 /// An entry of the journal, its fields one a line: never more than an event of its writer.

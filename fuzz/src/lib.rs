@@ -15,7 +15,8 @@ pub use tokens::*;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets; each has a file in `fuzz_targets` and a directory in `corpus`.
-pub const TARGETS: [Target; 21] = [
+pub const TARGETS: [Target; 23] = [
+    ("audit_record", audit_record),
     ("host_files", host_files),
     ("journal_entry", journal_entry),
     ("journal_file", journal_file),

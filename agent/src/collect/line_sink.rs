@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hidps_wire::FieldValue;
+use hidps_wire::{FieldValue, LogEvent};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tokio::sync::watch;
@@ -43,6 +43,10 @@ pub struct LineSink {
     counts: Mutex<LineCounts>,
     /// Whether the kernel's messages come from the kernel itself, and are not to come twice.
     has_kernel_log: AtomicBool,
+    /// Whether audit records come from the audit itself, and are not to come twice.
+    has_audit: AtomicBool,
+    /// What the kernel last said it had lost of its audit.
+    audit_lost: Mutex<Option<u64>>,
     shown: watch::Sender<LineCounts>,
 }
 
@@ -57,6 +61,8 @@ impl LineSink {
             zone: TimeZone::system(),
             counts: Mutex::default(),
             has_kernel_log: AtomicBool::new(false),
+            has_audit: AtomicBool::new(false),
+            audit_lost: Mutex::default(),
             shown,
         };
         (Arc::new(sink), receiver)
@@ -85,9 +91,67 @@ impl LineSink {
         self.has_kernel_log.store(true, Ordering::Relaxed);
     }
 
+    /// Takes note whether audit records come from the audit itself; copies of them that the
+    /// journal and the kernel's log hold are left out while they do.
+    pub(super) fn expect_audit(&self, is_read: bool) {
+        self.has_audit.store(is_read, Ordering::Relaxed);
+    }
+
+    /// Whether audit records come from the audit itself.
+    pub(super) fn has_audit(&self) -> bool {
+        self.has_audit.load(Ordering::Relaxed)
+    }
+
+    /// Whether a message that the kernel itself logged is a copy of an audit record; what it says
+    /// of records that it had to drop is counted.
+    pub(super) fn is_audits(&self, message: &str) -> bool {
+        if !self.has_audit() {
+            return false;
+        }
+        let Some(lost) = message.strip_prefix("audit: audit_lost=") else {
+            return message.starts_with("audit: type=");
+        };
+        let digits = lost.split(' ').next().unwrap_or_default();
+        if let Ok(total) = digits.parse::<u64>() {
+            let mut known = self
+                .audit_lost
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let new = known.map(|known| total.saturating_sub(known));
+            *known = Some(total);
+            drop(known);
+            let why = "the kernel had no room for them; raise its audit_backlog_limit";
+            self.count_lost("audit", new, why.to_owned());
+        }
+        false
+    }
+
+    /// The queue behind it.
+    #[cfg(test)]
+    pub(super) fn events(&self) -> &EventQueue {
+        &self.events
+    }
+
+    /// Takes in an event of the audit.
+    pub(super) fn push_audit(&self, event: LogEvent<'_>) {
+        self.events.push(event);
+    }
+
+    /// Takes in a line of the audit's log that is no record.
+    pub(super) fn push_audit_line(&self, line: &str) {
+        let source = LineSource {
+            program: "auditd",
+            seen: Timestamp::now(),
+            zone: self.zone.clone(),
+        };
+        self.push(normalize(line, &source), false);
+    }
+
     /// Takes in a message of the kernel from the kernel itself.
     pub(super) fn push_kernel(&self, read: NormalLine<'_>) {
-        self.take_in(read, false);
+        if !self.is_audits(&read.event.message) {
+            self.take_in(read, false);
+        }
     }
 
     /// Takes in what was read of a line.
@@ -169,7 +233,7 @@ impl LineSink {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hidps_wire::{EventBatch, LogEvent, MAX_AGENT_FRAME_BYTES, decode};
+    use hidps_wire::{EventBatch, MAX_AGENT_FRAME_BYTES, decode};
 
     async fn next_events(queue: &EventQueue) -> Vec<LogEvent<'static>> {
         let text = queue.next_batch().await.text;

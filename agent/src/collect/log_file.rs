@@ -193,7 +193,8 @@ fn tell_readable(path: &Path, error: Option<&io::Error>) {
     }
 }
 
-fn watch_directories(directories: &BTreeSet<&Path>) -> io::Result<EventStream<Vec<u8>>> {
+/// Hears of changes in some directories; one that cannot be watched is left to a timer.
+pub(super) fn watch_directories(directories: &BTreeSet<&Path>) -> io::Result<EventStream<Vec<u8>>> {
     let inotify = Inotify::init()?;
     let mask = WatchMask::MODIFY | WatchMask::CREATE | WatchMask::MOVED_TO;
     let unwatched: Vec<PathBuf> = directories

@@ -5,12 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::audit::AuditSource;
 use super::journal::{JournalSource, find_journal};
 use super::kernel_log::KernelLog;
 use super::line_sink::LineSink;
 use super::log_file::LogFiles;
 use super::positions::Positions;
-use crate::config::{JournalMode, KernelLogMode, LogFileSource, LogSettings};
+use crate::config::{AuditMode, JournalMode, KernelLogMode, LogFileSource, LogSettings};
 
 /// Where loggers write when nobody tells them otherwise: Debian's names, then Red Hat's. A line is
 /// in one of each family only.
@@ -28,6 +29,8 @@ pub struct LogSources {
     pub journal: Option<JournalSource>,
     /// The kernel's log, where the journal does not tell it.
     pub kernel: Option<KernelLog>,
+    /// The kernel's audit, unless it is not to be read.
+    pub audit: Option<AuditSource>,
     /// The files.
     pub files: LogFiles,
 }
@@ -59,10 +62,15 @@ impl LogSources {
         let kernel = is_wanted
             .then(|| open_kernel_log(sink, positions))
             .flatten();
+        let audit = (settings.audit != AuditMode::Off).then(|| {
+            let (sink, positions) = (Arc::clone(sink), Arc::clone(positions));
+            AuditSource::new(PathBuf::from("/"), sink, positions)
+        });
         let files = LogFiles::start(&followed, Arc::clone(sink), Arc::clone(positions));
         Self {
             journal,
             kernel,
+            audit,
             files,
         }
     }

@@ -1,6 +1,7 @@
 //! Sources of what a host does: each reads one thing and pushes it on.
 //! They parse text they are given, so that tests need neither root nor a running host.
 
+pub mod audit;
 pub mod cadence;
 pub mod facts;
 mod follower;

@@ -141,6 +141,8 @@ pub struct LogSettings {
     pub journal: JournalMode,
     /// Whether the kernel's log is read.
     pub kernel_log: KernelLogMode,
+    /// Whether the kernel's audit is read.
+    pub audit: AuditMode,
     /// Log files to follow.
     pub files: Vec<LogFileSource>,
 }
@@ -151,6 +153,17 @@ pub enum KernelLogMode {
     /// Where the journal is not.
     Auto,
     /// Also beside a journal, for one whose journald does not read it.
+    On,
+    /// Never.
+    Off,
+}
+
+/// Whether the kernel's audit is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AuditMode {
+    /// Where it can be.
+    Auto,
+    /// It must be; where it cannot, that is a fault.
     On,
     /// Never.
     Off,
@@ -366,6 +379,14 @@ fn read_logs(settings: &mut SettingsTable<'_>) -> LogSettings {
                 ("auto", KernelLogMode::Auto),
                 ("on", KernelLogMode::On),
                 ("off", KernelLogMode::Off),
+            ],
+        ),
+        audit: settings.choice(
+            "audit",
+            &[
+                ("auto", AuditMode::Auto),
+                ("on", AuditMode::On),
+                ("off", AuditMode::Off),
             ],
         ),
         files: read_log_files(settings),

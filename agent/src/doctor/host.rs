@@ -7,13 +7,14 @@ use std::io;
 use std::path::Path;
 
 use super::Finding;
+use crate::collect::audit;
 use crate::collect::journal;
 use crate::collect::kernel_log;
 use crate::collect::log_file;
 use crate::collect::log_sources::{list_doubles, list_well_known};
 use crate::collect::process::{CANNOT_SEE, CANNOT_SEE_BY_LOOKING, Connector};
 use crate::collect::sockets;
-use crate::config::{Config, FirewallMode, JournalMode, KernelLogMode, ProcessMode};
+use crate::config::{AuditMode, Config, FirewallMode, JournalMode, KernelLogMode, ProcessMode};
 use crate::error_chain::chain;
 use crate::firewall::{Firewall as _, HostFirewall};
 use crate::identity::Identity;
@@ -172,6 +173,25 @@ pub(super) fn check_kernel_log(config: &Config) -> Finding {
             format!("it cannot be read: {error}"),
             "give the agent CAP_SYSLOG, as its unit does, or set kernel_log = \"off\"",
         ),
+    }
+}
+
+/// How the kernel's audit can be read.
+pub(super) fn check_audit(config: &Config) -> Finding {
+    let name = "audit";
+    if config.logs.audit == AuditMode::Off {
+        return Finding::well(name, "not read, as audit = \"off\"");
+    }
+    let found = |how: &str| format!("{how}; not to be seen in it: {}", audit::CANNOT_SEE);
+    match audit::check_readable(Path::new("/")) {
+        Ok(Some(log)) => Finding::well(name, found(&format!("read from {}", log.display()))),
+        Ok(None) => Finding::well(name, found("the kernel tells what it records")),
+        Err(error) if config.logs.audit == AuditMode::On => Finding::wrong(
+            name,
+            chain(&error),
+            "start the agent by its unit, which gives it CAP_AUDIT_READ, or set audit = \"auto\"",
+        ),
+        Err(error) => Finding::well(name, format!("not read: {}", chain(&error))),
     }
 }
 

@@ -90,6 +90,7 @@ pub async fn examine(config: &Config) -> Diagnosis {
         host::check_instances(),
         host::check_journal(config),
         host::check_kernel_log(config),
+        host::check_audit(config),
         host::check_log_files(config),
         host::check_processes(config),
         host::check_network(config),

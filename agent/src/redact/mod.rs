@@ -33,6 +33,18 @@ pub fn redact_arguments<'t>(arguments: impl IntoIterator<Item = &'t str>) -> Str
     line.out
 }
 
+/// The arguments of a program without secrets, one by one.
+#[must_use]
+pub fn redact_each<'t>(arguments: impl IntoIterator<Item = &'t str>) -> Vec<String> {
+    let mut line = Line::default();
+    let mut redacted = Vec::new();
+    for argument in arguments {
+        line.take_argument(argument);
+        redacted.push(std::mem::take(&mut line.out));
+    }
+    redacted
+}
+
 /// A command line that is one text, as in the log of sudo, without secrets.
 #[must_use]
 pub fn redact_command(text: &str) -> String {

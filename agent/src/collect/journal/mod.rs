@@ -210,7 +210,9 @@ fn push_record(sink: &LineSink, head: &EntryHead, record: &Record) {
     };
     let message = String::from_utf8_lossy(message);
     let message = message.trim_end();
-    if message.is_empty() {
+    let is_copy =
+        (record.is_audit && sink.has_audit()) || (record.is_kernel && sink.is_audits(message));
+    if message.is_empty() || is_copy {
         return;
     }
     let micros = i64::try_from(head.realtime).unwrap_or(i64::MAX);

@@ -82,6 +82,8 @@ pub(super) struct Record {
     pub(super) comm: Option<Arc<str>>,
     pub(super) exe: Option<Arc<str>>,
     pub(super) is_kernel: bool,
+    /// Whether it is a record of the kernel's audit.
+    pub(super) is_audit: bool,
     pub(super) unit: Option<Arc<str>>,
 }
 
@@ -112,7 +114,10 @@ impl Record {
             Field::Unit => own(&mut self.unit),
             Field::Pid => self.pid = self.pid.or(text.parse().ok()),
             Field::Uid => self.uid = self.uid.or(text.parse().ok()),
-            Field::Transport => self.is_kernel |= &**text == "kernel",
+            Field::Transport => {
+                self.is_kernel |= &**text == "kernel";
+                self.is_audit |= &**text == "audit";
+            }
         }
     }
 }
