@@ -18,7 +18,9 @@ create table public.organizations (
   settings jsonb not null default '{}',
   created_at timestamptz not null default now(),
   constraint name_is_1_to_200_characters check (char_length(btrim(name)) between 1 and 200),
-  constraint settings_is_an_object check (jsonb_typeof(settings) = 'object'),
+  constraint settings_is_an_object_of_at_most_64_kib check (
+    jsonb_typeof(settings) = 'object' and octet_length(settings::text) <= 65536
+  ),
   -- The case guards the cast: a check may evaluate both sides of an "and".
   constraint first_use_minutes_is_0_to_1440 check (
     case jsonb_typeof(settings -> 'first_use_minutes')

@@ -185,7 +185,7 @@ begin
 end
 $$;
 
-create function public.enroll_agent(
+create function private.settle_enrollment(
   p_agent_id uuid, p_token text, p_public_key text, p_hostname text, p_os text, p_arch text,
   p_agent_version text
 ) returns text
@@ -233,6 +233,24 @@ begin
       agent_version = coalesce(left(p_agent_version, 100), a.agent_version)
   where a.id = p_agent_id;
   return 'admitted';
+end
+$$;
+
+-- The agent acts, and the daemon hands it on: that is what the audit log is to say.
+create function public.enroll_agent(
+  p_agent_id uuid, p_token text, p_public_key text, p_hostname text, p_os text, p_arch text,
+  p_agent_version text
+) returns text
+language plpgsql volatile security definer set search_path = '' as $$
+declare
+  status text;
+begin
+  perform set_config('hidps.acting_agent', p_agent_id::text, true);
+  status := private.settle_enrollment(
+    p_agent_id, p_token, p_public_key, p_hostname, p_os, p_arch, p_agent_version
+  );
+  perform set_config('hidps.acting_agent', '', true);
+  return status;
 end
 $$;
 

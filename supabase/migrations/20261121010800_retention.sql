@@ -1,5 +1,6 @@
 -- Forgetting: resolved alerts, what hangs on them, times of changes, snapshots of processes, counts of
--- rules on trial that match no more, releases, and spent tokens, after an organization's retention.
+-- rules on trial that match no more, releases, and spent tokens, after an organization's retention, and
+-- what the audit log keeps no longer.
 -- Open alerts are never forgotten.
 
 -- One bounded step; a caller repeats it until it returns 0, so that no transaction grows long.
@@ -15,6 +16,7 @@ declare
   n_tokens integer;
   n_trials integer;
   n_releases integer;
+  n_audited integer;
 begin
   if default_days < 1 or max_rows < 1 then
     raise exception using errcode = '22023', message = 'default_days and max_rows start at 1';
@@ -117,8 +119,16 @@ begin
   );
   get diagnostics n_releases = row_count;
 
+  delete from public.operator_looks where id in (
+    select l.id from public.operator_looks l
+    where l.ends_at < now() - make_interval(days => greatest(default_days, 365))
+    limit max_rows
+  );
+
+  n_audited := private.purge_audit(max_rows);
+
   return n_alerts + n_occurrences + n_old_changes + n_surplus_changes + n_snapshots + n_tokens
-    + n_trials + n_releases;
+    + n_trials + n_releases + n_audited;
 end
 $$;
 

@@ -271,3 +271,23 @@ SQL
 at_once accepting
 must_equal "guests let in" "$(sql -c "select count(*) from organization_members
   where org_id = md5('owners')::uuid")" $((sessions + 1))
+
+# acts_at_once_are_one_unbroken_chain_with_every_act_in_it
+before=$(sql -c "select coalesce(sum(n_changes), 0) from audit_log l join agents a on a.id = '$agent'
+  where l.org_id = a.org_id and l.action = 'monitored_file.create'")
+acting() {
+  cat <<SQL
+    insert into monitored_files (agent_id, file_path, added_by)
+    select '$agent', '/act/$1/' || n, owner_id from agents, generate_series(1, 5) n where id = '$agent';
+    update organizations set name = 'by $1' where id = md5('owners')::uuid;
+    update agent_stats set firewall_enabled = $1 % 2 = 0 where agent_id = '$agent';
+SQL
+}
+at_once acting
+must_equal "files told of" "$(sql -c "select sum(n_changes) - $before from audit_log l
+  join agents a on a.id = '$agent' where l.org_id = a.org_id and l.action = 'monitored_file.create'")" \
+  $((sessions * 5))
+must_equal "broken chains" "$(sql -c "select count(*) filter (where not (v).ok) || ' of ' || count(*) from (
+  select private.check_chain(c.org_id, null, null) as v from private.audit_chains c) t")" "0 of $(sql -c \
+  "select count(*) from private.audit_chains")"
+must_equal "left in the queue" "$(sql -c "select count(*) from private.audit_queue")" 0

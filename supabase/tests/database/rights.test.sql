@@ -198,7 +198,8 @@ begin
     'begin_look caller change_member_role end_membership enter_open_organization find_person '
       || 'finish_look found_organization give_up_organization is_operator issue_agent_token '
       || 'issue_invite may_change_all my_admin_agents my_admin_orgs my_admin_orgs_now my_agents '
-      || 'my_looked_orgs my_member_orgs my_orgs my_shared_agents redeem_invite withdraw_invite');
+      || 'my_audited_orgs my_looked_orgs my_member_orgs my_orgs my_shared_agents redeem_invite '
+      || 'verified_chain withdraw_invite');
   select string_agg(p.proname, ' ') into reached from pg_proc p
   where p.pronamespace = 'private'::regnamespace
     and (

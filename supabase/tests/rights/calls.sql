@@ -29,6 +29,8 @@ insert into calls values
   ('revoke_invite(uuid)', 'DDDDDDRRDDD', 'select public.revoke_invite(pg_temp.id(''invite''))'),
   ('set_member_role(uuid,uuid,text)', 'DDDDDDRRDDD',
     'select public.set_member_role(pg_temp.id(''org''), pg_temp.id(''uma''), ''admin'')'),
+  ('verify_audit(uuid,bigint,text)', 'DDDDDDRRDRD',
+    'select * from public.verify_audit(pg_temp.id(''org''))'),
   -- Both
   ('current_score(agent_risk)', 'DNNRRRRRNRR', 'select public.current_score(r) from public.agent_risk r'),
   ('online(agents)', 'DNRRRRRRNRR', 'select public.online(a) from public.agents a'),

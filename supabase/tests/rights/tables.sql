@@ -92,4 +92,8 @@ insert into rights values
     'ends_at = now()'),
   ('organization_invites', 'DNNNNNRRNNR', 'DDDDDDDDDDD', 'DDDDDDDDDDD', 'DDDDDDDDDDD',
     'id = pg_temp.id(''invite'')', 'org_id, prefix, expires_at',
-    'pg_temp.id(''org''), ''x'', now()', 'revoked_at = now()');
+    'pg_temp.id(''org''), ''x'', now()', 'revoked_at = now()'),
+  ('audit_log', 'DNNNNNRRNRR', 'DDDDDDDDDDD', 'DDDDDDDDDDD', 'DDDDDDDDDDD',
+    'org_id = pg_temp.id(''org'')', 'id', 'gen_random_uuid()', 'actor = ''nobody'''),
+  ('audit_readout', 'DNNNNNRRNRR', 'DDDDDDDDDDD', 'DDDDDDDDDDD', 'DDDDDDDDDDD',
+    'org_id = pg_temp.id(''org'')', 'seq', '1', 'seq = 1');

@@ -27,6 +27,8 @@ begin
     now() + interval '1 hour', pg_temp.id('owen'));
   insert into private.organization_invite_secrets
   values (pg_temp.id('invite'), private.sha256_hex(repeat('b', 64)));
+  -- The audit log has its entries now and not at the end of the transaction.
+  set constraints all immediate;
   insert into public.monitored_files (id, agent_id, file_path, added_by)
   values (pg_temp.remember('file', gen_random_uuid()), pg_temp.id('host'), '/etc/x', pg_temp.id('owen'));
   insert into public.firewall_rules (id, agent_id, action, protocol, port_from)
