@@ -23,6 +23,8 @@ const LINGER: Duration = Duration::from_millis(100);
 pub struct EventQueue {
     ring: Mutex<EventRing>,
     changed: Notify,
+    /// Whether anything came since that was last asked.
+    stirred: Notify,
 }
 
 impl Default for EventQueue {
@@ -38,6 +40,7 @@ impl EventQueue {
         Self {
             ring: Mutex::new(EventRing::new(limits, LINGER)),
             changed: Notify::new(),
+            stirred: Notify::new(),
         }
     }
 
@@ -48,6 +51,13 @@ impl EventQueue {
         let text = encode_within_limits(event);
         self.lock().push(priority, text.into_boxed_str());
         self.changed.notify_one();
+        self.stirred.notify_one();
+    }
+
+    /// Waits until an event has come since this last returned: something goes on on the host. It is
+    /// for one to ask.
+    pub async fn stirred(&self) {
+        self.stirred.notified().await;
     }
 
     /// Begins a connection: numbers start at 1 and `credit` batches may be sent.

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use super::bytes::{Bytes, Section};
 use super::format::{
-    ARRAY_BYTES, ENTRY_BYTES, EntryHead, HEADER_BYTES, Header, JournalError, Kind, Packing,
-    parse_object, u64_at,
+    ARRAY_BYTES, ENTRY_BYTES, EntryHead, HEADER_BYTES, Header, JournalError, Kind, N_ENTRIES_AT,
+    Packing, parse_object, u64_at,
 };
 use super::record::{Field, MAX_VALUE_BYTES, Record, Value, split_field};
 use super::unpack::unpack;
@@ -81,6 +81,13 @@ impl<B: Bytes> JournalFile<B> {
         }
         self.header = header;
         Ok(())
+    }
+
+    /// Whether its header counts more entries than when it was last looked at.
+    pub(super) fn has_grown(&self) -> bool {
+        let mut count = [0; 8];
+        let read = self.bytes.read_at(N_ENTRIES_AT, &mut count);
+        read.is_ok_and(|n_read| n_read == 8) && u64::from_le_bytes(count) != self.header.n_entries
     }
 
     /// The number of the first entry that is behind a place, in a file whose entries are in order.

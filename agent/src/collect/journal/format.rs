@@ -8,6 +8,9 @@ const COMPACT: u32 = 1 << 4;
 /// As much of a header as is needed, and no more than the oldest form has.
 pub(super) const HEADER_BYTES: usize = 208;
 
+/// Where a header counts the entries.
+pub(super) const N_ENTRIES_AT: u64 = 152;
+
 /// The part of every object that says what it is.
 pub(super) const OBJECT_BYTES: usize = 16;
 
@@ -70,7 +73,7 @@ impl Header {
                 is_compact: features & COMPACT != 0,
                 is_archived: *bytes.get(16)? == 2,
                 seqnum_id: id_at(bytes, 72)?,
-                n_entries: u64_at(bytes, 152)?,
+                n_entries: u64_at(bytes, N_ENTRIES_AT as usize)?,
                 tail_seqnum: u64_at(bytes, 160)?,
                 entry_array: u64_at(bytes, 176)?,
             };

@@ -161,6 +161,16 @@ impl Journals {
         self.cursor.as_ref()
     }
 
+    /// How many files are open.
+    pub(super) fn n_files(&self) -> u32 {
+        u32::try_from(self.files.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether a file has more entries than when it was last looked at.
+    pub(super) fn has_grown(&self) -> bool {
+        self.files.iter().any(|file| file.journal.has_grown())
+    }
+
     /// Tells what is new; true when there may be more at once.
     pub(super) fn read_new(&mut self, mut sink: impl FnMut(Told)) -> bool {
         self.refresh();

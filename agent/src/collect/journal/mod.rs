@@ -1,8 +1,9 @@
 //! The systemd journal as a source of lines, read from journald's own files.
 //! It starts no program and never writes to them.
 //!
-//! journald tells of new entries a quarter of a second late, so while entries come the files are
-//! looked at by a timer; a journal at rest is looked at when it is told to.
+//! journald writes through a mapping, of which inotify hears nothing, and pokes it a quarter of a
+//! second late. So while anything goes on on the host, the count in each file's header is peeked at
+//! every few milliseconds; on a host at rest, where a wake-up costs more than the read, it is not.
 
 mod bytes;
 mod file;
@@ -41,11 +42,14 @@ pub const CANNOT_SEE: &str = "lines that journald itself dropped by its rate lim
 /// The name of this source, where losses are counted and among the positions.
 const SOURCE: &str = "journal";
 
-/// How often a journal is looked at while entries come.
-const BUSY_PAUSE: Duration = Duration::from_millis(15);
+/// How often the headers are peeked at while something goes on; a line waits half of it.
+const PEEK_PAUSE: Duration = Duration::from_millis(15);
 
-/// How long entries are expected to go on coming.
-const BUSY_TIME: Duration = Duration::from_secs(3);
+/// How long lines are expected after something happened, such as a program that began.
+const BUSY_TIME: Duration = Duration::from_secs(1);
+
+/// Headers that are peeked at so often; with more of them it is done more seldom.
+const PEEKED_FILES: u32 = 8;
 
 /// A look without being told: a directory may come later, and inotify may be used up.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -62,6 +66,7 @@ pub struct JournalSource {
     sink: Arc<LineSink>,
     positions: Arc<Positions>,
     wakes: Option<EventStream<Vec<u8>>>,
+    busy_until: Instant,
     /// What the agent itself logs is not passed on: each line would lead to the next.
     own_pid: u32,
 }
@@ -124,23 +129,18 @@ impl JournalSource {
             sink,
             positions,
             wakes: wakes.ok(),
+            busy_until: Instant::now(),
             own_pid: std::process::id(),
         })
     }
 
     /// Reads it until the agent ends.
     pub async fn run(mut self, mut shutdown: Shutdown) {
-        let mut busy_until = Instant::now();
         loop {
-            let (n_told, more) = self.read_new();
-            if n_told > 0 {
-                busy_until = Instant::now() + BUSY_TIME;
-            }
+            let more = self.read_new();
             let wake = async {
                 if more {
                     tokio::task::yield_now().await;
-                } else if Instant::now() < busy_until {
-                    sleep(BUSY_PAUSE).await;
                 } else {
                     self.wait().await;
                 }
@@ -152,19 +152,61 @@ impl JournalSource {
         }
     }
 
+    /// Waits until there is something new, or it is time to look without being told.
     async fn wait(&mut self) {
-        let Some(stream) = &mut self.wakes else {
-            return sleep(LOOK_INTERVAL).await;
-        };
-        let woken = tokio::time::timeout(LOOK_INTERVAL, stream.next()).await;
-        while let Some(Some(Ok(_))) = stream.next().now_or_never() {}
-        if let Ok(None | Some(Err(_))) = woken {
-            tracing::warn!("inotify failed; the journal is looked at by a timer");
-            self.wakes = None;
+        let look_at = Instant::now() + LOOK_INTERVAL;
+        loop {
+            let now = Instant::now();
+            let is_busy = now < self.busy_until;
+            let pause = if is_busy {
+                PEEK_PAUSE * (1 + self.journals.n_files() / PEEKED_FILES)
+            } else {
+                look_at.saturating_duration_since(now)
+            };
+            let is_told = self.rest(pause, is_busy).await;
+            if self.positions.events().stirred().now_or_never().is_some() {
+                self.busy_until = Instant::now() + BUSY_TIME;
+            }
+            if is_told || self.journals.has_grown() || Instant::now() >= look_at {
+                return;
+            }
         }
     }
 
-    fn read_new(&mut self) -> (usize, bool) {
+    /// Waits for the end of a pause, for inotify (true) or, unless it is busy, for events.
+    async fn rest(&mut self, pause: Duration, is_busy: bool) -> bool {
+        let events = Arc::clone(self.positions.events());
+        let stirred = async {
+            if is_busy {
+                std::future::pending().await
+            } else {
+                events.stirred().await;
+            }
+        };
+        let told = async {
+            match &mut self.wakes {
+                Some(stream) => stream.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        let woken = tokio::select! {
+            woken = told => woken,
+            () = stirred => {
+                self.busy_until = Instant::now() + BUSY_TIME;
+                return false;
+            }
+            () = sleep(pause) => return false,
+        };
+        if !matches!(woken, Some(Ok(_))) {
+            tracing::warn!("inotify failed; new journals are found by a timer");
+            self.wakes = None;
+        } else if let Some(stream) = &mut self.wakes {
+            while let Some(Some(Ok(_))) = stream.next().now_or_never() {}
+        }
+        true
+    }
+
+    fn read_new(&mut self) -> bool {
         let (sink, own_pid) = (&self.sink, self.own_pid);
         let mut n_told = 0;
         let more = self.journals.read_new(|told| {
@@ -183,7 +225,7 @@ impl JournalSource {
             self.positions
                 .reached(SOURCE, Position::Journal(cursor.clone()));
         }
-        (n_told, more)
+        more
     }
 }
 
@@ -238,4 +280,56 @@ fn watch(directories: &[PathBuf]) -> io::Result<EventStream<Vec<u8>>> {
         inotify.watches().add(directory, mask).ok();
     }
     inotify.into_event_stream(vec![0; READ_BUFFER_BYTES])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent_note::AgentNote;
+    use crate::event_queue::EventQueue;
+    use crate::state_dir::StateDir;
+    use image::{Image, NewEntry};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_is_told_at_once_where_something_goes_on_and_soon_where_nothing_does() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("system.journal");
+        let mut image = Image::new(false, 1);
+        image.append(NewEntry::numbered(1), &[b"MESSAGE=one"]);
+        fs::write(&file, image.bytes()).unwrap();
+        let state = StateDir::open(&directory.path().join("state")).unwrap();
+        let events = Arc::new(EventQueue::default());
+        events.on_connected(u32::MAX);
+        let positions = Arc::new(Positions::load(state, Arc::clone(&events)));
+        let (sink, _counts) = LineSink::new(Arc::clone(&events));
+        let places = [directory.path().to_owned()];
+        let mut source = JournalSource::open(&places, sink, positions).unwrap();
+        // A writer through a mapping tells it nothing.
+        source.wakes = None;
+        let (_switch, shutdown) = crate::shutdown::shutdown();
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(source.run(shutdown));
+        let mut waits = Vec::new();
+        for (number, is_stirred) in (2..).zip([false, true]) {
+            sleep(Duration::from_secs(60)).await;
+            if is_stirred {
+                events.push(AgentNote::Started.into_event());
+                let note = events.next_batch().await;
+                events.on_acknowledged(note.seq, u32::MAX);
+                sleep(Duration::from_millis(200)).await;
+            }
+            let message = format!("MESSAGE=number {number}");
+            image.append(NewEntry::numbered(number), &[message.as_bytes()]);
+            fs::write(&file, image.bytes()).unwrap();
+            let written = Instant::now();
+            let batch = events.next_batch().await;
+            waits.push(written.elapsed());
+            let expected = format!("number {number}");
+            assert!(batch.text.contains(&expected), "{}", batch.text);
+            events.on_acknowledged(batch.seq, u32::MAX);
+        }
+
+        assert!(waits[0] <= LOOK_INTERVAL, "{waits:?}");
+        assert!(waits[1] <= 2 * PEEK_PAUSE, "{waits:?}");
+    }
 }
