@@ -60,6 +60,8 @@ enum Phase {
 struct Trying {
     /// When it is rolled back; none while nothing of it is in force.
     deadline: Option<Instant>,
+    /// Whether it was in force at all: what takes long to be made so has all its time from then on.
+    was_in_force: bool,
     probe: Probe,
     /// Why the last probe failed.
     failure: Option<String>,
@@ -145,6 +147,7 @@ impl Commit {
         self.phase = match trial.filter(|trial| trial.attempts > 0) {
             Some(_) if record.wants_trial() => Phase::Trying(Trying {
                 deadline: self.within.map(|within| now + within),
+                was_in_force: false,
                 probe: Probe::DueAt(now),
                 failure: None,
             }),
@@ -194,7 +197,9 @@ impl Commit {
         match force {
             Force::Reached | Force::Unclear => {
                 let end = self.within.map(|within| now + within);
-                trying.deadline = trying.deadline.or(end);
+                let running = trying.deadline.filter(|_| trying.was_in_force);
+                trying.deadline = running.or(end);
+                trying.was_in_force = true;
             }
             // Nothing was changed, so nothing has to be undone.
             Force::Missed if before.is_none_or(|before| before == Force::Missed) => {
