@@ -102,14 +102,26 @@ fn find_doubts(
 
 /// What is doubtful about a rule of somebody else.
 fn doubt_of(rule: &Value, ruleset: &Value) -> Option<Doubt> {
-    let chain = objects(ruleset, "chain").find(|chain| {
-        let same = |key: &str, of: &str| chain[key] == rule[of];
-        same("family", "family") && same("table", "table") && same("name", "chain")
-    });
+    let is_of_table = |chain: &&Value| {
+        let same = |key: &str| chain[key] == rule[key];
+        chain["family"] == rule["family"] && same("table")
+    };
+    let chains = || objects(ruleset, "chain").filter(is_of_table);
+    let chain = chains().find(|chain| chain["name"] == rule["chain"]);
     let statements = rule["expr"].as_array()?;
     let is_untracking = statements.iter().any(|s| s.get("notrack").is_some());
-    // nft does not say what a target of iptables does.
-    let is_early = chain.is_some_and(|chain| chain["prio"].as_i64() <= Some(PRIORITY_RAW));
+    // nft does not say what a target of iptables does. A chain without a place of its own is led to
+    // from one of the same table.
+    let sees_early = |chain: &Value| {
+        let priority = chain["prio"].as_i64();
+        priority.is_some_and(|priority| priority <= PRIORITY_RAW)
+    };
+    let is_base = chain.is_some_and(|chain| chain.get("prio").is_some_and(Value::is_i64));
+    let is_early = if is_base {
+        chain.is_some_and(sees_early)
+    } else {
+        chains().any(sees_early)
+    };
     let is_opaque = is_early && has_key(&rule["expr"], "xt");
     if !is_untracking && !is_opaque {
         return None;
