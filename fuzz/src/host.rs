@@ -11,6 +11,7 @@ use hidps_agent::collect::process::{parse_arguments, parse_notices, parse_stat, 
 use hidps_agent::collect::sockets::{Transport, parse_line};
 use hidps_agent::collect::{journal, kernel_log};
 use hidps_agent::dial::{ProxyAnswer, parse_answer};
+use hidps_agent::firewall::read_ufw_files;
 use hidps_agent::normalize::audit;
 use hidps_agent::normalize::{JournalEntry, LineSource, normalize, normalize_entry};
 use hidps_agent::redact::{MASK, redact_arguments, redact_command, redact_each};
@@ -39,6 +40,12 @@ pub fn host_files(data: &[u8]) {
         ordering, reversed,
         "the order of versions does not depend on who asks"
     );
+}
+
+/// What ufw has written down, as somebody else may have left it: a rule is at least a line.
+pub fn ufw_rules(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    assert!(read_ufw_files(&text) <= text.lines().count());
 }
 
 /// Command lines, as one text and as arguments: bounded, and nothing new after a second look.

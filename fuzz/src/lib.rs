@@ -15,7 +15,7 @@ pub use tokens::*;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets; each has a file in `fuzz_targets` and a directory in `corpus`.
-pub const TARGETS: [Target; 23] = [
+pub const TARGETS: [Target; 24] = [
     ("audit_record", audit_record),
     ("host_files", host_files),
     ("journal_entry", journal_entry),
@@ -34,6 +34,7 @@ pub const TARGETS: [Target; 23] = [
     ("rule_file", rule_file),
     ("rule_pipeline", rule_pipeline),
     ("rule_placeholders", rule_placeholders),
+    ("ufw_rules", ufw_rules),
     ("watch_path", watch_path),
     ("wire_agent_frame", wire_agent_frame),
     ("wire_daemon_frame", wire_daemon_frame),

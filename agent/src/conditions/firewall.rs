@@ -1,6 +1,7 @@
 //! The condition of the firewall: as read back, on trial, rolled back or drifted.
 //! It never claims what was not read back.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use hidps_wire::{
@@ -9,7 +10,9 @@ use hidps_wire::{
 };
 
 use super::condition;
-use crate::firewall::{Actor, FirewallOutcome, FirewallSync, InForce};
+use crate::firewall::{
+    Actor, BackEnd, FirewallOutcome, FirewallSync, InForce, SshPeer, UnsupportedRule,
+};
 use crate::ledger::LedgerRecord;
 use crate::text::printable;
 
@@ -34,8 +37,8 @@ pub fn firewall_condition(
     };
     let idle = idle_rules(desired);
     let (status, reason, message) = match &outcome.sync {
-        FirewallSync::Enabled(force) if !refused.is_empty() => {
-            return refused_condition(refused, &enabled(force));
+        FirewallSync::Enabled(force) if !refused.is_empty() || !force.unsupported.is_empty() => {
+            return refused_condition(refused, &force.unsupported, &enabled(force));
         }
         // What these rules let through may be stopped elsewhere, and that cannot be seen from here.
         FirewallSync::Enabled(force)
@@ -81,17 +84,24 @@ fn idle_rules(desired: &Desired) -> String {
 
 fn enabled(force: &InForce) -> String {
     let policy = &force.policy;
-    let n = policy.rules.len();
+    let n = policy.rules.len() - force.unsupported.len();
     let undecided = |action| match action {
         FirewallAction::Allow => "passes",
         FirewallAction::Deny => "is dropped",
         FirewallAction::Reject => "is rejected",
     };
-    let mut message = match n {
-        0 => "the firewall table is loaded".to_owned(),
-        1 => "the firewall table is loaded with 1 rule".to_owned(),
-        _ => format!("the firewall table is loaded with {n} rules"),
+    let loaded = match force.back_end {
+        BackEnd::Nftables => "the firewall table is loaded",
+        BackEnd::Ufw => "ufw is active",
     };
+    let mut message = match n {
+        0 => loaded.to_owned(),
+        1 => format!("{loaded} with 1 rule"),
+        _ => format!("{loaded} with {n} rules"),
+    };
+    if force.back_end == BackEnd::Ufw {
+        message.push_str(", before those that others have made there");
+    }
     let ports: Vec<_> = force.keep_open.iter().map(ToString::to_string).collect();
     let ports = if ports.is_empty() {
         "no port".to_owned()
@@ -116,45 +126,69 @@ fn enabled(force: &InForce) -> String {
             format!("; {name} filters here as well, and what passes has to pass both: {remedy}");
         message.push_str(&text);
     }
+    if let Some(cannot) = force.back_end.cannot() {
+        message.push_str("; ");
+        message.push_str(cannot);
+    }
     if let Some((peers, until)) = &force.peers {
-        const MAX_NAMED: usize = 3;
-        let named: Vec<_> = peers
-            .iter()
-            .take(MAX_NAMED)
-            .map(ToString::to_string)
-            .collect();
-        let more = peers.len() - named.len();
-        let more = if more == 0 {
-            String::new()
-        } else {
-            format!(" and {more} more")
-        };
-        let named = named.join(", ");
-        let text =
-            format!("; whoever was logged in by SSH may come back until {until:.0}: {named}{more}");
-        message.push_str(&text);
+        message.push_str(&returning(peers, *until));
     }
     message
 }
 
+/// Who may come back, as the rest of a sentence.
+fn returning(peers: &BTreeSet<SshPeer>, until: jiff::Timestamp) -> String {
+    const MAX_NAMED: usize = 3;
+    let named: Vec<_> = peers
+        .iter()
+        .take(MAX_NAMED)
+        .map(ToString::to_string)
+        .collect();
+    let more = peers.len() - named.len();
+    let more = if more == 0 {
+        String::new()
+    } else {
+        format!(" and {more} more")
+    };
+    let named = named.join(", ");
+    format!("; whoever was logged in by SSH may come back until {until:.0}: {named}{more}")
+}
+
 /// The condition of a firewall that enforces all but these rules.
-fn refused_condition(refused: &[RefusedRule], enabled: &str) -> AgentCondition {
-    let first = refused.first().map(ToString::to_string).unwrap_or_default();
-    let more = match refused.len() {
+fn refused_condition(
+    refused: &[RefusedRule],
+    unsupported: &[UnsupportedRule],
+    enabled: &str,
+) -> AgentCondition {
+    let senseless = refused.iter().map(|refused| {
+        let subject = refused
+            .id
+            .map_or_else(|| "firewall_settings".to_owned(), |id| id.to_string());
+        (subject, "RuleRefused", refused.to_string())
+    });
+    let unsupported = unsupported.iter().map(|rule| {
+        let message = format!("the firewall rule {} {}", rule.id, rule.why);
+        (rule.id.to_string(), "RuleUnsupported", message)
+    });
+    let all: Vec<_> = senseless.chain(unsupported).collect();
+    let first = all
+        .first()
+        .map(|(_, _, message)| message.as_str())
+        .unwrap_or_default();
+    let more = match all.len() {
         1 => String::new(),
         n => format!(" ({n} such in all)"),
     };
     let message = format!("{first}{more}; without that, {enabled}");
     let mut condition = firewall(ConditionStatus::False, "RulesRefused", &message);
-    let subjects = refused.iter().take(MAX_CONDITION_SUBJECTS);
-    condition.subjects = subjects
-        .map(|refused| SubjectCondition {
-            subject: refused
-                .id
-                .map_or_else(|| "firewall_settings".to_owned(), |id| id.to_string()),
+    condition.subjects = all
+        .into_iter()
+        .take(MAX_CONDITION_SUBJECTS)
+        .map(|(subject, reason, message)| SubjectCondition {
+            subject,
             status: ConditionStatus::False,
-            reason: "RuleRefused".to_owned(),
-            message: refused.to_string(),
+            reason: reason.to_owned(),
+            message,
         })
         .collect();
     condition
@@ -275,7 +309,7 @@ fn firewall(status: ConditionStatus, reason: &str, message: &str) -> AgentCondit
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::firewall::{FirewallError, OtherFilter, SshPeer};
+    use crate::firewall::{FirewallError, OtherFilter};
     use hidps_wire::{Direction, FilterRule, FirewallRuleEntry, Service};
 
     #[test]

@@ -119,8 +119,12 @@ pub enum ProcessExits {
 /// What the agent may do to the firewall.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FirewallMode {
+    /// Filter with ufw where that rules the host and the agent may use it, otherwise with nftables.
+    Auto,
     /// Load and remove its own nftables table.
     Nftables,
+    /// Keep its own rules in ufw.
+    Ufw,
     /// Look, and never touch.
     Observe,
 }
@@ -281,7 +285,9 @@ impl Config {
         let firewall = settings.choice(
             "firewall",
             &[
+                ("auto", FirewallMode::Auto),
                 ("nftables", FirewallMode::Nftables),
+                ("ufw", FirewallMode::Ufw),
                 ("observe", FirewallMode::Observe),
             ],
         );
@@ -308,7 +314,7 @@ impl Config {
                 token,
                 firewall,
                 keep_open,
-                confirm_within: (firewall == FirewallMode::Nftables)
+                confirm_within: (firewall != FirewallMode::Observe)
                     .then(|| Duration::from_secs(confirm_secs.unwrap_or(DEFAULT_CONFIRM_SECS))),
                 logs,
                 cadence,

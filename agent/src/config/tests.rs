@@ -19,7 +19,7 @@ fn two_settings_are_enough() {
     let config = Config::parse(&text, no_env).unwrap();
 
     assert_eq!(config.agent_id.to_string(), ID);
-    assert_eq!(config.firewall, FirewallMode::Nftables);
+    assert_eq!(config.firewall, FirewallMode::Auto);
     assert_eq!(config.keep_open, BTreeSet::from([Port::SSH]));
     assert_eq!(config.cadence.usage, Duration::from_secs(30));
     assert_eq!(config.confirm_within, Some(Duration::from_secs(30)));
@@ -81,7 +81,7 @@ fn every_fault_is_told_at_once() {
     };
     check("agent_id is \"seven\"");
     check("backend_url speaks plaintext to hub.example");
-    check("firewall is \"on\"; it must be \"nftables\" or \"observe\"");
+    check(r#"firewall is "on"; it must be "auto" or "nftables" or "ufw" or "observe""#);
     check("keep_open has \"ssh\"");
     check("usage_interval_secs is 0; it must be a whole number from 1 to 3600");
     check("confirm_secs is 1; it must be a whole number from 5 to 600");

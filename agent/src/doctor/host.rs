@@ -16,7 +16,7 @@ use crate::collect::process::{CANNOT_SEE, CANNOT_SEE_BY_LOOKING, Connector};
 use crate::collect::sockets;
 use crate::config::{AuditMode, Config, FirewallMode, JournalMode, KernelLogMode, ProcessMode};
 use crate::error_chain::chain;
-use crate::firewall::{Firewall as _, HostFirewall};
+use crate::firewall::{BackEnd, Firewall as _, HostFirewall};
 use crate::identity::Identity;
 use crate::state_dir::StateDir;
 
@@ -105,18 +105,27 @@ pub(super) fn check_space(config: &Config) -> Finding {
 pub(super) async fn check_firewall(config: &Config) -> Finding {
     let name = "firewall";
     let firewall = HostFirewall::new(config);
+    let (tool, share) = match firewall.back_end() {
+        Some(BackEnd::Ufw) => ("ufw", "the agent's rules in it are"),
+        Some(BackEnd::Nftables) | None => ("nft", "the agent's table is"),
+    };
     match (firewall.is_active().await, config.firewall) {
-        (Ok(true), _) => Finding::well(name, "nft works; the agent's table is loaded"),
-        (Ok(false), _) => Finding::well(name, "nft works; the agent's table is absent"),
-        (Err(error), FirewallMode::Nftables) => Finding::wrong(
-            name,
-            chain(&error),
-            "install nftables, or set firewall = \"observe\"",
-        ),
+        (Ok(true), _) => Finding::well(name, format!("{tool} works; {share} loaded")),
+        (Ok(false), _) => Finding::well(name, format!("{tool} works; {share} absent")),
         (Err(error), FirewallMode::Observe) => {
             let found = format!("it is only observed, and cannot be: {}", chain(&error));
             Finding::well(name, found)
         }
+        (Err(error), FirewallMode::Ufw) => Finding::wrong(
+            name,
+            chain(&error),
+            "install ufw, or set firewall = \"auto\"",
+        ),
+        (Err(error), FirewallMode::Auto | FirewallMode::Nftables) => Finding::wrong(
+            name,
+            chain(&error),
+            "install nftables, or set firewall = \"observe\"",
+        ),
     }
 }
 

@@ -52,7 +52,7 @@ pub(super) fn check_privileges(config: &Config) -> Finding {
 fn missing(effective: u64, firewall: FirewallMode) -> Vec<String> {
     WANTED
         .iter()
-        .filter(|(number, _, _)| *number != NET_ADMIN || firewall == FirewallMode::Nftables)
+        .filter(|(number, _, _)| *number != NET_ADMIN || firewall != FirewallMode::Observe)
         .filter(|(number, _, _)| effective & (1 << number) == 0)
         .map(|(_, name, purpose)| format!("{purpose} ({name})"))
         .collect()

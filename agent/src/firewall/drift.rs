@@ -1,4 +1,4 @@
-//! Notices at once when somebody changes the agent's table, and who it was, as the kernel tells.
+//! Notices at once when somebody changes the agent's table or ufw, and who it was if the kernel tells.
 //! It reads no rule and repairs nothing; where it cannot listen, the audit timer still looks.
 
 use std::io;
@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::TABLE_NAME;
+use super::ufw::tell_changes;
 use crate::shutdown::Shutdown;
 
 /// The kernel's multicast group for changes of nftables.
@@ -47,7 +48,7 @@ pub struct Drift {
     pub actor: Option<Actor>,
 }
 
-/// Tells of every change of the table until the agent ends, its own changes included.
+/// Tells of every change of the table and of ufw until the agent ends, its own changes included.
 pub async fn watch_drift(drifts: watch::Sender<Drift>, mut shutdown: Shutdown) {
     let listen = async {
         let mut was_told = false;
@@ -63,6 +64,7 @@ pub async fn watch_drift(drifts: watch::Sender<Drift>, mut shutdown: Shutdown) {
     };
     tokio::select! {
         () = listen => {}
+        () = tell_changes(&drifts) => {}
         () = shutdown.requested() => {}
     }
 }

@@ -14,7 +14,7 @@ use super::cut_off::{Tracking, judge_cut_off};
 use super::difference::Difference;
 use super::goal::FirewallGoal;
 use super::guard::{Guards, SshPeer};
-use super::nft::FirewallError;
+use super::nft::{FirewallError, Nft};
 use super::nftables::{Memory, Nftables, Step, TableState, plan_step};
 use super::ruleset::{RuleSet, filters_outgoing};
 use super::ssh_peers::read_ssh_peers;
@@ -80,7 +80,7 @@ impl Nftables {
                     self.forecast_load(policy, &state, &memory, place).await?
                 };
                 Ok(Forecast {
-                    ssh_peers: self.foretell_peers(policy).await,
+                    ssh_peers: foretell_peers(policy, &self.keep_open).await,
                     ..forecast
                 })
             }
@@ -145,32 +145,45 @@ impl Nftables {
             let why = format!("this kernel would refuse the table, so nothing changes: {error}");
             return Ok((CutOff::No, why));
         }
-        if filters_outgoing(policy) && place.addresses.is_empty() {
-            let why = "it stops outgoing packets, and where the daemon is cannot be looked up now";
-            return Ok((CutOff::Unknown, why.to_owned()));
-        }
-        let ruleset = self.nft().list(&["list", "ruleset"]).await?;
-        // A long table of connections is not read on the thread that everything runs on.
-        let read = tokio::task::spawn_blocking(|| (read_connections(), read_legacy_tables()));
-        let (connections, legacy_tables) = read.await.unwrap_or_default();
-        let tracking = Tracking {
-            connections: connections.as_deref(),
-            legacy_tables: legacy_tables.as_deref(),
-        };
-        Ok(judge_cut_off(&ruleset, tracking, place))
-    }
-
-    async fn foretell_peers(&self, policy: &FirewallPolicy) -> Vec<PlannedPeer> {
-        let read = tokio::task::spawn_blocking(read_ssh_peers).await;
-        let peers = read.unwrap_or_default().into_iter();
-        peers
-            .map(|peer| foretell_peer(policy, &self.keep_open, peer))
-            .collect()
+        judge_host(self.nft(), policy, place).await
     }
 }
 
+/// Whether rules of the agent would cost this host its daemon, by what else filters here.
+pub(super) async fn judge_host(
+    nft: &Nft,
+    policy: &FirewallPolicy,
+    place: &DaemonPlace,
+) -> Result<(CutOff, String), FirewallError> {
+    if filters_outgoing(policy) && place.addresses.is_empty() {
+        let why = "it stops outgoing packets, and where the daemon is cannot be looked up now";
+        return Ok((CutOff::Unknown, why.to_owned()));
+    }
+    let ruleset = nft.list(&["list", "ruleset"]).await?;
+    // A long table of connections is not read on the thread that everything runs on.
+    let read = tokio::task::spawn_blocking(|| (read_connections(), read_legacy_tables()));
+    let (connections, legacy_tables) = read.await.unwrap_or_default();
+    let tracking = Tracking {
+        connections: connections.as_deref(),
+        legacy_tables: legacy_tables.as_deref(),
+    };
+    Ok(judge_cut_off(&ruleset, tracking, place))
+}
+
+/// What becomes of everybody who is logged in by SSH now.
+pub(super) async fn foretell_peers(
+    policy: &FirewallPolicy,
+    keep_open: &BTreeSet<Port>,
+) -> Vec<PlannedPeer> {
+    let read = tokio::task::spawn_blocking(read_ssh_peers).await;
+    let peers = read.unwrap_or_default().into_iter();
+    peers
+        .map(|peer| foretell_peer(policy, keep_open, peer))
+        .collect()
+}
+
 /// What becomes of somebody who is logged in by SSH: the session itself always lives.
-fn foretell_peer(
+pub(super) fn foretell_peer(
     policy: &FirewallPolicy,
     keep_open: &BTreeSet<Port>,
     peer: SshPeer,
@@ -200,7 +213,7 @@ fn foretell_peer(
 }
 
 /// The lines of a plan, as many as fit.
-fn plan(change: PlannedChange, difference: &Difference<'_>) -> FirewallPlan {
+pub(super) fn plan(change: PlannedChange, difference: &Difference<'_>) -> FirewallPlan {
     let removed = difference.removed.iter().map(|line| ("-", line));
     let added = difference.added.iter().map(|line| ("+", line));
     let mut plan = FirewallPlan {

@@ -17,9 +17,24 @@ const MAX_BYTES: usize = MAX_AGENT_FRAME_BYTES - 1_024;
 
 /// The rules of a listing, as many as fit one answer.
 pub(super) fn parse_rules(listing: &Value) -> RuleList {
+    let rules = objects(listing, "rule").flat_map(|rule| parse_rule(listing, rule));
+    fit(rules)
+}
+
+/// The same, with the rules of people in ufw as ufw knows them.
+pub(super) fn with_ufw(listing: &Value, ufw: Vec<FirewallRule>) -> RuleList {
+    let is_of_ufw = |rule: &Value| {
+        let chain = rule["chain"].as_str().unwrap_or_default();
+        chain.starts_with("ufw-user-") || chain.starts_with("ufw6-user-")
+    };
+    let others = objects(listing, "rule").filter(|rule| !is_of_ufw(rule));
+    let others = others.flat_map(|rule| parse_rule(listing, rule));
+    fit(ufw.into_iter().chain(others))
+}
+
+fn fit(rules: impl Iterator<Item = FirewallRule>) -> RuleList {
     let mut list = RuleList::default();
     let mut room = MAX_BYTES;
-    let rules = objects(listing, "rule").flat_map(|rule| parse_rule(listing, rule));
     for rule in rules {
         let size = hidps_wire::encode(&rule).len() + 1;
         if list.rules.len() == MAX_RULES || size > room {

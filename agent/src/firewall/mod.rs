@@ -1,5 +1,6 @@
 //! The host's firewall as an actuator: the whole desired value in, the true resulting state out.
-//! It touches nothing but the agent's own table, and in observe mode not even that.
+//! It touches nothing but the agent's own table, or its own rules in ufw, and in observe mode not
+//! even that.
 //!
 //! Whatever is desired, answers to what the host began, the link to the daemon and, for a while,
 //! whoever was logged in by SSH stay let through. Why an own small module runs `nft` and not the crate `nftables`: that crate
@@ -14,13 +15,16 @@ mod drift;
 mod forecast;
 mod goal;
 mod guard;
+mod host;
 mod listing;
 mod nft;
 mod nftables;
 mod observe;
 mod other_filters;
+mod program;
 mod ruleset;
 mod ssh_peers;
+mod ufw;
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -28,23 +32,29 @@ use std::sync::Arc;
 
 use hidps_wire::{CutOff, FirewallPlan, FirewallPolicy, FirewallRule, PlannedPeer};
 use jiff::Timestamp;
+use uuid::Uuid;
 
-use crate::config::{Config, FirewallMode, Port};
+use crate::config::Port;
 pub use daemon_place::DaemonPlace;
 pub use drift::{Actor, Drift, watch_drift};
 pub use goal::FirewallGoal;
 pub use guard::SshPeer;
+pub use host::HostFirewall;
 pub use nft::FirewallError;
-use nft::Nft;
-use nftables::Nftables;
-use observe::ObserveOnly;
 pub use other_filters::OtherFilter;
+pub use ufw::UfwError;
 
 /// Family of the agent's table: both versions of IP.
 pub const TABLE_FAMILY: &str = "inet";
 
 /// Name of the agent's table.
 pub const TABLE_NAME: &str = "hidps";
+
+/// Entrance for fuzzing: reads a text as each of ufw's files; gives how many rules are in it.
+#[must_use]
+pub fn read_ufw_files(text: &str) -> usize {
+    ufw::read_any(text)
+}
 
 /// What the loop and the questions need of a firewall.
 pub trait Firewall: Send + Sync + 'static {
@@ -114,9 +124,44 @@ pub enum FirewallChange {
     Removed,
 }
 
+/// What filters packets for the agent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum BackEnd {
+    /// A table of its own in nftables.
+    #[default]
+    Nftables,
+    /// Rules of its own in ufw.
+    Ufw,
+}
+
+impl BackEnd {
+    /// What it cannot do, for a sentence; none where that is nothing.
+    #[must_use]
+    pub const fn cannot(self) -> Option<&'static str> {
+        match self {
+            Self::Nftables => None,
+            Self::Ufw => Some(
+                "ufw changes one rule at a time, counts no packets for a rule, and lets in ping, \
+                 multicast name service and DHCP before any rule",
+            ),
+        }
+    }
+}
+
+/// A desired rule that the back end cannot enforce; all others are in force.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UnsupportedRule {
+    /// Its row.
+    pub id: Uuid,
+    /// Why, as the rest of a sentence about the rule.
+    pub why: &'static str,
+}
+
 /// What is in force while the firewall is on.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct InForce {
+    /// What filters.
+    pub back_end: BackEnd,
     /// What it lets through.
     pub policy: Arc<FirewallPolicy>,
     /// The ports that stay reachable unless a rule closes them.
@@ -125,6 +170,8 @@ pub struct InForce {
     pub peers: Option<(BTreeSet<SshPeer>, Timestamp)>,
     /// Packet filters of others, which every packet has to pass as well.
     pub others: Vec<OtherFilter>,
+    /// Desired rules that are not in force, because this back end cannot do what they say.
+    pub unsupported: Vec<UnsupportedRule>,
 }
 
 /// How the firewall relates to what is desired.
@@ -143,67 +190,4 @@ pub enum FirewallSync {
     },
     /// It could not be made so, or not be read.
     Failed(FirewallError),
-}
-
-/// The firewall of this host.
-#[derive(Debug)]
-pub enum HostFirewall {
-    /// Managed by the agent.
-    Nftables(Box<Nftables>),
-    /// Looked at by the agent.
-    Observe(ObserveOnly),
-}
-
-impl HostFirewall {
-    /// The firewall as configured.
-    #[must_use]
-    pub fn new(config: &Config) -> Self {
-        let nft = Nft::find();
-        match config.firewall {
-            FirewallMode::Nftables => {
-                let keep_open = config.keep_open.clone();
-                let managed = Nftables::new(nft, keep_open, config.way().first_hop());
-                Self::Nftables(Box::new(managed))
-            }
-            FirewallMode::Observe => Self::Observe(ObserveOnly::new(nft)),
-        }
-    }
-
-    fn nft(&self) -> &Nft {
-        match self {
-            Self::Nftables(managed) => managed.nft(),
-            Self::Observe(observed) => observed.nft(),
-        }
-    }
-}
-
-impl Firewall for HostFirewall {
-    async fn ensure(&self, goal: &FirewallGoal) -> FirewallOutcome {
-        match self {
-            Self::Nftables(managed) => managed.ensure(goal).await,
-            Self::Observe(observed) => observed.observe(goal.intent()).await,
-        }
-    }
-
-    async fn is_active(&self) -> Result<bool, FirewallError> {
-        self.nft().has_table().await
-    }
-
-    async fn list_rules(&self) -> Result<RuleList, FirewallError> {
-        let listing = self.nft().list(&["list", "ruleset"]).await?;
-        Ok(listing::parse_rules(&listing))
-    }
-
-    async fn forecast(
-        &self,
-        goal: &FirewallGoal,
-        place: &DaemonPlace,
-    ) -> Result<Forecast, FirewallError> {
-        match self {
-            Self::Nftables(managed) => managed.forecast(goal, place).await,
-            Self::Observe(_) => Ok(Forecast::unchanged(
-                "this agent is configured to observe and never touches the firewall",
-            )),
-        }
-    }
 }

@@ -2,31 +2,16 @@
 //! It never builds a shell string and never passes on a text from the network.
 
 use std::io;
-use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::Command;
 
-use super::{TABLE_FAMILY, TABLE_NAME};
+use super::program::{MAX_OUTPUT_BYTES, Program, RunError};
+use super::{TABLE_FAMILY, TABLE_NAME, UfwError};
 use crate::text::printable;
-
-/// Where distributions put the program; an inherited `PATH` decides nothing that root runs.
-const PLACES: [&str; 5] = [
-    "/usr/sbin/nft",
-    "/sbin/nft",
-    "/usr/bin/nft",
-    "/bin/nft",
-    "/usr/local/sbin/nft",
-];
 
 /// A change takes 3 ms, a listing of 50,000 elements less than a second.
 const DEADLINE: Duration = Duration::from_secs(10);
-
-/// A listing beyond this would cost the host more memory than the answer is worth.
-const MAX_OUTPUT_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Why the firewall could not be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +40,12 @@ pub enum FirewallError {
     /// A change was accepted and is not there.
     #[error("the table read back is not the one that was loaded: {0}")]
     ReadBack(String),
+    /// The agent has changed to another back end, and this one keeps something of its.
+    #[error("something of the agent's is left in the back end used before: {0}")]
+    LeftBehind(String),
+    /// The host's firewall is ufw, and that could not be read or changed.
+    #[error(transparent)]
+    Ufw(#[from] UfwError),
 }
 
 impl FirewallError {
@@ -64,7 +55,8 @@ impl FirewallError {
         match self {
             Self::Missing => "NftMissing",
             Self::Privilege => "MissingPrivilege",
-            Self::ReadBack(_) => "NotApplied",
+            Self::ReadBack(_) | Self::LeftBehind(_) => "NotApplied",
+            Self::Ufw(error) => error.reason(),
             Self::Run(_) | Self::Deadline | Self::Refused(_) | Self::TooLong | Self::NotJson(_) => {
                 "NftFailed"
             }
@@ -75,15 +67,16 @@ impl FirewallError {
 /// The program.
 #[derive(Debug)]
 pub struct Nft {
-    path: Option<PathBuf>,
+    program: Program,
 }
 
 impl Nft {
     /// Looks for the program.
     #[must_use]
     pub fn find() -> Self {
-        let path = PLACES.iter().map(PathBuf::from).find(|path| path.is_file());
-        Self { path }
+        Self {
+            program: Program::find("nft", DEADLINE),
+        }
     }
 
     /// Runs a script as one transaction: all of it or nothing.
@@ -133,56 +126,22 @@ impl Nft {
     }
 
     async fn run(&self, arguments: &[&str], input: &str) -> Result<Vec<u8>, FirewallError> {
-        let path = self.path.as_ref().ok_or(FirewallError::Missing)?;
-        let mut child = Command::new(path)
-            .args(arguments)
-            .env_clear()
-            .env("LC_ALL", "C")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(FirewallError::Run)?;
-        let (stdin, stdout, stderr) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let talk = async {
-            let write = async {
-                if let Some(mut stdin) = stdin {
-                    // nft that ended early says why in its error output.
-                    stdin.write_all(input.as_bytes()).await.ok();
-                }
-            };
-            let ((), output, errors) = tokio::join!(write, read_all(stdout), read_all(stderr));
-            let status = child.wait().await.map_err(FirewallError::Run)?;
-            Ok((status, output?, errors?))
-        };
-        let (status, output, errors) = tokio::time::timeout(DEADLINE, talk)
-            .await
-            .map_err(|_| FirewallError::Deadline)??;
-        if status.success() {
-            return Ok(output);
+        let ended = self.program.run(arguments, input).await;
+        let ended = ended.map_err(|error| match error {
+            RunError::Missing => FirewallError::Missing,
+            RunError::Start(source) => FirewallError::Run(source),
+            RunError::Deadline => FirewallError::Deadline,
+            RunError::TooLong => FirewallError::TooLong,
+        })?;
+        if ended.is_success {
+            return Ok(ended.output);
         }
-        let text = String::from_utf8_lossy(&errors);
+        let text = String::from_utf8_lossy(&ended.errors);
         if text.contains("Operation not permitted") {
             return Err(FirewallError::Privilege);
         }
         Err(FirewallError::Refused(printable(&text, 300)))
     }
-}
-
-async fn read_all(pipe: Option<impl AsyncRead + Unpin>) -> Result<Vec<u8>, FirewallError> {
-    let mut content = Vec::new();
-    if let Some(pipe) = pipe {
-        pipe.take(MAX_OUTPUT_BYTES)
-            .read_to_end(&mut content)
-            .await
-            .map_err(FirewallError::Run)?;
-    }
-    if content.len() as u64 == MAX_OUTPUT_BYTES {
-        return Err(FirewallError::TooLong);
-    }
-    Ok(content)
 }
 
 /// The objects of one kind in a listing, in order.

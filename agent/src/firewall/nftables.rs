@@ -19,14 +19,15 @@ use super::other_filters::{OtherFilter, find_other_filters};
 use super::ruleset::{RuleSet, filters_outgoing, forget_peers, normalize, remove_script};
 use super::ssh_peers::read_ssh_peers;
 use super::{
-    DaemonPlace, FirewallChange, FirewallOutcome, FirewallSync, InForce, TABLE_FAMILY, TABLE_NAME,
+    BackEnd, DaemonPlace, FirewallChange, FirewallOutcome, FirewallSync, InForce, TABLE_FAMILY,
+    TABLE_NAME,
 };
 use crate::config::Port;
 use crate::dial::FirstHop;
 
 /// The managed firewall.
 #[derive(Debug)]
-pub struct Nftables {
+pub(super) struct Nftables {
     nft: Nft,
     pub(super) keep_open: BTreeSet<Port>,
     /// Where packets to the daemon go first.
@@ -103,8 +104,7 @@ impl Memory {
 
 impl Nftables {
     /// A firewall that keeps these ports open when it is on.
-    #[must_use]
-    pub fn new(nft: Nft, keep_open: BTreeSet<Port>, hop: FirstHop) -> Self {
+    pub(super) fn new(nft: Nft, keep_open: BTreeSet<Port>, hop: FirstHop) -> Self {
         Self {
             nft,
             keep_open,
@@ -118,7 +118,7 @@ impl Nftables {
     }
 
     /// Makes the table as intended and says what is so now.
-    pub async fn ensure(&self, goal: &FirewallGoal) -> FirewallOutcome {
+    pub(super) async fn ensure(&self, goal: &FirewallGoal) -> FirewallOutcome {
         let mut memory = self.memory.lock().await;
         let mut deed = Deed::default();
         let state = self.converge(goal, &mut memory, &mut deed).await;
@@ -131,6 +131,8 @@ impl Nftables {
             (_, FirewallGoal::Unmanaged) => FirewallSync::Unmanaged,
             (Err(error), _) => FirewallSync::Failed(error),
             (Ok(_), FirewallGoal::On(policy)) => FirewallSync::Enabled(InForce {
+                back_end: BackEnd::Nftables,
+                unsupported: Vec::new(),
                 policy: Arc::clone(policy),
                 keep_open: self.keep_open.clone(),
                 peers: memory.loaded.as_ref().and_then(Loaded::peers),
@@ -279,7 +281,7 @@ impl Nftables {
     }
 
     /// The filters of others; what cannot be listed is not known to be there.
-    async fn find_others(&self) -> Vec<OtherFilter> {
+    pub(super) async fn find_others(&self) -> Vec<OtherFilter> {
         let tables = self.nft.list(&["list", "tables"]).await;
         find_other_filters(&tables.unwrap_or_default())
     }

@@ -40,7 +40,10 @@ impl OtherFilter {
     #[must_use]
     pub const fn remedy(self) -> &'static str {
         match self {
-            Self::Ufw => "allow the same with ufw, or disable it with: ufw disable",
+            Self::Ufw => {
+                "allow the same with ufw, let the agent use it (firewall = \"ufw\", which needs root), \
+                 or disable it with: ufw disable"
+            }
             Self::Firewalld => {
                 "allow the same with firewall-cmd, or stop it with: systemctl disable --now \
                  firewalld"

@@ -143,6 +143,35 @@ impl Namespace {
         inside
     }
 
+    /// Gives what runs inside by [`Namespace::exec`] copies of its own of these directories under
+    /// `/etc`; the machine's stay as they are.
+    ///
+    /// # Errors
+    /// Fails when one cannot be copied.
+    pub fn own_etc(&self, directories: &[&str]) -> Result<(), NetnsError> {
+        let own = self.etc();
+        let copy = |name: &&str| {
+            let mut copy = Command::new("cp");
+            copy.arg("-a").arg(Path::new("/etc").join(name)).arg(&own);
+            run(copy, IP_DEADLINE).map(drop)
+        };
+        std::fs::create_dir_all(&own)
+            .map_err(|source| CommandError::Start {
+                name: "cp".to_owned(),
+                source,
+            })
+            .and_then(|()| directories.iter().try_for_each(copy))
+            .map_err(|source| NetnsError::Ip {
+                action: format!("copy a part of /etc for {}", self.name),
+                source,
+            })
+    }
+
+    /// What `ip netns exec` lays over `/etc`.
+    fn etc(&self) -> PathBuf {
+        Path::new("/etc/netns").join(&self.name)
+    }
+
     /// Lays a cable between this namespace and the machine.
     ///
     /// # Errors
@@ -241,6 +270,7 @@ impl Drop for Namespace {
         // What cannot be removed now is swept by the next process that makes a namespace.
         self.end_processes().ok();
         ip("delete a namespace", &["netns", "delete", &self.name]).ok();
+        std::fs::remove_dir_all(self.etc()).ok();
     }
 }
 

@@ -372,6 +372,18 @@ impl PortRange {
         }
     }
 
+    /// One port; none is 0.
+    #[must_use]
+    pub const fn one(port: u16) -> Option<Self> {
+        if port == 0 {
+            return None;
+        }
+        Some(Self {
+            from: port,
+            to: port,
+        })
+    }
+
     /// The first port.
     #[must_use]
     pub const fn from(self) -> u16 {

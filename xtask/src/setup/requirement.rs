@@ -31,7 +31,7 @@ pub(crate) enum Need {
 }
 
 /// Everything needed, in the order in which it is reported.
-pub(crate) const REQUIREMENTS: [Requirement; 11] = [
+pub(crate) const REQUIREMENTS: [Requirement; 12] = [
     Requirement {
         name: "PostgreSQL >= 15",
         purpose: "the database of the local stack",
@@ -65,6 +65,14 @@ pub(crate) const REQUIREMENTS: [Requirement; 11] = [
         search: Search::Program("nft"),
         debian_packages: &["nftables"],
         remedy: "sudo apt-get install -y nftables",
+        need: Need::ByRoot,
+    },
+    Requirement {
+        name: "ufw",
+        purpose: "the agent's firewall on hosts that ufw rules",
+        search: Search::Program("ufw"),
+        debian_packages: &["ufw"],
+        remedy: "sudo apt-get install -y ufw",
         need: Need::ByRoot,
     },
     Requirement {

@@ -152,6 +152,7 @@ fn judge_force(goal: &FirewallGoal, outcome: &FirewallOutcome) -> Force {
         }
         FirewallSync::ObserveOnly { .. }
         | FirewallSync::Failed(FirewallError::Missing | FirewallError::Privilege) => Force::Missed,
+        FirewallSync::Failed(FirewallError::Ufw(error)) if error.is_untried() => Force::Missed,
         FirewallSync::Failed(_) => {
             // Only a table that was seen to be otherwise is certainly not the one asked for.
             let is_otherwise = outcome.active == Some(!matches!(goal, FirewallGoal::On(_)));

@@ -29,10 +29,9 @@ fn answers_ping(host: Ipv4Addr) -> bool {
     received.is_ok_and(|(_, n)| n >= 28 && packet[20] == 0)
 }
 
-#[test]
-fn the_first_rule_that_matches_decides_by_port_range_and_protocol() {
+fn the_first_rule_that_matches_decides_by_port_range_and_protocol(back_end: BackEnd) {
     let test = "the_first_rule_that_matches_decides_by_port_range_and_protocol";
-    let Some(world) = World::make(test) else {
+    let Some(world) = back_end.world(test) else {
         return;
     };
     let _listeners: Vec<_> = (7_001..=7_006).map(|port| world.listen(port)).collect();
@@ -72,9 +71,8 @@ fn the_first_rule_that_matches_decides_by_port_range_and_protocol() {
     assert_eq!(author.doors([7_001, 7_002, 7_005]), [Open, Open, Open]);
 }
 
-#[test]
-fn udp_and_ping_are_decided_by_rules_of_their_own() {
-    let Some(world) = World::make("udp_and_ping_are_decided_by_rules_of_their_own") else {
+fn udp_and_ping_are_decided_by_rules_of_their_own(back_end: BackEnd) {
+    let Some(world) = back_end.world("udp_and_ping_are_decided_by_rules_of_their_own") else {
         return;
     };
     let near = world.inside.near;
@@ -102,12 +100,21 @@ fn udp_and_ping_are_decided_by_rules_of_their_own() {
     };
     let is_pinged = || world.outsider.run_inside(|| answers_ping(near)).unwrap();
 
-    author.enforce(on(&[
+    let status = author.send(on(&[
         udp(1, "allow", 7_101),
         udp(2, "deny", 7_102),
         ping("deny"),
     ]));
-    assert!(!is_pinged());
+    let synced = condition(&status, FacetCondition::FirewallSynced);
+    if back_end.filters_icmp() {
+        assert_eq!(synced.0, ConditionStatus::True, "{status:#?}");
+        assert!(!is_pinged());
+    } else {
+        assert_eq!(synced, (ConditionStatus::False, "RulesRefused"));
+        let subject = &status.conditions[0].subjects[0];
+        assert_eq!(subject.reason, "RuleUnsupported");
+        assert!(subject.message.contains("icmp"), "{subject:?}");
+    }
     author.enforce(on(&[udp(1, "allow", 7_101), udp(2, "deny", 7_102)]));
     assert!(is_pinged(), "without a rule the host answers");
 
@@ -121,9 +128,8 @@ fn udp_and_ping_are_decided_by_rules_of_their_own() {
     assert!(closed.recv(&mut byte).is_err());
 }
 
-#[test]
-fn a_source_is_let_in_by_its_address_and_its_network() {
-    let Some(world) = World::make("a_source_is_let_in_by_its_address_and_its_network") else {
+fn a_source_is_let_in_by_its_address_and_its_network(back_end: BackEnd) {
+    let Some(world) = back_end.world("a_source_is_let_in_by_its_address_and_its_network") else {
         return;
     };
     let stranger = Namespace::new("stranger").unwrap();
@@ -167,10 +173,9 @@ fn a_source_is_let_in_by_its_address_and_its_network() {
     );
 }
 
-#[test]
-fn a_source_of_ipv6_is_told_from_the_others() {
+fn a_source_of_ipv6_is_told_from_the_others(back_end: BackEnd) {
     let test = "a_source_of_ipv6_is_told_from_the_others";
-    let Some(world) = World::make(test) else {
+    let Some(world) = back_end.world(test) else {
         return;
     };
     if !netns::has_ipv6() {
@@ -194,9 +199,8 @@ fn a_source_of_ipv6_is_told_from_the_others() {
     assert_eq!(doors(&author), (Door::Refused, Door::Open));
 }
 
-#[test]
-fn outgoing_rules_stop_the_host_and_never_its_link() {
-    let Some(world) = World::make("outgoing_rules_stop_the_host_and_never_its_link") else {
+fn outgoing_rules_stop_the_host_and_never_its_link(back_end: BackEnd) {
+    let Some(world) = back_end.world("outgoing_rules_stop_the_host_and_never_its_link") else {
         return;
     };
     let outside = |port| {
@@ -241,10 +245,9 @@ fn outgoing_rules_stop_the_host_and_never_its_link() {
     assert!(world.reaches_daemon(), "whatever the rules say");
 }
 
-#[test]
-fn what_was_begun_before_goes_on_under_rules_that_would_stop_it() {
+fn what_was_begun_before_goes_on_under_rules_that_would_stop_it(back_end: BackEnd) {
     let test = "what_was_begun_before_goes_on_under_rules_that_would_stop_it";
-    let Some(world) = World::make(test) else {
+    let Some(world) = back_end.world(test) else {
         return;
     };
     let listener = world.listen(PORT);
@@ -269,9 +272,8 @@ fn what_was_begun_before_goes_on_under_rules_that_would_stop_it() {
     assert_eq!(&byte, b"y");
 }
 
-#[test]
-fn five_thousand_addresses_are_one_change_and_filter() {
-    let Some(world) = World::make("five_thousand_addresses_are_one_change_and_filter") else {
+fn five_thousand_addresses_are_one_change_and_filter(back_end: BackEnd) {
+    let Some(world) = back_end.world("five_thousand_addresses_are_one_change_and_filter") else {
         return;
     };
     let _listener = world.listen(PORT);
@@ -299,4 +301,23 @@ fn five_thousand_addresses_are_one_change_and_filter() {
         "a change among 5,000 addresses took {} ms",
         took.as_millis()
     );
+}
+
+contract! { nftables of Nftables:
+    the_first_rule_that_matches_decides_by_port_range_and_protocol,
+    udp_and_ping_are_decided_by_rules_of_their_own,
+    a_source_is_let_in_by_its_address_and_its_network,
+    a_source_of_ipv6_is_told_from_the_others,
+    outgoing_rules_stop_the_host_and_never_its_link,
+    what_was_begun_before_goes_on_under_rules_that_would_stop_it,
+    five_thousand_addresses_are_one_change_and_filter,
+}
+
+contract! { ufw of Ufw:
+    the_first_rule_that_matches_decides_by_port_range_and_protocol,
+    udp_and_ping_are_decided_by_rules_of_their_own,
+    a_source_is_let_in_by_its_address_and_its_network,
+    a_source_of_ipv6_is_told_from_the_others,
+    outgoing_rules_stop_the_host_and_never_its_link,
+    what_was_begun_before_goes_on_under_rules_that_would_stop_it,
 }

@@ -1,9 +1,11 @@
 //! What desired rules do to real packets: the contract of every back end of the firewall.
 //! Each test sees traffic from outside, and never the words of a packet filter.
 
+mod back_end;
 mod decisions;
 mod lifetime;
 mod told;
+mod ufw;
 
 use std::io;
 use std::net::{IpAddr, TcpStream};
@@ -18,6 +20,23 @@ use uuid::Uuid;
 use crate::harness::document;
 use crate::scripted_daemon::{Connection, condition};
 use crate::world::World;
+use back_end::BackEnd;
+
+/// Makes a test of each function for each back end that is named.
+macro_rules! contract {
+    ($module:ident of $back_end:ident: $($test:ident),+ $(,)?) => {
+        mod $module {
+            use super::super::BackEnd;
+            $(
+                #[test]
+                fn $test() {
+                    super::$test(BackEnd::$back_end);
+                }
+            )+
+        }
+    };
+}
+use contract;
 
 /// What an outsider meets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,0 +1,111 @@
+//! A program of the host, run with fixed arguments, an empty environment and a deadline.
+//! It never builds a shell string and knows nothing of what it runs.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::Command;
+
+/// Where distributions put programs of root; an inherited `PATH` decides nothing that root runs.
+const DIRECTORIES: [&str; 5] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin"];
+
+/// A listing beyond this would cost the host more memory than the answer is worth.
+pub(super) const MAX_OUTPUT_BYTES: u64 = 16 * 1024 * 1024;
+
+/// A program, where it is installed.
+#[derive(Debug)]
+pub(super) struct Program {
+    path: Option<PathBuf>,
+    deadline: Duration,
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) is_success: bool,
+    pub(super) output: Vec<u8>,
+    pub(super) errors: Vec<u8>,
+}
+
+/// Why a program did not run to its end.
+#[derive(Debug)]
+pub(super) enum RunError {
+    Missing,
+    Start(io::Error),
+    Deadline,
+    TooLong,
+}
+
+impl Program {
+    /// Looks for a program.
+    pub(super) fn find(name: &str, deadline: Duration) -> Self {
+        let places = DIRECTORIES.iter().map(|it| Path::new(it).join(name));
+        Self {
+            path: places.into_iter().find(|path| path.is_file()),
+            deadline,
+        }
+    }
+
+    pub(super) const fn is_there(&self) -> bool {
+        self.path.is_some()
+    }
+
+    pub(super) const fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    /// Runs it to its end with this input.
+    pub(super) async fn run(&self, arguments: &[&str], input: &str) -> Result<Ended, RunError> {
+        let path = self.path.as_ref().ok_or(RunError::Missing)?;
+        let mut child = Command::new(path)
+            .args(arguments)
+            .env_clear()
+            .env("LC_ALL", "C")
+            .env("PATH", DIRECTORIES.join(":"))
+            // What a program of root writes for a moment is nobody else's to touch.
+            .env("TMPDIR", "/run")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(RunError::Start)?;
+        let (stdin, stdout, stderr) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let talk = async {
+            let write = async {
+                if let Some(mut stdin) = stdin {
+                    // A program that ended early says why in its error output.
+                    stdin.write_all(input.as_bytes()).await.ok();
+                }
+            };
+            let ((), output, errors) = tokio::join!(write, read_all(stdout), read_all(stderr));
+            let status = child.wait().await.map_err(RunError::Start)?;
+            Ok(Ended {
+                is_success: status.success(),
+                output: output?,
+                errors: errors?,
+            })
+        };
+        tokio::time::timeout(self.deadline, talk)
+            .await
+            .map_err(|_| RunError::Deadline)?
+    }
+}
+
+async fn read_all(pipe: Option<impl AsyncRead + Unpin>) -> Result<Vec<u8>, RunError> {
+    let mut content = Vec::new();
+    if let Some(pipe) = pipe {
+        pipe.take(MAX_OUTPUT_BYTES)
+            .read_to_end(&mut content)
+            .await
+            .map_err(RunError::Start)?;
+    }
+    if content.len() as u64 == MAX_OUTPUT_BYTES {
+        return Err(RunError::TooLong);
+    }
+    Ok(content)
+}

@@ -1,0 +1,96 @@
+//! Why ufw could not be read or changed, each with what to do.
+//! It holds texts and numbers, and nothing that can be tried again.
+
+use std::io;
+
+use crate::state_dir::StateError;
+
+/// Why ufw could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum UfwError {
+    /// There is no ufw.
+    #[error("ufw is not installed; install the package ufw, or set firewall = \"nftables\"")]
+    Missing,
+    /// ufw takes orders of root alone.
+    #[error(
+        "ufw takes orders of root alone; let the agent run as root with few capabilities, as \
+         docs/operations.md says, or set firewall = \"nftables\""
+    )]
+    Privilege,
+    /// A file of its cannot be read.
+    #[error("could not read ufw's file {path}")]
+    Read {
+        /// The file.
+        path: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of its is being written, or damaged.
+    #[error("ufw's file {path} is not whole; run ufw status, and restore it if that fails")]
+    NotWhole {
+        /// The file.
+        path: String,
+    },
+    /// How it was before cannot be kept or read.
+    #[error("could not remember how ufw was, so nothing is changed")]
+    State(#[source] StateError),
+    /// How it was before is not readable.
+    #[error(
+        "the file {0} says nothing sensible of how ufw was; remove it to take ufw as it is now"
+    )]
+    Memory(String),
+    /// It could not be started.
+    #[error("could not run {program}")]
+    Run {
+        /// ufw or iptables.
+        program: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// It hung, or printed without an end.
+    #[error("{program} did not answer within {seconds} s")]
+    Deadline {
+        /// ufw or iptables.
+        program: &'static str,
+        /// How long it had.
+        seconds: u64,
+    },
+    /// It refused.
+    #[error("{program} failed: {said}")]
+    Refused {
+        /// The program and what it was told.
+        program: String,
+        /// What it said.
+        said: String,
+    },
+    /// A change was accepted and is not there.
+    #[error("ufw is not as it was told to be: {0}")]
+    ReadBack(String),
+}
+
+impl UfwError {
+    /// The word for machines.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Missing => "UfwMissing",
+            Self::Privilege => "MissingPrivilege",
+            Self::ReadBack(_) => "NotApplied",
+            Self::Read { .. }
+            | Self::NotWhole { .. }
+            | Self::State(_)
+            | Self::Memory(_)
+            | Self::Run { .. }
+            | Self::Deadline { .. }
+            | Self::Refused { .. } => "UfwFailed",
+        }
+    }
+
+    /// Whether nothing was even tried.
+    #[must_use]
+    pub const fn is_untried(&self) -> bool {
+        matches!(self, Self::Missing | Self::Privilege)
+    }
+}

@@ -1,0 +1,128 @@
+//! What making ufw as desired would change, found out without changing anything, and its rules as data.
+//! It runs nothing that could change a rule.
+
+use std::collections::BTreeSet;
+
+use hidps_wire::{CutOff, FirewallPolicy, FirewallRule, PlannedChange};
+use serde_json::json;
+
+use super::files;
+use super::found::Found;
+use super::plan::{UfwGoal, UfwState, next_step};
+use super::rule::UfwRule;
+use super::wishes::Wishes;
+use super::{Ufw, UfwError};
+use crate::firewall::difference::Difference;
+use crate::firewall::forecast::{foretell_peers, plan};
+use crate::firewall::goal::FirewallGoal;
+use crate::firewall::guard::Guards;
+use crate::firewall::ruleset::filters_outgoing;
+use crate::firewall::{DaemonPlace, Forecast};
+
+/// The tables of a listing in which ufw's rules are told.
+const TABLE: &str = "ufw";
+
+impl Ufw {
+    /// Foretells what [`Ufw::ensure`] would do; whether it would cut the host off is not judged.
+    pub(in crate::firewall) async fn forecast(
+        &self,
+        goal: &FirewallGoal,
+        place: &DaemonPlace,
+    ) -> Result<Forecast, UfwError> {
+        let state = files::read_settled().await?.state;
+        let found = self.found.read()?;
+        let is_taken = found.is_some() || state.has_ours();
+        let found = found.unwrap_or_else(|| Found::of(&state));
+        match goal {
+            FirewallGoal::Unmanaged => Ok(Forecast::unchanged("the firewall would be left alone")),
+            FirewallGoal::Off if !is_taken => Ok(Forecast::unchanged(
+                "ufw has no rule of the agent's, as it would be",
+            )),
+            FirewallGoal::Off => {
+                let why = "the agent's rules leave ufw, which goes on as it was found";
+                Ok(foretell(
+                    &state,
+                    &found.as_goal(),
+                    PlannedChange::Remove,
+                    why,
+                ))
+            }
+            FirewallGoal::On(policy) => {
+                let wanted = self.foresee(policy, &state, &found, place);
+                let change = if is_taken {
+                    PlannedChange::Repair
+                } else {
+                    PlannedChange::Load
+                };
+                let forecast = if next_step(&state, &wanted).is_none() {
+                    Forecast::unchanged("ufw has these very rules")
+                } else {
+                    foretell(&state, &wanted, change, "")
+                };
+                Ok(Forecast {
+                    ssh_peers: foretell_peers(policy, &self.keep_open).await,
+                    ..forecast
+                })
+            }
+        }
+    }
+
+    /// What would be wanted, without what is let through for a while only.
+    fn foresee(
+        &self,
+        policy: &FirewallPolicy,
+        state: &UfwState,
+        found: &Found,
+        place: &DaemonPlace,
+    ) -> UfwGoal {
+        let daemon = if filters_outgoing(policy) {
+            place.clone()
+        } else {
+            DaemonPlace::default()
+        };
+        let guards = Guards {
+            daemon,
+            is_daemon_named: self.is_daemon_named(),
+            peers: BTreeSet::new(),
+        };
+        let wishes = Wishes::new(policy, &self.keep_open, &guards, state, found);
+        wishes.goal
+    }
+
+    /// The rules of ufw in its own order.
+    pub(in crate::firewall) async fn list_rules() -> Result<Vec<FirewallRule>, UfwError> {
+        let [four, six] = files::read_settled().await?.state.rules;
+        let list = |rules: Vec<UfwRule>, family: &'static str| {
+            let numbered = rules.into_iter().zip(1_u64..);
+            numbered.map(move |(rule, number)| show(&rule, family, number))
+        };
+        Ok(list(four, "ip").chain(list(six, "ip6")).collect())
+    }
+}
+
+fn foretell(state: &UfwState, goal: &UfwGoal, change: PlannedChange, why: &str) -> Forecast {
+    let (now, wanted) = (state.text(), goal.text());
+    Forecast {
+        plan: plan(change, &Difference::between(&now, &wanted)),
+        cuts_off: CutOff::No,
+        why: why.to_owned(),
+        ssh_peers: Vec::new(),
+    }
+}
+
+/// A rule as an entry of a listing; ufw counts no packets for it.
+fn show(rule: &UfwRule, family: &str, number: u64) -> FirewallRule {
+    let way = if rule.is_incoming() { "in" } else { "out" };
+    FirewallRule {
+        managed: rule.is_ours(),
+        family: family.to_owned(),
+        table: TABLE.to_owned(),
+        chain: format!("ufw-user-{way}put"),
+        handle: number,
+        expression: json!([{ "ufw": rule.to_string() }]),
+        comment: (!rule.comment.is_empty()).then(|| rule.comment.clone()),
+        rule: rule.row(),
+        packets: None,
+        bytes: None,
+    }
+}

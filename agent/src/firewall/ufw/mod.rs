@@ -1,0 +1,417 @@
+//! ufw as a back end: the desired rules before those of people, one call of ufw at a time.
+//! It never touches a rule of somebody else, and leaves ufw's settings as it found them.
+//!
+//! What is so is read from ufw's own files and from the kernel. What is to be done follows from that
+//! alone (see [`plan`]), so a way that was broken off is taken up by the next comparison.
+
+mod error;
+mod files;
+mod forecast;
+mod found;
+mod plan;
+mod rule;
+mod watch;
+mod wishes;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hidps_wire::FirewallPolicy;
+use jiff::Timestamp;
+use tokio::sync::Mutex;
+
+use super::difference::Difference;
+use super::goal::FirewallGoal;
+use super::guard::{Guards, PEERS_FOR};
+use super::nft::FirewallError;
+use super::program::{Program, RunError};
+use super::ruleset::filters_outgoing;
+use super::ssh_peers::read_ssh_peers;
+use super::{
+    BackEnd, DaemonPlace, FirewallChange, FirewallOutcome, FirewallSync, InForce, UnsupportedRule,
+};
+use crate::config::{Config, Port};
+use crate::dial::FirstHop;
+use crate::text::printable;
+pub use error::UfwError;
+use files::UfwFiles;
+use found::{Found, FoundFile};
+use plan::{UfwGoal, UfwState, next_step};
+pub(super) use watch::tell_changes;
+use wishes::Wishes;
+
+/// A call takes a third of a second, and on a busy machine waits for those of others.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Longest message of a program in an error.
+const MAX_SAID: usize = 300;
+
+/// The firewall of a host that ufw rules.
+#[derive(Debug)]
+pub(super) struct Ufw {
+    ufw: Program,
+    iptables: [Program; 2],
+    keep_open: BTreeSet<Port>,
+    /// Where packets to the daemon go first.
+    hop: FirstHop,
+    found: FoundFile,
+    memory: Mutex<Memory>,
+}
+
+/// What this process has made of ufw and knows.
+#[derive(Debug, Default)]
+struct Memory {
+    enforced: Option<Enforced>,
+    /// Where the daemon was when that could last be looked up.
+    place: DaemonPlace,
+}
+
+/// What this process has made so.
+#[derive(Debug)]
+struct Enforced {
+    policy: Arc<FirewallPolicy>,
+    guards: Guards,
+    /// Until when those who were logged in may come back.
+    until: Timestamp,
+    goal: UfwGoal,
+}
+
+/// What was done to make ufw so.
+#[derive(Debug, Default)]
+struct Deed {
+    change: Option<FirewallChange>,
+    tampering: Option<String>,
+    unsupported: Vec<UnsupportedRule>,
+}
+
+impl Ufw {
+    /// ufw, as configured.
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            ufw: Program::find("ufw", DEADLINE),
+            iptables: ["iptables", "ip6tables"].map(|name| Program::find(name, DEADLINE)),
+            keep_open: config.keep_open.clone(),
+            hop: config.way().first_hop(),
+            found: FoundFile::new(&config.state_dir),
+            memory: Mutex::default(),
+        }
+    }
+
+    /// Whether ufw rules this host, and the agent may change it.
+    pub(super) fn is_usable(&self) -> bool {
+        self.ufw.is_there() && files::is_enabled() && rustix::process::geteuid().is_root()
+    }
+
+    /// Whether the agent has something in ufw.
+    pub(super) fn is_taken(&self) -> bool {
+        let has_ours = || files::read_files().is_ok_and(|files| files.state.has_ours());
+        !matches!(self.found.read(), Ok(None)) || has_ours()
+    }
+
+    /// Whether ufw filters as the agent wants it.
+    pub(super) async fn is_active(&self) -> Result<bool, UfwError> {
+        let state = files::read_settled().await?.state;
+        let is_ours = self.found.read()?.is_some() || state.has_ours();
+        Ok(state.is_enabled && is_ours)
+    }
+
+    /// Makes ufw as intended and says what is so now.
+    pub(super) async fn ensure(&self, goal: &FirewallGoal) -> FirewallOutcome {
+        let mut memory = self.memory.lock().await;
+        let mut deed = Deed::default();
+        let result = self.converge(goal, &mut memory, &mut deed).await;
+        let sync = match (result, goal) {
+            (_, FirewallGoal::Unmanaged) => FirewallSync::Unmanaged,
+            (Err(error), _) => FirewallSync::Failed(FirewallError::Ufw(error)),
+            (Ok(()), FirewallGoal::Off) => FirewallSync::Disabled,
+            (Ok(()), FirewallGoal::On(policy)) => FirewallSync::Enabled(InForce {
+                back_end: BackEnd::Ufw,
+                policy: Arc::clone(policy),
+                keep_open: self.keep_open.clone(),
+                peers: memory.enforced.as_ref().and_then(Enforced::peers),
+                others: Vec::new(),
+                unsupported: deed.unsupported,
+            }),
+        };
+        FirewallOutcome {
+            active: self.is_active().await.ok(),
+            change: deed.change,
+            tampering: deed.tampering,
+            sync,
+        }
+    }
+
+    async fn converge(
+        &self,
+        goal: &FirewallGoal,
+        memory: &mut Memory,
+        deed: &mut Deed,
+    ) -> Result<(), UfwError> {
+        match goal {
+            FirewallGoal::Unmanaged => {
+                // Whoever changes it from here on may.
+                memory.enforced = None;
+                Ok(())
+            }
+            FirewallGoal::Off => {
+                memory.enforced = None;
+                self.put_back(deed).await
+            }
+            FirewallGoal::On(policy) => self.enforce(policy, memory, deed).await,
+        }
+    }
+
+    /// Takes the agent's rules out, and leaves ufw's settings as they were found.
+    async fn put_back(&self, deed: &mut Deed) -> Result<(), UfwError> {
+        let found = self.found.read()?;
+        if !self.ufw.is_there() && found.is_some() {
+            // Whoever removed ufw has removed its rules.
+            return self.found.write(None);
+        }
+        // Without ufw's files there is nothing of the agent's in them.
+        let state = match files::read_settled().await {
+            Err(_) if found.is_none() => return Ok(()),
+            read => read?.state,
+        };
+        if found.is_none() && !state.has_ours() {
+            return Ok(());
+        }
+        let was_kept = found.is_some();
+        let goal = found.unwrap_or_else(|| Found::of(&state)).as_goal();
+        self.pursue(&goal).await?;
+        if was_kept {
+            self.found.write(None)?;
+        }
+        deed.change = Some(FirewallChange::Removed);
+        Ok(())
+    }
+
+    async fn enforce(
+        &self,
+        policy: &Arc<FirewallPolicy>,
+        memory: &mut Memory,
+        deed: &mut Deed,
+    ) -> Result<(), UfwError> {
+        let state = files::read_settled().await?.state;
+        let found = match self.found.read()? {
+            Some(found) => found,
+            None => {
+                self.check_means()?;
+                let found = Found::of(&state);
+                self.found.write(Some(&found))?;
+                found
+            }
+        };
+        let place = self.locate(policy, memory).await;
+        let same = memory
+            .enforced
+            .take()
+            .filter(|it| *it.policy == **policy && it.guards.daemon == place);
+        let tampering = same.as_ref().and_then(|it| it.tampering(&state));
+        let (guards, until) = match &same {
+            // Whoever was let back in had the time for it; a repair gives nobody more.
+            Some(same) => same.guards_now(),
+            None => self.guards_anew(policy, place).await,
+        };
+        let wishes = Wishes::new(policy, &self.keep_open, &guards, &state, &found);
+        deed.unsupported = wishes.unsupported;
+        let n_steps = self.pursue(&wishes.goal).await?;
+        let is_only_later = same.is_some() && tampering.is_none();
+        deed.change = match (n_steps, &tampering) {
+            (0, _) => None,
+            (_, Some(_)) => Some(FirewallChange::Repaired),
+            // Somebody's time to come back is over.
+            (_, None) if is_only_later => None,
+            (_, None) if state.has_ours() => Some(FirewallChange::Adjusted),
+            (_, None) => Some(FirewallChange::Loaded),
+        };
+        deed.tampering = tampering;
+        memory.enforced = Some(Enforced {
+            policy: Arc::clone(policy),
+            guards,
+            until,
+            goal: wishes.goal,
+        });
+        Ok(())
+    }
+
+    /// Goes step by step until ufw and the kernel are as wanted; gives the number of steps.
+    async fn pursue(&self, goal: &UfwGoal) -> Result<usize, UfwError> {
+        let mut last: Option<(UfwState, String)> = None;
+        let mut is_reloaded = false;
+        let first = files::read_settled().await?;
+        let most = goal.most_steps(&first.state);
+        for n_steps in 0..most {
+            let files = files::read_settled().await?;
+            let Some(step) = next_step(&files.state, goal) else {
+                match self.check_kernel(&files).await? {
+                    Ok(()) => return Ok(n_steps),
+                    Err(why) if is_reloaded => return Err(UfwError::ReadBack(why)),
+                    Err(why) => {
+                        tracing::warn!(why, "ufw's rules are loaded anew");
+                        is_reloaded = true;
+                        self.call(&["reload".to_owned()]).await?;
+                        continue;
+                    }
+                }
+            };
+            if let Some((_, said)) = last.filter(|(state, _)| *state == files.state) {
+                return Err(UfwError::ReadBack(format!("{step}: {said}")));
+            }
+            tracing::debug!(%step, "ufw");
+            let said = self.call(&step.arguments(&files.state)).await?;
+            last = Some((files.state, said));
+        }
+        Err(UfwError::ReadBack(
+            "somebody else keeps changing it".to_owned(),
+        ))
+    }
+
+    /// Whether the kernel has what ufw has written down, or why not.
+    async fn check_kernel(&self, files: &UfwFiles) -> Result<Result<(), String>, UfwError> {
+        if !files.state.is_enabled {
+            return Ok(Ok(()));
+        }
+        let n_families = if files.state.has_ipv6 { 2 } else { 1 };
+        let pairs = self.iptables.iter().zip(&files.chains).take(n_families);
+        for (iptables, chains) in pairs {
+            let listing = run(iptables, "iptables", &["-S"]).await?;
+            let checked = files::check_kernel(&listing, chains, files.state.defaults);
+            if checked.is_err() {
+                return Ok(checked);
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Gives ufw an order, and says what it answered.
+    async fn call(&self, arguments: &[String]) -> Result<String, UfwError> {
+        self.check_means()?;
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        run(&self.ufw, "ufw", &arguments).await
+    }
+
+    fn check_means(&self) -> Result<(), UfwError> {
+        if !self.ufw.is_there() {
+            return Err(UfwError::Missing);
+        }
+        if !rustix::process::geteuid().is_root() {
+            return Err(UfwError::Privilege);
+        }
+        Ok(())
+    }
+
+    /// Where the daemon is, if rules could keep packets from it: as it is now, or was last.
+    async fn locate(&self, policy: &FirewallPolicy, memory: &mut Memory) -> DaemonPlace {
+        if !filters_outgoing(policy) {
+            return DaemonPlace::default();
+        }
+        let place = DaemonPlace::find(&self.hop).await;
+        if !place.addresses.is_empty() {
+            memory.place = place;
+        }
+        memory.place.clone()
+    }
+
+    fn is_daemon_named(&self) -> bool {
+        self.hop.host.parse::<IpAddr>().is_err()
+    }
+
+    async fn guards_anew(
+        &self,
+        policy: &FirewallPolicy,
+        daemon: DaemonPlace,
+    ) -> (Guards, Timestamp) {
+        let peers = tokio::task::spawn_blocking(read_ssh_peers).await;
+        let mut peers = peers.unwrap_or_default();
+        // Each would cost a call, and whom the rules let in needs none.
+        peers
+            .retain(|peer| !super::forecast::foretell_peer(policy, &self.keep_open, *peer).returns);
+        let guards = Guards {
+            is_daemon_named: self.is_daemon_named(),
+            daemon,
+            peers,
+        };
+        let until = Timestamp::now().checked_add(PEERS_FOR);
+        (guards, until.unwrap_or(Timestamp::MAX))
+    }
+}
+
+impl Enforced {
+    /// Who may come back, and until when.
+    fn peers(&self) -> Option<(BTreeSet<super::SshPeer>, Timestamp)> {
+        let is_anybody = !self.guards.peers.is_empty();
+        is_anybody.then(|| (self.guards.peers.clone(), self.until))
+    }
+
+    /// The guards without those whose time is over.
+    fn guards_now(&self) -> (Guards, Timestamp) {
+        let mut guards = self.guards.clone();
+        if self.until <= Timestamp::now() {
+            guards.peers.clear();
+        }
+        (guards, self.until)
+    }
+
+    /// What somebody did since it was made so.
+    fn tampering(&self, state: &UfwState) -> Option<String> {
+        next_step(state, &self.goal)?;
+        let (wanted, found) = (self.goal.text(), state.text());
+        Some(Difference::between(&wanted, &found).describe())
+    }
+}
+
+impl Found {
+    /// ufw without anything of the agent's.
+    fn as_goal(&self) -> UfwGoal {
+        UfwGoal {
+            rules: [Vec::new(), Vec::new()],
+            defaults: self.defaults,
+            is_enabled: self.is_enabled,
+            log_level: self.log_level.clone(),
+        }
+    }
+}
+
+async fn run(
+    program: &Program,
+    name: &'static str,
+    arguments: &[&str],
+) -> Result<String, UfwError> {
+    let ended = program.run(arguments, "").await;
+    let ended = ended.map_err(|error| match error {
+        RunError::Missing if name == "ufw" => UfwError::Missing,
+        RunError::Missing => UfwError::Run {
+            program: name,
+            source: std::io::ErrorKind::NotFound.into(),
+        },
+        RunError::Start(source) => UfwError::Run {
+            program: name,
+            source,
+        },
+        RunError::Deadline | RunError::TooLong => UfwError::Deadline {
+            program: name,
+            seconds: program.deadline().as_secs(),
+        },
+    })?;
+    if ended.is_success {
+        return Ok(String::from_utf8_lossy(&ended.output).into_owned());
+    }
+    let said = [ended.errors, ended.output].concat();
+    Err(UfwError::Refused {
+        program: format!("{name} {}", printable(&arguments.join(" "), MAX_SAID)),
+        said: printable(&String::from_utf8_lossy(&said), MAX_SAID),
+    })
+}
+
+/// Reads any text as each of ufw's files and as a listing of iptables; gives how many rules are in it.
+pub(super) fn read_any(text: &str) -> usize {
+    let rules = rule::parse_rules(text);
+    for rule in rules.iter().filter(|rule| rule.is_ours()) {
+        rule.arguments();
+    }
+    files::read_any(text);
+    rules.len()
+}
