@@ -293,6 +293,35 @@ create index alert_notifications_recipient_id on public.alert_notifications (rec
 create index alert_notifications_due on public.alert_notifications (next_attempt_at)
   where status in ('pending', 'sending');
 
+-- Mail to a person about their own account, delivered by the same rules as mail about alerts.
+create table public.account_notifications (
+  id uuid primary key default gen_random_uuid(),
+  user_id uuid not null references auth.users (id) on delete cascade,
+  recipient text not null,
+  kind text not null,
+  title text not null,
+  message text not null,
+  -- What the person should do.
+  advice text not null,
+  -- Which device or place it is about.
+  subject text not null,
+  status text not null default 'pending',
+  attempts integer not null default 0,
+  next_attempt_at timestamptz not null default now(),
+  message_id text,
+  error text,
+  -- Never to be sent, because the person got enough mail about the account.
+  suppressed boolean not null default false,
+  created_at timestamptz not null default now(),
+  sent_at timestamptz,
+  constraint kind_is_known check (kind in ('new_device')),
+  constraint status_is_known check (status in ('pending', 'sending', 'sent', 'failed'))
+);
+
+create index account_notifications_user_id on public.account_notifications (user_id, created_at);
+create index account_notifications_due on public.account_notifications (next_attempt_at)
+  where status in ('pending', 'sending');
+
 -- Identity of agents --------------------------------------------------------------------------
 
 create table public.agent_keys (
@@ -366,5 +395,6 @@ alter table public.desired_generations enable row level security;
 alter table public.agent_conditions enable row level security;
 alter table public.alerts enable row level security;
 alter table public.alert_notifications enable row level security;
+alter table public.account_notifications enable row level security;
 alter table public.agent_keys enable row level security;
 alter table public.agent_tokens enable row level security;

@@ -15,7 +15,8 @@ revoke all on
   public.organizations, public.organization_members, public.operator_looks, public.agents,
   public.agent_users,
   public.agent_stats, public.monitored_files, public.desired_generations,
-  public.agent_conditions, public.alerts, public.alert_notifications, public.agent_keys,
+  public.agent_conditions, public.alerts, public.alert_notifications, public.account_notifications,
+  public.agent_keys,
   public.agent_tokens
 from public, anon, authenticated, service_role;
 
@@ -23,7 +24,8 @@ grant select on
   public.organizations, public.organization_members, public.operator_looks, public.agents,
   public.agent_users,
   public.agent_stats, public.monitored_files, public.desired_generations,
-  public.agent_conditions, public.alerts, public.alert_notifications, public.agent_keys,
+  public.agent_conditions, public.alerts, public.alert_notifications, public.account_notifications,
+  public.agent_keys,
   public.agent_tokens
 to authenticated, service_role;
 
@@ -169,6 +171,9 @@ using (
   recipient_id = (select private.caller())
   or agent_id in (select private.my_admin_agents())
 );
+
+create policy recipients_read on public.account_notifications for select to authenticated
+using (user_id = (select private.caller()));
 
 -- Identity of agents --------------------------------------------------------------------------
 

@@ -236,9 +236,14 @@ $$;
 create trigger on_notifications_queued after insert on public.alert_notifications
   referencing new table as inserted
   for each statement execute function private.on_notifications_queued();
+create trigger on_notifications_queued after insert on public.account_notifications
+  referencing new table as inserted
+  for each statement execute function private.on_notifications_queued();
 
 -- Hands out due notifications for lease_seconds. Whoever does not finish one in time loses it to the
--- next claim; the message id stays, so that a mail sent twice is one mail to the reader.
+-- next claim; the message id stays, so that a mail sent twice is one mail to the reader. Mail about
+-- accounts comes first, in the shape of an alert of stage 'account' whose host is the device: it is rare,
+-- and a flood of alerts must not keep it.
 create function public.claim_notifications(max integer, lease_seconds integer)
 returns table (
   id uuid, recipient text, stage text, attempts integer, message_id text, alert_id uuid,
@@ -247,12 +252,31 @@ returns table (
   explanation jsonb, agent_id uuid, agent_name text, organization_name text
 )
 language sql volatile security definer set search_path = '' as $$
-  with due as (
+  with due_accounts as (
+    select n.id from public.account_notifications n
+    where n.status in ('pending', 'sending') and n.next_attempt_at <= now()
+    order by n.next_attempt_at, n.created_at, n.id
+    limit least(greatest(claim_notifications.max, 0), 500)
+    for update skip locked
+  ),
+  claimed_accounts as (
+    update public.account_notifications n
+    set status = 'sending',
+        attempts = n.attempts + 1,
+        next_attempt_at = now() + make_interval(secs => greatest(lease_seconds, 1)),
+        message_id = coalesce(n.message_id, format('<account.%s@hidps>', n.id))
+    from due_accounts d
+    where n.id = d.id
+    returning n.*
+  ),
+  due as (
     select n.id from public.alert_notifications n
     where n.status in ('pending', 'sending') and n.next_attempt_at <= now()
     order by n.next_attempt_at, n.created_at, n.id
     -- A page that one daemon can send within a lease.
-    limit least(greatest(claim_notifications.max, 0), 500)
+    limit greatest(
+      least(greatest(claim_notifications.max, 0), 500) - (select count(*) from claimed_accounts), 0
+    )
     for update skip locked
   ),
   claimed as (
@@ -265,15 +289,23 @@ language sql volatile security definer set search_path = '' as $$
     where n.id = due.id
     returning n.*
   )
-  select c.id, c.recipient, c.stage, c.attempts, c.message_id, c.alert_id,
-    al.title, al.message, al.alert_type, al.severity, al.risk, al.rule_id,
-    al.occurrences, al.first_seen, al.last_seen, al.evidence,
-    al.explanation, c.agent_id, a.name, o.name
-  from claimed c
-  join public.alerts al on al.id = c.alert_id
-  join public.agents a on a.id = c.agent_id
-  join public.organizations o on o.id = a.org_id
-  order by c.created_at, c.id
+  select c.id, c.recipient, 'account', c.attempts, c.message_id, c.id,
+    c.title, c.message, 'account', 2::smallint, 0, c.kind,
+    1, c.created_at, c.created_at, '[]'::jsonb,
+    jsonb_build_object('advice', c.advice), '00000000-0000-0000-0000-000000000000'::uuid, c.subject, ''
+  from claimed_accounts c
+  union all
+  (
+    select c.id, c.recipient, c.stage, c.attempts, c.message_id, c.alert_id,
+      al.title, al.message, al.alert_type, al.severity, al.risk, al.rule_id,
+      al.occurrences, al.first_seen, al.last_seen, al.evidence,
+      al.explanation, c.agent_id, a.name, o.name
+    from claimed c
+    join public.alerts al on al.id = c.alert_id
+    join public.agents a on a.id = c.agent_id
+    join public.organizations o on o.id = a.org_id
+    order by c.created_at, c.id
+  )
 $$;
 
 -- Only a claimed notification can be finished; finishing it again changes nothing.
@@ -281,6 +313,8 @@ create function public.finish_notification(
   p_id uuid, p_outcome text, p_error text, p_retry_seconds integer
 ) returns void
 language plpgsql volatile security definer set search_path = '' as $$
+declare
+  retry_at timestamptz := now() + make_interval(secs => greatest(coalesce(p_retry_seconds, 60), 1));
 begin
   if p_outcome is null or p_outcome not in ('sent', 'retry', 'failed') then
     raise exception using errcode = '22023',
@@ -290,12 +324,20 @@ begin
   set status = case p_outcome when 'retry' then 'pending' else p_outcome end,
       sent_at = case p_outcome when 'sent' then now() end,
       error = case when p_outcome <> 'sent' then left(p_error, 1000) end,
-      next_attempt_at = case p_outcome
-        when 'retry' then now() + make_interval(secs => greatest(coalesce(p_retry_seconds, 60), 1))
-        else next_attempt_at
-      end
+      next_attempt_at = case p_outcome when 'retry' then retry_at else next_attempt_at end
   where id = p_id and status = 'sending';
-  if not found and not exists (select from public.alert_notifications where id = p_id) then
+  if found then
+    return;
+  end if;
+  update public.account_notifications
+  set status = case p_outcome when 'retry' then 'pending' else p_outcome end,
+      sent_at = case p_outcome when 'sent' then now() end,
+      error = case when p_outcome <> 'sent' then left(p_error, 1000) end,
+      next_attempt_at = case p_outcome when 'retry' then retry_at else next_attempt_at end
+  where id = p_id and status = 'sending';
+  if not found
+    and not exists (select from public.alert_notifications where id = p_id)
+    and not exists (select from public.account_notifications where id = p_id) then
     raise exception using errcode = '22023', message = format('there is no notification %s', p_id);
   end if;
 end

@@ -125,6 +125,13 @@ begin
     limit max_rows
   );
 
+  delete from public.account_notifications where id in (
+    select n.id from public.account_notifications n
+    where n.status in ('sent', 'failed')
+      and n.created_at < now() - make_interval(days => default_days)
+    limit max_rows
+  );
+
   n_audited := private.purge_audit(max_rows);
 
   return n_alerts + n_occurrences + n_old_changes + n_surplus_changes + n_snapshots + n_tokens

@@ -69,7 +69,35 @@ begin
 end
 $$;
 
+-- By name or id, to know where to look. That it was asked is in the platform's own audit log.
+create function private.organizations_like(wanted text)
+returns table (id uuid, name text, n_members bigint, n_agents bigint)
+language plpgsql volatile security definer set search_path = '' as $$
+declare
+  pattern text := '%' || replace(replace(replace(
+    coalesce(private.clean_text(wanted, 200), ''), '\', '\\'), '%', '\%'), '_', '\_') || '%';
+begin
+  perform private.require_operator();
+  perform private.audit(private.platform(), 'operator_look.search', 'operator_looks',
+    jsonb_build_object('new', jsonb_build_object('wanted', private.clean_text(wanted, 200))));
+  return query
+    select o.id, o.name,
+      (select count(*) from public.organization_members m where m.org_id = o.id),
+      (select count(*) from public.agents a where a.org_id = o.id)
+    from public.organizations o
+    where o.name ilike pattern or o.id::text = wanted
+    order by o.name, o.id
+    limit 100;
+end
+$$;
+
 -- Calls ---------------------------------------------------------------------------------------
+
+create function public.find_organizations(wanted text default '')
+returns table (id uuid, name text, n_members bigint, n_agents bigint)
+language sql volatile security invoker set search_path = '' as $$
+  select * from private.organizations_like(find_organizations.wanted)
+$$;
 
 -- Returns when the look ends by itself.
 create function public.look_into_organization(
@@ -91,6 +119,7 @@ revoke all on function public.appoint_operator(uuid, text) from public, anon, au
 revoke all on function public.dismiss_operator(uuid) from public, anon, authenticated;
 revoke all on function public.look_into_organization(uuid, text, interval)
   from public, anon, service_role;
+revoke all on function public.find_organizations(text) from public, anon, service_role;
 revoke all on function public.end_look(uuid) from public, anon, service_role;
 grant execute on function public.appoint_operator(uuid, text) to service_role;
 grant execute on function public.dismiss_operator(uuid) to service_role;
@@ -98,3 +127,5 @@ grant execute on function public.look_into_organization(uuid, text, interval) to
 grant execute on function public.end_look(uuid) to authenticated;
 grant execute on function private.begin_look(uuid, text, interval) to authenticated;
 grant execute on function private.finish_look(uuid) to authenticated;
+grant execute on function public.find_organizations(text) to authenticated;
+grant execute on function private.organizations_like(text) to authenticated;

@@ -61,6 +61,7 @@ create table private.audit_queue (
   headers text default current_setting('request.headers', true),
   -- A change of a row, or an act told in words.
   resource text not null,
+  resource_id text,
   noun text,
   op text,
   untold text[],
@@ -177,6 +178,22 @@ begin
 end
 $$;
 
+-- Tells of something that a person did where the database does not see them as the caller, as when the
+-- Auth server writes for them.
+create function private.audit_of_person(
+  who uuid, action text, resource text, details jsonb, ip text, user_agent text
+) returns void
+language plpgsql volatile security definer set search_path = '' as $$
+begin
+  insert into private.audit_queue (org_id, person, action, resource, details, headers)
+  values (
+    private.platform(), who, audit_of_person.action, audit_of_person.resource,
+    audit_of_person.details, jsonb_build_object('x-forwarded-for', ip, 'user-agent', user_agent)::text
+  );
+  insert into private.audit_seals default values on conflict do nothing;
+end
+$$;
+
 -- What an entry may say -----------------------------------------------------------------------
 
 -- Columns that sound like a secret and are none, or do not sound like one and are.
@@ -274,8 +291,12 @@ language sql volatile security definer set search_path = '' as $$
   select t.id, t.org_id, t.at, c.context,
     coalesce(t.action, t.noun || '.' || private.audited_verb(t.noun, t.op, t.before, t.after)),
     t.resource,
-    coalesce(r.thing ->> 'id', r.thing ->> 'user_id', r.thing ->> 'agent_id'),
-    (case t.resource when 'agents' then r.thing ->> 'id' else r.thing ->> 'agent_id' end)::uuid,
+    coalesce(t.resource_id, r.thing ->> 'id', r.thing ->> 'user_id', r.thing ->> 'agent_id'),
+    (
+      case t.resource
+        when 'agents' then coalesce(t.resource_id, r.thing ->> 'id') else r.thing ->> 'agent_id'
+      end
+    )::uuid,
     coalesce(t.details, jsonb_strip_nulls(jsonb_build_object('old', d.old, 'new', d.new)))
   from taken t
   join contexts c on (t.person, t.api_role, t.email, t.agent, t.headers)

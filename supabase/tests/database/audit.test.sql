@@ -130,6 +130,29 @@ begin
 end
 $$;
 
+-- refused_agents_are_told_of_and_cannot_flood_the_log
+do $$
+declare
+  before bigint := pg_temp.n_entries();
+begin
+  perform pg_temp.must_be_told('service', format(
+    'select public.record_refusal(%L, ''0123456789ab'', e''bad\x07 token'')', pg_temp.id('host')),
+    '^agent new agent.refused agents .*"reason": "bad token".*"token_prefix": "0123456789ab"');
+  perform pg_temp.must_be_true('of that agent', (
+    select agent_id = pg_temp.id('host') from public.audit_log where action = 'agent.refused'));
+  perform pg_temp.must_equal('no prefix', pg_temp.ask('service', format(
+    'select public.record_refusal(%L, %L, null)', pg_temp.id('host'), repeat('a', 64))), 'true');
+  perform public.record_refusal(pg_temp.id('host'), null, 'x') from generate_series(1, 50);
+  perform pg_temp.must_equal('entries', (pg_temp.n_entries() - before)::text, '20');
+  perform pg_temp.must_match('the last', pg_temp.last_entry(), 'counted and not told');
+  perform pg_temp.must_equal('nobody''s', pg_temp.ask('service',
+    'select public.record_refusal(gen_random_uuid(), null, ''x'')'), 'false');
+  update private.refusal_counts set hour_began = now() - interval '2 hours';
+  perform pg_temp.must_be_told('service', format('select public.record_refusal(%L, null, ''x'')',
+    pg_temp.id('host')), '"in_the_hour_before": 52');
+end
+$$;
+
 -- what_the_daemon_observes_is_no_act
 do $$
 declare

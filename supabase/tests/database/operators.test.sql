@@ -33,6 +33,22 @@ begin
 end
 $$;
 
+-- an_operator_finds_organizations_and_that_is_told
+do $$
+begin
+  perform pg_temp.must_equal('found', pg_temp.ask('opal',
+    'select name || '' '' || n_members || '' '' || n_agents from public.find_organizations(''tes'')'), 'Test 3 1');
+  perform pg_temp.must_equal('by a pattern', pg_temp.ask('opal',
+    'select count(*) from public.find_organizations(''%'')'), '0');
+  set constraints all immediate;
+  set constraints all deferred;
+  perform pg_temp.must_equal('told', (
+    select string_agg(concat_ws(' ', actor_kind, actor, details -> 'new' ->> 'wanted'), ', ' order by seq)
+    from public.audit_log where action = 'operator_look.search'
+  ), 'operator opal@people.test tes, operator opal@people.test %');
+end
+$$;
+
 -- the_admins_of_the_organization_read_who_looked_and_why
 do $$
 begin

@@ -96,4 +96,11 @@ insert into rights values
   ('audit_log', 'DNNNNNRRNRR', 'DDDDDDDDDDD', 'DDDDDDDDDDD', 'DDDDDDDDDDD',
     'org_id = pg_temp.id(''org'')', 'id', 'gen_random_uuid()', 'actor = ''nobody'''),
   ('audit_readout', 'DNNNNNRRNRR', 'DDDDDDDDDDD', 'DDDDDDDDDDD', 'DDDDDDDDDDD',
-    'org_id = pg_temp.id(''org'')', 'seq', '1', 'seq = 1');
+    'org_id = pg_temp.id(''org'')', 'seq', '1', 'seq = 1'),
+  -- The targets are the user's own.
+  ('known_devices', 'DNNRNNNNNNR', 'DDDDDDDDDDD', 'DDDDDDDDDDD', 'DDDDDDDDDDD',
+    'user_id = pg_temp.id(''uma'')', 'user_id, fingerprint', 'pg_temp.id(''uma''), ''x''',
+    'last_seen_at = now()'),
+  ('account_notifications', 'DNNRNNNNNNR', 'DDDDDDDDDDD', 'DDDDDDDDDDD', 'DDDDDDDDDDD',
+    'user_id = pg_temp.id(''uma'')', 'user_id, recipient, kind', 'pg_temp.id(''uma''), ''x'', ''x''',
+    'status = ''sent''');

@@ -27,6 +27,10 @@ begin
     now() + interval '1 hour', pg_temp.id('owen'));
   insert into private.organization_invite_secrets
   values (pg_temp.id('invite'), private.sha256_hex(repeat('b', 64)));
+  insert into auth.sessions (id, user_id) values (gen_random_uuid(), pg_temp.id('uma'));
+  insert into public.known_devices (user_id, fingerprint) values (pg_temp.id('uma'), 'f');
+  insert into public.account_notifications (user_id, recipient, kind, title, message, advice, subject)
+  values (pg_temp.id('uma'), 'uma@people.test', 'new_device', 'T', 'M', 'A', 'S');
   -- The audit log has its entries now and not at the end of the transaction.
   set constraints all immediate;
   insert into public.monitored_files (id, agent_id, file_path, added_by)
