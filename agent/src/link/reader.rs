@@ -37,6 +37,8 @@ pub(super) struct Reader<'l> {
     pub(super) silence: Duration,
     /// Frames refused so far.
     pub(super) n_refused: u32,
+    /// Frames of the protocol that came too fast to be taken.
+    pub(super) n_left_out: u64,
 }
 
 impl Reader<'_> {
@@ -77,7 +79,7 @@ impl Reader<'_> {
             DaemonFrame::Apply(apply) => {
                 // The loop is busy with older ones; the daemon sends it again.
                 if self.applies.try_send(apply).is_err() {
-                    tracing::warn!("a desired document came too fast and was left out");
+                    self.leave_out("a desired document");
                 }
                 None
             }
@@ -90,11 +92,24 @@ impl Reader<'_> {
             }
             DaemonFrame::Ask { id, question } => {
                 if self.questions.try_send((id, question)).is_err() {
-                    tracing::warn!("too many questions at once; one was left out");
+                    self.leave_out("a question");
                 }
                 None
             }
             DaemonFrame::Goodbye(advice) => Some(SessionEnd::Advised(advice)),
+        }
+    }
+
+    /// Counts what came too fast, and says so ever more rarely: a flood is not to fill the log.
+    fn leave_out(&mut self, what: &str) {
+        self.n_left_out += 1;
+        if self.n_left_out.is_power_of_two() {
+            let total = self.n_left_out;
+            tracing::warn!(
+                what,
+                total,
+                "a frame of the daemon came too fast and was left out"
+            );
         }
     }
 

@@ -101,6 +101,7 @@ pub(super) async fn run<F: Firewall>(mut socket: Socket, link: &mut Link<F>) -> 
         pulse: &link.pulse,
         silence: heartbeat * SILENT_HEARTBEATS,
         n_refused: 0,
+        n_left_out: 0,
     };
     tokio::select! {
         end = reader.run() => end,

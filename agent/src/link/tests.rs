@@ -272,6 +272,21 @@ async fn a_goodbye_is_waited_out_and_makes_no_later_wait_longer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_goodbye_cannot_silence_an_agent_for_longer_than_ten_minutes() {
+    let mut rig = start_link(always(u32::MAX));
+    let goodbye = DaemonFrame::Goodbye(RetryAdvice {
+        reason: "for ever".to_owned(),
+        retry_ms: u32::MAX,
+    });
+
+    let mut socket = rig.greet(8).await;
+    send(&mut socket, &goodbye).await;
+    let waited = rig.next_visit_after().await;
+
+    assert!(is_about(waited, Duration::from_secs(601)), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn only_a_minute_of_health_makes_waits_short_again() {
     let mut rig = start_link(always(u32::MAX));
     for _ in 0..4 {

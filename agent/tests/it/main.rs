@@ -14,6 +14,8 @@ mod full_disk;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod hostile_daemon;
+#[cfg(test)]
 mod journal;
 #[cfg(test)]
 mod journal_host;

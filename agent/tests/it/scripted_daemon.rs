@@ -63,6 +63,13 @@ impl EnrollVisit {
         );
         self.stream.write_all(text.as_bytes()).unwrap();
     }
+
+    /// Sends the agent elsewhere.
+    pub(crate) fn redirect(mut self, status: u16, location: &str) {
+        let text =
+            format!("HTTP/1.1 {status} X\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n");
+        self.stream.write_all(text.as_bytes()).unwrap();
+    }
 }
 
 impl ScriptedDaemon {
@@ -346,6 +353,18 @@ impl Connection {
         self.socket.send(message).ok();
     }
 
+    /// Sends bytes that may be no frame; false when the agent takes none any more.
+    pub(crate) fn try_send_bytes(&mut self, bytes: &[u8]) -> bool {
+        self.socket.get_mut().write_all(bytes).is_ok()
+    }
+
+    /// Reads what is there already, so that an agent that answers is not stuck.
+    pub(crate) fn drain(&mut self) {
+        self.socket.get_ref().set_nonblocking(true).unwrap();
+        while self.socket.read().is_ok() {}
+        self.socket.get_ref().set_nonblocking(false).unwrap();
+    }
+
     /// The next batch, without an acknowledgement.
     pub(crate) fn next_batch(&mut self) -> (u64, Vec<LogEvent<'static>>) {
         self.poll_batch(DEADLINE).expect("a batch comes")
@@ -405,16 +424,28 @@ impl Connection {
     /// The next status that is as wanted.
     pub(crate) fn next_status(&mut self, wanted: impl Fn(&Status) -> bool) -> Status {
         let mut seen = Vec::new();
-        let end = Instant::now() + DEADLINE;
+        let status = self.poll_status(DEADLINE, |status| {
+            seen.push(status.clone());
+            wanted(status)
+        });
+        status.unwrap_or_else(|| panic!("the wanted status did not come, only {seen:#?}"))
+    }
+
+    /// A status that is as wanted, if one comes within a while.
+    pub(crate) fn poll_status(
+        &mut self,
+        while_: Duration,
+        mut wanted: impl FnMut(&Status) -> bool,
+    ) -> Option<Status> {
+        let end = Instant::now() + while_;
         while Instant::now() < end {
-            if let Some(Frame::Control(AgentFrame::Status(status))) = self.poll_frame() {
-                if wanted(&status) {
-                    return status;
-                }
-                seen.push(status);
+            if let Some(Frame::Control(AgentFrame::Status(status))) = self.poll_frame()
+                && wanted(&status)
+            {
+                return Some(status);
             }
         }
-        panic!("the wanted status did not come, only {seen:#?}");
+        None
     }
 
     /// The status of a generation, once its firewall is no longer on trial.

@@ -14,7 +14,7 @@ use crate::usage::Usage;
 
 /// A frame from an agent.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum AgentFrame {
     /// The first frame of a connection.
     Hello(Hello),

@@ -10,7 +10,7 @@ use crate::question::Question;
 
 /// A frame from the daemon to an agent.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum DaemonFrame {
     /// The answer to `hello`.
     Welcome(Welcome),

@@ -18,13 +18,17 @@ pub struct DesiredDocument {
     /// The firewall: on, off, or null for unmanaged.
     pub firewall_enabled: Option<bool>,
     /// The paths to watch, as people wrote them.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::bounded::entries")]
     pub monitored_files: Vec<String>,
     /// Those of them that are watched with everything below.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub monitored_recursively: Vec<String>,
     /// What the firewall lets through while it is on; the first rule that matches decides.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "crate::bounded::entries"
+    )]
     pub firewall_rules: Vec<FirewallRuleEntry>,
     /// What becomes of packets no rule decides; none means the defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]

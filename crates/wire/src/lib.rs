@@ -6,6 +6,7 @@
 //! id: who speaks is known from the connection. `docs/protocol.md` has the contract with examples.
 
 mod agent_frame;
+mod bounded;
 mod collection;
 mod condition;
 mod connect;
@@ -52,9 +53,10 @@ pub use firewall::{
 pub use ids::{AgentId, ContentHash, Generation};
 pub use limits::{
     MAX_AGENT_FRAME_BYTES, MAX_COMMAND_BYTES, MAX_CONDITION_SUBJECTS, MAX_DAEMON_FRAME_BYTES,
-    MAX_EVENT_FIELDS, MAX_EVENT_TEXT_BYTES, MAX_EVENTS_PER_BATCH, MAX_FIREWALL_RULES,
-    MAX_INTERFACE_ADDRESSES, MAX_INTERFACES, MAX_OPEN_PORTS, MAX_PATH_BYTES, MAX_PLAN_LINES,
-    MAX_PROCESSES, MAX_USAGE_ENTRIES, MAX_VIEWER_FRAME_BYTES, MAX_WATCHED_PATHS, PROTOCOL_VERSION,
+    MAX_DOCUMENT_ENTRIES, MAX_EVENT_FIELDS, MAX_EVENT_TEXT_BYTES, MAX_EVENTS_PER_BATCH,
+    MAX_FIREWALL_RULES, MAX_INTERFACE_ADDRESSES, MAX_INTERFACES, MAX_OPEN_PORTS, MAX_PATH_BYTES,
+    MAX_PLAN_LINES, MAX_PROCESSES, MAX_USAGE_ENTRIES, MAX_VIEWER_FRAME_BYTES, MAX_WATCHED_PATHS,
+    PROTOCOL_VERSION,
 };
 pub use log_event::{EventKind, FieldValue, Fields, LogEvent};
 pub use processes::{ProcessEntry, Processes};

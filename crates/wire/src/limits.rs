@@ -33,6 +33,10 @@ pub const MAX_WATCHED_PATHS: usize = 1_000;
 /// Most firewall rules of one agent: a long list of addresses, and still 2 MB of a document.
 pub const MAX_FIREWALL_RULES: usize = 10_000;
 
+/// Most paths and most rules of a document that are read at all: those beyond what an agent watches
+/// or enforces are refused one by one, which has to end somewhere.
+pub const MAX_DOCUMENT_ENTRIES: usize = 50_000;
+
 /// Most things a condition names one by one: enough to act on, few enough for one row.
 pub const MAX_CONDITION_SUBJECTS: usize = 100;
 
