@@ -63,10 +63,11 @@ impl AgentNote {
         match self {
             Self::Started => format!("hidps-agent {AGENT_VERSION} started"),
             Self::EventsLost(losses) => format!(
-                "{} event(s) were lost, {} of them about logins, the firewall or watched files: \
-                 more came than the daemon took",
+                "{} event(s) were lost, {} of them about logins, the firewall or watched files, {} \
+                 about programs and connections: more came than the daemon took",
                 losses.total(),
-                losses.security
+                losses.security,
+                losses.activity
             ),
             Self::FileEventsLost => "the kernel dropped file events; changes below watched \
                                      directories may be missing, and every watched path was \
@@ -108,6 +109,8 @@ impl AgentNote {
             Self::EventsLost(losses) => {
                 fields.push("lost", number(losses.total()));
                 fields.push("lost_security", number(losses.security));
+                fields.push("lost_activity", number(losses.activity));
+                fields.push("lost_telemetry", number(losses.telemetry));
             }
             Self::LinesUnread { new, .. } => {
                 fields.push("unread", number(*new));
@@ -142,7 +145,8 @@ mod tests {
     #[test]
     fn a_loss_is_a_number_that_rules_can_read() {
         let losses = Losses {
-            telemetry: 5,
+            telemetry: 4,
+            activity: 1,
             security: 2,
         };
 
@@ -154,9 +158,13 @@ mod tests {
             Some(&FieldValue::from("events_lost"))
         );
         assert_eq!(event.fields.get("lost"), Some(&FieldValue::Integer(7)));
-        assert_eq!(
-            event.fields.get("lost_security"),
-            Some(&FieldValue::Integer(2))
-        );
+        for (name, count) in [
+            ("lost_security", 2),
+            ("lost_activity", 1),
+            ("lost_telemetry", 4),
+        ] {
+            let field = event.fields.get(name);
+            assert_eq!(field, Some(&FieldValue::Integer(count)), "{name}");
+        }
     }
 }

@@ -13,6 +13,7 @@ use crate::collect::line_sink::LineCounts;
 use crate::collect::source_losses::SourceLosses;
 use crate::collect::unread::UnreadLines;
 use crate::error_chain::chain;
+use crate::event_queue::Losses;
 use crate::link::LinkState;
 use crate::state_dir::{StateDir, StateError};
 
@@ -39,6 +40,9 @@ pub struct StatusReport {
     /// What sources of events lost before it could be read.
     #[serde(default)]
     pub lost: SourceLosses,
+    /// Events that there was no room to keep for the daemon.
+    #[serde(default)]
+    pub dropped: Losses,
 }
 
 /// Why a command has nothing to show.
@@ -63,7 +67,11 @@ pub async fn keep_status_file(
     mut counts: watch::Receiver<LineCounts>,
 ) {
     loop {
-        let LineCounts { unread, lost } = counts.borrow_and_update().clone();
+        let LineCounts {
+            unread,
+            lost,
+            dropped,
+        } = counts.borrow_and_update().clone();
         let report = StatusReport {
             written_at: clock::now(),
             process: std::process::id(),
@@ -71,6 +79,7 @@ pub async fn keep_status_file(
             host: host.borrow_and_update().clone(),
             unread,
             lost,
+            dropped,
         };
         if let Err(error) = state.write(FILE, hidps_wire::encode(&report).as_bytes()) {
             tracing::warn!(error = %chain(&error), "the status file was not written");

@@ -15,7 +15,7 @@ use super::lines::Line;
 use super::source_losses::SourceLosses;
 use super::unread::UnreadLines;
 use crate::agent_note::AgentNote;
-use crate::event_queue::EventQueue;
+use crate::event_queue::{EventQueue, Losses};
 use crate::normalize::{LineSource, NormalLine, normalize};
 use crate::redact::redact_logged_command;
 use crate::shutdown::Shutdown;
@@ -33,6 +33,8 @@ pub struct LineCounts {
     pub unread: UnreadLines,
     /// Those that were gone before they could be read.
     pub lost: SourceLosses,
+    /// Events of all sources that there was no room to keep for the daemon.
+    pub dropped: Losses,
 }
 
 /// The way of lines into the queue of events.
@@ -201,7 +203,8 @@ impl LineSink {
     }
 
     fn show(&self) {
-        let counts = self.lock();
+        let mut counts = self.lock();
+        counts.dropped = self.events.dropped();
         self.shown.send_if_modified(|shown| {
             let is_new = *shown != *counts;
             if is_new {

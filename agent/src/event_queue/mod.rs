@@ -47,7 +47,7 @@ impl EventQueue {
     /// Puts an event at the end; when the queue is full the oldest one of the least priority is
     /// lost and counted.
     pub fn push(&self, event: LogEvent<'_>) {
-        let priority = Priority::of(event.kind);
+        let priority = Priority::of(&event);
         let text = encode_within_limits(event);
         self.lock().push(priority, text.into_boxed_str());
         self.changed.notify_one();
@@ -252,6 +252,96 @@ mod tests {
         assert!(text.contains("a login") && text.contains("three"), "{text}");
         let expected = Losses {
             telemetry: 2,
+            ..Losses::default()
+        };
+        assert_eq!(queue.dropped(), expected);
+    }
+
+    #[test]
+    fn how_dear_an_event_is_follows_from_what_it_is_about() {
+        let check = |kind, service: &str, field: Option<&str>, expected| {
+            let mut fields = Fields::default();
+            if let Some(field) = field {
+                fields.push(field.to_owned(), "x");
+            }
+            let event = LogEvent {
+                kind,
+                service: service.to_owned().into(),
+                fields,
+                ..event("a line")
+            };
+            assert_eq!(
+                Priority::of(&event),
+                expected,
+                "{kind:?} {service} {field:?}"
+            );
+        };
+        let process = EventKind::Process;
+
+        check(EventKind::Login, "sudo", None, Priority::Security);
+        check(EventKind::Firewall, "nftables", None, Priority::Security);
+        check(
+            EventKind::FileMonitoring,
+            "inotify",
+            None,
+            Priority::Security,
+        );
+        check(process, "process", Some("Image"), Priority::Activity);
+        check(process, "network", Some("port"), Priority::Activity);
+        check(
+            process,
+            "network",
+            Some("DestinationIp"),
+            Priority::Activity,
+        );
+        check(process, "auditd", Some("type"), Priority::Activity);
+        check(
+            EventKind::AgentInfo,
+            "agent",
+            Some("lost"),
+            Priority::Activity,
+        );
+        check(process, "process", Some("ExitCode"), Priority::Telemetry);
+        check(process, "process", Some("Signal"), Priority::Telemetry);
+        check(process, "named", None, Priority::Telemetry);
+        check(EventKind::SystemUsage, "usage", None, Priority::Telemetry);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_storm_of_programs_costs_no_login_and_a_flood_of_lines_no_program() {
+        let queue = EventQueue::new(RingLimits {
+            events: 4,
+            ..RingLimits::default()
+        });
+        let of = |kind, message: &'static str, field: &'static str| {
+            let mut fields = Fields::default();
+            fields.push(field, "x");
+            LogEvent {
+                kind,
+                fields,
+                ..event(message)
+            }
+        };
+
+        queue.push(of(EventKind::Login, "a login", "user"));
+        for _ in 0..5 {
+            queue.push(of(EventKind::Process, "a program", "Image"));
+        }
+        for _ in 0..100 {
+            queue.push(event("a line"));
+        }
+        queue.push(of(EventKind::Login, "another", "user"));
+        queue.on_connected(8);
+        let text = queue.next_batch().await.text;
+
+        assert_eq!(text.matches("a program").count(), 2);
+        assert!(
+            text.contains("a login") && text.contains("another"),
+            "{text}"
+        );
+        let expected = Losses {
+            telemetry: 100,
+            activity: 3,
             security: 0,
         };
         assert_eq!(queue.dropped(), expected);

@@ -4,7 +4,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use hidps_wire::{EventBatch, EventKind, MAX_AGENT_FRAME_BYTES, MAX_EVENTS_PER_BATCH};
+use hidps_wire::{EventBatch, EventKind, LogEvent, MAX_AGENT_FRAME_BYTES, MAX_EVENTS_PER_BATCH};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 /// Room of a frame for everything but its events.
@@ -13,46 +14,76 @@ const ENVELOPE_BYTES: usize = 256;
 /// The least time between two notes of losses: a flood must not be made longer by its own notes.
 const NOTE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How dear an event is when there is no room for all.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// How dear an event is when there is no room for all; the least is lost first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Priority {
-    /// Usage, processes and what the agent says of itself: lost first.
+    /// Lines without a meaning of their own, ends of processes, usage.
     Telemetry,
-    /// Logins, the firewall and watched files.
+    /// Programs that begin, connections, ports, audit records, and what the agent says of itself.
+    Activity,
+    /// Logins, sudo, accounts, the firewall and watched files.
     Security,
 }
 
 impl Priority {
-    /// The priority of a kind of events.
+    /// All of them, in the order in which they are lost.
+    pub const ALL: [Self; 3] = [Self::Telemetry, Self::Activity, Self::Security];
+
+    /// The priority of an event.
     #[must_use]
-    pub const fn of(kind: EventKind) -> Self {
-        match kind {
-            EventKind::SystemUsage | EventKind::AgentInfo | EventKind::Process => Self::Telemetry,
+    pub fn of(event: &LogEvent<'_>) -> Self {
+        let has = |name| event.fields.get(name).is_some();
+        match event.kind {
             EventKind::Login | EventKind::Firewall | EventKind::FileMonitoring => Self::Security,
+            EventKind::AgentInfo => Self::Activity,
+            EventKind::SystemUsage => Self::Telemetry,
+            // An end says less than the beginning that was told before.
+            EventKind::Process if has("ExitCode") || has("Signal") => Self::Telemetry,
+            EventKind::Process => {
+                let is_activity = ["Image", "CommandLine", "DestinationIp", "port"]
+                    .into_iter()
+                    .any(has);
+                if is_activity || &*event.service == "auditd" {
+                    Self::Activity
+                } else {
+                    Self::Telemetry
+                }
+            }
         }
     }
 }
 
 /// How many events were lost.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Losses {
     /// Of [`Priority::Telemetry`].
     pub telemetry: u64,
+    /// Of [`Priority::Activity`].
+    pub activity: u64,
     /// Of [`Priority::Security`].
     pub security: u64,
 }
 
 impl Losses {
-    /// Of both.
+    /// Of all.
     #[must_use]
     pub const fn total(self) -> u64 {
-        self.telemetry + self.security
+        self.telemetry + self.activity + self.security
     }
 
     const fn since(self, earlier: Self) -> Self {
         Self {
             telemetry: self.telemetry - earlier.telemetry,
+            activity: self.activity - earlier.activity,
             security: self.security - earlier.security,
+        }
+    }
+
+    const fn count(&mut self, priority: Priority) {
+        match priority {
+            Priority::Telemetry => self.telemetry += 1,
+            Priority::Activity => self.activity += 1,
+            Priority::Security => self.security += 1,
         }
     }
 }
@@ -90,8 +121,8 @@ impl Default for RingLimits {
 pub struct EventRing {
     limits: RingLimits,
     linger: Duration,
-    telemetry: VecDeque<Queued>,
-    security: VecDeque<Queued>,
+    /// What waits, by priority.
+    waiting: [VecDeque<Queued>; Priority::ALL.len()],
     in_flight: VecDeque<Flight>,
     n_in_flight: usize,
     bytes: usize,
@@ -148,18 +179,19 @@ impl EventRing {
         Self {
             limits,
             linger,
-            telemetry: VecDeque::new(),
-            security: VecDeque::new(),
+            waiting: [const { VecDeque::new() }; Priority::ALL.len()],
             in_flight: VecDeque::new(),
             n_in_flight: 0,
             bytes: 0,
             n_pushed: 0,
             dropped: Losses {
                 telemetry: 0,
+                activity: 0,
                 security: 0,
             },
             told: Losses {
                 telemetry: 0,
+                activity: 0,
                 security: 0,
             },
             last_told: None,
@@ -197,14 +229,14 @@ impl EventRing {
             .in_flight
             .iter()
             .find_map(|flight| flight.events.first());
-        let waiting = [&self.telemetry, &self.security].map(VecDeque::front);
-        let places = waiting.into_iter().flatten().chain(in_flight);
+        let waiting = self.waiting.iter().filter_map(VecDeque::front);
+        let places = waiting.chain(in_flight);
         let oldest = places.map(|event| event.place).min();
         oldest.unwrap_or(self.n_pushed)
     }
 
-    /// Adds an event and drops waiting ones beyond the limits: the oldest telemetry, and security
-    /// only when no telemetry is left.
+    /// Adds an event and drops waiting ones beyond the limits: the oldest of the least priority, and
+    /// of a dearer one only when none of a lesser is left.
     pub fn push(&mut self, priority: Priority, text: Box<str>) {
         self.bytes += text.len();
         let queued = Queued {
@@ -323,7 +355,10 @@ impl EventRing {
         let mut events = Vec::new();
         while events.len() < max_events {
             // One byte more for the comma.
-            let next = self.oldest();
+            let Some(oldest) = self.oldest() else {
+                break;
+            };
+            let next = self.waiting(oldest);
             let Some(event) = next.pop_front_if(|event| event.text.len() < room) else {
                 break;
             };
@@ -334,45 +369,40 @@ impl EventRing {
     }
 
     fn waiting(&mut self, priority: Priority) -> &mut VecDeque<Queued> {
+        let [telemetry, activity, security] = &mut self.waiting;
         match priority {
-            Priority::Telemetry => &mut self.telemetry,
-            Priority::Security => &mut self.security,
+            Priority::Telemetry => telemetry,
+            Priority::Activity => activity,
+            Priority::Security => security,
         }
     }
 
-    /// The queue whose turn it is: that of the oldest waiting event.
-    fn oldest(&mut self) -> &mut VecDeque<Queued> {
-        let place = |queue: &VecDeque<Queued>| queue.front().map_or(u64::MAX, |event| event.place);
-        if place(&self.telemetry) < place(&self.security) {
-            &mut self.telemetry
-        } else {
-            &mut self.security
-        }
+    /// The priority whose turn it is: that of the oldest waiting event.
+    fn oldest(&self) -> Option<Priority> {
+        let fronts = self.waiting.iter().filter_map(VecDeque::front);
+        let oldest = fronts.min_by_key(|event| event.place);
+        oldest.map(|event| event.priority)
     }
 
     fn n_waiting(&self) -> usize {
-        self.telemetry.len() + self.security.len()
+        self.waiting.iter().map(VecDeque::len).sum()
     }
 
     fn drop_excess(&mut self) {
         while self.n_waiting() + self.n_in_flight > self.limits.events
             || self.bytes > self.limits.bytes
         {
-            let lost = self.telemetry.pop_front();
-            let Some(lost) = lost.or_else(|| self.security.pop_front()) else {
+            let Some(lost) = self.waiting.iter_mut().find_map(VecDeque::pop_front) else {
                 break;
             };
             self.bytes -= lost.text.len();
-            match lost.priority {
-                Priority::Telemetry => self.dropped.telemetry += 1,
-                Priority::Security => self.dropped.security += 1,
-            }
+            self.dropped.count(lost.priority);
         }
     }
 
     /// An outage may have grown the ring to its limit; an agent at rest should be small again.
     fn give_memory_back(&mut self) {
-        for waiting in [&mut self.telemetry, &mut self.security] {
+        for waiting in &mut self.waiting {
             if waiting.capacity() > 1_024 && waiting.len() < waiting.capacity() / 4 {
                 waiting.shrink_to(waiting.len() * 2);
             }

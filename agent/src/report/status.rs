@@ -10,6 +10,7 @@ use super::{FILE, ReportError, StatusReport};
 use crate::collect::source_losses::SourceLosses;
 use crate::collect::unread::UnreadLines;
 use crate::config::Config;
+use crate::event_queue::Losses;
 use crate::link::LinkState;
 use crate::state_dir::StateDir;
 
@@ -34,6 +35,8 @@ pub struct ShownStatus {
     pub unread: UnreadLines,
     /// What sources of events lost before it could be read.
     pub lost: SourceLosses,
+    /// Events that there was no room to keep for the daemon, by how dear they were.
+    pub dropped: Losses,
 }
 
 /// Reads the status.
@@ -59,6 +62,7 @@ pub fn read_status(config: &Config) -> Result<ShownStatus, ReportError> {
         conditions,
         unread: report.unread,
         lost: report.lost,
+        dropped: report.dropped,
     })
 }
 
@@ -90,6 +94,18 @@ impl ShownStatus {
         line("link", &self.link.to_string());
         if !self.lost.is_empty() {
             line("lost", &self.lost.sentence());
+        }
+        let Losses {
+            telemetry,
+            activity,
+            security,
+        } = self.dropped;
+        if self.dropped.total() > 0 {
+            let counts = format!(
+                "{security} of security, {activity} of activity, {telemetry} of telemetry: more \
+                 came than the daemon took"
+            );
+            line("dropped", &counts);
         }
         if self.unread.total() > 0 {
             line("not understood", &self.unread.sentence());

@@ -134,6 +134,7 @@ fn what_a_running_agent_exits_with_says_how_its_link_is() {
             conditions: Vec::new(),
             unread: UnreadLines::default(),
             lost: SourceLosses::default(),
+            dropped: Losses::default(),
         };
         assert_eq!(status.exit_code(), expected, "{}", status.link);
     };
@@ -190,6 +191,11 @@ fn the_status_as_json_keeps_its_names() {
         }],
         unread,
         lost,
+        dropped: Losses {
+            telemetry: 12,
+            activity: 3,
+            security: 0,
+        },
     };
 
     check_golden(&shown, include_str!("../../tests/golden/status.json"));
