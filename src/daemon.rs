@@ -27,7 +27,7 @@ use crate::ports::{Observations, Records, StoreError};
 use crate::reconcile::{Mode, Sessions};
 use crate::streams::{
     AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, Installer, KeyLookups, KeyReads, Keyring,
-    ListenError, Listener, Presence, router, watch_keys, watch_silence,
+    ListenError, Listener, Presence, TrustedProxies, router, watch_keys, watch_silence,
 };
 use crate::tasks::TaskSet;
 use crate::telemetry::Chain;
@@ -256,9 +256,7 @@ impl Daemon {
         let records: Arc<dyn Records> = Arc::new(records);
         let links = AgentLinks {
             presence: presence_of(&records, &intake),
-            sessions: Arc::new(Sessions {
-                mode: mode_of(config),
-            }),
+            sessions: sessions_of(config),
             desired: Arc::new(inflow.desired),
             records,
             intake,
@@ -272,6 +270,8 @@ impl Daemon {
             links: Arc::new(links),
             directory: Arc::new(rest.clone()),
             access: AccessCheck::new(Arc::new(rest.clone()), &config.tokens, keyring),
+            limits: Arc::default(),
+            trusted_proxies: Arc::new(TrustedProxies::new(config.trusted_proxies.clone())),
             fanout,
             health,
             open_within: OPEN_WITHIN,
@@ -279,12 +279,7 @@ impl Daemon {
             render_metrics: Arc::new(move || metrics.render() + &analysis.costs.render()),
             connections: TaskTracker::new(),
         };
-        let to_notifier = |mailer| Notifier {
-            queue: rest.clone(),
-            mailer,
-            hint: Arc::clone(&notifications),
-        };
-        let notifier = outside.mailer.map(to_notifier);
+        let notifier = outside.mailer.map(notifier_of(&rest, notifications));
         Ok(Self {
             listener: outside.listener,
             gateway,
@@ -375,12 +370,13 @@ fn rule_paths(config: &Config) -> RulePaths {
     }
 }
 
-const fn mode_of(config: &Config) -> Mode {
-    if config.read_only {
+fn sessions_of(config: &Config) -> Arc<Sessions> {
+    let mode = if config.read_only {
         Mode::ReadOnly
     } else {
         Mode::Enforce
-    }
+    };
+    Arc::new(Sessions { mode })
 }
 
 fn announce(rules: &LoadedRules, has_mail: bool) {
@@ -392,6 +388,18 @@ fn announce(rules: &LoadedRules, has_mail: bool) {
 }
 
 /// Presence that is recorded in rows and told to the rules.
+fn notifier_of(
+    rest: &Rest,
+    hint: Arc<Notify>,
+) -> impl FnOnce(SmtpMailer) -> Notifier<Rest, SmtpMailer> {
+    let queue = rest.clone();
+    move |mailer| Notifier {
+        queue,
+        mailer,
+        hint,
+    }
+}
+
 fn presence_of(records: &Arc<dyn Records>, intake: &Arc<impl Observations>) -> Presence {
     let observations = Arc::clone(intake) as Arc<dyn Observations>;
     Presence::new(Arc::default(), Arc::clone(records), observations)

@@ -91,6 +91,8 @@ pub const SILENCES_LOST: &str = "hidps_silences_lost_total";
 pub const KEY_READS: &str = "hidps_signing_key_reads_total";
 /// Access tokens of people that were refused, by the rule they broke.
 pub const TOKENS_REFUSED: &str = "hidps_tokens_refused_total";
+/// Requests refused because they came too often, by route and limit.
+pub const RATE_LIMITED: &str = "hidps_rate_limited_total";
 /// Refused handshakes and tokens, by kind.
 pub const AUTH_FAILURES: &str = "hidps_auth_failures_total";
 
@@ -200,6 +202,10 @@ pub const METRICS: &[(&str, &str)] = &[
     (
         TOKENS_REFUSED,
         "access tokens of people that were refused, by the rule they broke",
+    ),
+    (
+        RATE_LIMITED,
+        "requests refused because they came too often, by route and limit",
     ),
     (AUTH_FAILURES, "refused handshakes and tokens, by kind"),
     (

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use secrecy::SecretString;
 use url::Url;
 
@@ -25,6 +26,8 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// Certificate and key; plaintext without them.
     pub tls: Option<Tls>,
+    /// Networks of proxies that are believed about who asks.
+    pub trusted_proxies: Vec<IpNet>,
     /// The address by which hosts reach the daemon, without a slash at its end.
     pub public_url: Option<String>,
     /// Directory of agent programs for new hosts.
@@ -119,6 +122,7 @@ impl Config {
         let listen = read.addresses("HIDPS_LISTEN");
         let tls = read.tls();
         read.check_plaintext(listen.as_deref().unwrap_or_default(), tls.as_ref());
+        let trusted_proxies = read.networks("HIDPS_TRUSTED_PROXIES");
         let mail = read.mail();
         let public_url = read.public_url();
         let agent_dir = read.optional("HIDPS_AGENT_DIR").map(PathBuf::from);
@@ -140,6 +144,7 @@ impl Config {
                 tokens: tokens?,
                 listen: listen?,
                 tls,
+                trusted_proxies: trusted_proxies?,
                 public_url,
                 agent_dir,
                 state_dir: state_dir?,
@@ -268,6 +273,28 @@ impl Reader<'_> {
             }
         }
         Some(addresses)
+    }
+
+    fn networks(&mut self, name: &'static str) -> Option<Vec<IpNet>> {
+        let text = self.optional(name).unwrap_or_default();
+        let parts = text
+            .split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty());
+        let mut networks = Vec::new();
+        for part in parts {
+            let network = part.parse().ok();
+            let address = || part.parse::<std::net::IpAddr>().ok().map(IpNet::from);
+            match network.or_else(address) {
+                Some(network) => networks.push(network),
+                None => {
+                    let problem =
+                        format!("has {part:?}, which is not a network such as 10.0.0.0/8");
+                    return self.fault(name, problem);
+                }
+            }
+        }
+        Some(networks)
     }
 
     fn tls(&mut self) -> Option<Tls> {

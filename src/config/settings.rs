@@ -88,6 +88,10 @@ pub const SETTINGS: &[Setting] = &[
         )
     },
     setting(
+        "HIDPS_TRUSTED_PROXIES",
+        "networks of proxies that are believed about who asks (X-Forwarded-For), such as 10.0.0.0/8",
+    ),
+    setting(
         "HIDPS_PUBLIC_URL",
         "address by which hosts reach the daemon, such as https://hidps.example.org; for install.sh",
     ),

@@ -11,7 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use hidps_wire::{AgentId, EnrollRequest, EnrollResponse};
 
 use crate::ports::{StoreError, StoreErrorKind};
-use crate::streams::routes::{Gateway, refuse};
+use crate::streams::peer::Client;
+use crate::streams::routes::{Gateway, refuse, refuse_for_a_while};
 use crate::telemetry::{self, Chain};
 
 /// Header of the enrollment token.
@@ -22,6 +23,7 @@ const MAX_TOKEN: usize = 256;
 
 pub(super) async fn enroll(
     State(gateway): State<Gateway>,
+    client: Client,
     Path(agent): Path<String>,
     headers: HeaderMap,
     body: Result<Json<EnrollRequest>, JsonRejection>,
@@ -52,6 +54,9 @@ pub(super) async fn enroll(
         Ok(token) if token.as_ref().is_none_or(|token| token.len() <= MAX_TOKEN) => token,
         Ok(_) | Err(_) => return refuse(StatusCode::BAD_REQUEST, "X-API-Key is not a token"),
     };
+    if let Err(too_often) = gateway.limits.enroll(client.address, token.as_deref()) {
+        return refuse_for_a_while(too_often);
+    }
     match gateway.directory.enroll(agent, token, request).await {
         Ok(enrollment) => {
             tracing::info!(%agent, ?enrollment, "an agent enrolled");

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -20,9 +20,11 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower_layer::Layer as _;
 
 use crate::config::Tls;
 use crate::streams::open_files::make_room;
+use crate::streams::peer::PeerAddress;
 
 /// Handshakes that may be under way at once; more wait in the backlog.
 const MAX_HANDSHAKES: usize = 256;
@@ -164,8 +166,8 @@ async fn accept_all(acceptor: Acceptor) {
             () = acceptor.stop.cancelled() => return,
             accepted = acceptor.socket.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 sleep(ACCEPT_PAUSE).await;
@@ -189,7 +191,7 @@ async fn accept_all(acceptor: Acceptor) {
                 return;
             };
             drop(permit);
-            serve(stream, router, stop).await;
+            serve(stream, (router, PeerAddress(peer.ip())), stop).await;
         });
     }
 }
@@ -215,12 +217,17 @@ async fn secure(stream: TcpStream, tls: Option<TlsAcceptor>) -> Option<Box<dyn S
     }
 }
 
-async fn serve(stream: Box<dyn Stream>, router: Router, stop: CancellationToken) {
+async fn serve(
+    stream: Box<dyn Stream>,
+    (router, peer): (Router, PeerAddress),
+    stop: CancellationToken,
+) {
+    let service = TowerToHyperService::new(Extension(peer).layer(router));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HANDSHAKE_WITHIN)
         .max_buf_size(16 * 1024)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {

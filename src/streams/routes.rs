@@ -26,6 +26,8 @@ use crate::streams::enroll::enroll;
 use crate::streams::fanout::Fanout;
 use crate::streams::health;
 use crate::streams::installer::{self, Installer};
+use crate::streams::peer::{Client, TrustedProxies};
+use crate::streams::rate_limits::{RateLimits, TooOften};
 use crate::streams::viewer_link::{self, ViewerLinks};
 use crate::telemetry::{self, Chain};
 
@@ -60,6 +62,10 @@ pub struct Gateway {
     pub directory: Arc<dyn Directory>,
     /// Checks viewers.
     pub access: AccessCheck,
+    /// How often somebody may ask.
+    pub limits: Arc<RateLimits>,
+    /// Proxies that are believed about addresses.
+    pub trusted_proxies: Arc<TrustedProxies>,
     /// Serves live logs.
     pub fanout: Arc<Fanout>,
     /// State of the daemon.
@@ -118,9 +124,13 @@ type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
 
 async fn connect_agent(
     State(gateway): State<Gateway>,
+    client: Client,
     headers: HeaderMap,
     upgrade: Upgrade,
 ) -> Response {
+    if let Err(too_often) = gateway.limits.connect(client.address) {
+        return refuse_for_a_while(too_often);
+    }
     let opened = timeout(gateway.open_within, gateway.health.opened()).await;
     if opened.is_err() {
         return refuse(
@@ -228,6 +238,17 @@ fn refuse_connect(error: &ConnectError) -> Response {
     metrics::counter!(telemetry::AUTH_FAILURES, "kind" => kind).increment(1);
     tracing::info!(error = %Chain(error), "an agent's connect was refused");
     refuse(status, &error.to_string())
+}
+
+/// A refusal of who asks too often, with the time after which to ask again.
+pub(super) fn refuse_for_a_while(too_often: TooOften) -> Response {
+    let mut response = refuse(StatusCode::TOO_MANY_REQUESTS, &too_often.message());
+    // Whole seconds, and never "at once".
+    let seconds = too_often.wait.as_secs() + 1;
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    response
 }
 
 /// A refusal with one sentence in JSON.

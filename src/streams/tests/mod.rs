@@ -2,6 +2,7 @@
 
 mod agents;
 mod installer;
+mod rate_limits;
 mod tls;
 mod viewers;
 
@@ -31,7 +32,7 @@ use crate::streams::fakes::{
 };
 use crate::streams::{
     AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, Installer, KeyLookups, Keyring, Listener,
-    Presence, router,
+    Presence, TrustedProxies, router,
 };
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -97,6 +98,7 @@ async fn build(
         intake: Arc::clone(&recorder) as _,
         stop: stop.clone(),
     };
+    let loopback_network = "127.0.0.0/8".parse().expect("a network");
     let (key_lookups, keys) = KeyLookups::new(Arc::clone(&directory) as _);
     let (keyring, key_reads) = Keyring::new(Arc::new(NoKeys), Arc::clone(&health));
     let gateway = Gateway {
@@ -104,6 +106,8 @@ async fn build(
         links: Arc::new(links),
         directory,
         access: AccessCheck::new(Arc::clone(&access) as _, &token_settings(), keyring),
+        limits: Arc::default(),
+        trusted_proxies: Arc::new(TrustedProxies::new(vec![loopback_network])),
         fanout: Arc::clone(&fanout),
         health,
         open_within,

@@ -1,0 +1,290 @@
+//! How often somebody may ask: by address, by enrollment token, and all together.
+//! It never limits by the id of an agent that is only named, or anybody could lock that agent out.
+
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
+use sha2::{Digest as _, Sha256};
+
+use crate::telemetry;
+
+/// Most addresses or tokens remembered of one route. A new one past them shares a limit with the
+/// others until the oldest are forgotten: memory is bounded, whoever floods.
+const MAX_KEYS: usize = 65_536;
+
+/// Shortest pause between two looks for keys to forget.
+const FORGET_EVERY: Duration = Duration::from_secs(1);
+
+/// A rate per second and how many may come at once.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    per_second: u32,
+    burst: u32,
+}
+
+/// Connects of all: a handshake costs 0.2 ms, so this is 40 % of a core.
+const CONNECTS: Rate = Rate {
+    per_second: 2_000,
+    burst: 4_000,
+};
+
+/// Connects from one address: a fleet of a thousand hosts behind one is back in ten seconds.
+const CONNECTS_OF_ADDRESS: Rate = Rate {
+    per_second: 100,
+    burst: 500,
+};
+
+/// Enrollments of all: each asks Postgres.
+const ENROLLMENTS: Rate = Rate {
+    per_second: 50,
+    burst: 200,
+};
+
+/// Enrollments from one address.
+const ENROLLMENTS_OF_ADDRESS: Rate = Rate {
+    per_second: 5,
+    burst: 100,
+};
+
+/// Enrollments with one token.
+const ENROLLMENTS_OF_TOKEN: Rate = Rate {
+    per_second: 10,
+    burst: 200,
+};
+
+/// How long one has to wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct TooOften {
+    /// Until one more is let in.
+    pub(super) wait: Duration,
+    /// Which limit was met.
+    by: &'static str,
+}
+
+/// The limits of every route.
+#[derive(Debug)]
+pub struct RateLimits {
+    connects: Route,
+    enrollments: Route,
+    enrollments_of_token: Keyed<[u8; 32]>,
+}
+
+/// The limits of one route.
+#[derive(Debug)]
+struct Route {
+    name: &'static str,
+    by_address: Keyed<IpAddr>,
+    all: DefaultDirectRateLimiter,
+}
+
+impl Default for RateLimits {
+    fn default() -> Self {
+        Self {
+            connects: Route::new("connect", CONNECTS, CONNECTS_OF_ADDRESS),
+            enrollments: Route::new("enroll", ENROLLMENTS, ENROLLMENTS_OF_ADDRESS),
+            enrollments_of_token: Keyed::new(ENROLLMENTS_OF_TOKEN),
+        }
+    }
+}
+
+impl RateLimits {
+    /// Whether somebody may try to connect.
+    pub(super) fn connect(&self, address: Option<IpAddr>) -> Result<(), TooOften> {
+        self.connects.check(address)
+    }
+
+    /// Whether somebody may enroll. Tokens are told apart whole, so that who guesses with a known
+    /// prefix does not use up the holder's.
+    pub(super) fn enroll(
+        &self,
+        address: Option<IpAddr>,
+        token: Option<&str>,
+    ) -> Result<(), TooOften> {
+        self.enrollments.check(address)?;
+        let Some(token) = token else {
+            return Ok(());
+        };
+        let token = Sha256::digest(token).into();
+        let checked = self.enrollments_of_token.check(&token);
+        checked.map_err(|wait| refused(self.enrollments.name, "token", wait))
+    }
+}
+
+impl Route {
+    fn new(name: &'static str, all: Rate, of_address: Rate) -> Self {
+        Self {
+            name,
+            by_address: Keyed::new(of_address),
+            all: RateLimiter::direct(quota(all)),
+        }
+    }
+
+    /// The address comes first: one that asks too often takes nothing from the others.
+    fn check(&self, address: Option<IpAddr>) -> Result<(), TooOften> {
+        if let Some(address) = address {
+            let checked = self.by_address.check(&block(address));
+            checked.map_err(|wait| refused(self.name, "address", wait))?;
+        }
+        let checked = self.all.check();
+        checked.map_err(|until| {
+            let wait = until.wait_time_from(DefaultClock::default().now());
+            refused(self.name, "all", wait)
+        })
+    }
+}
+
+fn refused(route: &'static str, by: &'static str, wait: Duration) -> TooOften {
+    metrics::counter!(telemetry::RATE_LIMITED, "route" => route, "by" => by).increment(1);
+    TooOften { wait, by }
+}
+
+impl TooOften {
+    /// What is said to who asked.
+    pub(super) fn message(self) -> String {
+        let whose = match self.by {
+            "address" => "this address asks",
+            "token" => "this token is used",
+            _ => "too many ask",
+        };
+        match self.by {
+            "address" | "token" => format!("{whose} too often; try again later"),
+            _ => format!("{whose} at once; try again later"),
+        }
+    }
+}
+
+/// A limit for each key.
+#[derive(Debug)]
+struct Keyed<K: Hash + Eq + Clone> {
+    limiter: DefaultKeyedRateLimiter<K>,
+    /// What keys share that come when no more can be remembered.
+    crowd: DefaultDirectRateLimiter,
+    forgot_at: Mutex<Option<Instant>>,
+}
+
+impl<K: Hash + Eq + Clone> Keyed<K> {
+    fn new(rate: Rate) -> Self {
+        Self {
+            limiter: RateLimiter::keyed(quota(rate)),
+            crowd: RateLimiter::direct(quota(rate)),
+            forgot_at: Mutex::default(),
+        }
+    }
+
+    fn check(&self, key: &K) -> Result<(), Duration> {
+        let now = DefaultClock::default().now();
+        if self.limiter.len() >= MAX_KEYS {
+            self.forget_idle();
+        }
+        let checked = if self.limiter.len() >= MAX_KEYS {
+            self.crowd.check()
+        } else {
+            self.limiter.check_key(key)
+        };
+        checked.map_err(|until| until.wait_time_from(now))
+    }
+
+    /// Forgets keys that have all of their burst again.
+    fn forget_idle(&self) {
+        let Ok(mut forgot_at) = self.forgot_at.try_lock() else {
+            return;
+        };
+        if forgot_at.is_none_or(|at| at.elapsed() >= FORGET_EVERY) {
+            *forgot_at = Some(Instant::now());
+            self.limiter.retain_recent();
+        }
+    }
+}
+
+fn quota(rate: Rate) -> Quota {
+    let nonzero = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
+    Quota::per_second(nonzero(rate.per_second)).allow_burst(nonzero(rate.burst))
+}
+
+/// What one customer of a network usually has: one address of IPv4, a /64 of IPv6.
+fn block(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> Option<IpAddr> {
+        text.parse().ok()
+    }
+
+    /// How many of these are let in at once, at most 10,000.
+    fn admitted(mut ask: impl FnMut(u32) -> Result<(), TooOften>) -> u32 {
+        (0..10_000)
+            .take_while(|number| ask(*number).is_ok())
+            .count() as u32
+    }
+
+    #[test]
+    fn one_address_that_asks_too_often_leaves_room_for_the_others() {
+        let limits = RateLimits::default();
+        let flood = admitted(|_| limits.connect(address("203.0.113.1")));
+
+        assert!(flood >= CONNECTS_OF_ADDRESS.burst);
+        assert!(flood < CONNECTS.burst, "{flood}");
+        let refusal = limits.connect(address("203.0.113.1")).unwrap_err();
+        assert_eq!(refusal.by, "address");
+        assert!(refusal.wait <= Duration::from_secs(1));
+        assert_eq!(limits.connect(address("203.0.113.2")), Ok(()));
+    }
+
+    #[test]
+    fn addresses_of_one_customer_of_ipv6_share_a_limit() {
+        let limits = RateLimits::default();
+        let of_number = |n: u32| address(&format!("2001:db8:0:1::{n:x}"));
+        let flood = admitted(|number| limits.enroll(of_number(number), None));
+
+        assert!(flood < ENROLLMENTS.burst, "{flood}");
+        assert_eq!(limits.enroll(address("2001:db8:0:2::1"), None), Ok(()));
+    }
+
+    #[test]
+    fn all_together_have_a_limit_too() {
+        let limits = RateLimits::default();
+        let of_number = |n: u32| Some(IpAddr::from([10, 0, (n >> 8) as u8, n as u8]));
+        let flood = admitted(|number| limits.enroll(of_number(number), None));
+
+        assert!((ENROLLMENTS.burst..2 * ENROLLMENTS.burst).contains(&flood));
+        let refusal = limits.enroll(None, None).unwrap_err();
+        assert_eq!(refusal.by, "all");
+    }
+
+    #[test]
+    fn a_guess_with_a_known_prefix_does_not_use_up_the_holders_token() {
+        let keyed = Keyed::new(Rate {
+            per_second: 1,
+            burst: 2,
+        });
+        let digest = |token: &str| -> [u8; 32] { Sha256::digest(token).into() };
+        let guess = digest("hidps_0123456789ab_guess");
+        while keyed.check(&guess).is_ok() {}
+
+        assert_eq!(keyed.check(&digest("hidps_0123456789ab_secret")), Ok(()));
+    }
+
+    #[test]
+    fn a_flood_of_addresses_has_bounded_memory() {
+        let keyed = Keyed::new(Rate {
+            per_second: 1,
+            burst: 10,
+        });
+        let refused = (0..MAX_KEYS * 2).filter(|key| keyed.check(key).is_err());
+
+        assert!(refused.count() > 0, "those past the bound share a limit");
+        assert!(keyed.limiter.len() <= MAX_KEYS);
+    }
+}
