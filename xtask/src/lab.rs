@@ -57,6 +57,18 @@ pub(crate) fn simulate(args: &[String]) -> Result<ExitCode> {
     Err(program(path).args(args).exec().into())
 }
 
+/// Builds the agent and its bench for speed and becomes the bench; it needs no local stack.
+///
+/// # Errors
+/// When the build fails; otherwise it does not return.
+pub(crate) fn bench_agent(args: &[String]) -> Result<ExitCode> {
+    let mut build = cargo();
+    build.args(["build", "--quiet", "--release", "--bins"]);
+    succeed(build.args(["-p", "hidps-agent", "-p", "hidps-lab"]))?;
+    let path = build_directory()?.with_file_name("release").join("bench");
+    Err(program(path).args(args).exec().into())
+}
+
 /// Builds the rule engine's bench for speed and becomes it.
 ///
 /// It lies outside the workspace, and the engine it compares with asks for a newer compiler than

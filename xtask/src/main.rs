@@ -75,7 +75,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Run all benchmarks, or those named (`--json` for machines); `rules` is the rule engine's.
+    /// Run all benchmarks, or those named (`--json` for machines); `rules` is the rule engine's,
+    /// `agent` what the agent costs its host.
     Bench {
         /// Arguments for the program.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -100,6 +101,9 @@ fn main() -> ExitCode {
         Task::Simulate { args } => lab::simulate(&args),
         Task::Bench { args } if args.first().is_some_and(|name| name == "rules") => {
             lab::bench_rules(args.get(1..).unwrap_or_default())
+        }
+        Task::Bench { args } if args.first().is_some_and(|name| name == "agent") => {
+            lab::bench_agent(&args)
         }
         Task::Bench { args } => lab::run("bench", lab::Profile::Release, &args),
     };

@@ -1,6 +1,7 @@
 //! Benchmarks of the whole: scenarios of any size, and the figures they give.
 //! It never asserts a time; machines differ, and ratios are what may be compared.
 
+pub mod agent;
 pub mod desired;
 mod feed_ear;
 mod feed_path;

@@ -27,6 +27,14 @@ pub fn find_agent() -> Result<PathBuf, NotBuilt> {
     find("hidps-agent")
 }
 
+/// Finds `minimal_tail`, with which the agent is compared.
+///
+/// # Errors
+/// When it is not built.
+pub fn find_minimal_tail() -> Result<PathBuf, NotBuilt> {
+    find("minimal_tail")
+}
+
 fn find(name: &'static str) -> Result<PathBuf, NotBuilt> {
     let this = std::env::current_exe().unwrap_or_default();
     // Programs lie in target/debug, tests and benches one directory deeper.

@@ -6,11 +6,12 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, bail};
 use clap::{Parser, ValueEnum};
+use hidps_lab::bench::agent::AgentOptions;
 use hidps_lab::bench::fleet::{FeedPath, FleetOptions};
 use hidps_lab::bench::process::raise_open_files;
 use hidps_lab::bench::resync::ResyncOptions;
 use hidps_lab::bench::storm::StormOptions;
-use hidps_lab::bench::{Figure, desired, fleet, resync, storm};
+use hidps_lab::bench::{Figure, agent, desired, fleet, resync, storm};
 
 /// Changes measured; enough for a 99th percentile that is not the worst one.
 const CHANGES: usize = 220;
@@ -35,6 +36,8 @@ enum Name {
     Resync,
     /// 5,000 connected agents come back after the daemon was killed.
     Storm,
+    /// What the agent costs its host, beside others who follow the same lines.
+    Agent,
 }
 
 /// Run benchmarks and print their figures.
@@ -49,6 +52,9 @@ struct Arguments {
     /// Changes, instead of the usual number.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     changes: Option<u32>,
+    /// Measure the agent briefly: one short round.
+    #[arg(long)]
+    quick: bool,
     /// Print one JSON array instead of a table.
     #[arg(long)]
     json: bool,
@@ -118,6 +124,7 @@ async fn measure(name: Name, arguments: &Arguments, n_files: u64) -> anyhow::Res
             let n_agents = connected(n_agents.unwrap_or(5_000))?;
             storm::measure(StormOptions { n_agents }).await
         }
+        Name::Agent => measure_agent(arguments).await,
     }
 }
 
@@ -131,6 +138,24 @@ fn print(figure: &Figure) {
         ratio,
     } = figure;
     println!("{bench:<9} {metric:<68} {value:>12.3} {unit:<9} x{ratio:<8.3} of {peer}");
+}
+
+/// Prints everybody's figures too: who reads a table wants to see the peers.
+async fn measure_agent(arguments: &Arguments) -> anyhow::Result<Vec<Figure>> {
+    let options = if arguments.quick {
+        AgentOptions::quick()
+    } else {
+        AgentOptions::full()
+    };
+    let measuring = tokio::task::spawn_blocking(move || agent::measure(&options));
+    let report = measuring.await.context("the agent's bench failed")??;
+    if !arguments.json {
+        for note in &report.notes {
+            println!("note: {note}");
+        }
+        println!("{}", report.table);
+    }
+    Ok(report.figures)
 }
 
 /// The hot path has no part in a world of processes, so that it is a bench of the daemon's crate.
