@@ -83,7 +83,6 @@ act() {
 main() {
   read_arguments "$@"
   WORK=
-  PREVIOUS=
   CHANGED=0
   trap clean_up EXIT
   trap 'exit 130' INT
@@ -100,6 +99,7 @@ main() {
   if [ "$DRY_RUN" = 0 ]; then
     WORK=$(mktemp -d "${TMPDIR:-/tmp}/hidps-install.XXXXXX") ||
       fail "$NOT_WRITTEN" "no temporary directory can be made in ${TMPDIR:-/tmp}; check its space"
+    check_work
   fi
   read_token
   obtain_program
@@ -109,6 +109,17 @@ main() {
   install_unit
   start_agent
   report
+}
+
+# The program is run there once before it is installed.
+check_work() {
+  if ! printf '#!/bin/sh\n' >"$WORK/probe" || ! chmod 700 "$WORK/probe"; then
+    fail "$NOT_WRITTEN" "nothing can be written into ${TMPDIR:-/tmp}; check its space"
+  fi
+  if ! "$WORK/probe" 2>/dev/null; then
+    fail "$NOT_WRITTEN" "no program can be run in ${TMPDIR:-/tmp}, which is mounted noexec or kept" \
+      "from it otherwise; name a directory for root alone where one can, as by TMPDIR=/root"
+  fi
 }
 
 clean_up() {
@@ -178,8 +189,9 @@ read_arguments() {
 
 # Refuses a text with other characters than these; it goes into files and addresses.
 check_text() {
-  left=$(printf '%s' "$1" | tr -d "$2")
-  if [ -n "$left" ]; then
+  # A shell drops the ends of lines at the end of what a command printed; the dot keeps them.
+  left=$(printf '%s' "$1" | tr -d "$2" && echo .)
+  if [ "$left" != . ]; then
     fail "$USAGE" "$3"
   fi
 }
@@ -352,13 +364,22 @@ fetch_text() {
     fi
     curl "$@"
   elif has wget; then
-    set -- -q -T 20 -O - "$1"
+    check_wget
+    set -- -q -T 20 --max-redirect=0 -O - "$1"
     if [ -n "$CA_FILE" ]; then
       set -- --ca-certificate="$CA_FILE" "$@"
     fi
     wget "$@"
   else
     fail "$NO_DOWNLOAD" "neither curl nor wget is here; install one, or use --bin"
+  fi
+}
+
+# Some are small and go wherever they are sent, to plaintext as well.
+check_wget() {
+  if ! wget --help 2>&1 | grep -q -e '--max-redirect'; then
+    fail "$NO_DOWNLOAD" "this wget cannot be kept from following redirections; install curl, or" \
+      "use --bin"
   fi
 }
 
@@ -370,7 +391,8 @@ fetch_file() {
     fi
     curl "$@"
   else
-    set -- -q -T 60 -O "$2" "$1"
+    check_wget
+    set -- -q -T 60 --max-redirect=0 -O "$2" "$1"
     if [ -n "$CA_FILE" ]; then
       set -- --ca-certificate="$CA_FILE" "$@"
     fi
@@ -515,13 +537,21 @@ install_program() {
   if [ -z "$PROGRAM" ]; then
     return 0
   fi
-  if [ "$DRY_RUN" = 0 ] && [ -f "$TARGET" ]; then
-    PREVIOUS=$WORK/previous
-    cp -p "$TARGET" "$PREVIOUS" || fail "$NOT_WRITTEN" "could not keep a copy of the old program"
-  fi
+  keep_previous "$TARGET" || fail "$NOT_WRITTEN" "could not keep a copy of the old program"
   act "install the program as $TARGET" replace_file "$PROGRAM" "$TARGET" 755
   CHANGED=1
 }
+
+# Keeps what is there beside it until the new one has started, also when this script is interrupted
+# before that; the next run goes on from it.
+keep_previous() {
+  if [ "$DRY_RUN" = 1 ] || [ ! -f "$1" ] || [ -f "$1.previous" ]; then
+    return 0
+  fi
+  cp -p "$1" "$1.previous.new" && mv -f "$1.previous.new" "$1.previous"
+}
+
+drop_previous() { rm -f "$TARGET.previous" "$UNIT_DIR/$NAME.service.previous"; }
 
 # Puts a file in the place of another whole, or not at all.
 replace_file() {
@@ -626,9 +656,7 @@ install_unit() {
   if [ -f "$unit" ] && cmp -s "$WORK/unit" "$unit"; then
     return 0
   fi
-  if [ -f "$unit" ]; then
-    cp -p "$unit" "$WORK/previous.service" || fail "$NOT_WRITTEN" "could not keep the old unit"
-  fi
+  keep_previous "$unit" || fail "$NOT_WRITTEN" "could not keep the old unit"
   act "write $unit" replace_file "$WORK/unit" "$unit" 644
   CHANGED=1
 }
@@ -647,12 +675,14 @@ start_agent() {
   systemctl daemon-reload
   if [ "$CHANGED" = 0 ] && systemctl is-active --quiet "$NAME" && ! runs_old_program; then
     say "nothing changed; the agent goes on"
+    drop_previous
     return 0
   fi
   systemctl reset-failed "$NAME" 2>/dev/null || true
   if ! systemctl restart "$NAME" || ! systemctl is-active --quiet "$NAME"; then
     put_back
   fi
+  drop_previous
 }
 
 # A run that was interrupted may have left an agent whose program was replaced under it.
@@ -667,13 +697,14 @@ runs_old_program() {
 put_back() {
   why=$(systemctl show -p Result "$NAME" | cut -d = -f 2)
   journalctl -u "$NAME" -n 5 --no-pager -o cat 2>/dev/null >&2 || true
-  if [ -z "$PREVIOUS" ]; then
+  if [ ! -f "$TARGET.previous" ]; then
     fail "$NOT_STARTED" "the agent does not start ($why); see: journalctl -u $NAME"
   fi
-  replace_file "$PREVIOUS" "$TARGET" 755
-  if [ -f "$WORK/previous.service" ]; then
-    replace_file "$WORK/previous.service" "$UNIT_DIR/$NAME.service" 644
+  replace_file "$TARGET.previous" "$TARGET" 755
+  if [ -f "$UNIT_DIR/$NAME.service.previous" ]; then
+    replace_file "$UNIT_DIR/$NAME.service.previous" "$UNIT_DIR/$NAME.service" 644
   fi
+  drop_previous
   systemctl daemon-reload
   systemctl restart "$NAME" || true
   fail "$NOT_STARTED" "the new agent does not start ($why); the old one is put back"
@@ -746,6 +777,8 @@ uninstall() {
   fi
   remove_file "$unit"
   remove_file "$TARGET"
+  remove_file "$unit.previous"
+  remove_file "$TARGET.previous"
   if [ -d "$UNIT_DIR/$NAME.service.d" ]; then
     say "left: $UNIT_DIR/$NAME.service.d, which somebody else made"
   fi

@@ -50,6 +50,10 @@ const CHUNKS_AHEAD: usize = 2;
 /// A peer that takes no chunk for so long is gone.
 const CHUNK_WITHIN: Duration = Duration::from_secs(30);
 
+/// The longest that one download holds its turn, as long as `install.sh` waits for one: 8 MB take
+/// that long on a line of 14 kB/s, and peers that are slow on purpose hold no turn for ever.
+const WHOLE_WITHIN: Duration = Duration::from_secs(600);
+
 /// What new hosts are served with.
 #[derive(Debug)]
 pub struct Installer {
@@ -193,7 +197,7 @@ pub(super) async fn program(
     let stop = gateway.links.stop.clone();
     gateway.connections.spawn(async move {
         tokio::select! {
-            () = feed(file, length, chunks_tx, turn) => {}
+            () = feed_in_time(file, length, chunks_tx, turn) => {}
             () = stop.cancelled() => {}
         }
     });
@@ -223,6 +227,19 @@ async fn open_program(path: &Path) -> io::Result<(File, u64, HeaderValue)> {
     let tag = format!("\"{:x}-{:x}\"", metadata.len(), modified.as_nanos());
     let tag = HeaderValue::try_from(tag).expect("hexadecimal digits make a header");
     Ok((file, metadata.len(), tag))
+}
+
+/// Feeds a peer for as long as a download may take; one that is not through by then is cut off.
+async fn feed_in_time(
+    file: File,
+    length: u64,
+    chunks: mpsc::Sender<io::Result<Bytes>>,
+    turn: OwnedSemaphorePermit,
+) {
+    let fed = timeout(WHOLE_WITHIN, feed(file, length, chunks, turn)).await;
+    if fed.is_err() {
+        metrics::counter!(telemetry::DOWNLOADS, "result" => "too_slow").increment(1);
+    }
 }
 
 /// Reads ahead of the peer by a few chunks; a peer that takes none loses its turn, and a file that
@@ -268,6 +285,35 @@ fn refuse_file(path: &Path, error: &io::Error) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_a_little_now_and_then_does_not_keep_its_turn() {
+        let program = tempfile::NamedTempFile::new().unwrap();
+        let length = 100 * CHUNK_BYTES as u64;
+        program.as_file().set_len(length).unwrap();
+        let file = File::open(program.path()).await.unwrap();
+        let turns = Arc::new(Semaphore::new(1));
+        let turn = Arc::clone(&turns).try_acquire_owned().unwrap();
+        let (chunks_tx, mut chunks) = mpsc::channel(CHUNKS_AHEAD);
+        let begun = tokio::time::Instant::now();
+
+        let sip = async {
+            let mut n_taken = 0;
+            while chunks.recv().await.is_some() {
+                n_taken += 1;
+                tokio::time::sleep(CHUNK_WITHIN - Duration::from_secs(1)).await;
+            }
+            n_taken
+        };
+        let fed = async {
+            feed_in_time(file, length, chunks_tx, turn).await;
+            (begun.elapsed(), turns.available_permits())
+        };
+        let ((held, n_turns), n_taken) = tokio::join!(fed, sip);
+
+        assert_eq!((held, n_turns), (WHOLE_WITHIN, 1));
+        assert!(n_taken < 30, "{n_taken} chunks are not the whole program");
+    }
 
     fn address(installer: &Installer, host: &str) -> Option<String> {
         installer.address(Some(host))

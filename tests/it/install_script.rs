@@ -92,6 +92,8 @@ fn wrong_arguments_are_refused_in_one_line_each() {
 
     check(&["--agent-id"], 2, "is not the id");
     check(&["--agent-id", "seven"], 2, "is not the id");
+    let with_end = format!("{AGENT}\n");
+    check(&["--agent-id", &with_end], 2, "is not the id");
     check(&["--agent-id", "x; reboot"], 2, "is not the id");
     check(&["--agent", AGENT], 2, "is not an option");
     check(&["--token", "secret"], 2, "never an argument");
@@ -266,4 +268,103 @@ fn a_daemon_that_any_user_may_have_started_is_not_trusted() {
     let (code, said) = call();
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("the daemon runs on this host"), "{said}");
+}
+
+/// The script without its last line, which would install something, and with another one.
+fn with_last_line(line: &str) -> String {
+    let script = std::fs::read_to_string(SCRIPT).expect("it is there");
+    let (functions, _) = script
+        .rsplit_once("main \"$@\"; }")
+        .expect("its last line calls main");
+    format!("{functions}CA_FILE=''\n{line}; }}\n")
+}
+
+/// Calls a function of the script where there are only these programs.
+fn call_with(programs: &Path, line: &str) -> (Option<i32>, String) {
+    let output = Command::new("/bin/sh")
+        .args(["-c", &with_last_line(line), "sh"])
+        .env_clear()
+        .env("PATH", programs)
+        .stdin(Stdio::null())
+        .output()
+        .expect("sh is everywhere");
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
+/// A server on loopback that gives one answer to everybody.
+fn answer_all(answer: String) -> std::net::SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            use std::io::{Read as _, Write as _};
+            if stream.read(&mut [0; 4_096]).is_ok() {
+                stream.write_all(answer.as_bytes()).ok();
+            }
+        }
+    });
+    address
+}
+
+/// The daemon's certificate vouches for the daemon, and for nobody it might name.
+#[test]
+fn no_download_follows_a_redirection() {
+    let body = "#!/bin/sh of somebody else";
+    let elsewhere = answer_all(format!(
+        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    ));
+    let moved = answer_all(format!(
+        "HTTP/1.1 302 Found\r\nlocation: http://{elsewhere}/\r\ncontent-length: 0\r\n\
+         connection: close\r\n\r\n"
+    ));
+    for program in ["curl", "wget"] {
+        let (Some(found), Some(grep)) = (find_program(program), find_program("grep")) else {
+            say_skipped(
+                "no_download_follows_a_redirection",
+                &format!("{program} is missing"),
+            );
+            continue;
+        };
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        for path in [&found, &grep] {
+            let name = path.file_name().expect("a program has a name");
+            std::os::unix::fs::symlink(path, folder.path().join(name)).expect("linked");
+        }
+        let file = folder.path().join("fetched");
+
+        let (_, text) = call_with(folder.path(), &format!("fetch_text http://{moved}/"));
+        let line = format!("fetch_file http://{moved}/ {}", file.display());
+        call_with(folder.path(), &line);
+        let (_, direct) = call_with(folder.path(), &format!("fetch_text http://{elsewhere}/"));
+
+        assert!(!text.contains(body), "{program}: {text}");
+        assert!(
+            !std::fs::read_to_string(&file).is_ok_and(|file| file.contains(body)),
+            "{program}"
+        );
+        assert!(direct.contains(body), "{program}: {direct}");
+    }
+}
+
+#[test]
+fn a_wget_that_follows_redirections_is_not_used() {
+    let Some(grep) = find_program("grep") else {
+        return say_skipped("a_wget_that_follows_redirections_is_not_used", &"no grep");
+    };
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    std::os::unix::fs::symlink(grep, folder.path().join("grep")).expect("linked");
+    let wget = folder.path().join("wget");
+    std::fs::write(&wget, "#!/bin/sh\necho fetched\n").expect("written");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&wget, mode).expect("it is ours");
+
+    let (code, said) = call_with(folder.path(), "fetch_text https://hidps.example.org/x");
+
+    assert_eq!(code, Some(6), "{said}");
+    assert!(said.contains("install curl"), "{said}");
 }

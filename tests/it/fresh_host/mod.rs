@@ -229,6 +229,12 @@ fn refuse_what_is_wrong(place: &Place, programs: &Programs) {
 fn put_back_what_does_not_start(place: &Place, programs: &Programs) {
     let before = place.ask("sha256sum /usr/local/bin/hidps-agent");
     programs.ruin();
+    // A first run is killed when the new program is in its place and nothing is started yet.
+    let killed = "sed -i 's/^start_agent() {/&\\n  kill -KILL $$/' install.sh;";
+    let ran = place.install(killed, "--upgrade");
+    assert_ne!(ran.code, Some(0), "{}", ran.said);
+    assert_ne!(place.ask("sha256sum /usr/local/bin/hidps-agent"), before);
+    place.ask("systemctl is-active hidps-agent");
 
     let ran = place.install("", "--upgrade");
 
@@ -236,6 +242,8 @@ fn put_back_what_does_not_start(place: &Place, programs: &Programs) {
     assert!(ran.said.contains("the old one is put back"), "{}", ran.said);
     assert_eq!(place.ask("sha256sum /usr/local/bin/hidps-agent"), before);
     place.ask("systemctl is-active hidps-agent");
+    let kept = place.run("ls /usr/local/bin/*.previous /etc/systemd/system/*.previous");
+    assert_ne!(kept.code, Some(0), "{}", kept.said);
 }
 
 fn uninstall(place: &Place, before: &[String]) {
@@ -303,6 +311,16 @@ fn change_nothing_where_nothing_can_be_done(place: &Place) {
         ran.said
     );
     place.ask("umount /usr/local/bin");
+    let noexec = "mount -t tmpfs -o noexec,mode=1777 tmpfs /tmp";
+    let ran = place.install(&format!("{noexec};"), &format!("--agent-id {id}"));
+
+    assert_eq!(ran.code, Some(12), "{}", ran.said);
+    assert!(
+        ran.said.contains("noexec") && ran.said.contains("TMPDIR=/root"),
+        "{}",
+        ran.said
+    );
+    place.ask("umount /tmp");
 }
 
 fn wait_for_approval(place: &Place) {
