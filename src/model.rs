@@ -200,6 +200,8 @@ pub struct UsageReport {
 pub struct ProcessesReport {
     /// The agent.
     pub agent_id: AgentId,
+    /// Whose agent it is: where there is no room for all, each organization has its share.
+    pub org: OrgId,
     /// When the daemon heard of it.
     pub at: Timestamp,
     /// The snapshot.
@@ -364,6 +366,10 @@ pub enum Observation {
         ram: f32,
         /// The root file system.
         storage: f32,
+        /// Tasks that ran or waited, on average over 1, 5 and 15 minutes.
+        load: Option<[f32; 3]>,
+        /// How warm the warmest of its sensors is.
+        celsius: Option<f32>,
     },
 }
 

@@ -130,7 +130,8 @@ fn start_parts(
     let (applies_tx, applies) = mpsc::channel(APPLY_QUEUE);
     let statuses = Arc::new(StatusQueue::default());
     let (record_tx, record) = watch::channel(None);
-    let (host_reader, readings) = read_host(config.cadence, record.clone());
+    let (cadence_tx, cadence) = watch::channel(config.cadence);
+    let (host_reader, readings) = read_host(config.cadence, cadence_tx, record.clone());
     let (link_tx, link_state) = watch::channel(LinkState::default());
     let (drift_tx, drift) = watch::channel(Drift::default());
     let (files, files_task) = file_watch(Arc::clone(&events));
@@ -166,7 +167,7 @@ fn start_parts(
         shutdown: shutdown.clone(),
     };
     let mut parts = JoinSet::new();
-    let settings = (config.processes, config.network_interval);
+    let settings = (config.processes, config.network_interval, cadence);
     watch_processes(&mut parts, settings, &positions, &shutdown)?;
     let counts = start_logs(&mut parts, &config.logs, &positions, &shutdown);
     begin(&mut parts, "drift", watch_drift(drift_tx, shutdown.clone()));
@@ -217,10 +218,10 @@ fn start_logs(
 /// What reads this host, as often as is wanted, and what it reads.
 fn read_host(
     configured: Cadence,
+    cadence_tx: watch::Sender<Cadence>,
     record: watch::Receiver<Option<Arc<LedgerRecord>>>,
 ) -> (impl Future<Output = ()>, Readings) {
-    let (cadence_tx, cadence) = watch::channel(configured);
-    let (reader, readings) = HostReader::new(PathBuf::from("/"), cadence);
+    let (reader, readings) = HostReader::new(PathBuf::from("/"), cadence_tx.subscribe());
     let wishes = follow_wishes(configured, record, cadence_tx);
     let reading = async {
         tokio::join!(reader.run(), wishes);
@@ -242,7 +243,11 @@ where
 /// Starts everything that looks at processes and what they hold.
 fn watch_processes(
     parts: &mut JoinSet<&'static str>,
-    (settings, network_interval): (ProcessSettings, Option<Duration>),
+    (settings, network_interval, cadence): (
+        ProcessSettings,
+        Option<Duration>,
+        watch::Receiver<Cadence>,
+    ),
     positions: &Positions,
     shutdown: &Shutdown,
 ) -> Result<(), AgentError> {
@@ -250,10 +255,14 @@ fn watch_processes(
     let table = host_processes();
     let watch = ProcessWatch::start(settings, Arc::clone(&table), Arc::clone(&events));
     let watch = watch.map_err(AgentError::Processes)?;
-    begin(parts, "processes", watch.run(shutdown.clone()));
+    begin(
+        parts,
+        "processes",
+        watch.run(shutdown.clone(), cadence.clone()),
+    );
     let watch = SocketWatch::start(network_interval, table, events);
     let watch = watch.map_err(AgentError::Processes)?;
-    begin(parts, "sockets", watch.run(shutdown.clone()));
+    begin(parts, "sockets", watch.run(shutdown.clone(), cadence));
     Ok(())
 }
 

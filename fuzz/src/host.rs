@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use hidps_agent::collect::fuzzing::{
-    compare_versions, read_host_file, read_package_list, read_process,
+    compare_versions, read_host_file, read_package_list, read_process, read_time_answer,
 };
 use hidps_agent::collect::process::{parse_arguments, parse_notices, parse_stat, parse_users};
 use hidps_agent::collect::sockets::{Transport, parse_line};
@@ -31,6 +31,7 @@ pub fn host_files(data: &[u8]) {
         assert!(!text.contains(char::is_control), "it can be shown");
     }
     let _ = read_package_list(data);
+    read_time_answer(data);
     let text = String::from_utf8_lossy(data);
     read_host_file(&text);
     let (one, other) = text.split_once('\n').unwrap_or((&text, ""));

@@ -48,13 +48,29 @@ impl ObservedEvent {
                 format!("the host's clock differs by {seconds} s from the daemon's"),
                 &[("seconds", Value::Int(seconds))],
             ),
-            Observation::Usage { cpu, ram, storage } => Self {
-                source: ours(USAGE),
-                message: format!("cpu {cpu} %, ram {ram} %, storage {storage} %"),
-                fields: [("cpu", cpu), ("ram", ram), ("storage", storage)]
-                    .map(|(name, share)| (name, Value::Float(f64::from(share))))
-                    .to_vec(),
-            },
+            Observation::Usage {
+                cpu,
+                ram,
+                storage,
+                load,
+                celsius,
+            } => {
+                let shares = [("cpu", cpu), ("ram", ram), ("storage", storage)];
+                let load = load.map(|[one, five, fifteen]| {
+                    [("load1", one), ("load5", five), ("load15", fifteen)]
+                });
+                let warmth = celsius.map(|celsius| ("temperature", celsius));
+                let measured = load.into_iter().flatten().chain(warmth);
+                Self {
+                    source: ours(USAGE),
+                    message: format!("cpu {cpu} %, ram {ram} %, storage {storage} %"),
+                    fields: shares
+                        .into_iter()
+                        .chain(measured)
+                        .map(|(name, number)| (name, Value::Float(f64::from(number))))
+                        .collect(),
+                }
+            }
         }
     }
 
@@ -71,4 +87,36 @@ impl ObservedEvent {
 
 fn whole(number: u64) -> Value<'static> {
     Value::Int(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_see_load_and_the_warmest_sensor_where_a_host_has_them() {
+        let usage = |load, celsius| {
+            ObservedEvent::of(Observation::Usage {
+                cpu: 1.0,
+                ram: 2.0,
+                storage: 3.0,
+                load,
+                celsius,
+            })
+        };
+        let names = |event: &ObservedEvent| {
+            let names: Vec<_> = event.fields.iter().map(|(name, _)| *name).collect();
+            names.join(" ")
+        };
+
+        let whole = usage(Some([8.0, 4.0, 2.0]), Some(97.5));
+
+        assert_eq!(
+            names(&whole),
+            "cpu ram storage load1 load5 load15 temperature"
+        );
+        assert_eq!(whole.fields[4], ("load5", Value::Float(4.0)));
+        assert_eq!(whole.fields[6], ("temperature", Value::Float(97.5)));
+        assert_eq!(names(&usage(None, None)), "cpu ram storage");
+    }
 }

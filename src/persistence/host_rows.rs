@@ -3,11 +3,35 @@
 
 use hidps_wire::{AgentId, Interface, OpenPorts, ProcessEntry};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::model::{FactsReport, ProcessesReport, UsageReport};
 use crate::persistence::rows::age_of;
+use crate::telemetry;
+
+/// What the database kept of reports.
+#[derive(Debug, Deserialize)]
+pub(super) struct Kept {
+    /// Reports with lists that are longer than a row takes; their hosts' rows stay as they are.
+    too_long: u32,
+}
+
+impl Kept {
+    /// Counts what was not kept, and says so.
+    pub(super) fn tell(&self, kind: &'static str) {
+        if self.too_long > 0 {
+            metrics::counter!(telemetry::WRITES, "kind" => kind, "result" => "too_long")
+                .increment(u64::from(self.too_long));
+            let hosts = self.too_long;
+            tracing::warn!(
+                kind,
+                hosts,
+                "what hosts tell of themselves is too long for a row, which stays as it was"
+            );
+        }
+    }
+}
 
 /// An element of `rpc/record_usage`; it has no desired column to overwrite.
 #[derive(Debug, Serialize)]
@@ -81,6 +105,7 @@ pub(super) struct FactsRow {
     pending_updates: Option<u32>,
     pending_security_updates: Option<u32>,
     update_lists_at: Option<Timestamp>,
+    updates_unknown: Option<String>,
     antivirus_name: Option<String>,
     antivirus_running: Option<bool>,
     antivirus_signatures_at: Option<Timestamp>,
@@ -106,6 +131,7 @@ impl From<FactsReport> for FactsRow {
             pending_updates: facts.updates.map(|updates| count(updates.total)),
             pending_security_updates: facts.updates.map(|updates| count(updates.security)),
             update_lists_at: facts.updates.and_then(|updates| time(updates.lists_at)),
+            updates_unknown: facts.updates_unknown.as_deref().map(str::to_owned),
             antivirus_name: antivirus.map(|found| found.name.to_string()),
             antivirus_running: antivirus.map(|found| found.running),
             antivirus_signatures_at: antivirus.and_then(|found| time(found.signatures_at?)),
@@ -130,6 +156,13 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+
+    #[test]
+    fn what_was_not_kept_is_read_from_the_answer() {
+        let kept: Kept = serde_json::from_str(r#"{"changed": 3, "too_long": 2}"#).unwrap();
+
+        assert_eq!(kept.too_long, 2);
+    }
 
     #[test]
     fn times_no_calendar_has_are_left_out() {

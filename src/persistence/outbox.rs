@@ -16,7 +16,8 @@ use uuid::Uuid;
 
 use crate::model::{
     Alert, ChangeReport, ConditionKind, ConditionReport, DetectionVerdict, FactsReport, IntentKind,
-    PresenceReport, ProcessesReport, RiskReport, ShadowReport, SuppressedReport, UsageReport,
+    OrgId, PresenceReport, ProcessesReport, RiskReport, ShadowReport, SuppressedReport,
+    UsageReport,
 };
 use crate::persistence::outbox::newest::Newest;
 use crate::persistence::spool::Spool;
@@ -155,12 +156,19 @@ impl Records for OutboxHandle {
     }
 
     fn processes(&self, report: ProcessesReport) {
-        self.add_bounded(
-            ("processes", MAX_SNAPSHOTS),
-            |pending| &mut pending.processes,
-            report.agent_id,
-            report,
-        );
+        let is_one_lost = self.shared.with(|pending| {
+            let snapshots = &mut pending.records.processes;
+            let is_newer = snapshots.contains_key(&report.agent_id);
+            let is_full = snapshots.len() >= MAX_SNAPSHOTS;
+            if is_newer || make_room(snapshots, report.org) {
+                snapshots.insert(report.agent_id, report);
+            }
+            is_full && !is_newer
+        });
+        if is_one_lost {
+            count_write("processes", "dropped");
+        }
+        self.shared.records_wake.notify_one();
     }
 
     fn facts(&self, report: FactsReport) {
@@ -208,6 +216,31 @@ impl OutboxHandle {
         }
         self.add(part, reports.into_iter().take(room));
     }
+}
+
+/// Makes room for another snapshot of an organization; without any, whoever has most gives one up,
+/// so that a large organization cannot keep out the others. False when that is the one that asks.
+fn make_room(snapshots: &mut BTreeMap<AgentId, ProcessesReport>, org: OrgId) -> bool {
+    if snapshots.len() < MAX_SNAPSHOTS {
+        return true;
+    }
+    let mut shares = BTreeMap::<OrgId, usize>::new();
+    for report in snapshots.values() {
+        *shares.entry(report.org).or_default() += 1;
+    }
+    let own = shares.get(&org).copied().unwrap_or_default();
+    let Some((largest, n_most)) = shares.into_iter().max_by_key(|(_, n)| *n) else {
+        return false;
+    };
+    if n_most <= own + 1 {
+        return false;
+    }
+    let oldest = snapshots
+        .iter()
+        .filter(|(_, report)| report.org == largest)
+        .min_by_key(|(_, report)| report.at)
+        .map(|(agent, _)| *agent);
+    oldest.is_some_and(|agent| snapshots.remove(&agent).is_some())
 }
 
 impl DetectionRecords for OutboxHandle {

@@ -22,7 +22,7 @@ use crate::model::{
 use crate::persistence::detection_rows::{
     IndexDocument, IntentDocument, RiskRow, ShadowRow, SuppressedRow, VerdictRow,
 };
-use crate::persistence::host_rows::{FactsRow, ProcessesRow, UsageRow};
+use crate::persistence::host_rows::{FactsRow, Kept, ProcessesRow, UsageRow};
 use crate::persistence::rows::{
     AccessRow, AlertRow, ChangeRow, ConditionRow, CredentialRow, DesiredRow, GenerationRow,
     HealthRow, KeyRow, NotificationRow, PresenceRow, UnheardRow,
@@ -268,9 +268,10 @@ impl RecordWriter for Rest {
     fn write_processes(&self, reports: Vec<ProcessesReport>) -> StoreResult<'_, ()> {
         Box::pin(async move {
             let body = json!({ "reports": rows::<_, ProcessesRow>(reports) });
-            let _changed: i64 = self
+            let kept: Kept = self
                 .call("write processes", "record_processes", &body)
                 .await?;
+            kept.tell("processes");
             Ok(())
         })
     }
@@ -278,7 +279,8 @@ impl RecordWriter for Rest {
     fn write_facts(&self, reports: Vec<FactsReport>) -> StoreResult<'_, ()> {
         Box::pin(async move {
             let body = json!({ "reports": rows::<_, FactsRow>(reports) });
-            let _changed: i64 = self.call("write facts", "record_facts", &body).await?;
+            let kept: Kept = self.call("write facts", "record_facts", &body).await?;
+            kept.tell("facts");
             Ok(())
         })
     }

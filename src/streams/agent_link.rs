@@ -93,6 +93,8 @@ impl AgentLinks {
         let mut link = Box::new(Link::open(self, owned, mailbox, socket, &hello));
         drop(hello);
         let reason = Box::pin(link.run()).await;
+        let last = link.signs.take_last_facts(Instant::now());
+        link.record_facts(last);
         // An agent that connects anew has let go of its older connection; whoever answers there
         // is another holder of the same key.
         if reason == SUPERSEDED && Box::pin(self.is_answered(&mut link.socket)).await {
@@ -231,7 +233,8 @@ impl<'a> Link<'a> {
     async fn wait(&mut self) -> Wake {
         let silence = self.heard_at + SILENCE;
         let session = self.session.deadline().map(Instant::from_std);
-        let deadline = session.map_or(silence, |deadline| deadline.min(silence));
+        let deadlines = [session, self.signs.facts_due()].into_iter().flatten();
+        let deadline = deadlines.fold(silence, Instant::min);
         let is_stalled = self.stalled.is_some();
         let read_at = self.read_at;
         tokio::select! {
@@ -289,7 +292,11 @@ impl<'a> Link<'a> {
             Wake::Deadline if now >= self.heard_at + SILENCE => {
                 return ControlFlow::Break("nothing was heard for 45 s".into());
             }
-            Wake::Deadline => self.session.on_deadline(now.into_std()),
+            Wake::Deadline => {
+                let facts = self.signs.take_facts(now);
+                self.record_facts(facts);
+                self.session.on_deadline(now.into_std());
+            }
         }
         ControlFlow::Continue(None)
     }
@@ -339,7 +346,7 @@ impl<'a> Link<'a> {
             }
             Ok(AgentFrame::Usage(usage)) => self.on_usage(usage),
             Ok(AgentFrame::Processes(processes)) => self.on_processes(processes),
-            Ok(AgentFrame::Facts(facts)) => self.on_facts(*facts),
+            Ok(AgentFrame::Facts(facts)) => self.on_facts(facts),
             Ok(AgentFrame::Answer { id, answer }) => self.questions.answer(id, answer),
             Err(error) => return refuse_frame(&error.to_string()),
         }
@@ -376,7 +383,14 @@ impl<'a> Link<'a> {
             let Usage {
                 cpu, ram, storage, ..
             } = usage;
-            let usage = Observation::Usage { cpu, ram, storage };
+            let warmest = usage.sensors.iter().map(|sensor| sensor.celsius);
+            let usage = Observation::Usage {
+                cpu,
+                ram,
+                storage,
+                load: usage.load,
+                celsius: warmest.reduce(f32::max),
+            };
             self.links.presence.observe(self.agent, usage);
         }
         let report = UsageReport {
@@ -400,15 +414,23 @@ impl<'a> Link<'a> {
         if self.signs.are_processes_news(&processes, now) {
             self.links.records.processes(ProcessesReport {
                 agent_id: self.agent,
+                org: self.org,
                 at: Timestamp::now(),
                 processes,
             });
         }
     }
 
-    fn on_facts(&mut self, facts: Facts) {
-        self.read_at = self.statuses.take(Instant::now());
-        if self.signs.are_facts_news(&facts) {
+    fn on_facts(&mut self, facts: Box<Facts>) {
+        let now = Instant::now();
+        self.read_at = self.statuses.take(now);
+        self.signs.on_facts(facts);
+        let facts = self.signs.take_facts(now);
+        self.record_facts(facts);
+    }
+
+    fn record_facts(&self, facts: Option<Facts>) {
+        if let Some(facts) = facts {
             self.links.records.facts(FactsReport {
                 agent_id: self.agent,
                 facts,

@@ -24,6 +24,9 @@ const SNAPSHOT_EVERY: Duration = Duration::from_secs(300);
 /// Shortest time between two records of processes, whatever they do.
 const SNAPSHOT_AT_MOST_EVERY: Duration = Duration::from_secs(55);
 
+/// Shortest time between two records of facts: a host whose ports come and go tells of each.
+const FACTS_AT_MOST_EVERY: Duration = Duration::from_secs(30);
+
 /// Processor time that makes a process busy, in percent of one core.
 const BUSY: f32 = 25.0;
 
@@ -34,8 +37,10 @@ pub(super) struct VitalSigns {
     usage: Option<(Instant, Vital)>,
     /// When processes were recorded, and a hash of who was busy.
     processes: Option<(Instant, u64)>,
-    /// A hash of the facts.
-    facts: Option<u64>,
+    /// When facts were recorded, and a hash of them.
+    facts: Option<(Instant, u64)>,
+    /// Facts that came too soon after others.
+    waiting: Option<Box<Facts>>,
 }
 
 /// What of a usage report says whether the next one is news.
@@ -62,6 +67,7 @@ impl VitalSigns {
             usage: None,
             processes: None,
             facts: None,
+            waiting: None,
         }
     }
 
@@ -100,11 +106,39 @@ impl VitalSigns {
         is_news
     }
 
-    /// Facts were reported; whether they are to be recorded.
-    pub(super) fn are_facts_news(&mut self, facts: &Facts) -> bool {
+    /// Facts were reported. Those that come too soon wait, and only the newest of them.
+    pub(super) fn on_facts(&mut self, facts: Box<Facts>) {
+        self.waiting = Some(facts);
+    }
+
+    /// When facts that wait may be recorded; none while none do.
+    pub(super) fn facts_due(&self) -> Option<Instant> {
+        self.waiting.as_ref()?;
+        let last = self.facts.map(|(at, _)| at);
+        Some(last.map_or(self.seen_at, |at| at + FACTS_AT_MOST_EVERY))
+    }
+
+    /// The facts that are to be recorded now: those that are due and others than the last ones.
+    pub(super) fn take_facts(&mut self, now: Instant) -> Option<Facts> {
+        let is_due = self.facts_due().is_some_and(|due| due <= now);
+        if is_due {
+            self.take_last_facts(now)
+        } else {
+            None
+        }
+    }
+
+    /// The same at the end, when there is no later time.
+    pub(super) fn take_last_facts(&mut self, now: Instant) -> Option<Facts> {
+        let facts = self.waiting.take()?;
         let mut hasher = DefaultHasher::new();
-        encode(facts).hash(&mut hasher);
-        self.facts.replace(hasher.finish()) != Some(hasher.finish())
+        encode(&*facts).hash(&mut hasher);
+        let hash = hasher.finish();
+        if self.facts.is_some_and(|(_, last)| last == hash) {
+            return None;
+        }
+        self.facts = Some((now, hash));
+        Some(*facts)
     }
 }
 
@@ -225,15 +259,46 @@ mod tests {
         assert!(is_news_at(420, &[7]));
     }
 
+    fn facts(kernel: u64) -> Box<Facts> {
+        let kernel = kernel.to_string();
+        Box::new(Facts {
+            kernel: kernel.as_str().into(),
+            ..Facts::default()
+        })
+    }
+
     #[test]
     fn facts_are_recorded_when_they_are_others() {
-        let mut signs = VitalSigns::new(Instant::now());
-        let (mut facts, known) = (Facts::default(), Facts::default());
-        facts.kernel = "6.1".into();
+        let begun = Instant::now();
+        let mut signs = VitalSigns::new(begun);
+        let mut told_at = |second, kernel| {
+            signs.on_facts(facts(kernel));
+            signs
+                .take_facts(begun + Duration::from_secs(second))
+                .is_some()
+        };
 
-        assert!(signs.are_facts_news(&known));
-        assert!(!signs.are_facts_news(&known));
-        assert!(signs.are_facts_news(&facts));
-        assert!(signs.are_facts_news(&known));
+        assert!(told_at(0, 1), "the first at once");
+        assert!(!told_at(40, 1));
+        assert!(told_at(80, 2));
+        assert!(told_at(120, 1));
+    }
+
+    #[test]
+    fn facts_that_change_all_the_time_are_recorded_rarely_and_the_last_ones_are_not_lost() {
+        let begun = Instant::now();
+        let mut signs = VitalSigns::new(begun);
+        let mut recorded = Vec::new();
+
+        for second in 0..300 {
+            signs.on_facts(facts(second));
+            recorded.extend(signs.take_facts(begun + Duration::from_secs(second)));
+        }
+        let end = begun + Duration::from_secs(300);
+
+        assert_eq!(recorded.len(), 10);
+        assert_eq!(signs.facts_due(), Some(end));
+        assert_eq!(signs.take_last_facts(end).as_ref(), Some(&*facts(299)));
+        assert_eq!(signs.facts_due(), None);
     }
 }

@@ -38,6 +38,8 @@ create table public.agent_facts (
   pending_security_updates integer,
   -- When the host last fetched the lists the two numbers come from.
   update_lists_at timestamptz,
+  -- Why it is not known which updates wait.
+  updates_unknown text,
   antivirus_name text,
   antivirus_running boolean,
   antivirus_signatures_at timestamptz,
@@ -75,7 +77,7 @@ create type private.facts_report as (
   agent_id uuid, hostname text, os_name text, os_id text, os_version text, kernel text, arch text,
   booted_at timestamptz, virtualization text, interfaces jsonb, open_ports jsonb,
   pending_updates integer, pending_security_updates integer, update_lists_at timestamptz,
-  antivirus_name text, antivirus_running boolean, antivirus_signatures_at timestamptz,
+  updates_unknown text, antivirus_name text, antivirus_running boolean, antivirus_signatures_at timestamptz,
   time_source text, time_synchronized boolean
 );
 
@@ -92,8 +94,18 @@ language sql immutable set search_path = '' as $$
   ) end
 $$;
 
+-- How many reports have lists that are too long to be kept; their rows stay as they are.
+create function private.count_too_long(reports jsonb, list_names text[], most integer) returns integer
+language sql stable set search_path = '' as $$
+  select count(*)::integer from private.report_elements(reports) e (report)
+  where exists (
+    select from unnest(list_names) n (name)
+    where octet_length((e.report -> n.name)::text) > most
+  )
+$$;
+
 -- The newest readable snapshot of an agent wins. One of the same moment changes nothing.
-create function public.record_processes(reports jsonb) returns integer
+create function public.record_processes(reports jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   n_changed integer;
@@ -111,13 +123,14 @@ begin
     taken_at = excluded.taken_at, total = excluded.total, processes = excluded.processes
   where p.taken_at < excluded.taken_at;
   get diagnostics n_changed = row_count;
-  return n_changed;
+  return jsonb_build_object('changed', n_changed,
+    'too_long', private.count_too_long(reports, array['processes'], 262144));
 end
 $$;
 
 -- The last readable report of an agent wins; equal rows are left alone, because every agent tells
 -- its facts at every connect.
-create function public.record_facts(reports jsonb) returns integer
+create function public.record_facts(reports jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   n_changed integer;
@@ -125,7 +138,7 @@ begin
   insert into public.agent_facts as f (
     agent_id, hostname, os_name, os_id, os_version, kernel, arch, booted_at, virtualization,
     interfaces, open_ports, pending_updates, pending_security_updates, update_lists_at,
-    antivirus_name, antivirus_running, antivirus_signatures_at, time_source, time_synchronized
+    updates_unknown, antivirus_name, antivirus_running, antivirus_signatures_at, time_source, time_synchronized
   )
   select distinct on (r.agent_id)
     r.agent_id, nullif(private.clean_text(r.hostname, 255), ''),
@@ -135,6 +148,7 @@ begin
     nullif(private.clean_text(r.virtualization, 64), ''),
     coalesce(i.list, '[]'), o.list,
     r.pending_updates, r.pending_security_updates, r.update_lists_at,
+    nullif(private.clean_text(r.updates_unknown, 200), ''),
     nullif(private.clean_text(r.antivirus_name, 64), ''), r.antivirus_running,
     r.antivirus_signatures_at, nullif(private.clean_text(r.time_source, 64), ''),
     r.time_synchronized
@@ -153,14 +167,16 @@ begin
     interfaces = excluded.interfaces, open_ports = excluded.open_ports,
     pending_updates = excluded.pending_updates,
     pending_security_updates = excluded.pending_security_updates,
-    update_lists_at = excluded.update_lists_at, antivirus_name = excluded.antivirus_name,
+    update_lists_at = excluded.update_lists_at, updates_unknown = excluded.updates_unknown,
+    antivirus_name = excluded.antivirus_name,
     antivirus_running = excluded.antivirus_running,
     antivirus_signatures_at = excluded.antivirus_signatures_at,
     time_source = excluded.time_source, time_synchronized = excluded.time_synchronized,
     updated_at = now()
   where (to_jsonb(f) - 'updated_at') is distinct from (to_jsonb(excluded) - 'updated_at');
   get diagnostics n_changed = row_count;
-  return n_changed;
+  return jsonb_build_object('changed', n_changed,
+    'too_long', private.count_too_long(reports, array['interfaces', 'open_ports'], 131072));
 end
 $$;
 

@@ -6,18 +6,32 @@ create table public.collection_settings (
   created_at timestamptz not null default now(),
   -- Seconds; null leaves it to the agent. The host has the same bounds.
   usage_interval integer,
-  processes_interval integer,
+  -- The snapshot of the processes that take most of the host.
+  top_processes_interval integer,
   facts_interval integer,
+  -- Looks at ports and connections.
+  network_interval integer,
+  -- Looks for processes that began or ended, on hosts whose kernel does not tell of them.
+  process_poll_interval integer,
   constraint usage_interval_is_1_to_3600 check (usage_interval between 1 and 3600),
-  constraint processes_interval_is_10_to_3600 check (processes_interval between 10 and 3600),
-  constraint facts_interval_is_10_to_86400 check (facts_interval between 10 and 86400)
+  constraint top_processes_interval_is_10_to_3600
+    check (top_processes_interval between 10 and 3600),
+  constraint facts_interval_is_10_to_86400 check (facts_interval between 10 and 86400),
+  constraint network_interval_is_1_to_300 check (network_interval between 1 and 300),
+  constraint process_poll_interval_is_1_to_300 check (process_poll_interval between 1 and 300)
 );
 
 alter table public.collection_settings enable row level security;
 revoke all on public.collection_settings from public, anon, authenticated, service_role;
 grant select on public.collection_settings to authenticated, service_role;
-grant insert (agent_id, usage_interval, processes_interval, facts_interval),
-  update (usage_interval, processes_interval, facts_interval), delete
+grant insert (
+    agent_id, usage_interval, top_processes_interval, facts_interval, network_interval,
+    process_poll_interval
+  ),
+  update (
+    usage_interval, top_processes_interval, facts_interval, network_interval, process_poll_interval
+  ),
+  delete
 on public.collection_settings to authenticated;
 
 create policy readers_read on public.collection_settings for select to authenticated
@@ -37,6 +51,14 @@ create trigger refuse_read_only_delete after delete on public.collection_setting
   referencing old table as deleted
   for each statement execute function private.refuse_read_only_delete();
 
+-- What a row wants, by the names that the agent knows; null where it leaves everything to the agent.
+create function private.wanted_intervals(settings public.collection_settings) returns jsonb
+language sql immutable set search_path = '' as $$
+  select nullif(
+    jsonb_strip_nulls(to_jsonb(settings) - array['agent_id', 'created_at']), '{}'
+  )
+$$;
+
 -- A row that leaves everything to the agent desires nothing.
 create function private.on_collection_settings_changed() returns trigger
 language plpgsql security definer set search_path = '' as $$
@@ -45,15 +67,15 @@ declare
 begin
   if tg_op = 'INSERT' then
     select array_agg(agent_id) into agents from inserted
-    where coalesce(usage_interval, processes_interval, facts_interval) is not null;
+    where private.wanted_intervals(inserted::public.collection_settings) is not null;
   elsif tg_op = 'DELETE' then
     select array_agg(agent_id) into agents from deleted
-    where coalesce(usage_interval, processes_interval, facts_interval) is not null;
+    where private.wanted_intervals(deleted::public.collection_settings) is not null;
   else
     select array_agg(agent_id) into agents from (
-      select agent_id, usage_interval, processes_interval, facts_interval from inserted
+      select agent_id, to_jsonb(inserted) - 'created_at' from inserted
       except
-      select agent_id, usage_interval, processes_interval, facts_interval from deleted
+      select agent_id, to_jsonb(deleted) - 'created_at' from deleted
     ) changed;
   end if;
   perform private.bump_generations(agents);
@@ -75,16 +97,15 @@ create function private.desired_collection(agent uuid) returns jsonb
 language sql stable set search_path = '' as $$
   select coalesce(
     (
-      select jsonb_build_object('collection', jsonb_strip_nulls(jsonb_build_object(
-        'usage_interval', c.usage_interval, 'processes_interval', c.processes_interval,
-        'facts_interval', c.facts_interval
-      )))
+      select jsonb_build_object('collection', private.wanted_intervals(c))
       from public.collection_settings c
-      where c.agent_id = agent
-        and coalesce(c.usage_interval, c.processes_interval, c.facts_interval) is not null
+      where c.agent_id = agent and private.wanted_intervals(c) is not null
     ),
     '{}'
   )
 $$;
 
 revoke all on all functions in schema private from public;
+
+-- Beside the other rows in which people say what they want.
+alter publication supabase_realtime add table public.collection_settings;

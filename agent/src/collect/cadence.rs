@@ -12,13 +12,29 @@ use tokio::time::{Instant, sleep_until};
 pub struct Cadence {
     /// Usage.
     pub usage: Duration,
-    /// The snapshot of processes.
-    pub processes: Duration,
+    /// The snapshot of the processes that take most of the host.
+    pub top_processes: Duration,
     /// What the host is.
     pub facts: Duration,
+    /// Ports and connections, where they are watched.
+    pub network: Duration,
+    /// Processes that began or ended, where the kernel does not tell of them.
+    pub process_poll: Duration,
 }
 
 impl Cadence {
+    /// The same interval for everything.
+    #[cfg(test)]
+    pub(crate) const fn every(interval: Duration) -> Self {
+        Self {
+            usage: interval,
+            top_processes: interval,
+            facts: interval,
+            network: interval,
+            process_poll: interval,
+        }
+    }
+
     /// What is wanted, and where nothing is, what was decided before.
     #[must_use]
     pub fn with(self, wanted: Collection) -> Self {
@@ -27,8 +43,10 @@ impl Cadence {
         };
         Self {
             usage: every(wanted.usage, self.usage),
-            processes: every(wanted.processes, self.processes),
+            top_processes: every(wanted.top_processes, self.top_processes),
             facts: every(wanted.facts, self.facts),
+            network: every(wanted.network, self.network),
+            process_poll: every(wanted.process_poll, self.process_poll),
         }
     }
 }
@@ -53,12 +71,7 @@ mod tests {
     use super::*;
 
     fn cadence(secs: u64) -> Cadence {
-        let every = Duration::from_secs(secs);
-        Cadence {
-            usage: every,
-            processes: every,
-            facts: every,
-        }
+        Cadence::every(Duration::from_secs(secs))
     }
 
     #[tokio::test(start_paused = true)]

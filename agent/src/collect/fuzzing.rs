@@ -26,3 +26,8 @@ pub fn read_package_list(bytes: &[u8]) -> usize {
 pub fn compare_versions(one: &str, other: &str) -> Option<std::cmp::Ordering> {
     super::facts::fuzzing::compare_versions(one, other)
 }
+
+/// Reads bytes as the answer of a time service.
+pub fn read_time_answer(bytes: &[u8]) {
+    super::facts::fuzzing::read_answers(bytes);
+}

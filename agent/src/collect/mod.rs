@@ -12,6 +12,7 @@ pub mod line_sink;
 mod lines;
 pub mod log_file;
 pub mod log_sources;
+mod pacer;
 pub mod positions;
 pub mod process;
 mod reader;

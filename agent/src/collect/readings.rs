@@ -146,7 +146,7 @@ async fn report_processes(
             }
             Err(error) => complaint.tell("processes", &error),
         }
-        next_look(last, &mut cadence, |cadence| cadence.processes).await;
+        next_look(last, &mut cadence, |cadence| cadence.top_processes).await;
     }
 }
 

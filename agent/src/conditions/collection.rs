@@ -19,8 +19,16 @@ pub fn collection_condition(wanted: Collection, refused: &[RefusedInterval]) -> 
     }
     let intervals = [
         ("usage", wanted.usage),
-        ("processes", wanted.processes),
+        ("the processes that take most", wanted.top_processes),
         ("facts", wanted.facts),
+        (
+            "ports and connections, where it watches them,",
+            wanted.network,
+        ),
+        (
+            "processes, where the kernel does not tell of them,",
+            wanted.process_poll,
+        ),
     ];
     let told: Vec<_> = intervals
         .iter()

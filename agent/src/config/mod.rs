@@ -42,20 +42,6 @@ const DEFAULT_CONFIRM_SECS: u64 = 30;
 /// off would stay so for longer than anybody wants to wait.
 const CONFIRM_SECS: std::ops::RangeInclusive<i64> = 5..=600;
 
-/// How often processes are looked at where the kernel does not tell of them: a look costs about a
-/// millisecond per hundred processes.
-const DEFAULT_PROCESS_POLL_SECS: u64 = 5;
-
-/// Below a second looks would cost more than they show; above a few minutes they show nothing.
-const PROCESS_POLL_SECS: std::ops::RangeInclusive<i64> = 1..=300;
-
-/// How often sockets are looked at: often enough for a session of a person, rare enough to cost
-/// nothing on a host with thousands of connections.
-const DEFAULT_NETWORK_SECS: u64 = 10;
-
-/// The ways looks at sockets may be spaced, for the same reasons as those at processes.
-const NETWORK_SECS: std::ops::RangeInclusive<i64> = 1..=300;
-
 /// Everything the agent is told.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -86,7 +72,7 @@ pub struct Config {
     pub cadence: Cadence,
     /// How processes are watched.
     pub processes: ProcessSettings,
-    /// How often sockets are looked at; none where they are not.
+    /// How often sockets are looked at, unless an admin wants it otherwise; none where they are not.
     pub network_interval: Option<Duration>,
     /// The form of the agent's own log.
     pub log_format: LogFormat,
@@ -295,8 +281,8 @@ impl Config {
         let confirm_secs = settings.integer("confirm_secs", CONFIRM_SECS);
         let logs = read_logs(&mut settings);
         let cadence = cadence::read(&mut settings);
-        let processes = read_processes(&mut settings);
-        let network_interval = read_network(&mut settings);
+        let processes = read_processes(&mut settings, &cadence);
+        let watches_network = settings.choice("network", &[("poll", true), ("off", false)]);
         let log_format = settings.choice(
             "log_format",
             &[("text", LogFormat::Text), ("json", LogFormat::Json)],
@@ -319,7 +305,7 @@ impl Config {
                 logs,
                 cadence,
                 processes,
-                network_interval,
+                network_interval: watches_network.then_some(cadence.network),
                 log_format,
             }),
             _ => Err(ConfigFaults(faults)),
@@ -399,7 +385,7 @@ fn read_logs(settings: &mut SettingsTable<'_>) -> LogSettings {
     }
 }
 
-fn read_processes(settings: &mut SettingsTable<'_>) -> ProcessSettings {
+fn read_processes(settings: &mut SettingsTable<'_>, cadence: &Cadence) -> ProcessSettings {
     let mode = settings.choice(
         "processes",
         &[
@@ -417,18 +403,11 @@ fn read_processes(settings: &mut SettingsTable<'_>) -> ProcessSettings {
             ("off", ProcessExits::Off),
         ],
     );
-    let poll_secs = settings.integer("process_poll_secs", PROCESS_POLL_SECS);
     ProcessSettings {
         mode,
         exits,
-        interval: Duration::from_secs(poll_secs.unwrap_or(DEFAULT_PROCESS_POLL_SECS)),
+        interval: cadence.process_poll,
     }
-}
-
-fn read_network(settings: &mut SettingsTable<'_>) -> Option<Duration> {
-    let is_on = settings.choice("network", &[("poll", true), ("off", false)]);
-    let secs = settings.integer("network_interval_secs", NETWORK_SECS);
-    is_on.then(|| Duration::from_secs(secs.unwrap_or(DEFAULT_NETWORK_SECS)))
 }
 
 fn read_log_files(settings: &mut SettingsTable<'_>) -> Vec<LogFileSource> {

@@ -39,6 +39,13 @@ pub(super) fn check_privileges(config: &Config) -> Finding {
         return Finding::wrong(name, found, "run this as root");
     };
     let missing = missing(effective, config.firewall);
+    if missing.is_empty() && needs_less(effective) {
+        let found = format!(
+            "{whose} has every capability it needs and others besides, which it does not drop; its \
+             unit runs it with no more than it needs"
+        );
+        return Finding::well(name, found);
+    }
     if missing.is_empty() {
         return Finding::well(name, format!("{whose} has every capability it needs"));
     }
@@ -56,6 +63,14 @@ fn missing(effective: u64, firewall: FirewallMode) -> Vec<String> {
         .filter(|(number, _, _)| effective & (1 << number) == 0)
         .map(|(_, name, purpose)| format!("{purpose} ({name})"))
         .collect()
+}
+
+/// Whether there is a capability that nothing here is done with, as root has them all.
+fn needs_less(effective: u64) -> bool {
+    let wanted = WANTED
+        .iter()
+        .fold(0, |set, (number, _, _)| set | 1 << number);
+    effective & !wanted != 0
 }
 
 /// The effective capabilities in the text of a process's status.
@@ -80,6 +95,8 @@ mod tests {
             missing(effective, FirewallMode::Nftables),
             Vec::<String>::new()
         );
+        assert!(!needs_less(effective));
+        assert!(needs_less(0x01ff_ffff_ffff), "root");
         assert_eq!(parse_effective("Name:\tx\n"), None);
     }
 

@@ -81,11 +81,7 @@ fn start_link(chance: Chance) -> Rig {
     let (switch, shutdown) = shutdown();
     let (state_tx, state) = watch::channel(LinkState::default());
     let minute = Duration::from_secs(60);
-    let cadence = Cadence {
-        usage: minute,
-        processes: minute,
-        facts: minute,
-    };
+    let cadence = Cadence::every(minute);
     let (_, readings) = HostReader::new(PathBuf::from("/"), watch::channel(cadence).1);
     let events = Arc::new(EventQueue::default());
     let statuses = Arc::new(StatusQueue::default());

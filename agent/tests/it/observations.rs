@@ -14,7 +14,7 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Intervals that no test lives to see the end of.
 const RARELY: &str = "firewall = \"observe\"\nusage_interval_secs = 3600\n\
-     processes_interval_secs = 3600\nfacts_interval_secs = 3600\n";
+     top_processes_interval_secs = 3600\nfacts_interval_secs = 3600\n";
 
 /// The next frame that is as wanted.
 fn next<T>(connection: &mut Connection, wanted: impl Fn(AgentFrame) -> Option<T>) -> T {

@@ -41,6 +41,9 @@ pub struct Facts {
     /// Updates that wait to be installed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updates: Option<PendingUpdates>,
+    /// Where it is not known which updates wait, why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updates_unknown: Option<Shown<200>>,
     /// A program against malicious software; absent when none was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub antivirus: Option<Antivirus>,

@@ -275,8 +275,14 @@ fn said_to_be_full(intent: &DetectionIntent) -> u32 {
         &rules.set,
     )));
     for storage in [95.0, 95.0, 10.0, 95.0] {
-        let (cpu, ram) = (0.0, 0.0);
-        pipeline.on_observation(AGENT, Observation::Usage { cpu, ram, storage });
+        let usage = Observation::Usage {
+            cpu: 0.0,
+            ram: 0.0,
+            storage,
+            load: None,
+            celsius: None,
+        };
+        pipeline.on_observation(AGENT, usage);
     }
     pipeline.raise_due(true);
     let alerts = recorder.of_rule("full");

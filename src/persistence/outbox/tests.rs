@@ -372,6 +372,7 @@ async fn snapshots_go_in_small_requests_and_no_more_wait_than_fit() {
         for agent in 0..500 {
             handle.processes(ProcessesReport {
                 agent_id: AgentId::new(Uuid::from_u128(agent)),
+                org: OrgId(Uuid::nil()),
                 at: Timestamp::UNIX_EPOCH,
                 processes: hidps_wire::Processes::default(),
             });
@@ -381,4 +382,33 @@ async fn snapshots_go_in_small_requests_and_no_more_wait_than_fit() {
 
     let snapshots = writer.snapshots.lock().expect("unpoisoned");
     assert_eq!(snapshots.as_slice(), [10; 40]);
+}
+
+#[test]
+fn a_large_organization_leaves_room_for_the_snapshots_of_others() {
+    let mut waiting = BTreeMap::new();
+    let mut n_kept = BTreeMap::<u128, usize>::new();
+    let told = [(1, 1_000), (2, 300), (3, 20), (1, 1_000)];
+
+    let mut agent = 0;
+    for (org, n) in told {
+        for _ in 0..n {
+            agent += 1;
+            let report = ProcessesReport {
+                agent_id: AgentId::new(Uuid::from_u128(agent)),
+                org: OrgId(Uuid::from_u128(org)),
+                at: Timestamp::UNIX_EPOCH,
+                processes: hidps_wire::Processes::default(),
+            };
+            if make_room(&mut waiting, report.org) {
+                waiting.insert(report.agent_id, report);
+            }
+        }
+    }
+
+    for report in waiting.values() {
+        *n_kept.entry(report.org.0.as_u128()).or_default() += 1;
+    }
+    assert_eq!(waiting.len(), MAX_SNAPSHOTS);
+    assert_eq!(n_kept, BTreeMap::from([(1, 190), (2, 190), (3, 20)]));
 }

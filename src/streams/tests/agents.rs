@@ -236,13 +236,15 @@ async fn usage_is_shown_to_rules() {
     let world = world(KeyStatus::Admitted).await;
     let mut socket = world.agent(None).await;
 
-    let usage = r#"{"type":"usage","cpu":99.5,"ram":10,"storage":0}"#;
+    let usage = r#"{"type":"usage","cpu":99.5,"ram":10,"storage":0,"load":[8,4,2],"sensors":[{"name":"a","celsius":41},{"name":"b","celsius":97.5}]}"#;
     send(&mut socket, usage).await;
 
     let usage = Observation::Usage {
         cpu: 99.5,
         ram: 10.0,
         storage: 0.0,
+        load: Some([8.0, 4.0, 2.0]),
+        celsius: Some(97.5),
     };
     until("the usage is observed", || {
         locked(&world.recorder.observations).contains(&(AGENT, usage))
@@ -263,7 +265,13 @@ async fn processes_and_facts_are_recorded_without_what_deceives_a_reader() {
     send(&mut socket, &facts.replace("\"6\"", "\"7\"")).await;
 
     until("both are recorded", || {
-        locked(&world.recorder.facts).len() == 2 && locked(&world.recorder.processes).len() == 1
+        locked(&world.recorder.facts).len() == 1 && locked(&world.recorder.processes).len() == 1
+    })
+    .await;
+    // Others that come so soon wait, and the end of the connection loses none.
+    drop(socket);
+    until("the last facts are recorded", || {
+        locked(&world.recorder.facts).len() == 2
     })
     .await;
     let recorded = locked(&world.recorder.processes).remove(0);

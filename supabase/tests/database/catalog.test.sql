@@ -225,7 +225,7 @@ begin
   select string_agg(tablename, ', ' order by tablename) into published from pg_publication_tables
   where pubname = 'supabase_realtime';
   perform pg_temp.must_equal('published tables', published,
-    'agent_conditions, agent_risk, agent_stats, agents, alerts, desired_generations, '
+    'agent_conditions, agent_risk, agent_stats, agents, alerts, collection_settings, desired_generations, '
       || 'detection_overrides, detection_rules, detection_status, feed_canary, firewall_rules, '
       || 'firewall_settings, monitored_files, shadow_matches, suppressions, system_health');
   select string_agg(format('%s.%s', t.tablename, a.attname), ', ') into odd

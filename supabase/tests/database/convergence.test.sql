@@ -88,7 +88,26 @@ begin
       ('one behind, one ahead', 'update public.agent_conditions
         set observed_generation = case type when ''FilesWatched'' then 8 else 3 end ' || host, 'f {Behind} -100 3'),
       ('a condition nobody knows', 'insert into public.agent_conditions (agent_id, type, status, reason, observed_generation)
-        values (pg_temp.id(''host''), ''Novel'', ''false'', ''R'', 1)', 't {} -60 5')
+        values (pg_temp.id(''host''), ''Novel'', ''false'', ''R'', 1)', 't {} -60 5'),
+      ('a facet nobody knows that is told', 'insert into public.agent_conditions
+        (agent_id, type, status, reason, message, observed_generation, last_transition_at)
+        values (pg_temp.id(''host''), ''Novel'', ''false'', ''R'', ''m'', 5, now() - interval ''20 s'')',
+        'f {Novel/R} -20 5'),
+      ('one that is as desired', 'insert into public.agent_conditions
+        (agent_id, type, status, reason, message, observed_generation, last_transition_at)
+        values (pg_temp.id(''host''), ''Novel'', ''true'', ''R'', ''m'', 5, now() - interval ''20 s'')',
+        't {} -20 5'),
+      ('an interval is desired and nothing said of it', 'insert into public.collection_settings
+        (agent_id, network_interval) values (pg_temp.id(''host''), 5);
+        update public.desired_generations set generation = 5, changed_at = now() - interval ''100 s'' ' || host,
+        'f {CollectionSynced/NotReported,Behind} -100 -'),
+      ('an interval is desired and refused', 'insert into public.agent_conditions
+        (agent_id, type, status, reason, message, observed_generation, last_transition_at)
+        values (pg_temp.id(''host''), ''CollectionSynced'', ''false'', ''IntervalRefused'', ''m'', 5,
+        now() - interval ''7 s'')', 'f {CollectionSynced/IntervalRefused} -7 5'),
+      ('no interval is desired any more', 'delete from public.collection_settings;
+        update public.desired_generations set generation = 5, changed_at = now() - interval ''100 s'' ' || host,
+        't {} -60 5')
     ) t (what, statement, expected)
   loop
     perform pg_temp.settle_host('host');

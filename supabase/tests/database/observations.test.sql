@@ -3,8 +3,12 @@
 begin;
 \ir ../support.sql
 
-create function pg_temp.report(kind text, report jsonb) returns text language sql as $$
-  select pg_temp.ask('service', format('select public.record_%s(%L)', kind, jsonb_build_array(report)))
+create function pg_temp.report(kind text, report jsonb, told text default 'changed') returns text
+language sql as $$
+  select pg_temp.ask('service', format(
+    case kind when 'usage' then 'select public.record_%s(%L)' else 'select public.record_%s(%L) ->> %L' end,
+    kind, jsonb_build_array(report), told
+  ))
 $$;
 
 -- a_snapshot_takes_the_place_of_the_one_before
@@ -38,7 +42,7 @@ $$;
 do $$
 begin
   perform pg_temp.must_equal('one of five', pg_temp.ask('service', format(
-    'select public.record_processes(%L)',
+    'select public.record_processes(%L) ->> ''changed''',
     '[7, {"agent_id": "x"}, {}, {"total": "many"}]'::jsonb || jsonb_build_array(jsonb_build_object(
       'agent_id', pg_temp.id('other host'), 'age', 0, 'total', 1, 'processes', '[]'::jsonb
     ))
@@ -68,6 +72,28 @@ begin
   perform pg_temp.must_equal('updates', row.pending_updates::text, '13');
   perform pg_temp.must_equal('unknown ports', row.open_ports::text, null);
   perform pg_temp.must_equal('unknown antivirus', row.antivirus_name, null);
+end
+$$;
+
+-- what_is_too_long_to_be_kept_is_counted_and_the_row_stays
+do $$
+declare
+  long jsonb := (select jsonb_agg(jsonb_build_object('command', repeat('x', 4000)))
+    from generate_series(1, 100));
+begin
+  perform pg_temp.must_equal('processes', pg_temp.report('processes', jsonb_build_object(
+    'agent_id', pg_temp.id('host'), 'age', 0, 'total', 1, 'processes', long
+  ), 'too_long'), '1');
+  perform pg_temp.must_equal('ports', pg_temp.report('facts', jsonb_build_object(
+    'agent_id', pg_temp.id('host'), 'kernel', 'other', 'open_ports', long
+  ), 'too_long'), '1');
+  perform pg_temp.must_equal('the row', pg_temp.ask('uma',
+    'select kernel from public.agent_facts'), '6.1');
+  perform pg_temp.must_equal('none is too long', pg_temp.report('facts', jsonb_build_object(
+    'agent_id', pg_temp.id('host'), 'updates_unknown', 'no lists'
+  ), 'too_long'), '0');
+  perform pg_temp.must_equal('why it is unknown', pg_temp.ask('uma',
+    'select updates_unknown from public.agent_facts'), 'no lists');
 end
 $$;
 
@@ -120,6 +146,14 @@ begin
   select document ->> 'collection' into desired
   from public.desired_state(array[pg_temp.id('host')]);
   perform pg_temp.must_equal('the document', desired, '{"usage_interval": 5}');
+  perform pg_temp.must_equal('all of them', pg_temp.attempt('adam',
+    'update public.collection_settings set top_processes_interval = 10, network_interval = 1,
+     process_poll_interval = 300'), '1');
+  perform pg_temp.must_equal('are one change', pg_temp.generation('host')::text, (before + 2)::text);
+  select document ->> 'collection' into desired
+  from public.desired_state(array[pg_temp.id('host')]);
+  perform pg_temp.must_equal('all of them in the document', desired,
+    '{"usage_interval": 5, "network_interval": 1, "process_poll_interval": 300, "top_processes_interval": 10}');
   perform pg_temp.must_equal('below the bound', pg_temp.rehearse('adam',
     'update public.collection_settings set usage_interval = 0'), '23514');
   perform pg_temp.must_equal('a read-only person', pg_temp.rehearse('uma',
@@ -127,7 +161,7 @@ begin
   perform pg_temp.must_equal('the end of it', pg_temp.attempt('adam',
     'delete from public.collection_settings'), '1');
   perform pg_temp.must_equal('is a change, too', pg_temp.generation('host')::text,
-    (before + 2)::text);
+    (before + 3)::text);
   select document ->> 'collection' into desired
   from public.desired_state(array[pg_temp.id('host')]);
   perform pg_temp.must_equal('nothing is left', desired, null);

@@ -1,7 +1,9 @@
-//! What this host is, found in its files: nothing here asks the network, takes a lock or starts a program.
+//! What this host is, found in its files, and asked of its own time service: nothing here leaves the
+//! host, takes a lock or starts a program.
 //! What cannot be found out is left out; an answer that is not known is never made up.
 
 mod interfaces;
+mod open_ports;
 mod os_release;
 mod printed;
 mod protection;
@@ -16,13 +18,15 @@ use std::path::{Path, PathBuf};
 use hidps_wire::{Facts, Shown};
 
 use os_release::OsRelease;
+use time_sync::TimeServices;
 use updates::UpdateReader;
 
 pub use printed::print_facts;
 
 /// What the facts of a host cannot tell, for people.
 pub const CANNOT_SEE: &str = "pending updates are known on hosts with apt whose lists are there, \
-     without pins and phases; whether chrony or ntpd has set the clock is not known";
+     without pins and phases; OpenNTPD and ntpd-rs do not say whether they have set the clock, nor \
+     do chrony and ntpd where they answer nobody; ports of other network namespaces";
 
 /// Two readings of the time of start that differ by less are of one start: the kernel computes it
 /// from a clock that is being corrected.
@@ -36,6 +40,7 @@ const MAX_PROCESSES_LISTED: usize = 131_072;
 pub struct FactsReader {
     root: PathBuf,
     updates: UpdateReader,
+    time_services: TimeServices,
     booted_at: Option<i64>,
 }
 
@@ -45,6 +50,7 @@ impl FactsReader {
     pub fn new(root: PathBuf) -> Self {
         Self {
             updates: UpdateReader::new(&root),
+            time_services: TimeServices::of_this_host(),
             root,
             booted_at: None,
         }
@@ -56,6 +62,7 @@ impl FactsReader {
         let release = OsRelease::read(&self.root);
         let programs = running_programs(&self.root.join("proc"));
         self.read_boot();
+        let updates = self.updates.read();
         Facts {
             hostname: Shown::new(&system.nodename().to_string_lossy()),
             os: release.pretty_name.map(|name| Shown::new(&name)),
@@ -66,10 +73,11 @@ impl FactsReader {
             booted_at: self.booted_at,
             virtualization: virtualization::find(&self.root).map(|kind| Shown::new(&kind)),
             interfaces: interfaces::read(),
-            open_ports: None,
-            updates: self.updates.read(),
+            open_ports: open_ports::read(&self.root),
+            updates: updates.ok(),
+            updates_unknown: updates.err().map(|why| Shown::new(&why.to_string())),
             antivirus: protection::find(&self.root, &programs),
-            time_sync: time_sync::find(&self.root, &programs),
+            time_sync: self.time_services.find(&self.root, &programs),
         }
     }
 
@@ -114,6 +122,7 @@ fn changed_at(path: &Path) -> Option<i64> {
 
 /// For fuzzing.
 pub(super) mod fuzzing {
+    pub(in crate::collect) use super::time_sync::fuzzing::read_answers;
     pub(in crate::collect) use super::updates::fuzzing::{compare_versions, read_package_list};
 
     pub(in crate::collect) fn read_file(text: &str) {

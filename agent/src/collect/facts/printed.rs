@@ -22,10 +22,7 @@ pub fn print_facts(facts: &Facts) -> String {
             "virtualization",
             found(facts.virtualization.as_deref().map(str::to_owned)),
         ),
-        (
-            "updates",
-            known(facts.updates.map(print_updates).as_deref()),
-        ),
+        ("updates", print_updates(facts)),
         (
             "antivirus",
             found(facts.antivirus.as_ref().map(print_antivirus)),
@@ -46,11 +43,17 @@ fn print_time(seconds: Option<i64>) -> String {
     time.map_or_else(|| "unknown".to_owned(), |time| time.to_string())
 }
 
-fn print_updates(updates: PendingUpdates) -> String {
-    let PendingUpdates {
-        total, security, ..
-    } = updates;
-    format!("{total}, of them {security} for security")
+fn print_updates(facts: &Facts) -> String {
+    match (facts.updates, &facts.updates_unknown) {
+        (
+            Some(PendingUpdates {
+                total, security, ..
+            }),
+            _,
+        ) => format!("{total}, of them {security} for security"),
+        (None, Some(why)) => format!("unknown: {why}"),
+        (None, None) => "unknown".to_owned(),
+    }
 }
 
 fn print_antivirus(found: &Antivirus) -> String {

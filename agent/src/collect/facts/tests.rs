@@ -13,7 +13,18 @@ fn host(files: &[(&str, &str)]) -> tempfile::TempDir {
 }
 
 fn read(files: &[(&str, &str)]) -> Facts {
-    FactsReader::new(host(files).path().to_owned()).read()
+    let host = host(files);
+    // Nobody answers at this port.
+    let nobody = "127.0.0.1:1".parse().unwrap();
+    let time_services = TimeServices {
+        chrony: nobody,
+        ntp: nobody,
+    };
+    let mut reader = FactsReader {
+        time_services,
+        ..FactsReader::new(host.path().to_owned())
+    };
+    reader.read()
 }
 
 #[test]
@@ -29,6 +40,9 @@ fn a_host_without_files_has_what_the_kernel_says_and_nothing_else() {
         (facts.updates, facts.antivirus, facts.time_sync),
         (None, None, None)
     );
+    assert_eq!(facts.open_ports, None, "unknown, and not none");
+    let why = facts.updates_unknown.unwrap();
+    assert!(why.contains("no package manager"), "{why}");
 }
 
 #[test]
@@ -99,6 +113,25 @@ fn this_machine_is_read_and_printed() {
     assert!(text.starts_with("hostname "), "{text}");
     assert!(text.contains("interface      lo up 127.0.0.1/8"), "{text}");
     assert!(facts.booted_at.is_some());
+    assert!(facts.open_ports.is_some());
+}
+
+#[test]
+fn a_port_of_this_machine_is_told_with_its_program() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+
+    let facts = FactsReader::new(PathBuf::from("/")).read();
+
+    let ports = facts.open_ports.unwrap().0;
+    let found = ports.iter().find(|open| open.port == port);
+    let own = std::env::current_exe().unwrap();
+    let own = own.file_name().unwrap().to_str().unwrap();
+    // The kernel keeps whole paths, and a frame keeps 64 bytes of a name.
+    let process = found.unwrap().process.as_deref().unwrap();
+    assert!(own.starts_with(process), "{process}");
+    let text = print_facts(&FactsReader::new(PathBuf::from("/")).read());
+    assert!(text.contains(&format!("{port}/tcp on 127.0.0.1")), "{text}");
 }
 
 #[test]

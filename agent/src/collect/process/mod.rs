@@ -15,11 +15,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
+use crate::collect::cadence::Cadence;
+use crate::collect::pacer::{Pacer, PacerHandle, pacer};
 use crate::config::{ProcessExits, ProcessMode};
 use crate::error_chain::chain;
 use crate::event_queue::EventQueue;
@@ -70,8 +71,8 @@ struct Reader {
     ended: oneshot::Receiver<()>,
     /// Closed to end a reader that waits for the kernel.
     _stop: OwnedFd,
-    /// Closed to end one that waits for the next look.
-    _looks: SyncSender<()>,
+    /// Says when to look again, and ends one that waits for it.
+    looks: PacerHandle,
 }
 
 /// What the thread needs.
@@ -80,7 +81,7 @@ struct Work {
     table: Arc<ProcessTable>,
     events: Arc<EventQueue>,
     stop: OwnedFd,
-    looks: Receiver<()>,
+    looks: Pacer,
 }
 
 impl ProcessWatch {
@@ -97,7 +98,7 @@ impl ProcessWatch {
             return Ok(Self { reader: None });
         }
         let (stop, stop_tx) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        let (looks_tx, looks) = sync_channel(1);
+        let (handle, looks) = pacer(settings.interval);
         let (ended_tx, ended) = oneshot::channel();
         let work = Work {
             settings,
@@ -117,18 +118,19 @@ impl ProcessWatch {
         let reader = Reader {
             ended,
             _stop: stop_tx,
-            _looks: looks_tx,
+            looks: handle,
         };
         Ok(Self {
             reader: Some(reader),
         })
     }
 
-    /// Watches until the agent ends.
-    pub async fn run(self, mut shutdown: Shutdown) {
+    /// Watches until the agent ends; where it looks, as often as is decided.
+    pub async fn run(self, mut shutdown: Shutdown, cadence: watch::Receiver<Cadence>) {
         match self.reader {
             Some(mut reader) => tokio::select! {
                 _ = &mut reader.ended => {}
+                () = reader.looks.follow(cadence, |cadence| cadence.process_poll) => {}
                 () = shutdown.requested() => {}
             },
             None => shutdown.requested().await,
@@ -154,7 +156,7 @@ impl Work {
                 Err(error) if self.settings.mode == ProcessMode::Connector => {
                     let error = chain(&error);
                     tracing::error!(error, "processes are not watched");
-                    return self.wait_for_end();
+                    return self.looks.wait_for_end();
                 }
                 Err(error) => {
                     let error = chain(&error);
@@ -193,15 +195,10 @@ impl Work {
         loop {
             snapshot.look(&self.table, observer);
             observer.on_idle();
-            match self.looks.recv_timeout(self.settings.interval) {
-                Err(RecvTimeoutError::Timeout) | Ok(()) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+            if !self.looks.wait() {
+                return;
             }
         }
-    }
-
-    fn wait_for_end(&self) {
-        self.looks.recv().ok();
     }
 }
 

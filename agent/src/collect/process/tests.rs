@@ -202,7 +202,7 @@ async fn without_the_kernels_word_a_look_finds_what_still_runs() {
 
 #[tokio::test]
 async fn a_watch_ends_with_the_agent() {
-    let watch = ProcessWatch::start(
+    let process_watch = ProcessWatch::start(
         settings(ProcessMode::Auto),
         host_processes(),
         Arc::default(),
@@ -211,7 +211,8 @@ async fn a_watch_ends_with_the_agent() {
 
     switch.request();
 
-    tokio::time::timeout(DEADLINE, watch.unwrap().run(shutdown))
+    let (_decide, cadence) = watch::channel(Cadence::every(DEADLINE));
+    tokio::time::timeout(DEADLINE, process_watch.unwrap().run(shutdown, cadence))
         .await
         .expect("it ends");
 }

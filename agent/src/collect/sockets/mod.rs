@@ -3,6 +3,7 @@
 
 mod difference;
 mod event;
+mod listeners;
 mod listing;
 mod owners;
 
@@ -12,17 +13,19 @@ use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::agent_note::AgentNote;
+use crate::collect::cadence::Cadence;
+use crate::collect::pacer::{Pacer, PacerHandle, pacer};
 use crate::collect::process::{ProcessTable, monotonic_nanos};
 use crate::event_queue::EventQueue;
 use crate::shutdown::Shutdown;
 use difference::{Port, Sockets};
 use event::{Owner, flow_event, port_event};
+pub(crate) use listeners::{Listener, list_listeners};
 pub use listing::{SocketRow, SocketState, Transport, parse_line};
 use owners::Owners;
 
@@ -55,7 +58,7 @@ const STACK_BYTES: usize = 256 * 1024;
 #[derive(Debug)]
 pub struct SocketWatch {
     /// None where sockets are not watched.
-    looker: Option<(oneshot::Receiver<()>, SyncSender<()>)>,
+    looker: Option<(oneshot::Receiver<()>, PacerHandle)>,
 }
 
 impl SocketWatch {
@@ -71,27 +74,28 @@ impl SocketWatch {
         let Some(interval) = interval else {
             return Ok(Self { looker: None });
         };
-        let (stop_tx, stop) = sync_channel(1);
+        let (handle, pacer) = pacer(interval);
         let (ended_tx, ended) = oneshot::channel();
         let mut look = Look::new(PathBuf::from("/proc"), table, events);
         let thread = std::thread::Builder::new()
             .name("sockets".to_owned())
             .stack_size(STACK_BYTES);
         thread.spawn(move || {
-            look.repeat(&stop, interval);
+            look.repeat(&pacer);
             // Whoever would hear it may be gone.
             ended_tx.send(()).ok();
         })?;
         Ok(Self {
-            looker: Some((ended, stop_tx)),
+            looker: Some((ended, handle)),
         })
     }
 
-    /// Looks until the agent ends.
-    pub async fn run(self, mut shutdown: Shutdown) {
+    /// Looks until the agent ends, as often as is decided.
+    pub async fn run(self, mut shutdown: Shutdown, cadence: watch::Receiver<Cadence>) {
         match self.looker {
-            Some((ended, _stop)) => tokio::select! {
+            Some((ended, handle)) => tokio::select! {
                 _ = ended => {}
+                () = handle.follow(cadence, |cadence| cadence.network) => {}
                 () = shutdown.requested() => {}
             },
             None => shutdown.requested().await,
@@ -123,7 +127,7 @@ impl Look {
         }
     }
 
-    fn repeat(&mut self, stop: &Receiver<()>, interval: Duration) {
+    fn repeat(&mut self, pacer: &Pacer) {
         let mut was_told = false;
         loop {
             if let Err(error) = self.look()
@@ -132,9 +136,8 @@ impl Look {
                 was_told = true;
                 tracing::warn!(%error, "the host's sockets cannot be read and are not watched");
             }
-            match stop.recv_timeout(interval) {
-                Err(RecvTimeoutError::Timeout) | Ok(()) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+            if !pacer.wait() {
+                return;
             }
         }
     }

@@ -97,7 +97,8 @@ async fn a_watch_ends_with_the_agent() {
 
     switch.request();
 
-    tokio::time::timeout(DEADLINE, watch.run(shutdown))
+    let (_decide, cadence) = watch::channel(Cadence::every(DEADLINE));
+    tokio::time::timeout(DEADLINE, watch.run(shutdown, cadence))
         .await
         .expect("it ends");
 }

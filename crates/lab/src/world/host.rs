@@ -287,7 +287,7 @@ fn config_text(host: &Host, settings: &AgentSettings) -> String {
          # The cable to the daemon never leaves this machine.\nallow_plaintext = true\n\
          state_dir = \"{directory}/state\"\ntoken_file = \"{directory}/token\"\n\
          firewall = \"{firewall}\"\nkeep_open = [\"{SSH_PORT}/tcp\"]\nusage_interval_secs = 5\n\
-         processes_interval_secs = 3600\n\
+         top_processes_interval_secs = 3600\n\
          # Hosts of the lab share processes and logs of this machine, with each other and with you.\n\
          processes = \"off\"\nnetwork = \"off\"\njournal = \"off\"\nkernel_log = \"off\"\n",
         settings.agent_id, settings.daemon_port,

@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use super::Unknown;
+
 /// Most files in apt's folder of lists.
 const MAX_FILES: usize = 5_000;
 
@@ -32,10 +34,13 @@ impl PackageList {
     }
 }
 
-/// The lists in a folder; none without any, or with one in a form that is not known.
-pub(super) fn find_lists(folder: &Path) -> Option<Vec<PackageList>> {
+/// The lists in a folder.
+///
+/// # Errors
+/// Without any, or with one in a form that is not known.
+pub(super) fn find_lists(folder: &Path) -> Result<Vec<PackageList>, Unknown> {
     let mut names: Vec<String> = fs::read_dir(folder)
-        .ok()?
+        .map_err(|_| Unknown::NoLists)?
         .flatten()
         .filter_map(|entry| entry.file_name().into_string().ok())
         .take(MAX_FILES)
@@ -47,7 +52,7 @@ pub(super) fn find_lists(folder: &Path) -> Option<Vec<PackageList>> {
             continue;
         };
         if !matches!(form, "" | ".lz4") {
-            return None;
+            return Err(Unknown::OddList);
         }
         if installs_by_itself(folder, source) {
             lists.push(PackageList {
@@ -57,7 +62,10 @@ pub(super) fn find_lists(folder: &Path) -> Option<Vec<PackageList>> {
             });
         }
     }
-    (!lists.is_empty()).then_some(lists)
+    if lists.is_empty() {
+        return Err(Unknown::NoLists);
+    }
+    Ok(lists)
 }
 
 /// Backports and experimental ones say that nothing of them is installed without being asked for.
@@ -139,11 +147,11 @@ mod tests {
     fn a_folder_without_lists_or_with_one_that_cannot_be_read_says_nothing() {
         let compressed = format!("{MAIN}.xz");
 
-        assert_eq!(find_lists(folder(&[("auxfiles", "")]).path()), None);
-        assert_eq!(
-            find_lists(folder(&[(MAIN, ""), (&compressed, "")]).path()),
-            None
-        );
-        assert_eq!(find_lists(Path::new("/nonexistent")), None);
+        let odd = folder(&[(MAIN, ""), (&compressed, "")]);
+        let none = folder(&[("auxfiles", "")]);
+        assert_eq!(find_lists(none.path()), Err(Unknown::NoLists));
+        assert_eq!(find_lists(odd.path()), Err(Unknown::OddList));
+        let absent = find_lists(Path::new("/nonexistent"));
+        assert_eq!(absent, Err(Unknown::NoLists));
     }
 }

@@ -24,8 +24,34 @@ const MAX_INSTALLED: usize = 100_000;
 pub(super) struct UpdateReader {
     status: PathBuf,
     lists: PathBuf,
-    known: Option<(Stamp, Option<PendingUpdates>)>,
+    known: Option<(Stamp, Result<PendingUpdates, Unknown>)>,
+    root: PathBuf,
 }
+
+/// Why it is not known what waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(super) enum Unknown {
+    /// Fetched by nobody yet, or cleaned away.
+    #[error("apt has no lists of packages here; apt-get update fetches them")]
+    NoLists,
+    /// The answer would be too small without it.
+    #[error("apt keeps a list here that is packed in a way the agent does not read")]
+    OddList,
+    /// It ends in the middle of a line, or cannot be read.
+    #[error("a list of apt's or dpkg's cannot be read as one")]
+    Unreadable,
+    /// A host of rpm's has binary databases for which there is no reader here.
+    #[error(
+        "packages are rpm's here, whose databases the agent does not read; ask dnf check-update"
+    )]
+    Rpm,
+    /// A host of another kind.
+    #[error("the agent knows no package manager of this host")]
+    NoManager,
+}
+
+/// Where rpm keeps what is installed, in its old and its new place.
+const RPM: [&str; 2] = ["var/lib/rpm", "usr/lib/sysimage/rpm"];
 
 /// What was there when it was counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,11 +79,15 @@ impl UpdateReader {
             status: root.join("var/lib/dpkg/status"),
             lists: root.join("var/lib/apt/lists"),
             known: None,
+            root: root.to_owned(),
         }
     }
 
-    /// How many wait; none where that cannot be known.
-    pub(super) fn read(&mut self) -> Option<PendingUpdates> {
+    /// How many wait.
+    ///
+    /// # Errors
+    /// Where that cannot be known, why.
+    pub(super) fn read(&mut self) -> Result<PendingUpdates, Unknown> {
         // apt keeps a folder of its own for what is under way; that tells of every fetch.
         let fetched = [self.lists.join("partial"), self.lists.clone()];
         let stamp = Stamp {
@@ -74,22 +104,30 @@ impl UpdateReader {
         updates
     }
 
-    fn count(&self, stamp: Stamp) -> Option<PendingUpdates> {
+    fn count(&self, stamp: Stamp) -> Result<PendingUpdates, Unknown> {
+        if !self.status.exists() {
+            let has_rpm = RPM.iter().any(|place| self.root.join(place).is_dir());
+            return Err(if has_rpm {
+                Unknown::Rpm
+            } else {
+                Unknown::NoManager
+            });
+        }
         let lists = find_lists(&self.lists)?;
-        let mut installed = read_installed(&self.status)?;
+        let mut installed = read_installed(&self.status).ok_or(Unknown::Unreadable)?;
         for list in &lists {
-            compare(&mut installed, list)?;
+            compare(&mut installed, list).ok_or(Unknown::Unreadable)?;
         }
         let packages = || installed.values().flatten();
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        Some(PendingUpdates {
+        Ok(PendingUpdates {
             total: count(packages().filter(|package| package.has_update).count()),
             security: count(
                 packages()
                     .filter(|package| package.has_security_update)
                     .count(),
             ),
-            lists_at: stamp.lists_at?,
+            lists_at: stamp.lists_at.ok_or(Unknown::NoLists)?,
         })
     }
 }

@@ -58,13 +58,19 @@ fn newer_versions_of_what_is_installed_are_counted_once() {
 }
 
 #[test]
-fn without_lists_or_packages_nothing_is_known() {
+fn without_lists_or_packages_it_is_said_why_nothing_is_known() {
     let no_lists = host(&[("var/lib/dpkg/status", &status())]);
     let no_packages = host(&[(LIST, &offered("a", "amd64", "1"))]);
     let empty = host(&[("var/lib/dpkg/status", ""), (LIST, "")]);
+    let rpm = host(&[("var/lib/rpm/rpmdb.sqlite", "")]);
 
-    for host in [no_lists, no_packages, empty] {
-        assert_eq!(UpdateReader::new(host.path()).read(), None);
+    for (host, why) in [
+        (no_lists, Unknown::NoLists),
+        (no_packages, Unknown::NoManager),
+        (empty, Unknown::Unreadable),
+        (rpm, Unknown::Rpm),
+    ] {
+        assert_eq!(UpdateReader::new(host.path()).read(), Err(why));
     }
 }
 
@@ -76,7 +82,8 @@ fn a_list_that_is_no_list_makes_the_answer_unknown() {
         (&lz4, "not compressed at all"),
     ]);
 
-    assert_eq!(UpdateReader::new(host.path()).read(), None);
+    let read = UpdateReader::new(host.path()).read();
+    assert_eq!(read, Err(Unknown::Unreadable));
 }
 
 #[test]

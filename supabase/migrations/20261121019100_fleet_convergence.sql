@@ -2,7 +2,8 @@
 -- It stores nothing and believes no sign of life that is older than the lease.
 
 -- Every reason has its message at the same place and its own beginning; a host has converged if and
--- only if there is none. A facet that a host has not reported is a reason, never a pass.
+-- only if there is none. A facet that a host has not reported is a reason, never a pass. No facet is
+-- named here but those that have to be told: whatever else a host tells of its state counts by itself.
 create view public.fleet_convergence with (security_invoker = true) as
 select
   a.id as agent_id,
@@ -11,11 +12,11 @@ select
   p.is_online as online,
   g.generation as desired_generation,
   g.changed_at,
-  o.generation as observed_generation,
+  f.generation as observed_generation,
   cardinality(r.reasons) = 0 as converged,
   case
     when cardinality(r.reasons) = 0 then least(now(), greatest(
-      g.changed_at, t.observed_at, firewall.last_transition_at, files.last_transition_at,
+      g.changed_at, t.observed_at, f.last_transition_at,
       connected.last_transition_at, held.last_transition_at
     ))
     else least(
@@ -23,8 +24,7 @@ select
       case when w.offline is not null then a.last_seen end,
       case when w.held is not null then held.last_transition_at end,
       case when w.wide is not null then g.changed_at end,
-      case when w.firewall is not null then coalesce(firewall.last_transition_at, g.changed_at) end,
-      case when w.files is not null then coalesce(files.last_transition_at, g.changed_at) end,
+      case when a.last_seen is not null then f.since end,
       case when w.behind is not null then g.changed_at end
     )
   end as since,
@@ -35,21 +35,15 @@ select
       || to_char(a.last_seen at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') end,
     case when w.held is not null then held.message end,
     case when w.wide is not null then 'the change reached too many hosts within a minute and waits '
-      || 'for an admin to release it' end,
-    case when w.firewall is not null then coalesce(firewall.message, 'the host has not said yet') end,
-    case when w.files is not null then coalesce(files.message, 'the host has not said yet') end,
+      || 'for an admin to release it' end
+  ], null)
+    || case when a.last_seen is not null then f.messages else '{}' end
+    || array_remove(array[
     case when w.behind is not null then format('generation %s is desired, and %s was read back',
-      g.generation, coalesce(case w.behind
-        when 'Ahead' then greatest(firewall.observed_generation, files.observed_generation)
-        else o.generation
-      end::text, 'none')) end
+      g.generation, coalesce(case w.behind when 'Ahead' then f.newest else f.generation end::text, 'none')) end
   ], null) as messages
 from public.agents a
 join public.desired_generations g on g.agent_id = a.id
-left join public.agent_conditions firewall
-  on firewall.agent_id = a.id and firewall.type = 'FirewallSynced'
-left join public.agent_conditions files
-  on files.agent_id = a.id and files.type = 'FilesWatched'
 left join public.agent_conditions held
   on held.agent_id = a.id and held.type = 'Held'
 left join public.agent_conditions connected
@@ -60,11 +54,37 @@ cross join lateral (
   select a.is_online and coalesce(a.last_seen > now() - interval '90 seconds', false) as is_online
 ) p
 cross join lateral (
-  select case
-    when firewall.observed_generation is not null and files.observed_generation is not null
-      then least(firewall.observed_generation, files.observed_generation)
-  end as generation
-) o
+  select
+    case when bool_and(c.observed_generation is not null) then min(c.observed_generation) end as generation,
+    max(c.observed_generation) as newest,
+    bool_and(c.observed_generation is not distinct from g.generation) as is_current,
+    max(c.last_transition_at) as last_transition_at,
+    min(coalesce(c.last_transition_at, g.changed_at)) filter (where c.status is distinct from 'true') as since,
+    coalesce(array_agg(type || '/' || coalesce(c.reason, 'NotReported') order by owed.place, type)
+      filter (where c.status is distinct from 'true'), '{}') as reasons,
+    coalesce(array_agg(coalesce(c.message, 'the host has not said yet') order by owed.place, type)
+      filter (where c.status is distinct from 'true'), '{}') as messages
+  from (
+    select d.type, d.observed_generation, d.status, d.reason, d.message, d.last_transition_at
+    from public.agent_conditions d
+    where d.agent_id = a.id and d.type not in ('Connected', 'Held')
+  ) c
+  full join (
+    values ('FirewallSynced', 1), ('FilesWatched', 2)
+    union all
+    select 'CollectionSynced', 3
+    from public.collection_settings s
+    where s.agent_id = a.id and coalesce(
+      s.usage_interval, s.top_processes_interval, s.facts_interval, s.network_interval,
+      s.process_poll_interval
+    ) is not null
+  ) owed (type, place) using (type)
+  -- All that a host says of itself is of one generation: what is older is told no more.
+  where owed.type is not null or c.observed_generation >= (
+    select coalesce(max(n.observed_generation), 0) from public.agent_conditions n
+    where n.agent_id = a.id and n.type = 'FirewallSynced'
+  )
+) f
 cross join lateral (
   select
     case when a.last_seen is null then 'NeverConnected' end as never,
@@ -73,22 +93,16 @@ cross join lateral (
     -- The daemon's word says the same as soon as the host is there.
     case when g.hold is not null and (held.status = 'true' and held.reason = g.hold) is not true
       then 'Held/' || g.hold end as wide,
-    case when a.last_seen is not null and firewall.status is distinct from 'true'
-      then 'FirewallSynced/' || coalesce(firewall.reason, 'NotReported') end as firewall,
-    case when a.last_seen is not null and files.status is distinct from 'true'
-      then 'FilesWatched/' || coalesce(files.reason, 'NotReported') end as files,
     case
-      when a.last_seen is null then null
-      when firewall.observed_generation is not distinct from g.generation
-        and files.observed_generation is not distinct from g.generation then null
-      when o.generation >= g.generation then 'Ahead'
+      when a.last_seen is null or f.is_current then null
+      when f.generation >= g.generation then 'Ahead'
       else 'Behind'
     end as behind
 ) w
 cross join lateral (
-  select array_remove(
-    array[w.never, w.offline, w.held, w.wide, w.firewall, w.files, w.behind], null
-  ) as reasons
+  select array_remove(array[w.never, w.offline, w.held, w.wide], null)
+    || case when a.last_seen is not null then f.reasons else '{}' end
+    || array_remove(array[w.behind], null) as reasons
 ) r;
 
 revoke all on public.fleet_convergence from public, anon, authenticated, service_role;
