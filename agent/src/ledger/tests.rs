@@ -145,3 +145,46 @@ fn a_record_that_cannot_be_kept_is_an_error() {
         Err(StateError::Write { .. })
     ));
 }
+
+/// Every state that the two files of a write may be found in after power failed in the midst of it:
+/// the ledger, and the draft of the next one, if there is any.
+fn states_after_power_loss(old: &[u8], new: &[u8]) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+    let mut states = vec![(old.to_vec(), None)];
+    // Before the rename the old one is whole, whatever has become of the draft: any part of it
+    // written, or its length known to the disk before its content.
+    for end in 0..=new.len() {
+        let written = new.get(..end).unwrap().to_vec();
+        let mut zeros = written.clone();
+        zeros.resize(new.len(), 0);
+        states.push((old.to_vec(), Some(written)));
+        states.push((old.to_vec(), Some(zeros)));
+    }
+    // After it the new one is, for it was on the disk before; the draft's name may still be there.
+    states.push((new.to_vec(), None));
+    states.push((new.to_vec(), Some(new.to_vec())));
+    states
+}
+
+#[test]
+fn power_that_fails_in_any_write_leaves_the_old_document_or_the_new_one_and_room_for_the_next() {
+    let text = |generation| hidps_wire::encode(&record(generation)).into_bytes();
+    let (_parent, state) = state();
+    let ledger = ledger(&state);
+    let draft = state.path().join(format!("{FILE}.new"));
+
+    for (held, left) in states_after_power_loss(&text(1), &text(2)) {
+        std::fs::write(state.path().join(FILE), &held).unwrap();
+        std::fs::remove_file(&draft).ok();
+        if let Some(left) = &left {
+            std::fs::write(&draft, left).unwrap();
+        }
+
+        let found = ledger.load().unwrap();
+        ledger.write(&record(3)).unwrap();
+
+        let expected = if held == text(1) { 1 } else { 2 };
+        assert_eq!(found, record(expected), "{left:?}");
+        assert_eq!(ledger.load().unwrap(), record(3), "{left:?}");
+        assert!(!draft.exists() && !state.has(DAMAGED_FILE));
+    }
+}

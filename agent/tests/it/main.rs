@@ -20,6 +20,8 @@ mod journal;
 #[cfg(test)]
 mod journal_host;
 #[cfg(test)]
+mod killed;
+#[cfg(test)]
 mod link;
 #[cfg(test)]
 mod logs;
