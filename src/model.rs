@@ -113,6 +113,8 @@ pub enum ConditionKind {
     FilesWatched,
     /// The host looks at itself as often as desired.
     CollectionSynced,
+    /// What is desired is written down on the host.
+    DocumentStored,
     /// The agent is connected.
     Connected,
     /// A desired state is being held back.
@@ -127,6 +129,7 @@ impl ConditionKind {
             Self::FirewallSynced => "FirewallSynced",
             Self::FilesWatched => "FilesWatched",
             Self::CollectionSynced => "CollectionSynced",
+            Self::DocumentStored => "DocumentStored",
             Self::Connected => "Connected",
             Self::Held => "Held",
         }

@@ -219,6 +219,7 @@ impl Session {
             FacetCondition::FirewallSynced => ConditionKind::FirewallSynced,
             FacetCondition::FilesWatched => ConditionKind::FilesWatched,
             FacetCondition::CollectionSynced => ConditionKind::CollectionSynced,
+            FacetCondition::DocumentStored => ConditionKind::DocumentStored,
         };
         let reason = printable(&condition.reason, MAX_REASON);
         let message = printable(&condition.message, MAX_MESSAGE);

@@ -4,6 +4,7 @@
 mod collection;
 mod files;
 mod firewall;
+mod storage;
 
 use hidps_wire::{AgentCondition, ConditionStatus, FacetCondition};
 
@@ -15,6 +16,7 @@ pub use firewall::{
     drifted_condition, firewall_condition, on_trial_condition, rolled_back_condition,
     untried_condition, who,
 };
+pub use storage::storage_condition;
 
 /// Longest message: conditions become rows.
 const MAX_MESSAGE_BYTES: usize = 1_000;

@@ -159,6 +159,9 @@ impl Core {
         let Some(Writing { record, purpose }) = self.io.writing.take() else {
             return;
         };
+        if result.is_ok() {
+            self.io.failure = None;
+        }
         match (result, purpose) {
             (Ok(()), Purpose::Save) => {}
             (Ok(()), Purpose::Accept) => self.on_accepted(record, now),

@@ -9,8 +9,10 @@ use std::process::Command;
 use hidps_lab::command::{Running, run, wait_for};
 use hidps_lab::say_skipped;
 
+use hidps_wire::{ConditionStatus, FacetCondition};
+
 use crate::harness::{AgentHome, document};
-use crate::scripted_daemon::{DEADLINE, ScriptedDaemon, applied_generation};
+use crate::scripted_daemon::{DEADLINE, ScriptedDaemon, applied_generation, condition};
 
 /// Mounts a small file system on the first argument, in a mount namespace of its own, and becomes
 /// the rest of the arguments.
@@ -76,10 +78,14 @@ fn a_full_disk_keeps_what_was_accepted_and_takes_the_next_when_there_is_space() 
     let draft_while_full = seen.join("desired.json.new").exists();
     fs::remove_file(&ballast).unwrap();
     connection.apply(2, "two", document(None, &[]));
-    connection.status_of(2);
+    let taken = connection.status_of(2);
 
     assert!(said.contains("No space left on device"), "{said}");
     assert_eq!(applied_generation(&answer), Some(1), "it says what it has");
+    let stored = condition(&answer, FacetCondition::DocumentStored);
+    assert_eq!(stored, (ConditionStatus::False, "NotWritten"));
+    let stored = condition(&taken, FacetCondition::DocumentStored);
+    assert_eq!(stored, (ConditionStatus::True, "Stored"));
     assert_eq!(ledger_while_full, ledger);
     assert!(!draft_while_full, "half a ledger takes no space");
     let ledger = fs::read_to_string(seen.join("desired.json")).unwrap();

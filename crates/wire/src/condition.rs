@@ -27,6 +27,8 @@ pub enum FacetCondition {
     FilesWatched,
     /// The host looks at itself as often as desired; told once somebody has desired it.
     CollectionSynced,
+    /// What is desired is written down on the host; told once that has failed.
+    DocumentStored,
 }
 
 /// One condition as an agent reports it; its generation is that of the status frame around it.

@@ -10,9 +10,13 @@ use super::super::effect::{Effect, Note};
 use super::Core;
 use crate::error_chain::chain;
 use crate::ledger::{Acceptance, LedgerRecord, judge, plan_record};
+use crate::text::printable;
 
 /// How soon a ledger that failed is tried again: a busy disk recovers in seconds.
 pub(super) const LEDGER_RETRY: Duration = Duration::from_secs(2);
+
+/// Longest text of how a write failed.
+const MAX_FAILURE_CHARS: usize = 400;
 
 /// What is being done with the ledger.
 #[derive(Debug, Default)]
@@ -23,6 +27,10 @@ pub(super) struct LedgerIo {
     pub(super) retry_at: Option<Instant>,
     /// Whether the record in memory is newer than the one on disk.
     pub(super) is_unsaved: bool,
+    /// How the last attempt to write failed, as the beginning of a sentence.
+    pub(super) failure: Option<String>,
+    /// Whether an attempt ever failed; before that nobody asks.
+    pub(super) has_failed: bool,
 }
 
 #[derive(Debug)]
@@ -76,11 +84,17 @@ impl Core {
     }
 
     pub(super) fn on_not_accepted(&mut self, record: &LedgerRecord, reason: String) {
-        self.note(Note::Refused {
-            generation: record.accepted.generation,
-            reason,
-        });
+        let generation = record.accepted.generation;
+        self.on_write_failed(format!(
+            "generation {generation} could not be written down and is not in force: {reason}"
+        ));
+        self.note(Note::Refused { generation, reason });
         self.compare_all();
+    }
+
+    fn on_write_failed(&mut self, failure: String) {
+        self.io.failure = Some(printable(&failure, MAX_FAILURE_CHARS));
+        self.io.has_failed = true;
     }
 
     pub(super) fn on_trial_begun(&mut self, record: LedgerRecord, now: Instant) {
@@ -94,6 +108,9 @@ impl Core {
     pub(super) fn on_not_saved(&mut self, reason: String, now: Instant) {
         self.io.is_unsaved = true;
         self.io.retry_at = Some(now + LEDGER_RETRY);
+        self.on_write_failed(format!(
+            "the end of a trial could not be written down, which is tried again: {reason}"
+        ));
         self.note(Note::NotSaved { reason });
     }
 
@@ -152,6 +169,9 @@ impl Core {
     pub(super) fn on_trial_not_begun(&mut self, reason: String, now: Instant) {
         let attempts = self.attempts();
         self.commit.wait(attempts, reason.clone(), now);
+        self.on_write_failed(format!(
+            "the beginning of a trial could not be written down: {reason}"
+        ));
         self.note(Note::NotSaved { reason });
     }
 

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hidps_wire::{
-    ConditionStatus, ContentHash, DesiredDocument, FirewallRuleEntry, Generation, WatchPath,
+    ConditionStatus, ContentHash, DesiredDocument, FacetCondition, FirewallRuleEntry, Generation,
+    WatchPath,
 };
 
 use super::*;
@@ -875,4 +876,36 @@ fn a_table_that_follows_the_daemon_is_no_tampering() {
         .iter()
         .any(|it| condition(it).1 == "Drifted");
     assert!(!drifted, "{:?}", host.statuses);
+}
+
+#[test]
+fn a_document_that_cannot_be_written_down_is_a_condition_until_one_can() {
+    let mut host = SimHost::with_confirmed(None);
+    let stored = |host: &SimHost| {
+        let conditions = &host.statuses.last().unwrap().conditions;
+        let facet = FacetCondition::DocumentStored;
+        let found = conditions.iter().find(|c| c.facet == facet)?;
+        Some((found.status, found.reason.clone(), found.message.clone()))
+    };
+    assert_eq!(stored(&host), None, "nobody asks before it fails");
+
+    host.is_disk_full = true;
+    host.offer(2, None);
+    let failed = stored(&host).unwrap();
+    host.is_disk_full = false;
+    host.offer(2, None);
+    let mended = stored(&host).unwrap();
+
+    assert_eq!(
+        (failed.0, &*failed.1),
+        (ConditionStatus::False, "NotWritten")
+    );
+    assert!(
+        failed
+            .2
+            .starts_with("generation 2 could not be written down"),
+        "{}",
+        failed.2
+    );
+    assert_eq!((mended.0, &*mended.1), (ConditionStatus::True, "Stored"));
 }
