@@ -13,6 +13,7 @@ use std::time::Duration;
 use hidps_agent::collect::process::{
     Connector, ProcessSettings, ProcessWatch, host_processes, monotonic_nanos,
 };
+use hidps_agent::collect::source_board::SourceBoard;
 use hidps_agent::config::{ProcessExits, ProcessMode};
 use hidps_agent::event_queue::EventQueue;
 use hidps_wire::{EventBatch, FieldValue, LogEvent, MAX_AGENT_FRAME_BYTES, decode};
@@ -89,7 +90,12 @@ async fn measure(program: &Path) -> io::Result<()> {
         exits: ProcessExits::All,
         interval: Duration::from_secs(5),
     };
-    let watch = ProcessWatch::start(settings, host_processes(), Arc::clone(&queue))?;
+    let watch = ProcessWatch::start(
+        settings,
+        host_processes(),
+        Arc::clone(&queue),
+        SourceBoard::new().0,
+    )?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let began = monotonic_nanos();
     let before = read_ticks();

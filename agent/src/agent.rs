@@ -19,6 +19,7 @@ use crate::collect::positions::Positions;
 use crate::collect::process::{ProcessSettings, ProcessWatch, host_processes};
 use crate::collect::readings::{HostReader, Readings};
 use crate::collect::sockets::SocketWatch;
+use crate::collect::source_board::{SourceBoard, SourceStates};
 use crate::collect::wishes::follow_wishes;
 use crate::config::{Config, LogSettings};
 use crate::converge::Converge;
@@ -167,14 +168,13 @@ fn start_parts(
         shutdown: shutdown.clone(),
     };
     let mut parts = JoinSet::new();
-    let settings = (config.processes, config.network_interval, cadence);
-    watch_processes(&mut parts, settings, &positions, &shutdown)?;
-    let counts = start_logs(&mut parts, &config.logs, &positions, &shutdown);
+    let looks = (config.processes, config.network_interval, cadence);
+    let told = start_sources(&mut parts, (looks, &config.logs), &positions, &shutdown)?;
     begin(&mut parts, "drift", watch_drift(drift_tx, shutdown.clone()));
     begin(&mut parts, "files", files_task.run());
     begin(&mut parts, "converge", converge.run());
     begin(&mut parts, "host reader", host_reader);
-    let status_file = keep_status_file(state, statuses.latest(), link_state.clone(), counts);
+    let status_file = keep_status_file(state, statuses.latest(), link_state.clone(), told);
     begin(&mut parts, "status file", status_file);
     begin(&mut parts, "link", link.run());
     // Last, so that every other part was begun when the agent says that it is ready.
@@ -184,14 +184,30 @@ fn start_parts(
     Ok(parts)
 }
 
+/// How often processes and sockets are looked at.
+type Looks = (ProcessSettings, Option<Duration>, watch::Receiver<Cadence>);
+
+/// Starts everything that events come from, and returns what is told of it on the host.
+fn start_sources(
+    parts: &mut JoinSet<&'static str>,
+    (looks, logs): (Looks, &LogSettings),
+    positions: &Arc<Positions>,
+    shutdown: &Shutdown,
+) -> Result<(watch::Receiver<LineCounts>, watch::Receiver<SourceStates>), AgentError> {
+    let (board, sources) = SourceBoard::new();
+    watch_processes(parts, looks, (positions, &board), shutdown)?;
+    let counts = start_logs(parts, logs, (positions, board), shutdown);
+    Ok((counts, sources))
+}
+
 /// Starts everything that reads lines, and returns what is counted of them.
 fn start_logs(
     parts: &mut JoinSet<&'static str>,
     settings: &LogSettings,
-    positions: &Arc<Positions>,
+    (positions, board): (&Arc<Positions>, Arc<SourceBoard>),
     shutdown: &Shutdown,
 ) -> watch::Receiver<LineCounts> {
-    let (sink, counts) = LineSink::new(Arc::clone(positions.events()));
+    let (sink, counts) = LineSink::new(Arc::clone(positions.events()), board);
     let sources = LogSources::open(settings, &sink, positions);
     let LogSources {
         journal,
@@ -243,24 +259,25 @@ where
 /// Starts everything that looks at processes and what they hold.
 fn watch_processes(
     parts: &mut JoinSet<&'static str>,
-    (settings, network_interval, cadence): (
-        ProcessSettings,
-        Option<Duration>,
-        watch::Receiver<Cadence>,
-    ),
-    positions: &Positions,
+    (settings, network_interval, cadence): Looks,
+    (positions, board): (&Positions, &Arc<SourceBoard>),
     shutdown: &Shutdown,
 ) -> Result<(), AgentError> {
     let events = Arc::clone(positions.events());
     let table = host_processes();
-    let watch = ProcessWatch::start(settings, Arc::clone(&table), Arc::clone(&events));
+    let watch = ProcessWatch::start(
+        settings,
+        Arc::clone(&table),
+        Arc::clone(&events),
+        Arc::clone(board),
+    );
     let watch = watch.map_err(AgentError::Processes)?;
     begin(
         parts,
         "processes",
         watch.run(shutdown.clone(), cadence.clone()),
     );
-    let watch = SocketWatch::start(network_interval, table, events);
+    let watch = SocketWatch::start(network_interval, table, events, board);
     let watch = watch.map_err(AgentError::Processes)?;
     begin(parts, "sockets", watch.run(shutdown.clone(), cadence));
     Ok(())

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::clock;
 use crate::collect::line_sink::LineCounts;
+use crate::collect::source_board::SourceStates;
 use crate::collect::source_losses::SourceLosses;
 use crate::collect::unread::UnreadLines;
 use crate::error_chain::chain;
@@ -18,7 +19,7 @@ use crate::link::LinkState;
 use crate::state_dir::{StateDir, StateError};
 
 pub use desired::{ShownDesired, ShownDocument, ShownRefusal, ShownRule, read_desired};
-pub use status::{ShownStatus, read_status};
+pub use status::{ShownSource, ShownStatus, read_status};
 
 /// The status's file.
 const FILE: &str = "status.json";
@@ -43,6 +44,9 @@ pub struct StatusReport {
     /// Events that there was no room to keep for the daemon.
     #[serde(default)]
     pub dropped: Losses,
+    /// Every source of events, and how it is read.
+    #[serde(default)]
+    pub sources: SourceStates,
 }
 
 /// Why a command has nothing to show.
@@ -64,7 +68,7 @@ pub async fn keep_status_file(
     state: StateDir,
     mut host: watch::Receiver<Option<Status>>,
     mut link: watch::Receiver<LinkState>,
-    mut counts: watch::Receiver<LineCounts>,
+    (mut counts, mut sources): (watch::Receiver<LineCounts>, watch::Receiver<SourceStates>),
 ) {
     loop {
         let LineCounts {
@@ -80,6 +84,7 @@ pub async fn keep_status_file(
             unread,
             lost,
             dropped,
+            sources: sources.borrow_and_update().clone(),
         };
         if let Err(error) = state.write(FILE, hidps_wire::encode(&report).as_bytes()) {
             tracing::warn!(error = %chain(&error), "the status file was not written");
@@ -89,6 +94,7 @@ pub async fn keep_status_file(
             changed = link.changed() => changed,
             // The logs may end first; the last state of the link is still to be written.
             Ok(()) = counts.changed() => Ok(()),
+            Ok(()) = sources.changed() => Ok(()),
         };
         if changed.is_err() {
             return;

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::lines::Line;
+use super::source_board::SourceBoard;
 use super::source_losses::SourceLosses;
 use super::unread::UnreadLines;
 use crate::agent_note::AgentNote;
@@ -41,6 +42,7 @@ pub struct LineCounts {
 #[derive(Debug)]
 pub struct LineSink {
     events: Arc<EventQueue>,
+    board: Arc<SourceBoard>,
     zone: TimeZone,
     counts: Mutex<LineCounts>,
     /// Whether the kernel's messages come from the kernel itself, and are not to come twice.
@@ -55,11 +57,15 @@ pub struct LineSink {
 impl LineSink {
     /// A way into a queue; the receiver hears what was counted.
     #[must_use]
-    pub fn new(events: Arc<EventQueue>) -> (Arc<Self>, watch::Receiver<LineCounts>) {
+    pub fn new(
+        events: Arc<EventQueue>,
+        board: Arc<SourceBoard>,
+    ) -> (Arc<Self>, watch::Receiver<LineCounts>) {
         let shown = watch::Sender::default();
         let receiver = shown.subscribe();
         let sink = Self {
             events,
+            board,
             zone: TimeZone::system(),
             counts: Mutex::default(),
             has_kernel_log: AtomicBool::new(false),
@@ -68,6 +74,11 @@ impl LineSink {
             shown,
         };
         (Arc::new(sink), receiver)
+    }
+
+    /// Where its sources say how it is with them.
+    pub(super) fn board(&self) -> &SourceBoard {
+        &self.board
     }
 
     /// Takes in a line of a program's log.
@@ -253,7 +264,7 @@ mod tests {
     async fn lines_that_were_not_understood_are_shown_soon_and_told_by_the_hour() {
         let queue = Arc::new(EventQueue::default());
         queue.on_connected(u32::MAX);
-        let (sink, shown) = LineSink::new(Arc::clone(&queue));
+        let (sink, shown) = LineSink::new(Arc::clone(&queue), SourceBoard::new().0);
         push(&sink, b"sshd[1]: no header, so a line of named", "named");
         push(&sink, b"another", "named");
         let lines = next_events(&queue).await;
@@ -275,7 +286,7 @@ mod tests {
     async fn a_loss_of_a_source_is_told_at_once_and_counted() {
         let queue = Arc::new(EventQueue::default());
         queue.on_connected(u32::MAX);
-        let (sink, shown) = LineSink::new(Arc::clone(&queue));
+        let (sink, shown) = LineSink::new(Arc::clone(&queue), SourceBoard::new().0);
 
         sink.count_lost("kernel log", Some(7), "it was overwritten".to_owned());
         sink.count_lost("log files", None, "one was replaced".to_owned());
@@ -294,7 +305,7 @@ mod tests {
     async fn the_kernels_messages_come_once() {
         let queue = Arc::new(EventQueue::default());
         queue.on_connected(u32::MAX);
-        let (sink, _shown) = LineSink::new(Arc::clone(&queue));
+        let (sink, _shown) = LineSink::new(Arc::clone(&queue), SourceBoard::new().0);
         let line = b"Nov 21 01:02:03 web-01 kernel: device eth0 entered promiscuous mode";
 
         push(&sink, line, "kern");
@@ -311,7 +322,7 @@ mod tests {
     async fn zeros_before_a_line_are_no_part_of_it() {
         let queue = Arc::new(EventQueue::default());
         queue.on_connected(u32::MAX);
-        let (sink, _shown) = LineSink::new(Arc::clone(&queue));
+        let (sink, _shown) = LineSink::new(Arc::clone(&queue), SourceBoard::new().0);
 
         push(&sink, b"\0\0\0", "named");
         push(&sink, b"\0\0a line", "named");

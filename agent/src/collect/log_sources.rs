@@ -5,12 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::audit::AuditSource;
-use super::journal::{JournalSource, find_journal};
-use super::kernel_log::KernelLog;
+use super::audit::{self, AuditSource};
+use super::journal::{self, JournalSource, find_journal};
+use super::kernel_log::{self, KernelLog};
 use super::line_sink::LineSink;
-use super::log_file::LogFiles;
+use super::log_file::{self, LogFiles};
 use super::positions::Positions;
+use super::source_board::{SourceBoard, Standing};
 use crate::config::{AuditMode, JournalMode, KernelLogMode, LogFileSource, LogSettings};
 
 /// Where loggers write when nobody tells them otherwise: Debian's names, then Red Hat's. A line is
@@ -40,7 +41,9 @@ impl LogSources {
     #[must_use]
     pub fn open(settings: &LogSettings, sink: &Arc<LineSink>, positions: &Arc<Positions>) -> Self {
         let mut followed = settings.files.clone();
-        let journal = match open_journal(settings.journal, sink, positions) {
+        let opened = open_journal(settings.journal, sink, positions);
+        tell_journal(sink.board(), &opened);
+        let journal = match opened {
             Ok(journal) => journal,
             Err(error) => {
                 if followed.is_empty() {
@@ -62,10 +65,20 @@ impl LogSources {
         let kernel = is_wanted
             .then(|| open_kernel_log(sink, positions))
             .flatten();
+        if !is_wanted {
+            let how = "the journal tells what the kernel says, or nobody is to";
+            sink.board()
+                .tell("kernel log", Standing::Off, how, kernel_log::CANNOT_SEE);
+        }
         let audit = (settings.audit != AuditMode::Off).then(|| {
             let (sink, positions) = (Arc::clone(sink), Arc::clone(positions));
             AuditSource::new(PathBuf::from("/"), sink, positions)
         });
+        if audit.is_none() {
+            sink.board()
+                .tell("audit", Standing::Off, "audit = \"off\"", audit::CANNOT_SEE);
+        }
+        tell_files(sink.board(), &followed);
         let files = LogFiles::start(&followed, Arc::clone(sink), Arc::clone(positions));
         Self {
             journal,
@@ -91,14 +104,52 @@ fn open_journal(
 fn open_kernel_log(sink: &Arc<LineSink>, positions: &Arc<Positions>) -> Option<KernelLog> {
     match KernelLog::open(Arc::clone(sink), Arc::clone(positions)) {
         Ok(log) => {
+            sink.board().tell(
+                "kernel log",
+                Standing::Read,
+                "from /dev/kmsg",
+                kernel_log::CANNOT_SEE,
+            );
             sink.expect_kernel_log();
             Some(log)
         }
         Err(error) => {
+            let how = format!("/dev/kmsg: {error}");
+            sink.board()
+                .tell("kernel log", Standing::Failed, &how, kernel_log::CANNOT_SEE);
             tracing::warn!(%error, "the kernel's log cannot be read; files may hold its messages");
             None
         }
     }
+}
+
+fn tell_journal(board: &SourceBoard, opened: &io::Result<Option<JournalSource>>) {
+    let (standing, how) = match opened {
+        Ok(Some(_)) => (Standing::Read, "from journald's files".to_owned()),
+        Ok(None) => (Standing::Off, "journal = \"off\"".to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (
+            Standing::Absent,
+            format!("{error}; log files take its place"),
+        ),
+        Err(error) => (
+            Standing::Failed,
+            format!("{error}; log files take its place"),
+        ),
+    };
+    board.tell("journal", standing, &how, journal::CANNOT_SEE);
+}
+
+fn tell_files(board: &SourceBoard, files: &[LogFileSource]) {
+    let paths: Vec<_> = files
+        .iter()
+        .map(|file| file.path.to_string_lossy())
+        .collect();
+    let (standing, how) = if paths.is_empty() {
+        (Standing::Off, "none is followed".to_owned())
+    } else {
+        (Standing::Read, paths.join(", "))
+    };
+    board.tell("log files", standing, &how, log_file::CANNOT_SEE);
 }
 
 /// The well-known files that are there.

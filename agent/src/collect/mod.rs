@@ -20,6 +20,7 @@ pub mod readings;
 mod rotated;
 pub mod snapshot;
 pub mod sockets;
+pub mod source_board;
 pub mod source_losses;
 pub mod unread;
 pub mod usage;

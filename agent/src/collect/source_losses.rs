@@ -30,6 +30,12 @@ impl SourceLosses {
         }
     }
 
+    /// What one source lost, as a few words; none where it lost nothing.
+    #[must_use]
+    pub fn of(&self, source: &str) -> Option<String> {
+        self.sources.get(source).map(SourceLoss::words)
+    }
+
     /// Whether nothing was lost.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -42,13 +48,19 @@ impl SourceLosses {
         let words: Vec<_> = self
             .sources
             .iter()
-            .map(|(name, loss)| match (loss.known, loss.unknown) {
-                (known, 0) => format!("{name} {known}"),
-                (0, _) => format!("{name} unknown"),
-                (known, _) => format!("{name} {known} and unknown"),
-            })
+            .map(|(name, loss)| format!("{name} {}", loss.words()))
             .collect();
         words.join(", ")
+    }
+}
+
+impl SourceLoss {
+    fn words(&self) -> String {
+        match (self.known, self.unknown) {
+            (known, 0) => known.to_string(),
+            (0, _) => "unknown".to_owned(),
+            (known, _) => format!("{known} and unknown"),
+        }
     }
 }
 

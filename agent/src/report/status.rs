@@ -7,6 +7,7 @@ use hidps_wire::{AgentCondition, AgentId, Applied, ConditionStatus};
 use serde::Serialize;
 
 use super::{FILE, ReportError, StatusReport};
+use crate::collect::source_board::{SourceState, Standing};
 use crate::collect::source_losses::SourceLosses;
 use crate::collect::unread::UnreadLines;
 use crate::config::Config;
@@ -31,12 +32,27 @@ pub struct ShownStatus {
     pub applied: Option<Applied>,
     /// What was read back from the host.
     pub conditions: Vec<AgentCondition>,
+    /// Every source of events.
+    pub sources: Vec<ShownSource>,
     /// Lines of logs that were passed on without being understood.
     pub unread: UnreadLines,
     /// What sources of events lost before it could be read.
     pub lost: SourceLosses,
     /// Events that there was no room to keep for the daemon, by how dear they were.
     pub dropped: Losses,
+}
+
+/// A source of events.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct ShownSource {
+    /// Its name.
+    pub name: String,
+    /// How it is with it, since when, how it is read, and what it cannot see.
+    #[serde(flatten)]
+    pub state: SourceState,
+    /// What it lost since the agent started, in a few words; null for nothing, and for processes
+    /// and connections, which tell their losses as events alone.
+    pub lost: Option<String>,
 }
 
 /// Reads the status.
@@ -52,7 +68,13 @@ pub fn read_status(config: &Config) -> Result<ShownStatus, ReportError> {
     let (applied, conditions) = report
         .host
         .map_or((None, Vec::new()), |host| (host.applied, host.conditions));
+    let sources = report.sources.into_iter().map(|(name, state)| ShownSource {
+        lost: report.lost.of(&name),
+        name,
+        state,
+    });
     Ok(ShownStatus {
+        sources: sources.collect(),
         agent_id: config.agent_id,
         running,
         process: running.then_some(report.process),
@@ -64,6 +86,32 @@ pub fn read_status(config: &Config) -> Result<ShownStatus, ReportError> {
         lost: report.lost,
         dropped: report.dropped,
     })
+}
+
+impl ShownSource {
+    /// One line for people.
+    fn text(&self) -> String {
+        let SourceState {
+            standing,
+            since,
+            how,
+            cannot_see,
+        } = &self.state;
+        let is_counted = !["processes", "connections"].contains(&self.name.as_str());
+        let lost = match &self.lost {
+            Some(lost) => lost,
+            None if is_counted => "none",
+            None => "told as events",
+        };
+        match standing {
+            Standing::Read => {
+                format!("read since {since}, {how}; lost: {lost}; cannot see: {cannot_see}")
+            }
+            Standing::Absent => format!("absent since {since}: {how}"),
+            Standing::Failed => format!("NOT READ since {since}: {how}; lost: {lost}"),
+            Standing::Off => format!("off: {how}"),
+        }
+    }
 }
 
 impl ShownStatus {
@@ -109,6 +157,9 @@ impl ShownStatus {
         }
         if self.unread.total() > 0 {
             line("not understood", &self.unread.sentence());
+        }
+        for source in &self.sources {
+            line(&source.name, &source.text());
         }
         if self.applied.is_none() && self.conditions.is_empty() {
             return text;

@@ -1,6 +1,7 @@
 //! What the commands show from a state directory.
 
 use super::*;
+use crate::collect::source_board::{SourceBoard, SourceState, Standing};
 use crate::config::Config;
 use crate::ledger::{Ledger, LedgerRecord, Trial};
 use hidps_wire::{
@@ -49,8 +50,21 @@ async fn the_status_of_an_agent_that_ended_is_shown_as_such() {
     lines.unread.count("named");
     lines.lost.count("kernel log", Some(3));
     let (counts_tx, counts) = watch::channel(lines);
-    drop((host_tx, link_tx, counts_tx));
-    keep_status_file(state, host, link, counts).await;
+    let (board, sources) = SourceBoard::new();
+    board.tell(
+        "journal",
+        Standing::Failed,
+        "permission denied",
+        "dropped lines",
+    );
+    board.tell(
+        "kernel log",
+        Standing::Read,
+        "from /dev/kmsg",
+        "old messages",
+    );
+    drop((host_tx, link_tx, counts_tx, board));
+    keep_status_file(state, host, link, (counts, sources)).await;
 
     let shown = read_status(&config).unwrap();
     let text = shown.text();
@@ -58,6 +72,10 @@ async fn the_status_of_an_agent_that_ended_is_shown_as_such() {
     assert_eq!(shown.exit_code(), 3, "it does not run");
     for words in [
         "no; this is what it knew",
+        "journal        NOT READ since 2",
+        ": permission denied",
+        "kernel log     read since 2",
+        "from /dev/kmsg; lost: 3; cannot see: old messages",
         "approve",
         "generation 7",
         "NO (NftMissing)",
@@ -125,6 +143,7 @@ fn the_desired_document_is_shown_with_what_was_refused() {
 fn what_a_running_agent_exits_with_says_how_its_link_is() {
     let check = |link: LinkState, expected: u8| {
         let status = ShownStatus {
+            sources: Vec::new(),
             agent_id: config(std::path::Path::new("/x")).agent_id,
             running: true,
             process: Some(1),
@@ -170,6 +189,16 @@ fn the_status_as_json_keeps_its_names() {
     lost.count("journal", Some(3));
     lost.count("journal", None);
     let shown = ShownStatus {
+        sources: vec![ShownSource {
+            name: "journal".to_owned(),
+            state: SourceState {
+                standing: Standing::Read,
+                since: "2026-11-21T01:02:03.123456Z".to_owned(),
+                how: "from journald's files".to_owned(),
+                cannot_see: "dropped lines".to_owned(),
+            },
+            lost: Some("3 and unknown".to_owned()),
+        }],
         agent_id: config(std::path::Path::new("/x")).agent_id,
         running: true,
         process: Some(4_711),

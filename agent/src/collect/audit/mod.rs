@@ -22,6 +22,7 @@ use super::follower::{Follower, Start};
 use super::line_sink::LineSink;
 use super::log_file::watch_directories;
 use super::positions::{Position, Positions};
+use super::source_board::Standing;
 use crate::error_chain::chain;
 use crate::normalize::audit::{parse_line, parse_message};
 use crate::shutdown::Shutdown;
@@ -167,6 +168,7 @@ impl AuditSource {
             (Some(path), Way::Log(log)) if log.path == path => {}
             (Some(path), _) => {
                 tracing::info!(path = %path.display(), "audit records are read from auditd's log");
+                self.tell(Standing::Read, &format!("from {}", path.display()));
                 let log = AuditLog::open(path, &self.positions);
                 self.take(Way::Log(Box::new(log)));
             }
@@ -183,11 +185,18 @@ impl AuditSource {
         match AuditSocket::open() {
             Ok(socket) => {
                 tracing::info!("audit records come from the kernel");
+                self.tell(Standing::Read, "as the kernel tells them");
                 self.take(Way::Kernel(socket));
             }
             Err(error) => {
                 self.look_at = Instant::now() + RETRY_INTERVAL;
+                let standing = if error.is_absence() {
+                    Standing::Absent
+                } else {
+                    Standing::Failed
+                };
                 let error = chain(&error);
+                self.tell(standing, &error);
                 if self.told.as_ref() != Some(&error) {
                     tracing::warn!(error, "audit records are not read");
                     self.told = Some(error);
@@ -195,6 +204,11 @@ impl AuditSource {
                 self.take(Way::None);
             }
         }
+    }
+
+    fn tell(&self, standing: Standing, how: &str) {
+        let board = self.intake.sink.board();
+        board.tell(SOURCE, standing, how, CANNOT_SEE);
     }
 
     fn take(&mut self, way: Way) {

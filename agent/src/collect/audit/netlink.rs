@@ -33,6 +33,19 @@ pub enum AuditError {
     Join(#[source] io::Error),
 }
 
+impl AuditError {
+    /// Whether the kernel has no audit at all.
+    pub(super) fn is_absence(&self) -> bool {
+        match self {
+            Self::Open(error) => {
+                let number = error.raw_os_error().map(Errno::from_raw_os_error);
+                number == Some(Errno::PROTONOSUPPORT)
+            }
+            Self::Join(_) => false,
+        }
+    }
+}
+
 /// A socket that the kernel tells on.
 pub(super) struct AuditSocket {
     socket: AsyncFd<Socket>,

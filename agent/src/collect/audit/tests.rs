@@ -10,6 +10,7 @@ use netlink_sys::{Socket, SocketAddr};
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::collect::source_board::SourceBoard;
 use crate::event_queue::EventQueue;
 use crate::shutdown::ShutdownSwitch;
 use crate::state_dir::StateDir;
@@ -66,7 +67,7 @@ impl Host {
         let events = Arc::new(EventQueue::default());
         events.on_connected(u32::MAX);
         let positions = Arc::new(Positions::load(self.state.clone(), Arc::clone(&events)));
-        let (sink, _counts) = LineSink::new(Arc::clone(&events));
+        let (sink, _counts) = LineSink::new(Arc::clone(&events), SourceBoard::new().0);
         let root = self.directory.path().to_owned();
         let mut source = AuditSource::new(root, sink, Arc::clone(&positions));
         source.intake.own_pid = own_pid;
@@ -180,7 +181,7 @@ async fn an_auditd_that_ended_is_told_as_a_gap() {
 
 #[tokio::test]
 async fn an_event_that_the_kernel_told_is_not_told_again_from_the_log() {
-    let (sink, _counts) = LineSink::new(Arc::new(EventQueue::default()));
+    let (sink, _counts) = LineSink::new(Arc::new(EventQueue::default()), SourceBoard::new().0);
     let mut intake = Intake::new(Arc::clone(&sink));
     let record = |line: &str| parse_line(line).unwrap();
     let push_all = |intake: &mut Intake| CALL.iter().for_each(|line| intake.push(record(line)));
@@ -195,7 +196,7 @@ async fn an_event_that_the_kernel_told_is_not_told_again_from_the_log() {
 
 #[tokio::test]
 async fn what_the_agent_itself_does_is_not_told() {
-    let (sink, _counts) = LineSink::new(Arc::new(EventQueue::default()));
+    let (sink, _counts) = LineSink::new(Arc::new(EventQueue::default()), SourceBoard::new().0);
     let mut intake = Intake::new(Arc::clone(&sink));
     let line = |pid: u32| format!("type=USER_CMD msg=audit(1.0:{pid}): pid={pid} uid=0");
 

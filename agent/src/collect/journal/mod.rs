@@ -178,7 +178,7 @@ impl JournalSource {
         let events = Arc::clone(self.positions.events());
         let stirred = async {
             if is_busy {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             } else {
                 events.stirred().await;
             }
@@ -286,6 +286,7 @@ fn watch(directories: &[PathBuf]) -> io::Result<EventStream<Vec<u8>>> {
 mod tests {
     use super::*;
     use crate::agent_note::AgentNote;
+    use crate::collect::source_board::SourceBoard;
     use crate::event_queue::EventQueue;
     use crate::state_dir::StateDir;
     use image::{Image, NewEntry};
@@ -301,7 +302,7 @@ mod tests {
         let events = Arc::new(EventQueue::default());
         events.on_connected(u32::MAX);
         let positions = Arc::new(Positions::load(state, Arc::clone(&events)));
-        let (sink, _counts) = LineSink::new(Arc::clone(&events));
+        let (sink, _counts) = LineSink::new(Arc::clone(&events), SourceBoard::new().0);
         let places = [directory.path().to_owned()];
         let mut source = JournalSource::open(&places, sink, positions).unwrap();
         // A writer through a mapping tells it nothing.

@@ -237,6 +237,7 @@ fn boot_time() -> io::Result<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::source_board::SourceBoard;
     use crate::event_queue::{EventQueue, RingLimits};
     use crate::state_dir::StateDir;
     use hidps_wire::{EventBatch, LogEvent, MAX_AGENT_FRAME_BYTES, decode};
@@ -254,7 +255,7 @@ mod tests {
         let events = Arc::new(EventQueue::new(limits));
         events.on_connected(u32::MAX);
         let positions = Arc::new(Positions::load(state.clone(), Arc::clone(&events)));
-        let (sink, _counts) = LineSink::new(Arc::clone(&events));
+        let (sink, _counts) = LineSink::new(Arc::clone(&events), SourceBoard::new().0);
         let log = KernelLog::open(sink, Arc::clone(&positions)).ok()?;
         Some((log, events, positions))
     }

@@ -1,6 +1,7 @@
 //! Files into events, and their positions over a restart.
 
 use super::*;
+use crate::collect::source_board::SourceBoard;
 use crate::event_queue::EventQueue;
 use crate::shutdown::{ShutdownSwitch, shutdown};
 use crate::state_dir::StateDir;
@@ -28,7 +29,7 @@ impl Run {
             path: path.to_owned(),
             program: Some("sshd".to_owned()),
         };
-        let (sink, _counts) = LineSink::new(Arc::clone(&queue));
+        let (sink, _counts) = LineSink::new(Arc::clone(&queue), SourceBoard::new().0);
         let files = LogFiles::start(&[source], sink, Arc::clone(&positions));
         let (switch, shutdown) = shutdown();
         let mut tasks = JoinSet::new();

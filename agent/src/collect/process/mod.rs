@@ -21,6 +21,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::collect::cadence::Cadence;
 use crate::collect::pacer::{Pacer, PacerHandle, pacer};
+use crate::collect::source_board::{SourceBoard, Standing};
 use crate::config::{ProcessExits, ProcessMode};
 use crate::error_chain::chain;
 use crate::event_queue::EventQueue;
@@ -28,8 +29,8 @@ use crate::shutdown::Shutdown;
 use connector::Received;
 pub use connector::{Connector, ConnectorError};
 pub use message::{News, Notice, parse as parse_notices};
-use observer::Observer;
 pub use observer::now as monotonic_nanos;
+use observer::{Observer, SOURCE};
 pub use pace::Held;
 pub use proc_entry::{ProcEntry, parse_arguments, parse_stat, parse_users};
 use snapshot::Snapshot;
@@ -80,6 +81,7 @@ struct Work {
     settings: ProcessSettings,
     table: Arc<ProcessTable>,
     events: Arc<EventQueue>,
+    board: Arc<SourceBoard>,
     stop: OwnedFd,
     looks: Pacer,
 }
@@ -93,8 +95,10 @@ impl ProcessWatch {
         settings: ProcessSettings,
         table: Arc<ProcessTable>,
         events: Arc<EventQueue>,
+        board: Arc<SourceBoard>,
     ) -> io::Result<Self> {
         if settings.mode == ProcessMode::Off {
+            board.tell(SOURCE, Standing::Off, "processes = \"off\"", CANNOT_SEE);
             return Ok(Self { reader: None });
         }
         let (stop, stop_tx) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
@@ -104,6 +108,7 @@ impl ProcessWatch {
             settings,
             table,
             events,
+            board,
             stop,
             looks,
         };
@@ -148,6 +153,7 @@ impl Work {
             let listened = Connector::open().and_then(|connector| {
                 tracing::info!("the kernel tells of processes as they begin and end");
                 self.table.set_told(true);
+                self.tell(Standing::Read, "the kernel tells", CANNOT_SEE);
                 self.listen(connector, &mut observer())
             });
             self.table.set_told(false);
@@ -156,15 +162,24 @@ impl Work {
                 Err(error) if self.settings.mode == ProcessMode::Connector => {
                     let error = chain(&error);
                     tracing::error!(error, "processes are not watched");
+                    self.tell(Standing::Failed, &error, CANNOT_SEE);
                     return self.looks.wait_for_end();
                 }
                 Err(error) => {
                     let error = chain(&error);
                     tracing::warn!(error, "processes are seen by looking, short ones are not");
+                    let how = format!("by looking: {error}");
+                    self.tell(Standing::Read, &how, CANNOT_SEE_BY_LOOKING);
                 }
             }
+        } else {
+            self.tell(Standing::Read, "by looking", CANNOT_SEE_BY_LOOKING);
         }
         self.look(&mut observer());
+    }
+
+    fn tell(&self, standing: Standing, how: &str, cannot_see: &str) {
+        self.board.tell(SOURCE, standing, how, cannot_see);
     }
 
     fn listen(

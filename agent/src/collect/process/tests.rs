@@ -37,7 +37,12 @@ impl Watched {
         let queue = Arc::new(EventQueue::default());
         queue.on_connected(u32::MAX);
         let table = host_processes();
-        let watch = ProcessWatch::start(settings(mode), Arc::clone(&table), Arc::clone(&queue));
+        let watch = ProcessWatch::start(
+            settings(mode),
+            Arc::clone(&table),
+            Arc::clone(&queue),
+            SourceBoard::new().0,
+        );
         Self {
             queue,
             table,
@@ -206,6 +211,7 @@ async fn a_watch_ends_with_the_agent() {
         settings(ProcessMode::Auto),
         host_processes(),
         Arc::default(),
+        SourceBoard::new().0,
     );
     let (switch, shutdown) = crate::shutdown::shutdown();
 

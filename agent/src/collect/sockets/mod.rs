@@ -21,6 +21,7 @@ use crate::agent_note::AgentNote;
 use crate::collect::cadence::Cadence;
 use crate::collect::pacer::{Pacer, PacerHandle, pacer};
 use crate::collect::process::{ProcessTable, monotonic_nanos};
+use crate::collect::source_board::{SourceBoard, Standing};
 use crate::event_queue::EventQueue;
 use crate::shutdown::Shutdown;
 use difference::{Port, Sockets};
@@ -70,10 +71,18 @@ impl SocketWatch {
         interval: Option<Duration>,
         table: Arc<ProcessTable>,
         events: Arc<EventQueue>,
+        board: &SourceBoard,
     ) -> io::Result<Self> {
         let Some(interval) = interval else {
+            board.tell(SOURCE, Standing::Off, "network = \"off\"", CANNOT_SEE);
             return Ok(Self { looker: None });
         };
+        board.tell(
+            SOURCE,
+            Standing::Read,
+            "by looking at the kernel's tables",
+            CANNOT_SEE,
+        );
         let (handle, pacer) = pacer(interval);
         let (ended_tx, ended) = oneshot::channel();
         let mut look = Look::new(PathBuf::from("/proc"), table, events);

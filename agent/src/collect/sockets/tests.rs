@@ -92,7 +92,13 @@ async fn a_connection_is_told_with_who_began_it() {
 
 #[tokio::test]
 async fn a_watch_ends_with_the_agent() {
-    let watch = SocketWatch::start(Some(DEADLINE), host_processes(), Arc::default()).unwrap();
+    let watch = SocketWatch::start(
+        Some(DEADLINE),
+        host_processes(),
+        Arc::default(),
+        &SourceBoard::new().0,
+    )
+    .unwrap();
     let (switch, shutdown) = crate::shutdown::shutdown();
 
     switch.request();
