@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hidps_lab::command::find_program;
 use hidps_lab::say_skipped;
 use hidps_lab::world::probe::wait_until;
 use hidps_lab::world::{AGENT, VIEWER, World};
@@ -94,4 +95,50 @@ async fn a_rule_that_a_person_inserts_decides_about_packets_until_it_is_deleted(
     wait_synced(world).await;
     let left = world.host.list_firewall().expect("readable");
     assert!(!left.contains("inet hidps"), "{left}");
+
+    obeys_through_ufw(world).await;
+}
+
+/// From the moment ufw rules the host, the same rows decide through it.
+async fn obeys_through_ufw(world: &mut World) {
+    if find_program("ufw").is_none() {
+        return say_skipped(
+            "a_rule_on_a_host_with_ufw",
+            &"ufw is missing: apt-get install ufw",
+        );
+    }
+    for order in [
+        &["default", "allow", "incoming"][..],
+        &["allow", "7/tcp"],
+        &["--force", "enable"],
+    ] {
+        world.host.ufw(order).expect("ufw works");
+    }
+    let of_it = json!({"agent_id": AGENT});
+    let knock = |world: &World| world.host.connect_as_stranger(PORT, KNOCK);
+    let rule = json!({
+        "agent_id": AGENT, "action": "reject", "protocol": "tcp", "port_from": PORT
+    });
+    let inserted = world.admin.insert("firewall_rules", rule).await;
+    inserted.expect("the admin may write");
+    let on = json!({"firewall_enabled": true});
+    let switched = world.admin.update("agent_stats", on, of_it.clone()).await;
+    switched.expect("the admin may write");
+    wait_synced(world).await;
+
+    knock(world).expect_err("packets are refused");
+    let row = world
+        .outside()
+        .read_condition(AGENT, "FirewallSynced")
+        .await;
+    let said = format!("{:?}", row.expect("readable"));
+    assert!(said.contains("ufw is active with 1 rule"), "{said}");
+    let filter = world.host.list_firewall().expect("readable");
+    assert!(!filter.contains("inet hidps"), "{filter}");
+
+    let off = json!({"firewall_enabled": false});
+    let switched = world.admin.update("agent_stats", off, of_it).await;
+    switched.expect("the admin may write");
+    wait_synced(world).await;
+    knock(world).expect("packets pass again");
 }

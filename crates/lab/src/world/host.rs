@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::command::{CommandError, Running, run};
+use crate::command::{CommandError, Running, find_program, run};
 use crate::netns::{self, Link, Namespace, NetnsError};
 use crate::ports::free_port;
 use crate::ssh_server::{SshError, SshServer};
@@ -19,6 +19,9 @@ const SSH_PORT: u16 = 2222;
 
 /// An `nft` call takes milliseconds.
 const NFT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A `ufw` call takes a third of a second, and waits for those of others.
+const UFW_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The places of a host: a namespace, the cables and what listens.
 #[derive(Debug)]
@@ -47,6 +50,9 @@ impl Host {
         }
         let network = |source| HostError::Network { source };
         let host = Namespace::new("host").map_err(network)?;
+        if find_program("ufw").is_some() {
+            host.own_etc(&["ufw", "default"]).map_err(network)?;
+        }
         let stranger = Namespace::new("stranger").map_err(network)?;
         let to_machine = host.link_to_machine().map_err(network)?;
         let to_stranger = host.link_to(&stranger).map_err(network)?;
@@ -148,6 +154,22 @@ impl Host {
             .map_err(|source| HostError::Network { source })?
             .map_err(|source| HostError::Socket {
                 action: "reach the host",
+                source,
+            })
+    }
+
+    /// Runs `ufw` on the host, as somebody who administers it.
+    ///
+    /// # Errors
+    /// When `ufw` is missing or fails.
+    pub fn ufw(&self, arguments: &[&str]) -> Result<(), HostError> {
+        let place = self.place.as_ref().ok_or(HostError::Degraded)?;
+        let mut ufw = Command::new("ufw");
+        ufw.args(arguments);
+        run(place.host.exec(&ufw), UFW_DEADLINE)
+            .map(drop)
+            .map_err(|source| HostError::Process {
+                action: "run ufw",
                 source,
             })
     }
@@ -277,7 +299,7 @@ fn spawn(host: &Host, program: &Path, config: &Path) -> Result<Running, HostErro
 fn config_text(host: &Host, settings: &AgentSettings) -> String {
     let daemon = host.machine_address().unwrap_or(Ipv4Addr::LOCALHOST);
     let firewall = if host.namespace().is_some() {
-        "nftables"
+        "auto"
     } else {
         "observe"
     };
