@@ -27,7 +27,8 @@ use crate::ports::{Observations, Records, StoreError};
 use crate::reconcile::{Mode, Sessions};
 use crate::streams::{
     AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, Installer, KeyLookups, KeyReads, Keyring,
-    ListenError, Listener, Presence, TrustedProxies, router, watch_keys, watch_silence,
+    ListenError, Listener, Origins, Presence, TrustedProxies, Watchers, router, watch_keys,
+    watch_silence,
 };
 use crate::tasks::TaskSet;
 use crate::telemetry::Chain;
@@ -116,7 +117,7 @@ impl Inflow {
         config: &Config,
         rest: &Rest,
         health: &Arc<Health>,
-        notifications: &Arc<Notify>,
+        (notifications, watchers): (&Arc<Notify>, &Arc<Watchers>),
     ) -> Result<Self, StartError> {
         let (hints_tx, hints) = mpsc::channel(HINTS);
         let detection_hint = Arc::new(Notify::new());
@@ -124,6 +125,7 @@ impl Inflow {
             hints: hints_tx,
             notifications: Arc::clone(notifications),
             detection: Arc::clone(&detection_hint),
+            access: Arc::clone(watchers) as _,
             health: Arc::clone(health),
             probe: Arc::new(rest.clone()),
             canary_every: config.canary,
@@ -246,7 +248,8 @@ impl Daemon {
         let outside = Outside::open(config).await?;
         let rest = outside.rest;
         let (health, notifications) = (Arc::new(Health::default()), Arc::new(Notify::new()));
-        let inflow = Inflow::build(config, &rest, &health, &notifications)?;
+        let watchers = Arc::new(Watchers::default());
+        let inflow = Inflow::build(config, &rest, &health, (&notifications, &watchers))?;
         let (outbox, records) =
             Outbox::new(rest.clone(), outside.spool, Arc::clone(&notifications));
         let fanout = Arc::new(Fanout::default());
@@ -273,6 +276,9 @@ impl Daemon {
             limits: Arc::default(),
             trusted_proxies: Arc::new(TrustedProxies::new(config.trusted_proxies.clone())),
             fanout,
+            watchers,
+            recheck_every: config.access_recheck,
+            origins: Origins::new(&config.allowed_origins),
             health,
             open_within: OPEN_WITHIN,
             installer: Arc::new(Installer::new(config)),

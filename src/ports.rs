@@ -184,6 +184,12 @@ pub trait SigningKeys: Send + Sync + 'static {
     fn read_keys(&self) -> StoreResult<'_, Vec<u8>>;
 }
 
+/// Hears that what people may see may have changed; never blocks the caller.
+pub trait AccessChanges: Send + Sync + 'static {
+    /// The rights of these people may be others now; of everybody, if it is not said whose.
+    fn changed(&self, persons: Option<&[Uuid]>);
+}
+
 /// The notification rows.
 pub trait NotificationQueue: Send + Sync + 'static {
     /// Takes up to `max` rows for `lease_secs` seconds.

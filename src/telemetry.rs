@@ -87,6 +87,8 @@ pub const ALERTS_WAITING: &str = "hidps_outbox_alerts_waiting";
 pub const OBSERVATIONS_LOST: &str = "hidps_observations_lost_total";
 /// Silent agents that there was no room to remember.
 pub const SILENCES_LOST: &str = "hidps_silences_lost_total";
+/// Live streams that ended because the person may not see the agent any more, by what told so.
+pub const STREAMS_ENDED: &str = "hidps_viewer_streams_ended_total";
 /// Reads of the project's signing keys, by result.
 pub const KEY_READS: &str = "hidps_signing_key_reads_total";
 /// Access tokens of people that were refused, by the rule they broke.
@@ -194,6 +196,10 @@ pub const METRICS: &[(&str, &str)] = &[
     (
         OBSERVATIONS_LOST,
         "observations about agents that detection had no room for",
+    ),
+    (
+        STREAMS_ENDED,
+        "live streams that ended because rights or a token did, by cause: change, interval, token or expiry",
     ),
     (
         KEY_READS,

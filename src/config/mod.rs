@@ -48,6 +48,10 @@ pub struct Config {
     pub resync: Duration,
     /// Time between two canaries through the feed.
     pub canary: Duration,
+    /// Time between two checks that people may still see what they watch.
+    pub access_recheck: Duration,
+    /// Origins whose pages may use the daemon.
+    pub allowed_origins: Vec<String>,
     /// Whether hosts are only observed and no command is sent.
     pub read_only: bool,
 }
@@ -133,6 +137,8 @@ impl Config {
         let log = read.log();
         let resync = read.seconds("HIDPS_RESYNC_SECS", 5..=3600);
         let canary = read.seconds("HIDPS_CANARY_SECS", 1..=60);
+        let access_recheck = read.seconds("HIDPS_ACCESS_RECHECK_SECS", 1..=300);
+        let allowed_origins = read.origins();
         let read_only = read.flag("HIDPS_READ_ONLY");
         let complete = (|| {
             Some(Self {
@@ -155,6 +161,8 @@ impl Config {
                 log: log?,
                 resync: resync?,
                 canary: canary?,
+                access_recheck: access_recheck?,
+                allowed_origins: allowed_origins?,
                 read_only: read_only?,
             })
         })();
@@ -295,6 +303,34 @@ impl Reader<'_> {
             }
         }
         Some(networks)
+    }
+
+    /// Written as browsers write them, so that they can be compared as text.
+    fn origins(&mut self) -> Option<Vec<String>> {
+        let name = "HIDPS_ALLOWED_ORIGINS";
+        let text = self.optional(name).unwrap_or_default();
+        let parts = text
+            .split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty());
+        let mut origins = Vec::new();
+        for part in parts {
+            let url = Url::parse(part).ok();
+            let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
+            let origin = url.map(|url| url.origin().ascii_serialization());
+            match origin
+                .filter(|origin| origin == part.trim_end_matches('/') && !part.contains('*'))
+            {
+                Some(origin) => origins.push(origin),
+                None => {
+                    let problem = format!(
+                        "has {part:?}, which is not an origin such as https://console.example.org"
+                    );
+                    return self.fault(name, problem);
+                }
+            }
+        }
+        Some(origins)
     }
 
     fn tls(&mut self) -> Option<Tls> {

@@ -156,6 +156,18 @@ pub const SETTINGS: &[Setting] = &[
         )
     },
     Setting {
+        // Every change that matters is heard at once; this is for the day it is not.
+        default: Some("10"),
+        ..setting(
+            "HIDPS_ACCESS_RECHECK_SECS",
+            "seconds between two checks that people may still see what they watch",
+        )
+    },
+    setting(
+        "HIDPS_ALLOWED_ORIGINS",
+        "origins whose pages may use the daemon, separated by commas, such as https://console.example.org",
+    ),
+    Setting {
         default: Some("false"),
         ..setting(
             "HIDPS_READ_ONLY",

@@ -232,3 +232,32 @@ fn tokens_are_those_of_the_project_unless_somebody_says_otherwise() {
     assert_eq!(tokens.audience, "acme");
     assert!(tokens.secret.is_some());
 }
+
+#[test]
+fn only_origins_as_browsers_write_them_are_taken() {
+    let listed = "https://console.acme.test, http://localhost:5173/";
+    let config = load(&[("HIDPS_ALLOWED_ORIGINS", listed)]).expect("two origins");
+    let expected = ["https://console.acme.test", "http://localhost:5173"];
+    assert_eq!(config.allowed_origins, expected);
+    assert!(
+        load(&[])
+            .expect("none is needed")
+            .allowed_origins
+            .is_empty()
+    );
+
+    for bad in [
+        "*",
+        "null",
+        "console.acme.test",
+        "https://acme.test/app",
+        "https://*.acme.test",
+        "ftp://acme.test",
+        "https://me@acme.test",
+    ] {
+        check(
+            &[("HIDPS_ALLOWED_ORIGINS", bad)],
+            &["is not an origin such as"],
+        );
+    }
+}

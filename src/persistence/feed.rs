@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::config::Supabase;
 use crate::health::Health;
 use crate::persistence::feed::canary::{Act, Canary, Way};
-use crate::ports::FeedProbe;
+use crate::ports::{AccessChanges, FeedProbe};
 use crate::telemetry::{self, Chain};
 
 /// Topic of the private channel that the database's triggers send to.
@@ -55,6 +55,8 @@ pub struct FeedSettings {
     pub notifications: Arc<Notify>,
     /// Notified when an organization may want something else of detection.
     pub detection: Arc<Notify>,
+    /// Hears when what people may see may have changed.
+    pub access: Arc<dyn AccessChanges>,
     /// Where it is recorded whether the feed is joined and carries what is written.
     pub health: Arc<Health>,
     /// Writes canaries.
@@ -170,6 +172,7 @@ impl Feed {
         self.must_resync = true;
         self.settings.notifications.notify_one();
         self.settings.detection.notify_one();
+        self.settings.access.changed(None);
     }
 
     fn on_event(&mut self, event: Event) {
@@ -210,6 +213,10 @@ impl Feed {
             }
             "notification" => self.settings.notifications.notify_one(),
             "detection" => self.settings.detection.notify_one(),
+            "access" => {
+                let persons = payload.and_then(persons_of);
+                self.settings.access.changed(persons.as_deref());
+            }
             other => tracing::debug!(event = other, "an unknown broadcast was left aside"),
         }
     }
@@ -250,6 +257,12 @@ async fn written(writing: &mut Option<Writing>) -> (u64, Result<(), String>) {
         }
         None => std::future::pending().await,
     }
+}
+
+/// The people a message is about; none when it is about everybody or does not say it readably.
+fn persons_of(payload: &Map<String, Value>) -> Option<Vec<Uuid>> {
+    let persons = payload.get("persons")?.as_array()?.iter();
+    persons.map(|id| id.as_str()?.parse().ok()).collect()
 }
 
 /// The hint in a change, or none when the event does not name the agent.

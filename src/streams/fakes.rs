@@ -2,7 +2,7 @@
 //! They behave like the real ones as far as the tests look, and remember what they were told.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::http::HeaderMap;
@@ -132,12 +132,16 @@ impl Directory for FakeDirectory {
     }
 }
 
-/// Lets the bearer of a token whose mark is `good` read [`AGENT`] only; is away for `down`, and knows
-/// no other. For `late` it is as for `good`, but the second question about nobody waits for one about
+/// Lets the bearer of a token whose mark is `good` read [`AGENT`] only; a `stranger` reads nothing, it
+/// is away for `down`, and knows no other. For `late` it is as for `good`, but the second question about nobody waits for one about
 /// somebody.
 #[derive(Debug, Default)]
 pub(super) struct FakeAccess {
     pub(super) asked: AtomicUsize,
+    /// Whether nobody may read anything any more.
+    pub(super) is_removed: AtomicBool,
+    /// Whether every session has ended.
+    pub(super) is_signed_out: AtomicBool,
     pub(super) asked_nobody: AtomicUsize,
     somebody: Notify,
 }
@@ -147,6 +151,12 @@ impl Access for FakeAccess {
         self.asked.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move {
             let mark = mark_of(&token);
+            if self.is_signed_out.load(Ordering::Relaxed) {
+                return Err(failure(StoreErrorKind::Unauthorized));
+            }
+            if mark == "stranger" || self.is_removed.load(Ordering::Relaxed) {
+                return Ok(Vec::new());
+            }
             if mark == "down" {
                 return Err(failure(StoreErrorKind::Unavailable));
             }

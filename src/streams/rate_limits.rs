@@ -57,6 +57,18 @@ const ENROLLMENTS_OF_TOKEN: Rate = Rate {
     burst: 200,
 };
 
+/// Connects of viewers, of all: each verifies a signature and may ask Postgres once.
+const VIEWERS: Rate = Rate {
+    per_second: 200,
+    burst: 1_000,
+};
+
+/// Connects of viewers from one address: an office that reloads its consoles at once.
+const VIEWERS_OF_ADDRESS: Rate = Rate {
+    per_second: 2,
+    burst: 100,
+};
+
 /// How long one has to wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct TooOften {
@@ -72,6 +84,7 @@ pub struct RateLimits {
     connects: Route,
     enrollments: Route,
     enrollments_of_token: Keyed<[u8; 32]>,
+    viewers: Route,
 }
 
 /// The limits of one route.
@@ -88,6 +101,7 @@ impl Default for RateLimits {
             connects: Route::new("connect", CONNECTS, CONNECTS_OF_ADDRESS),
             enrollments: Route::new("enroll", ENROLLMENTS, ENROLLMENTS_OF_ADDRESS),
             enrollments_of_token: Keyed::new(ENROLLMENTS_OF_TOKEN),
+            viewers: Route::new("viewer", VIEWERS, VIEWERS_OF_ADDRESS),
         }
     }
 }
@@ -96,6 +110,11 @@ impl RateLimits {
     /// Whether somebody may try to connect.
     pub(super) fn connect(&self, address: Option<IpAddr>) -> Result<(), TooOften> {
         self.connects.check(address)
+    }
+
+    /// Whether somebody may open a viewer's socket.
+    pub(super) fn viewer(&self, address: Option<IpAddr>) -> Result<(), TooOften> {
+        self.viewers.check(address)
     }
 
     /// Whether somebody may enroll. Tokens are told apart whole, so that who guesses with a known

@@ -8,8 +8,8 @@ use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use hidps_wire::{CONNECT_PATH, MAX_AGENT_FRAME_BYTES, MAX_VIEWER_FRAME_BYTES};
 use jiff::Timestamp;
@@ -22,13 +22,15 @@ use crate::ports::Directory;
 use crate::streams::access::AccessCheck;
 use crate::streams::agent_auth::{AgentAuth, ClockFault, ConnectError};
 use crate::streams::agent_link::AgentLinks;
+use crate::streams::browsers::{Origins, without_secrets};
 use crate::streams::enroll::enroll;
 use crate::streams::fanout::Fanout;
 use crate::streams::health;
 use crate::streams::installer::{self, Installer};
 use crate::streams::peer::{Client, TrustedProxies};
 use crate::streams::rate_limits::{RateLimits, TooOften};
-use crate::streams::viewer_link::{self, ViewerLinks};
+use crate::streams::viewer_link::{self, Arrival, ViewerLinks};
+use crate::streams::watchers::Watchers;
 use crate::telemetry::{self, Chain};
 
 /// Read buffer of one socket: the library's default of 128 KiB would cost 15 GB for 100,000
@@ -68,6 +70,12 @@ pub struct Gateway {
     pub trusted_proxies: Arc<TrustedProxies>,
     /// Serves live logs.
     pub fanout: Arc<Fanout>,
+    /// Knows who watches, and how many may.
+    pub watchers: Arc<Watchers>,
+    /// Time between two checks that people may still see what they watch.
+    pub recheck_every: Duration,
+    /// Origins whose pages may use the daemon.
+    pub origins: Origins,
     /// State of the daemon.
     pub health: Arc<Health>,
     /// How long an agent may wait for a daemon that is just starting, before it is told to come
@@ -87,26 +95,61 @@ impl std::fmt::Debug for Gateway {
     }
 }
 
-/// All routes.
-pub fn router(gateway: Gateway) -> Router {
-    Router::new()
-        .route("/", get(|| async { "hidpsd\n" }))
-        .route("/livez", get(health::live))
-        .route("/healthz", get(health::overview))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(health::metrics))
-        .route(CONNECT_PATH, get(connect_agent))
-        .route("/v1/agents/{agent_id}/enroll", post(enroll))
-        .route("/v1/viewers/connect", get(connect_viewer))
-        .route("/install.sh", get(installer::script))
-        .route("/agent/{architecture}/hidps-agent", get(installer::program))
-        .route(
+/// One thing the daemon does for a request.
+pub(super) struct Route {
+    pub(super) method: &'static str,
+    pub(super) path: &'static str,
+    serve: MethodRouter<Gateway>,
+}
+
+/// Every route; `docs/openapi.json` describes each, and no other.
+pub(super) fn routes() -> Vec<Route> {
+    let get_route = |path, serve| Route {
+        method: "get",
+        path,
+        serve,
+    };
+    vec![
+        get_route("/", get(|| async { "hidpsd\n" })),
+        get_route("/livez", get(health::live)),
+        get_route("/healthz", get(health::overview)),
+        get_route("/readyz", get(health::ready)),
+        get_route("/metrics", get(health::metrics)),
+        get_route("/openapi.json", get(describe)),
+        get_route(CONNECT_PATH, get(connect_agent)),
+        Route {
+            method: "post",
+            path: "/v1/agents/{agent_id}/enroll",
+            serve: post(enroll),
+        },
+        get_route("/v1/viewers/connect", get(connect_viewer)),
+        get_route("/install.sh", get(installer::script)),
+        get_route("/agent/{architecture}/hidps-agent", get(installer::program)),
+        get_route(
             "/agent/{architecture}/hidps-agent.sha256",
             get(installer::checksum),
-        )
+        ),
+    ]
+}
+
+/// All routes, joined.
+pub fn router(gateway: Gateway) -> Router {
+    let router = routes().into_iter().fold(Router::new(), |router, route| {
+        tracing::debug!(method = route.method, path = route.path, "serves");
+        router.route(route.path, route.serve)
+    });
+    router
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(within_deadline))
+        .layer(middleware::from_fn(without_secrets))
+        .layer(gateway.origins.cors())
         .with_state(gateway)
+}
+
+/// What the daemon does over HTTP, for programs that write clients.
+async fn describe() -> impl IntoResponse {
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    (kind, include_str!("../../docs/openapi.json"))
 }
 
 /// A body that comes drop by drop must not hold a connection.
@@ -166,14 +209,34 @@ async fn connect_agent(
 
 async fn connect_viewer(
     State(gateway): State<Gateway>,
+    client: Client,
     headers: HeaderMap,
     upgrade: Upgrade,
 ) -> Response {
+    if let Err(too_often) = gateway.limits.viewer(client.address) {
+        return refuse_for_a_while(too_often);
+    }
+    if !gateway.origins.admit(&headers) {
+        return refuse(
+            StatusCode::FORBIDDEN,
+            "pages of this origin may not use the daemon; its operator lists origins in \
+             HIDPS_ALLOWED_ORIGINS",
+        );
+    }
+    let Some(unknown) = gateway.watchers.admit() else {
+        return refuse(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many connections have not shown a token yet; try again",
+        );
+    };
     let token = viewer_token(&headers);
+    let arrival = Arrival { token, unknown };
     let links = ViewerLinks {
         access: gateway.access.clone(),
         registry: Arc::clone(gateway.links.presence.registry()),
         fanout: Arc::clone(&gateway.fanout),
+        watchers: Arc::clone(&gateway.watchers),
+        recheck_every: gateway.recheck_every,
         stop: gateway.links.stop.clone(),
     };
     match upgrade {
@@ -182,7 +245,7 @@ async fn connect_viewer(
             upgrade.on_upgrade(move |socket| {
                 let connection = gateway.connections.token();
                 async move {
-                    viewer_link::serve(links, token, socket).await;
+                    viewer_link::serve(links, arrival, socket).await;
                     drop(connection);
                 }
             })

@@ -14,8 +14,8 @@ use hidps_wire::{
     AgentId, Answer, MAX_VIEWER_FRAME_BYTES, Question, Refusal, StreamFrame, ViewerFrame, decode,
     encode,
 };
-use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -24,16 +24,12 @@ use crate::streams::fanout::Fanout;
 use crate::streams::mailbox::ToAgent;
 use crate::streams::registry::Registry;
 use crate::streams::viewer_queue::{Pending, ViewerQueue};
+use crate::streams::viewer_rights::{Cause, Epoch, Rights};
+use crate::streams::watchers::{Seat, Watchers};
 use crate::telemetry;
 
 /// Longest wait for a host's answer, and for a frame to be taken by the viewer.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Time between two checks that the person may still see what they watch.
-const RECHECK_EVERY: Duration = Duration::from_secs(10);
-
-/// Longest time a stream goes on while no check can be made.
-const BLIND_FOR: Duration = Duration::from_secs(60);
 
 /// Most agents one viewer may watch at once, and most requests that may be under way.
 const MAX_SUBSCRIPTIONS: usize = 64;
@@ -48,7 +44,18 @@ pub(super) struct ViewerLinks {
     pub(super) access: AccessCheck,
     pub(super) registry: Arc<Registry>,
     pub(super) fanout: Arc<Fanout>,
+    pub(super) watchers: Arc<Watchers>,
+    /// Time between two checks that people may still see what they watch.
+    pub(super) recheck_every: Duration,
     pub(super) stop: CancellationToken,
+}
+
+/// What a viewer came with.
+pub(super) struct Arrival {
+    /// The token of the handshake, if it carried one.
+    pub(super) token: Option<String>,
+    /// Its place among sockets of nobody known.
+    pub(super) unknown: OwnedSemaphorePermit,
 }
 
 struct Link {
@@ -56,28 +63,35 @@ struct Link {
     socket: WebSocket,
     queue: Arc<ViewerQueue>,
     person: Option<Person>,
+    /// The place among viewers of the person; none before there is one.
+    seat: Option<Seat>,
+    /// The place among sockets of nobody known; none once somebody was known.
+    unknown: Option<OwnedSemaphorePermit>,
+    rights: Rights,
     subscribed: BTreeSet<AgentId>,
     requests: FuturesUnordered<BoxFuture<'static, Outcome>>,
-    recheck_at: Instant,
-    checked_at: Instant,
     is_authenticating: bool,
     bad_frames: u32,
 }
 
-/// How a request ended.
+/// How a request ended; `epoch` is when Postgres was asked.
 enum Outcome {
     Authenticated(Result<Person, Denied>),
     Subscribed {
         agent: AgentId,
+        epoch: Epoch,
         verdict: Result<(), Refusal>,
     },
     Answered {
         id: Uuid,
         agent: AgentId,
+        epoch: Epoch,
         answer: Result<Answer, Refusal>,
     },
     Rechecked {
         asked: Vec<AgentId>,
+        epoch: Epoch,
+        cause: Cause,
         verdict: Result<Vec<AgentId>, Refusal>,
     },
 }
@@ -86,28 +100,31 @@ enum Wake {
     Frame(Option<Result<Message, axum::Error>>),
     Events(Pending),
     Outcome(Outcome),
+    Changed,
     Recheck,
     Stop,
 }
 
 type Flow = ControlFlow<(), Vec<StreamFrame<'static>>>;
 
-/// Serves one viewer until it ends; `token` is what the handshake carried.
-pub(super) async fn serve(links: ViewerLinks, token: Option<String>, socket: WebSocket) {
+/// Serves one viewer until it ends.
+pub(super) async fn serve(links: ViewerLinks, arrival: Arrival, socket: WebSocket) {
     metrics::gauge!(telemetry::VIEWERS_CONNECTED).increment(1.0);
+    let rights = Rights::new(PATIENCE, links.recheck_every);
     let mut link = Box::new(Link {
         links,
         socket,
         queue: Arc::default(),
         person: None,
+        seat: None,
+        unknown: Some(arrival.unknown),
+        rights,
         subscribed: BTreeSet::new(),
         requests: FuturesUnordered::new(),
-        recheck_at: Instant::now() + PATIENCE,
-        checked_at: Instant::now(),
         is_authenticating: false,
         bad_frames: 0,
     });
-    if let Some(token) = token {
+    if let Some(token) = arrival.token {
         link.authenticate(token);
     }
     link.run().await;
@@ -124,6 +141,10 @@ impl Link {
                 Wake::Stop => return,
                 Wake::Frame(frame) => self.on_frame(frame),
                 Wake::Outcome(outcome) => self.on_outcome(outcome),
+                Wake::Changed => {
+                    self.rights.on_change();
+                    continue;
+                }
                 Wake::Recheck => self.on_recheck(),
                 Wake::Events(pending) => {
                     if self.send_events(pending).await.is_break() {
@@ -149,7 +170,8 @@ impl Link {
             frame = self.socket.recv() => Wake::Frame(frame),
             Some(outcome) = self.requests.next() => Wake::Outcome(outcome),
             pending = self.queue.drain() => Wake::Events(pending),
-            () = sleep_until(self.recheck_at) => Wake::Recheck,
+            () = rung(self.seat.as_ref()) => Wake::Changed,
+            () = sleep_until(self.rights.wake_at()) => Wake::Recheck,
         }
     }
 
@@ -195,6 +217,9 @@ impl Link {
         }
         match frame {
             ViewerFrame::Authenticate { .. } => {}
+            ViewerFrame::Subscribe { agent_id } if self.rights.is_granted(agent_id) => {
+                return Flow::Continue(vec![self.begin_stream(agent_id)]);
+            }
             ViewerFrame::Subscribe { agent_id } => self.subscribe(person, agent_id),
             ViewerFrame::Unsubscribe { agent_id } => {
                 return Flow::Continue(vec![self.unsubscribe(agent_id, Refusal::Requested)]);
@@ -225,11 +250,18 @@ impl Link {
         }));
     }
 
+    fn begin_stream(&mut self, agent: AgentId) -> StreamFrame<'static> {
+        self.subscribed.insert(agent);
+        self.links.fanout.subscribe(agent, &self.queue);
+        StreamFrame::Subscribed { agent_id: agent }
+    }
+
     fn subscribe(&self, person: Person, agent: AgentId) {
-        let access = self.links.access.clone();
+        let (access, epoch) = (self.links.access.clone(), self.rights.epoch());
         self.requests.push(Box::pin(async move {
             Outcome::Subscribed {
                 agent,
+                epoch,
                 verdict: may_read(&access, &person, agent).await,
             }
         }));
@@ -246,72 +278,145 @@ impl Link {
 
     fn ask(&self, person: Person, id: Uuid, agent: AgentId, question: Question) {
         let (access, registry) = (self.links.access.clone(), Arc::clone(&self.links.registry));
+        let (epoch, is_granted) = (self.rights.epoch(), self.rights.is_granted(agent));
         self.requests.push(Box::pin(async move {
-            let answer = match may_read(&access, &person, agent).await {
+            let allowed = match is_granted {
+                true => Ok(()),
+                false => may_read(&access, &person, agent).await,
+            };
+            let answer = match allowed {
                 Ok(()) => ask_host(&registry, agent, question).await,
                 Err(refusal) => Err(refusal),
             };
-            Outcome::Answered { id, agent, answer }
+            Outcome::Answered {
+                id,
+                agent,
+                epoch,
+                answer,
+            }
         }));
+    }
+
+    /// Rights may have changed while the host thought: the answer waits for another look.
+    fn answer_if_still_allowed(&self, id: Uuid, agent: AgentId, answer: Answer) -> Flow {
+        let Some(person) = self.person.clone() else {
+            return Flow::Continue(vec![explain(
+                Refusal::Unauthenticated,
+                Some(id),
+                Some(agent),
+            )]);
+        };
+        let (access, epoch) = (self.links.access.clone(), self.rights.epoch());
+        self.requests.push(Box::pin(async move {
+            let allowed = may_read(&access, &person, agent).await;
+            Outcome::Answered {
+                id,
+                agent,
+                epoch,
+                answer: allowed.map(|()| answer),
+            }
+        }));
+        Flow::Continue(Vec::new())
     }
 
     fn on_outcome(&mut self, outcome: Outcome) -> Flow {
         let frame = match outcome {
-            Outcome::Authenticated(Ok(person)) => {
-                self.is_authenticating = false;
-                self.checked_at = Instant::now();
-                let frame = StreamFrame::Ready {
-                    user_id: person.user_id,
-                    expires_in: person.expires_in(),
-                };
-                self.person = Some(person);
-                // Whoever it was before may have seen other agents.
-                self.recheck_at = Instant::now();
-                frame
-            }
-            Outcome::Authenticated(Err(Denied { reason, message })) => {
-                self.is_authenticating = false;
-                self.bad_frames += 1;
-                match message {
-                    Some(message) => refused(reason, message, None, None),
-                    None => explain(reason, None, None),
-                }
-            }
+            Outcome::Authenticated(result) => self.on_authenticated(result),
             Outcome::Subscribed {
                 agent,
+                epoch,
                 verdict: Ok(()),
-            } => {
-                self.subscribed.insert(agent);
-                self.links.fanout.subscribe(agent, &self.queue);
-                StreamFrame::Subscribed { agent_id: agent }
-            }
+            } => match self.person.clone() {
+                None => explain(Refusal::Unauthenticated, None, Some(agent)),
+                Some(person) if epoch != self.rights.epoch() => {
+                    self.subscribe(person, agent);
+                    return Flow::Continue(Vec::new());
+                }
+                Some(_) => {
+                    self.rights.on_answer(epoch, &[agent]);
+                    self.begin_stream(agent)
+                }
+            },
             Outcome::Subscribed {
                 agent,
                 verdict: Err(reason),
+                ..
             } => explain(reason, None, Some(agent)),
             Outcome::Answered {
                 id,
                 agent,
+                epoch,
                 answer: Ok(answer),
-            } => StreamFrame::Answer {
+            } if epoch != self.rights.epoch() => {
+                return self.answer_if_still_allowed(id, agent, answer);
+            }
+            Outcome::Answered {
                 id,
-                agent_id: agent,
-                answer,
-            },
+                agent,
+                epoch,
+                answer: Ok(answer),
+            } => {
+                self.rights.on_answer(epoch, &[agent]);
+                StreamFrame::Answer {
+                    id,
+                    agent_id: agent,
+                    answer,
+                }
+            }
             Outcome::Answered {
                 id,
                 agent,
                 answer: Err(reason),
+                ..
             } => explain(reason, Some(id), Some(agent)),
-            Outcome::Rechecked { asked, verdict } => return self.on_rechecked(&asked, verdict),
+            Outcome::Rechecked {
+                asked,
+                epoch,
+                cause,
+                verdict,
+            } => return self.on_rechecked((&asked, epoch, cause), verdict),
         };
         Flow::Continue(vec![frame])
     }
 
+    fn on_authenticated(&mut self, result: Result<Person, Denied>) -> StreamFrame<'static> {
+        self.is_authenticating = false;
+        let person = match result {
+            Ok(person) => person,
+            Err(Denied { reason, message }) => {
+                self.bad_frames += 1;
+                return match message {
+                    Some(message) => refused(reason, message, None, None),
+                    None => explain(reason, None, None),
+                };
+            }
+        };
+        let has_seat = self.seat.as_ref();
+        if !has_seat.is_some_and(|seat| seat.is_of(person.user_id)) {
+            let Some(seat) = self.links.watchers.seat(person.user_id) else {
+                let message = "too many viewers of yours are connected; close one first";
+                return refused(Refusal::TooMany, message.to_owned(), None, None);
+            };
+            self.seat = Some(seat);
+        }
+        self.unknown = None;
+        self.rights
+            .on_token(Duration::from_secs(person.expires_in()));
+        let frame = StreamFrame::Ready {
+            user_id: person.user_id,
+            expires_in: person.expires_in(),
+        };
+        self.person = Some(person);
+        frame
+    }
+
     /// Asks again whether the person may see what they watch; without a person the wait is over.
     fn on_recheck(&mut self) -> Flow {
-        self.recheck_at = Instant::now() + RECHECK_EVERY;
-        if self.checked_at.elapsed() > BLIND_FOR {
+        if self.rights.is_expired() {
+            return Flow::Continue(self.end_person(Refusal::Unauthenticated, "expiry"));
+        }
+        let cause = self.rights.begin_check();
+        if self.rights.is_blind() {
             let watched = std::mem::take(&mut self.subscribed).into_iter();
             let end = |agent| self.unsubscribe(agent, Refusal::Unavailable);
             return Flow::Continue(watched.map(end).collect());
@@ -319,41 +424,60 @@ impl Link {
         let Some(person) = self.person.clone() else {
             return Flow::Break(());
         };
-        let access = self.links.access.clone();
+        let (access, epoch) = (self.links.access.clone(), self.rights.epoch());
         let asked: Vec<AgentId> = self.subscribed.iter().copied().collect();
         self.requests.push(Box::pin(async move {
             let verdict = access.readable(&person, asked.clone()).await;
-            Outcome::Rechecked { asked, verdict }
+            Outcome::Rechecked {
+                asked,
+                epoch,
+                cause,
+                verdict,
+            }
         }));
         Flow::Continue(Vec::new())
     }
 
     /// Ends what may no longer be seen; an agent that was not asked about, because it was subscribed
     /// to since, is no loss.
-    fn on_rechecked(&mut self, asked: &[AgentId], verdict: Result<Vec<AgentId>, Refusal>) -> Flow {
-        let (lost, reason): (Vec<AgentId>, _) = match verdict {
-            Ok(readable) => {
-                self.checked_at = Instant::now();
-                let is_lost = |agent: &&AgentId| !readable.contains(agent);
-                (
-                    asked.iter().filter(is_lost).copied().collect(),
-                    Refusal::Forbidden,
-                )
-            }
+    fn on_rechecked(
+        &mut self,
+        (asked, epoch, cause): (&[AgentId], Epoch, Cause),
+        verdict: Result<Vec<AgentId>, Refusal>,
+    ) -> Flow {
+        let readable = match verdict {
+            Ok(readable) => readable,
             // A short outage proves nothing; the streams go on until an answer says otherwise or
             // nobody has been able to check for too long.
             Err(Refusal::Unavailable) => return Flow::Continue(Vec::new()),
-            Err(reason) => {
-                self.person = None;
-                (self.subscribed.iter().copied().collect(), reason)
-            }
+            // Asked with a token that was replaced meanwhile.
+            Err(_) if epoch != self.rights.epoch() => return Flow::Continue(Vec::new()),
+            Err(reason) => return Flow::Continue(self.end_person(reason, cause.word())),
         };
-        let lost = lost
-            .into_iter()
-            .filter(|agent| self.subscribed.contains(agent));
-        let lost: Vec<AgentId> = lost.collect();
-        let end = |agent| self.unsubscribe(agent, reason);
+        self.rights.on_answer(epoch, &readable);
+        let is_lost = |agent: &&AgentId| !readable.contains(agent);
+        let lost: Vec<AgentId> = asked
+            .iter()
+            .filter(is_lost)
+            .filter(|agent| self.subscribed.contains(agent))
+            .copied()
+            .collect();
+        count_ended(lost.len(), cause.word());
+        let end = |agent| self.unsubscribe(agent, Refusal::Forbidden);
         Flow::Continue(lost.into_iter().map(end).collect())
+    }
+
+    /// Ends everything of the person, who may show another token before the socket is closed.
+    fn end_person(&mut self, reason: Refusal, cause: &'static str) -> Vec<StreamFrame<'static>> {
+        (self.person, self.seat) = (None, None);
+        self.rights.on_end(PATIENCE);
+        let watched = std::mem::take(&mut self.subscribed);
+        count_ended(watched.len(), cause);
+        if watched.is_empty() {
+            return vec![explain(reason, None, None)];
+        }
+        let end = |agent| self.unsubscribe(agent, reason);
+        watched.into_iter().map(end).collect()
     }
 
     /// Writes all that waits and flushes once, so that a burst costs one system call.
@@ -391,6 +515,19 @@ impl Link {
             Ok(Err(_)) | Err(_) => ControlFlow::Break(()),
         }
     }
+}
+
+/// Waits until the person's rights may have changed; forever without a person.
+async fn rung(seat: Option<&Seat>) {
+    match seat {
+        Some(seat) => seat.rung().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn count_ended(n: usize, cause: &'static str) {
+    let n = u64::try_from(n).unwrap_or(u64::MAX);
+    metrics::counter!(telemetry::STREAMS_ENDED, "cause" => cause).increment(n);
 }
 
 async fn may_read(access: &AccessCheck, person: &Person, agent: AgentId) -> Result<(), Refusal> {

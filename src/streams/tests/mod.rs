@@ -1,8 +1,10 @@
 //! The sockets as peers see them: real connections on loopback, stand-ins behind the ports.
 
 mod agents;
+mod frames;
 mod installer;
 mod rate_limits;
+mod routes;
 mod tls;
 mod viewers;
 
@@ -32,7 +34,7 @@ use crate::streams::fakes::{
 };
 use crate::streams::{
     AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, Installer, KeyLookups, Keyring, Listener,
-    Presence, TrustedProxies, router,
+    Origins, Presence, TrustedProxies, Watchers, router,
 };
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -44,6 +46,7 @@ struct World {
     desired: Arc<FakeDesired>,
     fanout: Arc<Fanout>,
     access: Arc<FakeAccess>,
+    watchers: Arc<Watchers>,
     _tasks: JoinSet<()>,
 }
 
@@ -99,6 +102,7 @@ async fn build(
         stop: stop.clone(),
     };
     let loopback_network = "127.0.0.0/8".parse().expect("a network");
+    let watchers = Arc::new(Watchers::default());
     let (key_lookups, keys) = KeyLookups::new(Arc::clone(&directory) as _);
     let (keyring, key_reads) = Keyring::new(Arc::new(NoKeys), Arc::clone(&health));
     let gateway = Gateway {
@@ -109,6 +113,9 @@ async fn build(
         limits: Arc::default(),
         trusted_proxies: Arc::new(TrustedProxies::new(vec![loopback_network])),
         fanout: Arc::clone(&fanout),
+        watchers: Arc::clone(&watchers),
+        recheck_every: Duration::from_secs(300),
+        origins: Origins::new(&["https://console.acme.test".to_owned()]),
         health,
         open_within,
         installer: Arc::new(installer),
@@ -130,6 +137,7 @@ async fn build(
         desired,
         fanout,
         access,
+        watchers,
         _tasks: tasks,
     }
 }
