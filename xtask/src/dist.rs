@@ -1,6 +1,9 @@
 //! `cargo x dist`: the agent as hosts get it, and its Debian package, below `target/dist`.
 //! It publishes nothing and changes nothing outside of `target`.
 
+mod compiler;
+mod emulator;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -9,6 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::program::{build_directory, capture, program, repository_root, succeed};
 use crate::report::Report;
+use compiler::Compiler;
 
 /// The oldest C library the program runs with: that of distributions of 2014.
 const OLDEST_GLIBC: (u32, u32) = (2, 17);
@@ -36,9 +40,17 @@ const TARGETS: [Target; 2] = [
     },
 ];
 
-/// Builds for every architecture whose standard library is here, and says which is not.
-pub(crate) fn run() -> ExitCode {
+/// Builds for the architectures asked for; without any, for those whose standard library is here,
+/// and says which is not.
+pub(crate) fn run(wanted: &[String]) -> ExitCode {
     let mut report = Report::default();
+    let is_known = |name: &&String| TARGETS.iter().any(|target| target.architecture == **name);
+    if let Some(unknown) = wanted.iter().find(|name| !is_known(name)) {
+        report.step(unknown, || {
+            bail!("there is no agent for it; ask for x86_64 or aarch64")
+        });
+        return report.finish();
+    }
     let mut linker = None;
     report.step("linker", || {
         linker = Some(ensure_linker()?);
@@ -48,15 +60,15 @@ pub(crate) fn run() -> ExitCode {
         return report.finish();
     };
     for target in &TARGETS {
-        if !has_standard_library(target.triple) {
-            let why = format!(
-                "there is no standard library for it here: rustup target add {}",
-                target.triple
-            );
-            report.skip(target.architecture, &why);
+        let is_wanted = wanted.iter().any(|name| name == target.architecture);
+        if !wanted.is_empty() && !is_wanted {
             continue;
         }
-        report.step(target.architecture, || build(target, &linker));
+        match Compiler::for_target(target.triple, is_wanted) {
+            Ok(compiler) => report.step(target.architecture, || build(target, &linker, &compiler)),
+            Err(why) if is_wanted => report.step(target.architecture, || Err(why)),
+            Err(why) => report.skip(target.architecture, &why.to_string()),
+        }
     }
     report.finish()
 }
@@ -93,26 +105,15 @@ fn ensure_linker() -> Result<PathBuf> {
     Ok(programs)
 }
 
-fn has_standard_library(triple: &str) -> bool {
-    let mut print = program("rustc");
-    let root = capture(print.args(["--print", "sysroot"]));
-    root.is_ok_and(|root| {
-        Path::new(root.trim())
-            .join("lib/rustlib")
-            .join(triple)
-            .exists()
-    })
-}
-
-fn build(target: &Target, linker: &Path) -> Result<()> {
+fn build(target: &Target, linker: &Path, compiler: &Compiler) -> Result<()> {
     let (major, minor) = OLDEST_GLIBC;
-    let mut build = with_path(program(linker.join("cargo-zigbuild")), linker)?;
+    let mut build = program(linker.join("cargo-zigbuild"));
     build.args(["zigbuild", "--quiet", "--locked", "--profile", "dist"]);
     build.args(["-p", "hidps-agent", "--bin", "hidps-agent"]);
     build.args(["--target", &format!("{}.{major}.{minor}", target.triple)]);
-    succeed(&mut build)?;
-    let built = directory()?.with_file_name(target.triple);
-    let built = built.join("dist/hidps-agent");
+    let built = compiler.prepare(&mut build, &directory()?)?;
+    succeed(&mut with_path(build, &[linker, compiler.programs()])?)?;
+    let built = built.join(target.triple).join("dist/hidps-agent");
 
     // As HIDPS_AGENT_DIR wants it.
     let folder = directory()?.join("agent").join(target.architecture);
@@ -122,13 +123,17 @@ fn build(target: &Target, linker: &Path) -> Result<()> {
     let checksum = capture(program("sha256sum").arg("hidps-agent").current_dir(&folder))?;
     fs::write(folder.join("hidps-agent.sha256"), &checksum).context("cannot write the checksum")?;
     describe(&path, &checksum)?;
+    emulator::try_run(target.architecture, &path)?;
     pack(target, &path)
 }
 
-/// The same command with a directory first among those of programs.
-fn with_path(mut command: Command, first: &Path) -> Result<Command> {
+/// The same command with directories first among those of programs.
+fn with_path(mut command: Command, first: &[&Path]) -> Result<Command> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let all = std::iter::once(first.to_owned()).chain(std::env::split_paths(&path));
+    let first = first.iter().map(|first| (*first).to_owned());
+    let all = first
+        .filter(|path| !path.as_os_str().is_empty())
+        .chain(std::env::split_paths(&path));
     command.env("PATH", std::env::join_paths(all)?);
     Ok(command)
 }
@@ -188,13 +193,5 @@ mod tests {
 
         assert_eq!(highest_glibc(program), Some((2, 17)));
         assert_eq!(highest_glibc(b"static"), None);
-    }
-
-    #[test]
-    fn this_machine_has_its_own_standard_library() {
-        let own = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-
-        assert!(has_standard_library(&own));
-        assert!(!has_standard_library("pdp11-unknown-unix"));
     }
 }

@@ -54,7 +54,11 @@ enum Task {
         seed: u32,
     },
     /// Build the agent as hosts get it, with its checksum and its Debian package.
-    Dist,
+    Dist {
+        /// Architectures to build for, also those whose standard library has to be built first.
+        #[arg(long)]
+        target: Vec<String>,
+    },
     /// Find or install the programs that tests and the local stack need.
     Setup,
     /// Run the whole product on this machine until Ctrl-C.
@@ -94,7 +98,7 @@ fn main() -> ExitCode {
             streams,
             seed,
         } => Ok(judge::run(events, streams, seed)),
-        Task::Dist => Ok(dist::run()),
+        Task::Dist { target } => Ok(dist::run(&target)),
         Task::Setup => setup::run(),
         Task::Dev { args } => lab::run("dev", lab::Profile::Debug, &args),
         Task::Demo { args } => lab::run("demo", lab::Profile::Debug, &args),
