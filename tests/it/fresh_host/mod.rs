@@ -1,9 +1,11 @@
 //! The agent on a fresh Debian host with systemd: installed, again, upgraded, broken, removed; the
 //! daemon it reaches is the real one, behind a proxy with TLS.
 
+mod deeds;
 mod front;
 mod package;
 mod place;
+mod privileges;
 
 use std::path::Path;
 use std::time::Duration;
@@ -285,6 +287,10 @@ fn what_keeps_an_agent_from_being_registered_is_said_with_what_to_do() {
         wait_for_approval(place);
         refuse_a_wrong_token(place);
         admit_by_token(world, place).await;
+        privileges::check_status(place);
+        privileges::check_mounts(place);
+        privileges::check_collectors(world, place).await;
+        deeds::do_and_see(world, place).await;
 
         let restored = json!({"settings": {}});
         let changed = world.admin.update("organizations", restored, whose).await;

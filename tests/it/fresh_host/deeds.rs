@@ -1,0 +1,189 @@
+//! What people do on a host by its own programs, told by the journal: the fields that rules see, and
+//! the alerts that our own rules raise. No line here is made up; every program is Debian's.
+
+use hidps_lab::world::World;
+use hidps_lab::world::probe::wait_until;
+use hidps_lab::world::viewer::Viewer;
+use hidps_wire::{FieldValue, LogEvent};
+use serde_json::json;
+
+use super::PATIENCE;
+use super::place::Place;
+
+/// An intruder's quarter of an hour within seconds; what waits for a refusal's delay goes on at once.
+const DEEDS: &str = r#"
+exec </dev/null
+options='-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o NumberOfPasswordPrompts=1
+  -o PubkeyAuthentication=no -o LogLevel=ERROR'
+useradd -m -s /bin/bash mallory
+echo mallory:s3cret | chpasswd
+for n in 1 2 3 4 5 6; do sshpass -p wrong ssh $options root@127.0.0.1 true & done
+(sleep 2; echo mallory; sleep 2; echo wrong; sleep 5) |
+  timeout 12 script -qec login /dev/null >/dev/null &
+for n in 1 2 3 4 5; do runuser -u mallory -- sh -c 'echo wrong | su root -c true' & done
+wait
+sshpass -p s3cret ssh $options mallory@127.0.0.1 true
+runuser -u mallory -- sh -c 'echo s3cret | sudo -S -p "" true'
+usermod -aG sudo mallory
+runuser -u mallory -- sh -c 'echo s3cret | sudo -S -p "" /bin/true deed'
+echo '@reboot root /tmp/deed' >/etc/cron.d/deed
+rm -f /run/crond.reboot
+systemctl restart cron
+/usr/sbin/sshd -p 31337 -o PidFile=/run/deed.pid
+sleep 3
+kill $(cat /run/deed.pid)
+loginctl kill-user mallory 2>/dev/null
+userdel -f -r mallory
+true
+"#;
+
+/// What is seen of it, in the order of the deeds: service, and fields by name.
+const SEEN: [(&str, &[(&str, &str)]); 12] = [
+    (
+        "useradd",
+        &[
+            ("action", "user_added"),
+            ("user", "mallory"),
+            ("shell", "/bin/bash"),
+        ],
+    ),
+    (
+        "sshd",
+        &[
+            ("outcome", "failure"),
+            ("method", "password"),
+            ("user", "root"),
+            ("src_ip", "127.0.0.1"),
+        ],
+    ),
+    ("login", &[("outcome", "failure"), ("user", "mallory")]),
+    (
+        "su",
+        &[
+            ("outcome", "failure"),
+            ("user", "mallory"),
+            ("USER", "root"),
+        ],
+    ),
+    (
+        "sshd",
+        &[
+            ("outcome", "success"),
+            ("method", "password"),
+            ("user", "mallory"),
+            ("src_ip", "127.0.0.1"),
+        ],
+    ),
+    (
+        "sudo",
+        &[
+            ("outcome", "failure"),
+            ("action", "not_in_sudoers"),
+            ("user", "mallory"),
+        ],
+    ),
+    (
+        "usermod",
+        &[
+            ("action", "member_added"),
+            ("user", "mallory"),
+            ("group", "sudo"),
+        ],
+    ),
+    (
+        "sudo",
+        &[
+            ("outcome", "success"),
+            ("user", "mallory"),
+            ("USER", "root"),
+            ("COMMAND", "/bin/true deed"),
+        ],
+    ),
+    (
+        "cron",
+        &[
+            ("action", "command"),
+            ("user", "root"),
+            ("command", "/tmp/deed"),
+        ],
+    ),
+    (
+        "network",
+        &[
+            ("event", "listening_port_opened"),
+            ("port", "31337"),
+            ("process", "sshd"),
+        ],
+    ),
+    ("systemd", &[("action", "unit_started")]),
+    (
+        "userdel",
+        &[("action", "user_deleted"), ("user", "mallory")],
+    ),
+];
+
+/// Titles of the alerts that it raises.
+const ALERTS: [&str; 8] = [
+    "SSH brute force from one source",
+    "SSH login accepted after brute force",
+    "su refused one user several times",
+    "sudo used by somebody who may not",
+    "User added to an administrators group",
+    "Scheduled command that loads or hides code",
+    "Port opened that backdoors use",
+    "User account added and deleted again",
+];
+
+/// Does it all on a host whose agent is connected, and looks for what becomes of it.
+pub(super) async fn do_and_see(world: &mut World, place: &Place) {
+    let agent = place.agent_id.parse().expect("a row's id");
+    let token = world.admin.access_token();
+    let mut viewer = Viewer::connect(world.daemon.address(), token)
+        .await
+        .expect("let in");
+    viewer.subscribe(agent).await.expect("the admin may");
+
+    let done = place.run(DEEDS);
+
+    assert_eq!(done.code, Some(0), "{}", done.said);
+    let last = |event: &LogEvent<'_>| is(event, SEEN[SEEN.len() - 1]);
+    let end = viewer.next_event("the last deed", PATIENCE, last).await;
+    end.unwrap_or_else(|error| panic!("{error}: {}{}", done.said, place.log()));
+    for wanted in SEEN {
+        let seen = viewer.events().iter().any(|event| is(event, wanted));
+        let of_service = viewer
+            .events()
+            .iter()
+            .filter(|event| &*event.service == wanted.0);
+        let of_service: Vec<_> = of_service.collect();
+        assert!(
+            seen,
+            "{wanted:?} is not among {of_service:#?}; {}",
+            done.said
+        );
+    }
+    for title in ALERTS {
+        let raised = wait_until("an alert", PATIENCE, async || {
+            let whose = json!({"agent_id": place.agent_id});
+            let rows = world.admin.select("alerts", whose).await;
+            let rows = rows.map_err(|error| error.to_string())?;
+            let rows = rows.as_array().cloned().unwrap_or_default();
+            let titles: Vec<_> = rows.iter().map(|row| row["title"].to_string()).collect();
+            if titles.iter().any(|told| told.contains(title)) {
+                Ok(())
+            } else {
+                Err(format!("{title} is not among {titles:?}"))
+            }
+        });
+        raised.await.expect("our rules see it");
+    }
+}
+
+fn is(event: &LogEvent<'_>, (service, fields): (&str, &[(&str, &str)])) -> bool {
+    let has = |(name, wanted): &(&str, &str)| match event.fields.get(name) {
+        Some(FieldValue::Text(text)) => text.as_str() == *wanted,
+        Some(FieldValue::Integer(number)) => number.to_string() == *wanted,
+        _ => false,
+    };
+    &*event.service == service && fields.iter().all(has)
+}
