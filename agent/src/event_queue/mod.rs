@@ -15,8 +15,9 @@ use crate::agent_note::AgentNote;
 use encoding::encode_within_limits;
 pub use ring::{Batch, EventRing, Held, Losses, Poll, Priority, RingLimits};
 
-/// The least time between two batches; what comes meanwhile travels together.
-const LINGER: Duration = Duration::from_millis(100);
+/// The least time between two batches; what comes meanwhile travels together. It is shorter than
+/// the pause between two looks at a log, so that what a look finds never waits a second time.
+const LINGER: Duration = Duration::from_millis(8);
 
 /// The queue, shared by the sources and the link.
 #[derive(Debug)]
@@ -170,6 +171,22 @@ mod tests {
         };
         assert_eq!(messages(&first), ["one"]);
         assert_eq!(messages(&second), ["two", "three"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_looks_ten_milliseconds_apart_find_does_not_wait_again() {
+        let queue = EventQueue::default();
+        queue.on_connected(8);
+        let started = Instant::now();
+
+        for _ in 0..3 {
+            queue.push(event("one"));
+            queue.push(event("two"));
+            queue.next_batch().await;
+            tokio::time::advance(Duration::from_millis(10)).await;
+        }
+
+        assert_eq!(started.elapsed(), Duration::from_millis(30));
     }
 
     /// The losses told by a batch, and the total it carries.
