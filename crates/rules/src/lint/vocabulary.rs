@@ -20,14 +20,24 @@ const PROCESS: &[&str] = &[
 
 /// Fields of a changed file.
 const FILE: &[&str] = &[
+    "CommandLine",
     "Image",
+    "ProcessId",
+    "SourceFilename",
     "TargetFilename",
     "User",
     "action",
+    "group_id",
     "mode",
+    "old_group_id",
     "old_mode",
+    "old_owner",
+    "old_sha256",
     "owner",
     "setuid",
+    "sha256",
+    "size",
+    "unhashed",
     "watched",
 ];
 
