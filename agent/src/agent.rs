@@ -16,7 +16,7 @@ use crate::collect::cadence::Cadence;
 use crate::collect::line_sink::{LineCounts, LineSink};
 use crate::collect::log_sources::LogSources;
 use crate::collect::positions::Positions;
-use crate::collect::process::{ProcessSettings, ProcessWatch, host_processes};
+use crate::collect::process::{ProcessSettings, ProcessTable, ProcessWatch, host_processes};
 use crate::collect::readings::{HostReader, Readings};
 use crate::collect::sockets::SocketWatch;
 use crate::collect::source_board::{SourceBoard, SourceStates};
@@ -123,8 +123,7 @@ fn start_parts(
 ) -> Result<JoinSet<&'static str>, AgentError> {
     let identity = Identity::load_or_create(&state).map_err(AgentError::Identity)?;
     let firewall = Arc::new(HostFirewall::new(&config));
-    let dialer = Dialer::new(config.way());
-    let dialer = Arc::new(dialer.map_err(AgentError::Dialer)?);
+    let dialer = Arc::new(Dialer::new(config.way()).map_err(AgentError::Dialer)?);
     let pulse = LinkPulse::default();
     let ledger = Ledger::new(state.clone(), config.agent_id);
     let events = Arc::clone(positions.events());
@@ -135,7 +134,8 @@ fn start_parts(
     let (host_reader, readings) = read_host(config.cadence, cadence_tx, record.clone());
     let (link_tx, link_state) = watch::channel(LinkState::default());
     let (drift_tx, drift) = watch::channel(Drift::default());
-    let (files, files_task) = file_watch(Arc::clone(&events));
+    let table = host_processes();
+    let (files, files_task) = file_watch(Arc::clone(&events), Arc::clone(&table));
 
     let converge = Converge {
         ledger,
@@ -168,7 +168,7 @@ fn start_parts(
         shutdown: shutdown.clone(),
     };
     let mut parts = JoinSet::new();
-    let looks = (config.processes, config.network_interval, cadence);
+    let looks = (config.processes, config.network_interval, cadence, table);
     let told = start_sources(&mut parts, (looks, &config.logs), &positions, &shutdown)?;
     begin(&mut parts, "drift", watch_drift(drift_tx, shutdown.clone()));
     begin(&mut parts, "files", files_task.run());
@@ -184,8 +184,13 @@ fn start_parts(
     Ok(parts)
 }
 
-/// How often processes and sockets are looked at.
-type Looks = (ProcessSettings, Option<Duration>, watch::Receiver<Cadence>);
+/// How often processes and sockets are looked at, and what remembers the processes.
+type Looks = (
+    ProcessSettings,
+    Option<Duration>,
+    watch::Receiver<Cadence>,
+    Arc<ProcessTable>,
+);
 
 /// Starts everything that events come from, and returns what is told of it on the host.
 fn start_sources(
@@ -259,12 +264,11 @@ where
 /// Starts everything that looks at processes and what they hold.
 fn watch_processes(
     parts: &mut JoinSet<&'static str>,
-    (settings, network_interval, cadence): Looks,
+    (settings, network_interval, cadence, table): Looks,
     (positions, board): (&Positions, &Arc<SourceBoard>),
     shutdown: &Shutdown,
 ) -> Result<(), AgentError> {
     let events = Arc::clone(positions.events());
-    let table = host_processes();
     let watch = ProcessWatch::start(
         settings,
         Arc::clone(&table),

@@ -62,6 +62,19 @@ pub fn command_line(data: &[u8]) {
     );
 }
 
+/// What the kernel says of who changes files is read to its end, and no more than there is.
+pub fn file_actors(data: &[u8]) {
+    let (n_events, n_placed) = hidps_agent::file_watch::fuzzing::read_who(data);
+    assert!(n_events <= data.len() / 24, "an event has a fixed part");
+    assert!(n_placed <= n_events, "no place without an event");
+    let text = String::from_utf8_lossy(data);
+    let is_named = hidps_agent::file_watch::fuzzing::read_watch(&text);
+    assert!(
+        !is_named || text.contains("f_handle:"),
+        "nothing is made up"
+    );
+}
+
 /// What the kernel tells of processes and sockets: read or nothing, and never more than there is.
 pub fn process_sources(data: &[u8]) {
     let n_notices = parse_notices(data).count();

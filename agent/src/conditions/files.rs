@@ -6,9 +6,9 @@ use hidps_wire::{
     RefusedPath, SubjectCondition, encode,
 };
 
-use super::condition;
+use super::{MAX_MESSAGE_BYTES, condition};
 use crate::file_watch::{FileKind, PathState, WatchOutcome, WatchReport};
-use crate::text::printable;
+use crate::text::{cut, printable};
 
 /// How many paths a message names; the others are a number.
 const MAX_NAMED_PATHS: usize = 3;
@@ -55,6 +55,19 @@ pub fn files_condition(report: Option<&WatchReport>, refused: &[RefusedPath]) ->
             &[],
         ),
     }
+}
+
+/// Adds to a condition that is well why it is not known who changes the files.
+#[must_use]
+pub fn with_who(mut condition: AgentCondition, who_unknown: Option<&str>) -> AgentCondition {
+    if let Some(why) = who_unknown
+        && condition.status == ConditionStatus::True
+    {
+        let who = format!("; who changes them is not known: fanotify says {why}");
+        let message = condition.message + &who;
+        condition.message = cut(&message, MAX_MESSAGE_BYTES).to_owned();
+    }
+    condition
 }
 
 /// The condition of all paths when the kernel dropped events of them.

@@ -15,7 +15,7 @@ use hidps_wire::{AgentCondition, AgentId, Applied, Apply, Desired, Refused, Stat
 
 use super::commit::{Commit, Force};
 use super::effect::{Effect, Note, ProbeId};
-use crate::conditions::{files_condition, lost_condition, vanished_condition};
+use crate::conditions::{files_condition, lost_condition, vanished_condition, with_who};
 use crate::file_watch::WatchOutcome;
 use crate::firewall::{Actor, FirewallGoal, FirewallOutcome};
 use crate::ledger::{LedgerRecord, NoDocument, Trial};
@@ -220,7 +220,9 @@ impl Core {
             if outcome.is_some_and(|outcome| outcome.has_lost) {
                 self.repaired.push(lost_condition());
             }
-            self.files.condition = Some(files_condition(states, &self.refused.paths));
+            let condition = files_condition(states, &self.refused.paths);
+            let who_unknown = outcome.and_then(|outcome| outcome.who_unknown.as_deref());
+            self.files.condition = Some(with_who(condition, who_unknown));
         }
         self.advance(now);
     }

@@ -16,6 +16,7 @@ use crate::collect::process::{CANNOT_SEE, CANNOT_SEE_BY_LOOKING, Connector};
 use crate::collect::sockets;
 use crate::config::{AuditMode, Config, FirewallMode, JournalMode, KernelLogMode, ProcessMode};
 use crate::error_chain::chain;
+use crate::file_watch;
 use crate::firewall::{BackEnd, Firewall as _, HostFirewall};
 use crate::identity::Identity;
 use crate::state_dir::StateDir;
@@ -135,6 +136,18 @@ pub(super) fn check_watches() -> Finding {
 
 pub(super) fn check_instances() -> Finding {
     check_limit("instances", "max_user_instances", MIN_INSTANCES)
+}
+
+/// Whether it can be known who changes watched files.
+pub(super) fn check_who() -> Finding {
+    let found = match file_watch::check_who() {
+        Ok(()) => "fanotify tells who changes watched files".to_owned(),
+        Err(error) => format!(
+            "inotify tells what changes, and nobody who did it: fanotify says {error}; it takes \
+             CAP_SYS_ADMIN, which the unit leaves out"
+        ),
+    };
+    Finding::well("fanotify", found)
 }
 
 fn check_limit(name: &'static str, setting: &str, least: u64) -> Finding {

@@ -108,6 +108,12 @@ const fn whole(flags: OFlags) -> OFlags {
     flags.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC)
 }
 
+/// Opens what a path leads to, and no link in its last place, to be known and neither read nor
+/// waited for.
+pub(super) fn open_to_look(path: &Path) -> io::Result<OwnedFd> {
+    Ok(openat(CWD, path, whole(LOOK), Mode::empty())?)
+}
+
 /// The path by which the kernel finds exactly what was opened.
 pub(super) fn magic_path(opened: BorrowedFd<'_>) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", opened.as_raw_fd()))

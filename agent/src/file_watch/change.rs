@@ -1,12 +1,16 @@
 //! What happened to a file, and the event that tells it.
-//! It never looks at a file's content.
+//! It looks at nothing: what it says is in its arguments.
 
 use std::path::PathBuf;
 
 use hidps_wire::{EventKind, Fields, LogEvent, WatchPath};
 use jiff::Timestamp;
 
+use super::entry::Entry;
+use super::facts::Facts;
+use super::who::Actor;
 use crate::clock;
+use crate::collect::process::{ProcessTable, monotonic_nanos};
 
 /// What happened to a file.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -21,8 +25,12 @@ pub(super) enum FileAction {
     MovedFrom,
     /// Something was moved to its place.
     MovedTo,
-    /// Its owner, mode, times or links changed.
+    /// It got another name, both of them watched.
+    Renamed,
+    /// Its owner, mode or links changed.
     Attributes,
+    /// It was written with the same content, or only its times changed.
+    Touched,
 }
 
 impl FileAction {
@@ -35,7 +43,9 @@ impl FileAction {
             Self::Deleted => "deleted",
             Self::MovedFrom => "moved_from",
             Self::MovedTo => "moved_to",
+            Self::Renamed => "renamed",
             Self::Attributes => "attributes",
+            Self::Touched => "touched",
         }
     }
 
@@ -46,7 +56,9 @@ impl FileAction {
             Self::Deleted => "was deleted",
             Self::MovedFrom => "was moved away",
             Self::MovedTo => "was moved here",
+            Self::Renamed => "was renamed",
             Self::Attributes => "changed its attributes",
+            Self::Touched => "was touched and has the same content",
         }
     }
 }
@@ -60,18 +72,42 @@ pub(super) struct FileChange {
     pub(super) action: FileAction,
     /// The watched path it belongs to.
     pub(super) watched: WatchPath,
+    /// What its name was, when it was renamed.
+    pub(super) from: Option<PathBuf>,
+    /// Joins the two halves of a renaming; 0 where there is no other half.
+    pub(super) cookie: u32,
+    /// How it was known when the change was seen.
+    pub(super) before: Option<Box<Entry>>,
 }
 
 impl FileChange {
     /// The event; a name that is not UTF-8 is shown with replacement characters.
     #[must_use]
-    pub(super) fn into_event(self, seen: Timestamp) -> LogEvent<'static> {
+    pub(super) fn into_event(
+        self,
+        seen: Timestamp,
+        (facts, actor): (&Facts, Option<&Actor>),
+        processes: &ProcessTable,
+    ) -> LogEvent<'static> {
         let target = self.path.to_string_lossy().into_owned();
-        let mut fields = Fields::default();
-        let message = format!("{target} {}", self.action.sentence());
+        let mut fields = Fields::with_capacity(16);
+        let action = facts.refine(self.action);
+        let mut message = format!("{target} {}", action.sentence());
+        if let Some(from) = &self.from {
+            let from = from.to_string_lossy().into_owned();
+            message = format!("{from} was renamed to {target}");
+            fields.push("SourceFilename", from);
+        }
+        if let Some(actor) = actor {
+            actor.push(&mut fields);
+            message.push_str(" by ");
+            message.push_str(&actor.name());
+        }
         fields.push("TargetFilename", target);
-        fields.push("action", self.action.as_str());
+        fields.push("action", action.as_str());
         fields.push("watched", self.watched.as_str().to_owned());
+        let name = |user| processes.user_name(user, monotonic_nanos()).to_string();
+        facts.push(&mut fields, name);
         LogEvent {
             timestamp: clock::rfc3339(seen).into(),
             kind: EventKind::FileMonitoring,

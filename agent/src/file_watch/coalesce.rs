@@ -1,5 +1,6 @@
 //! Joins what happens to one file within a moment: an editor's save is one event, not ten.
-//! Two different things that happen to a file always stay two; the present time is an argument.
+//! Two different things that happen to a file always stay two, but for the halves of a renaming,
+//! which are one; the present time is an argument.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -16,6 +17,9 @@ const WINDOW: Duration = Duration::from_millis(50);
 
 /// Most changes that wait; beyond it the oldest are told early.
 const MAX_WAITING: usize = 10_000;
+
+/// Among so many changes the other half of a renaming is looked for: the kernel tells both at once.
+const MAX_APART: usize = 64;
 
 /// Changes that wait for others like them, oldest first.
 #[derive(Debug, Default)]
@@ -34,6 +38,9 @@ struct Waiting {
 impl Coalescer {
     /// Adds a change, unless the same one waits already.
     pub(super) fn add(&mut self, change: FileChange, now: Instant, seen: Timestamp) {
+        let Some(change) = self.join(change) else {
+            return;
+        };
         if self.open.insert((change.path.clone(), change.action)) {
             self.waiting.push_back(Waiting {
                 due: now + WINDOW,
@@ -41,6 +48,27 @@ impl Coalescer {
                 change,
             });
         }
+    }
+
+    /// Makes one of the two halves of a renaming; what has no other half is given back.
+    fn join(&mut self, change: FileChange) -> Option<FileChange> {
+        let is_second = change.action == FileAction::MovedTo && change.cookie != 0;
+        let latest = self.waiting.iter_mut().rev().take(MAX_APART);
+        let mut latest = latest.filter(|_| is_second);
+        let is_first = |waiting: &&mut Waiting| {
+            waiting.change.action == FileAction::MovedFrom && waiting.change.cookie == change.cookie
+        };
+        let Some(first) = latest.find(is_first) else {
+            return Some(change);
+        };
+        let from = std::mem::replace(&mut first.change.path, change.path);
+        first.change.action = FileAction::Renamed;
+        first.change.watched = change.watched;
+        self.open.remove(&(from.clone(), FileAction::MovedFrom));
+        self.open
+            .insert((first.change.path.clone(), FileAction::Renamed));
+        first.change.from = Some(from);
+        None
     }
 
     /// When the next change is to be told.
@@ -70,6 +98,9 @@ mod tests {
             path: path.into(),
             action,
             watched: WatchPath::parse(path).unwrap(),
+            from: None,
+            cookie: 0,
+            before: None,
         }
     }
 
@@ -108,6 +139,32 @@ mod tests {
         coalescer.add(change("/a", FileAction::Modified), now + WINDOW, seen);
 
         assert_eq!(told(&mut coalescer, now + WINDOW * 2).len(), 1);
+    }
+
+    #[test]
+    fn the_halves_of_a_renaming_are_one_and_those_of_two_stay_two() {
+        let (mut coalescer, now, seen) = (Coalescer::default(), Instant::now(), Timestamp::now());
+        let half = |path, action, cookie| FileChange {
+            cookie,
+            ..change(path, action)
+        };
+
+        coalescer.add(half("/a", FileAction::MovedFrom, 1), now, seen);
+        coalescer.add(half("/b", FileAction::MovedFrom, 2), now, seen);
+        coalescer.add(half("/c", FileAction::MovedTo, 1), now, seen);
+        coalescer.add(half("/d", FileAction::MovedTo, 3), now, seen);
+        let (renamed, _) = coalescer.poll_due(now + WINDOW).unwrap();
+
+        assert_eq!(
+            (renamed.action, renamed.path),
+            (FileAction::Renamed, "/c".into())
+        );
+        assert_eq!(renamed.from, Some("/a".into()));
+        let expected = [
+            ("/b".to_owned(), FileAction::MovedFrom),
+            ("/d".to_owned(), FileAction::MovedTo),
+        ];
+        assert_eq!(told(&mut coalescer, now + WINDOW), expected);
     }
 
     #[test]

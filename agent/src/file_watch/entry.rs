@@ -4,6 +4,8 @@
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 
+use super::hashing::{Hash, MAX_BYTES};
+
 /// Nanoseconds of a second.
 const NANOS: i64 = 1_000_000_000;
 
@@ -30,6 +32,8 @@ pub(super) struct Entry {
     /// Nanoseconds since the epoch.
     modified: i64,
     changed: i64,
+    /// Of its content, where it was read since it changed.
+    pub(super) hash: Option<Hash>,
 }
 
 impl Entry {
@@ -51,6 +55,7 @@ impl Entry {
             size: metadata.size(),
             modified: nanos(metadata.mtime(), metadata.mtime_nsec()),
             changed: nanos(metadata.ctime(), metadata.ctime_nsec()),
+            hash: None,
         }
     }
 
@@ -65,11 +70,35 @@ impl Entry {
             && (self.size, self.modified) != (other.size, other.modified)
     }
 
+    /// Whether its content can be told by a hash.
+    pub(super) fn is_hashable(&self) -> bool {
+        self.kind == EntryKind::File && self.size <= MAX_BYTES
+    }
+
+    /// Whether both are of the same content, as far as that can be seen without reading it.
+    pub(super) fn is_as_written(&self, other: &Self) -> bool {
+        self.is_same_file(other) && !self.may_differ_in_content(other)
+    }
+
+    /// Whether mode and owner are the same.
+    pub(super) fn has_rights_of(&self, other: &Self) -> bool {
+        let rights = |entry: &Self| (entry.mode, entry.user, entry.group);
+        rights(self) == rights(other)
+    }
+
+    /// Whether nothing but its times can be another one: what else is changed by itself, such as
+    /// extended attributes, leaves the time of the content alone.
+    pub(super) fn was_only_touched(&self, before: &Self) -> bool {
+        self.is_same_file(before)
+            && self.has_rights_of(before)
+            && self.size == before.size
+            && self.modified != before.modified
+    }
+
     /// Whether mode, owner or whatever else is not content is another one.
     pub(super) fn differs_in_attributes(&self, other: &Self) -> bool {
-        let rights = |entry: &Self| (entry.mode, entry.user, entry.group);
         let is_by_itself = self.kind != EntryKind::Directory && !self.may_differ_in_content(other);
-        rights(self) != rights(other) || is_by_itself && self.changed != other.changed
+        !self.has_rights_of(other) || is_by_itself && self.changed != other.changed
     }
 }
 

@@ -7,12 +7,16 @@
 mod listing;
 mod tree;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use hidps_wire::WatchDepth;
 
+use super::beneath::open_to_look;
 use super::change::FileAction;
+use super::entry::Entry;
 use super::kernel::KernelWatches;
 use super::path_state::{PathState, Stamp};
 pub(super) use tree::Why;
@@ -44,6 +48,9 @@ pub(super) struct Finding {
 #[derive(Debug, Default)]
 pub(super) struct Inventory {
     trees: BTreeMap<PathBuf, Tree>,
+    /// Watched files that are no directories.
+    singles: BTreeMap<PathBuf, Entry>,
+    single_to_hash: VecDeque<PathBuf>,
     findings: Vec<Finding>,
     /// Files told as created by looking, until the kernel's event of it comes.
     announced: BTreeSet<PathBuf>,
@@ -86,6 +93,7 @@ impl Inventory {
 
     /// Lets go of all directories that are not kept.
     pub(super) fn retain(&mut self, keep: impl Fn(&Path) -> bool) {
+        self.singles.retain(|path, _| keep(path));
         let ended: Vec<_> = self
             .trees
             .keys()
@@ -143,15 +151,79 @@ impl Inventory {
         self.announced.remove(path)
     }
 
-    /// Takes note of how a file is, once its change is told.
-    pub(super) fn on_told(&mut self, path: &Path) {
+    /// Takes in a watched file that is no directory; what is known of it already stays.
+    pub(super) fn ensure_single(&mut self, path: &Path) {
+        if !self.singles.contains_key(path)
+            && let Some((_, entry)) = self.look(path)
+        {
+            self.singles.insert(path.to_owned(), entry);
+            self.single_to_hash.push_back(path.to_owned());
+        }
+    }
+
+    /// Opens a file to be known, and neither read nor waited for, and says how it is.
+    pub(super) fn look(&self, path: &Path) -> Option<(OwnedFd, Entry)> {
+        let tree = self.tree_with(path);
+        let opened = match tree {
+            Some(tree) => tree.open_to_look(path),
+            // The way to a watched path may have links, but it is none itself.
+            None => open_to_look(path),
+        };
+        let opened = opened.ok()?;
+        let file = File::from(opened);
+        let entry = Entry::of(&file.metadata().ok()?);
+        Some((file.into(), entry))
+    }
+
+    /// What is known of a file.
+    pub(super) fn known(&self, path: &Path) -> Option<&Entry> {
+        let listed = self.tree_with(path).and_then(|tree| tree.known(path));
+        listed.or_else(|| self.singles.get(path))
+    }
+
+    /// Takes note of how a file is, once its change is told; a file by itself only if it `is_single`.
+    pub(super) fn remember(&mut self, path: &Path, entry: Option<&Entry>, is_single: bool) {
+        match entry {
+            Some(entry) if is_single => {
+                self.singles.insert(path.to_owned(), entry.clone());
+            }
+            _ => {
+                self.singles.remove(path);
+            }
+        }
         let Some(directory) = path.parent() else {
             return;
         };
         let trees = self.trees.values_mut();
         for tree in trees.filter(|tree| tree.has_directory(directory)) {
-            tree.refresh(path);
+            tree.remember(path, entry.cloned());
+            if entry.is_some_and(|entry| entry.is_hashable() && entry.hash.is_none()) {
+                tree.want_hashes(directory);
+            }
         }
+    }
+
+    /// The next file whose content is not known.
+    pub(super) fn next_unhashed(&mut self) -> Option<PathBuf> {
+        let single = self.single_to_hash.pop_front();
+        single.or_else(|| self.trees.values_mut().find_map(Tree::next_unhashed))
+    }
+
+    /// Takes note of the content of a file, if it is still as it was when that was read.
+    pub(super) fn on_hashed(&mut self, path: &Path, read: &Entry) {
+        let is_single = self.singles.contains_key(path);
+        if self
+            .known(path)
+            .is_some_and(|known| known.is_as_written(read))
+        {
+            self.remember(path, Some(read), is_single);
+        }
+    }
+
+    fn tree_with<'i>(&'i self, path: &Path) -> Option<&'i Tree> {
+        let directory = path.parent()?;
+        self.trees_above(directory)
+            .find(|tree| tree.has_directory(directory))
     }
 
     /// Compares everything, because the kernel dropped events.
@@ -221,7 +293,7 @@ impl Inventory {
     }
 
     /// The trees whose root is a path or above it, the nearest first.
-    fn trees_above<'i>(&'i self, path: &'i Path) -> impl Iterator<Item = &'i Tree> {
+    fn trees_above<'i>(&'i self, path: &Path) -> impl Iterator<Item = &'i Tree> {
         path.ancestors().filter_map(|above| self.trees.get(above))
     }
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use inotify::{WatchDescriptor, WatchMask, Watches};
 
 use super::beneath::magic_path;
+use super::who::Who;
 
 /// What is asked of a directory on the way to a watched path: only which names come and go.
 pub(super) const NAMES: WatchMask = WatchMask::CREATE
@@ -41,14 +42,17 @@ pub(super) struct KernelWatches {
     by_path: BTreeMap<PathBuf, WatchDescriptor>,
     /// One inode may be reached by several paths and has one watch for all of them.
     by_watch: HashMap<WatchDescriptor, BTreeSet<PathBuf>>,
+    /// None where nobody tells who changes what.
+    pub(super) who: Option<Who>,
 }
 
 impl KernelWatches {
-    pub(super) fn new(watches: Watches) -> Self {
+    pub(super) fn new(watches: Watches, who: Option<Who>) -> Self {
         Self {
             watches,
             by_path: BTreeMap::new(),
             by_watch: HashMap::new(),
+            who,
         }
     }
 
@@ -74,6 +78,12 @@ impl KernelWatches {
             }
         };
         let known = self.by_path.insert(path.to_owned(), watch.clone());
+        if known.as_ref() != Some(&watch)
+            && mask.contains(WatchMask::CREATE)
+            && let Some(who) = &mut self.who
+        {
+            who.learn(path, at, !mask.contains(WatchMask::DONT_FOLLOW));
+        }
         if let Some(old) = known.filter(|old| *old != watch) {
             self.forget(&old, path);
         }
@@ -95,6 +105,7 @@ impl KernelWatches {
         for path in self.by_watch.remove(watch).into_iter().flatten() {
             if self.by_path.get(&path) == Some(watch) {
                 self.by_path.remove(&path);
+                self.forget_who(&path);
             }
         }
     }
@@ -103,6 +114,7 @@ impl KernelWatches {
     pub(super) fn remove(&mut self, path: &Path) {
         if let Some(watch) = self.by_path.remove(path) {
             self.forget(&watch, path);
+            self.forget_who(path);
         }
     }
 
@@ -130,6 +142,12 @@ impl KernelWatches {
             .collect();
         for path in ended {
             self.remove(&path);
+        }
+    }
+
+    fn forget_who(&mut self, path: &Path) {
+        if let Some(who) = &mut self.who {
+            who.forget(path);
         }
     }
 

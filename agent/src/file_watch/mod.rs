@@ -1,16 +1,23 @@
 //! Watched paths: the whole set in, the state of each path out, and an event for each change.
 //! A path that is not there is a state and not an error; it heals when the path appears.
 //!
-//! What inotify cannot tell: who did it, and writes through a memory map.
+//! inotify tells what happens, but no writes through a memory map; who did it is told by fanotify,
+//! where the agent may ask it.
 
 mod beneath;
 mod change;
 mod coalesce;
 mod entry;
+mod facts;
+mod fid;
+pub mod fuzzing;
+mod hashing;
 mod inventory;
 mod kernel;
 mod path_state;
+mod telling;
 mod watch_tree;
+mod who;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -21,17 +28,26 @@ use futures_util::StreamExt as _;
 use hidps_wire::{WatchPath, WatchSet};
 use inotify::{EventMask, EventOwned, EventStream, Inotify};
 use jiff::Timestamp;
+use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::agent_note::AgentNote;
+use crate::collect::process::ProcessTable;
 use crate::event_queue::EventQueue;
 use coalesce::Coalescer;
+use hashing::Done;
 pub use path_state::{FileKind, PathState, TreeLack, WatchProblem};
+use telling::Telling;
 use watch_tree::WatchTree;
+use who::Who;
+pub use who::check_who;
 
 /// Events are read into a buffer of this size; the longest event is 272 bytes.
 const READ_BUFFER_BYTES: usize = 4_096;
+
+/// Who did it is read into a buffer of this size.
+const WHO_BUFFER_BYTES: usize = 16 * 1_024;
 
 /// Somebody who changes paths all the time is followed at this pace.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -52,6 +68,8 @@ pub struct WatchOutcome {
     pub vanished: BTreeSet<WatchPath>,
     /// Whether the kernel dropped events since the last answer; everything is compared then.
     pub has_lost: bool,
+    /// What keeps the agent from knowing who changes files, if anything does.
+    pub who_unknown: Option<String>,
 }
 
 /// What the loop needs of a watcher of files.
@@ -119,7 +137,7 @@ impl FileWatch for FileWatchHandle {
 pub struct FileWatchTask {
     requests: mpsc::Receiver<Request>,
     report: watch::Sender<Report>,
-    events: Arc<EventQueue>,
+    telling: Telling,
     coalescer: Coalescer,
     /// The paths asked for last, for a new instance after one that failed.
     paths: WatchSet,
@@ -133,12 +151,17 @@ pub struct FileWatchTask {
 struct Instance {
     tree: WatchTree,
     stream: EventStream<Vec<u8>>,
+    /// None where nobody tells who did it, and why not.
+    who: Result<pipe::Receiver, String>,
+    who_buffer: Vec<u8>,
 }
 
 /// Why the task goes on.
 enum Wake {
     Request(Request),
     Event(io::Result<EventOwned>),
+    Who(io::Result<usize>),
+    Hashed(Done),
     ChangeDue,
     Work,
     Closed,
@@ -146,7 +169,10 @@ enum Wake {
 
 /// The two ends of a watcher; its task has to be run.
 #[must_use]
-pub fn file_watch(events: Arc<EventQueue>) -> (FileWatchHandle, FileWatchTask) {
+pub fn file_watch(
+    events: Arc<EventQueue>,
+    processes: Arc<ProcessTable>,
+) -> (FileWatchHandle, FileWatchTask) {
     // One request at a time: the loop waits for the answer.
     let (requests_tx, requests) = mpsc::channel(1);
     let (report, report_rx) = watch::channel(Report::default());
@@ -158,7 +184,7 @@ pub fn file_watch(events: Arc<EventQueue>) -> (FileWatchHandle, FileWatchTask) {
     let task = FileWatchTask {
         requests,
         report,
-        events,
+        telling: Telling::new(events, processes),
         coalescer: Coalescer::default(),
         paths: WatchSet::new(),
         vanished: BTreeSet::new(),
@@ -176,6 +202,8 @@ impl FileWatchTask {
                 Wake::Request(request) => self.on_request(request),
                 Wake::Event(Ok(event)) => self.on_event(&event),
                 Wake::Event(Err(error)) => self.on_failure(&error),
+                Wake::Who(read) => self.on_who(read),
+                Wake::Hashed(done) => self.on_hashed(done),
                 Wake::ChangeDue => {}
                 Wake::Work => self.on_work(),
                 Wake::Closed => return,
@@ -190,16 +218,37 @@ impl FileWatchTask {
             .instance
             .as_ref()
             .is_some_and(|instance| instance.tree.has_work());
-        let stream = self.instance.as_mut().map(|instance| &mut instance.stream);
+        let baseline_at = self.telling.baseline_at.filter(|_| self.instance.is_some());
+        let (stream, who) = match &mut self.instance {
+            Some(instance) => (
+                Some(&mut instance.stream),
+                instance
+                    .who
+                    .as_ref()
+                    .ok()
+                    .zip(Some(&mut instance.who_buffer)),
+            ),
+            None => (None, None),
+        };
         let next_event = async {
             match stream {
                 Some(stream) => stream.next().await,
                 None => std::future::pending().await,
             }
         };
+        let next_who = async {
+            match who {
+                Some((who, buffer)) => read_who(who, buffer).await,
+                None => std::future::pending().await,
+            }
+        };
+        let has_baseline = baseline_at.is_some();
         tokio::select! {
             request = self.requests.recv() => request.map_or(Wake::Closed, Wake::Request),
             Some(event) = next_event => Wake::Event(event),
+            read = next_who => Wake::Who(read),
+            Some(done) = self.telling.hasher.done.recv() => Wake::Hashed(done),
+            () = sleep_until(baseline_at.unwrap_or_else(Instant::now)), if has_baseline => Wake::ChangeDue,
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Wake::ChangeDue,
             // A walk goes on whenever nobody else has anything to do.
             () = tokio::task::yield_now(), if has_work => Wake::Work,
@@ -218,6 +267,10 @@ impl FileWatchTask {
             states,
             vanished: std::mem::take(&mut self.vanished),
             has_lost: std::mem::take(&mut self.has_lost),
+            who_unknown: self
+                .instance
+                .as_ref()
+                .and_then(|it| it.who.as_ref().err().cloned()),
         };
         // A caller that gave up asks again.
         if let Err(unheard) = request.reply.send(Reply { outcome, n_changes }) {
@@ -228,7 +281,7 @@ impl FileWatchTask {
 
     fn set_paths(&mut self) -> WatchReport {
         if self.instance.is_none() {
-            match open_instance() {
+            match open_instance(self.telling.processes()) {
                 Ok(instance) => self.instance = Some(instance),
                 Err(error) => {
                     tracing::warn!(%error, "inotify is not to be had");
@@ -258,7 +311,8 @@ impl FileWatchTask {
         };
         if event.mask.contains(EventMask::Q_OVERFLOW) {
             tracing::warn!("the kernel dropped file events; every watched path is compared");
-            self.events.push(AgentNote::FileEventsLost.into_event());
+            let note = AgentNote::FileEventsLost.into_event();
+            self.telling.events().push(note);
             tree.on_overflow();
             self.has_lost = true;
         } else {
@@ -316,22 +370,73 @@ impl FileWatchTask {
         }
     }
 
+    fn on_who(&mut self, read: io::Result<usize>) {
+        let Some(instance) = &mut self.instance else {
+            return;
+        };
+        match read {
+            Ok(n) => {
+                let bytes = instance.who_buffer.get(..n).unwrap_or_default();
+                instance.tree.on_who(bytes, Instant::now());
+            }
+            Err(error) => {
+                tracing::warn!(%error, "who changes files is no longer told");
+                instance.who = Err(error.to_string());
+            }
+        }
+    }
+
+    fn on_hashed(&mut self, done: Done) {
+        if let Some(Instance { tree, .. }) = &mut self.instance {
+            self.telling.on_done(done, tree);
+        }
+    }
+
     fn tell_due(&mut self) {
         let now = Instant::now();
-        while let Some((change, seen)) = self.coalescer.poll_due(now) {
-            if let Some(Instance { tree, .. }) = &mut self.instance {
-                tree.on_told(&change);
-            }
-            self.events.push(change.into_event(seen));
+        let Some(Instance { tree, .. }) = &mut self.instance else {
+            return;
+        };
+        while let Some(due) = self.coalescer.poll_due(now) {
+            self.telling.begin(due, tree, now);
+        }
+        self.telling.work(tree, now);
+    }
+}
+
+/// Reads once; nothing is lost when the wait is abandoned.
+async fn read_who(who: &pipe::Receiver, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        who.readable().await?;
+        match who.try_read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            read => return read,
         }
     }
 }
 
-fn open_instance() -> io::Result<Instance> {
+fn open_instance(processes: &Arc<ProcessTable>) -> io::Result<Instance> {
     let inotify = Inotify::init()?;
-    let tree = WatchTree::new(inotify.watches());
+    let opened = Who::open(Arc::clone(processes)).and_then(|who| {
+        // Not a pipe, but read and waited for like one.
+        let reader = pipe::Receiver::from_owned_fd_unchecked(who.reader()?)?;
+        Ok((who, reader))
+    });
+    let (who, reader) = match opened {
+        Ok((who, reader)) => (Some(who), Ok(reader)),
+        Err(error) => {
+            tracing::info!(%error, "who changes watched files is not told");
+            (None, Err(error.to_string()))
+        }
+    };
+    let tree = WatchTree::new(inotify.watches(), who);
     let stream = inotify.into_event_stream(vec![0; READ_BUFFER_BYTES])?;
-    Ok(Instance { tree, stream })
+    Ok(Instance {
+        tree,
+        stream,
+        who_buffer: vec![0; if reader.is_ok() { WHO_BUFFER_BYTES } else { 0 }],
+        who: reader,
+    })
 }
 
 #[cfg(test)]

@@ -5,18 +5,23 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use hidps_wire::{
-    EventBatch, EventKind, FieldValue, LogEvent, MAX_AGENT_FRAME_BYTES, WatchDepth, decode,
+    EventBatch, EventKind, FieldValue, LogEvent, MAX_AGENT_FRAME_BYTES, WatchDepth, decode, encode,
 };
 use proptest::prelude::*;
 use tokio::task::JoinSet;
 
 use super::path_state::Stamp;
 use super::*;
+use crate::collect::process::host_processes;
 
+mod facts;
 mod recursive;
 
 /// Longer than the kernel and the coalescing take, on any machine.
 const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The fields of an event, as text.
+type Told = BTreeMap<String, String>;
 
 struct Watcher {
     handle: FileWatchHandle,
@@ -29,7 +34,7 @@ impl Watcher {
     fn start() -> Self {
         let events = Arc::new(EventQueue::default());
         events.on_connected(u32::MAX);
-        let (handle, task) = file_watch(Arc::clone(&events));
+        let (handle, task) = file_watch(Arc::clone(&events), host_processes());
         let mut tasks = JoinSet::new();
         tasks.spawn(task.run());
         Self {
@@ -84,6 +89,20 @@ impl Watcher {
 
     /// The events of the next batch as "action name"; the agent's own are left out.
     async fn next_events(&self) -> Vec<String> {
+        let events = self.next_fields().await;
+        let text = |fields: &Told, name: &str| fields[name].clone();
+        let mut told = Vec::new();
+        for fields in &events {
+            let target = text(fields, "TargetFilename");
+            let name = Path::new(&target).strip_prefix(self.directory.path());
+            let name = name.unwrap().display();
+            told.push(format!("{} {name}", text(fields, "action")));
+        }
+        told
+    }
+
+    /// The fields of the events of the next batch, as text.
+    async fn next_fields(&self) -> Vec<Told> {
         let mut told = Vec::new();
         while told.is_empty() {
             let batch = tokio::time::timeout(DEADLINE, self.events.next_batch()).await;
@@ -91,15 +110,18 @@ impl Watcher {
             let batch: EventBatch<'_> = decode(&batch.text, MAX_AGENT_FRAME_BYTES).unwrap();
             let is_ours = |event: &&LogEvent<'_>| event.kind == EventKind::FileMonitoring;
             for event in batch.events.iter().filter(is_ours) {
-                let text = |name: &str| match event.fields.get(name) {
-                    Some(FieldValue::Text(text)) => text.to_string(),
-                    other => panic!("{name} is {other:?}"),
+                let text = |value: &FieldValue<'_>| match value {
+                    FieldValue::Text(text) => text.to_string(),
+                    FieldValue::Bool(_) | FieldValue::Integer(_) | FieldValue::Number(_) => {
+                        encode(value)
+                    }
                 };
-                let target = text("TargetFilename");
-                let name = Path::new(&target)
-                    .strip_prefix(self.directory.path())
-                    .unwrap();
-                told.push(format!("{} {}", text("action"), name.display()));
+                let fields = event.fields.iter();
+                told.push(
+                    fields
+                        .map(|(name, value)| (name.to_string(), text(value)))
+                        .collect(),
+                );
             }
             self.events.on_acknowledged(batch.seq, u32::MAX);
         }
@@ -231,10 +253,7 @@ async fn a_directory_tells_of_its_entries_by_name() {
 
     assert_eq!(states, [PathState::Watched(FileKind::Directory)]);
     assert_eq!(created, ["created dir/one", "modified dir/one"]);
-    assert_eq!(
-        renamed,
-        ["moved_from dir/one", "moved_to dir/two", "deleted dir/two"]
-    );
+    assert_eq!(renamed, ["renamed dir/two", "deleted dir/two"]);
 }
 
 #[tokio::test]

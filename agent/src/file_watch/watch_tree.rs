@@ -8,16 +8,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use hidps_wire::{WatchDepth, WatchPath, WatchSet};
 use inotify::{EventMask, EventOwned, Watches};
+use tokio::time::Instant;
 
 use super::WatchReport;
 use super::change::{FileAction, FileChange};
+use super::entry::{Entry, EntryKind};
 use super::inventory::{Inventory, Why};
 use super::kernel::{ENTRIES, ITSELF, KernelWatches, NAMES};
 use super::path_state::{FileKind, PathState, Stamp, WatchProblem, is_absence};
+use super::who::{Actor, Who};
 
 /// How often a path may change while it is looked at before the look is given up for now.
 const MAX_LOOKS: usize = 3;
@@ -59,9 +63,9 @@ enum Cause {
 }
 
 impl WatchTree {
-    pub(super) fn new(watches: Watches) -> Self {
+    pub(super) fn new(watches: Watches, who: Option<Who>) -> Self {
         Self {
-            kernel: KernelWatches::new(watches),
+            kernel: KernelWatches::new(watches, who),
             desired: BTreeMap::new(),
             ancestors: BTreeSet::new(),
             inventory: Inventory::default(),
@@ -171,26 +175,64 @@ impl WatchTree {
     }
 
     /// Notes the content as told, so that a later overflow does not tell it again.
-    pub(super) fn on_told(&mut self, change: &FileChange) {
+    pub(super) fn on_told(&mut self, change: &FileChange, entry: Option<&Entry>) {
         if let Some(desired) = self.desired.get_mut(&change.path)
             && let Ok(Some(stamp)) = Stamp::read(&change.path)
         {
             desired.stamp = Some(stamp);
         }
-        self.inventory.on_told(&change.path);
+        if let Some(from) = &change.from {
+            self.inventory.remember(from, None, false);
+        }
+        let is_single = self.desired.contains_key(&change.path)
+            && entry.is_some_and(|entry| entry.kind != EntryKind::Directory);
+        self.inventory.remember(&change.path, entry, is_single);
+    }
+
+    /// Opens a file to be known, and says how it is.
+    pub(super) fn open_to_look(&self, path: &Path) -> Option<(OwnedFd, Entry)> {
+        self.inventory.look(path)
+    }
+
+    /// The next file whose content is not known.
+    pub(super) fn next_unhashed(&mut self) -> Option<PathBuf> {
+        self.inventory.next_unhashed()
+    }
+
+    /// Takes note of the content of a file.
+    pub(super) fn on_hashed(&mut self, path: &Path, read: &Entry) {
+        self.inventory.on_hashed(path, read);
+    }
+
+    /// Takes in what was read of who changes files.
+    pub(super) fn on_who(&mut self, bytes: &[u8], now: Instant) {
+        if let Some(who) = &mut self.kernel.who {
+            who.on_read(bytes, now);
+        }
+    }
+
+    /// Who made a change lately; none where nobody tells.
+    pub(super) fn actor_of(&self, change: &FileChange) -> Option<Actor> {
+        let who = self.kernel.who.as_ref()?;
+        let mut action = change.action;
+        if action == FileAction::Renamed {
+            action = FileAction::MovedTo;
+        }
+        who.actor_of(&change.path, action).cloned()
     }
 
     /// Takes in an event.
     pub(super) fn on_event(&mut self, event: &EventOwned) {
         for path in self.kernel.paths_of(&event.wd) {
             match &event.name {
-                Some(name) => self.on_name(&path, name, event.mask),
+                Some(name) => self.on_name(&path, name, event),
                 None => self.on_itself(&path, event),
             }
         }
     }
 
-    fn on_name(&mut self, directory: &Path, name: &OsStr, mask: EventMask) {
+    fn on_name(&mut self, directory: &Path, name: &OsStr, event: &EventOwned) {
+        let mask = event.mask;
         let Some(action) = parse_action(mask) else {
             return;
         };
@@ -211,7 +253,7 @@ impl WatchTree {
             if is_gone {
                 self.vanished.insert(desired.name.clone());
             }
-            self.tell(&path, path.clone(), action);
+            self.tell_moved(&path, path.clone(), action, event.cookie);
             if is_about_name {
                 // Otherwise what is below has its new watches already.
                 if !is_above_others {
@@ -225,7 +267,7 @@ impl WatchTree {
         } else if let Some(root) = self.inventory.teller_of(directory) {
             let is_told = action == FileAction::Created && self.inventory.was_announced(&path);
             if !is_told {
-                self.tell(&root, path.clone(), action);
+                self.tell_moved(&root, path.clone(), action, event.cookie);
             }
         }
         if is_directory && !is_gone {
@@ -307,6 +349,9 @@ impl WatchTree {
             }
             // A failed look knows nothing new.
             (PathState::Failed(_), _) => {}
+            (PathState::Watched(_), _) if cause == Cause::Desired => {
+                self.inventory.ensure_single(path);
+            }
             _ => self.inventory.remove(path),
         }
         if let Some(action) = plan_telling(cause, known) {
@@ -375,11 +420,20 @@ impl WatchTree {
     }
 
     fn tell(&mut self, watched: &Path, path: PathBuf, action: FileAction) {
+        self.tell_moved(watched, path, action, 0);
+    }
+
+    fn tell_moved(&mut self, watched: &Path, path: PathBuf, action: FileAction, cookie: u32) {
         if let Some(desired) = self.desired.get(watched) {
+            // Later it may be known as it is after the change.
+            let before = self.inventory.known(&path).cloned().map(Box::new);
             self.changes.push(FileChange {
                 path,
                 action,
                 watched: desired.name.clone(),
+                from: None,
+                cookie,
+                before,
             });
         }
     }

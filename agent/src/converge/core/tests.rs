@@ -134,6 +134,7 @@ impl SimHost {
                     states,
                     vanished: std::mem::take(&mut self.vanished),
                     has_lost: std::mem::take(&mut self.has_lost),
+                    who_unknown: None,
                 };
                 self.core.on_files_ensured(Some(&outcome), self.now);
             }

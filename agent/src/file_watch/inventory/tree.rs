@@ -2,10 +2,11 @@
 //! It asks for kernel watches and never handles their events.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd as _;
+use std::ops::Bound;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use hidps_wire::WatchDepth;
@@ -57,6 +58,9 @@ pub(super) struct Tree {
     n_entries: usize,
     visits: VecDeque<Visit>,
     listing: Option<Listing>,
+    /// Directories with files that may not be hashed, and how far the first one is.
+    to_hash: VecDeque<PathBuf>,
+    hashed_up_to: Option<OsString>,
     findings: Vec<Finding>,
     lack: Option<TreeLack>,
     /// Whether events were lost since all was compared.
@@ -82,6 +86,8 @@ impl Tree {
             n_entries: 0,
             visits: [first].into(),
             listing: None,
+            to_hash: VecDeque::new(),
+            hashed_up_to: None,
             findings: Vec::new(),
             lack: None,
             is_lost: false,
@@ -171,15 +177,53 @@ impl Tree {
         }
     }
 
-    /// Takes note of how a file is now.
-    pub(super) fn refresh(&mut self, path: &Path) {
-        let found = self.beneath.open_to_look(path);
-        let found = found.and_then(|opened| File::from(opened).metadata());
-        match found {
-            Ok(metadata) => self.insert(path, Entry::of(&metadata)),
-            Err(error) if is_absence(&error) => self.remove(path),
-            Err(_) => {}
+    /// Opens a file to be known, and neither read nor waited for.
+    pub(super) fn open_to_look(&self, path: &Path) -> io::Result<OwnedFd> {
+        self.beneath.open_to_look(path)
+    }
+
+    /// What is known of a file.
+    pub(super) fn known(&self, path: &Path) -> Option<&Entry> {
+        let directory = self.directories.get(path.parent()?)?;
+        directory.get(path.file_name()?)
+    }
+
+    /// Takes note of how a file is now, or that it is gone.
+    pub(super) fn remember(&mut self, path: &Path, entry: Option<Entry>) {
+        match entry {
+            Some(entry) => self.insert(path, entry),
+            None => self.remove(path),
         }
+    }
+
+    /// Has the files of a directory hashed that are not.
+    pub(super) fn want_hashes(&mut self, directory: &Path) {
+        if self.to_hash.back().is_none_or(|last| last != directory) {
+            self.to_hash.push_back(directory.to_owned());
+        }
+    }
+
+    /// The next file whose content is not known.
+    pub(super) fn next_unhashed(&mut self) -> Option<PathBuf> {
+        while let Some(path) = self.to_hash.front() {
+            let after = match &self.hashed_up_to {
+                Some(name) => Bound::Excluded(name.as_os_str()),
+                None => Bound::Unbounded,
+            };
+            let files = self.directories.get(path);
+            let next = files.and_then(|files| {
+                files
+                    .range::<OsStr, _>((after, Bound::Unbounded))
+                    .find(|(_, entry)| entry.is_hashable() && entry.hash.is_none())
+            });
+            if let Some((name, _)) = next {
+                self.hashed_up_to = Some(name.to_os_string());
+                return Some(path.join(Path::new(name)));
+            }
+            self.hashed_up_to = None;
+            self.to_hash.pop_front();
+        }
+        None
     }
 
     /// Walks until the budget or everything is used up.
@@ -287,6 +331,7 @@ impl Tree {
 
     /// What was known and is not found is gone.
     fn on_listed(&mut self, listing: &Listing) {
+        self.want_hashes(&listing.visit.path);
         if listing.visit.why != Why::Lost {
             return;
         }

@@ -1,0 +1,242 @@
+//! Hashes the content of watched files on a thread of its own, so much a second and no more.
+//! It opens nothing by a path: what it reads was opened before, and found to be a file with content.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::beneath::magic_path;
+
+/// Files beyond it are not hashed: configurations, programs and scripts are smaller.
+pub(super) const MAX_BYTES: u64 = 16 * 1024 * 1024;
+
+/// How much may be read at once, after a pause.
+const BURST_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How much may be read in a second: a small part of what any disk gives.
+const BYTES_PER_SECOND: u64 = 8 * 1024 * 1024;
+
+/// A file costs at least as much as opening it.
+const MIN_COST: u64 = 4 * 1024;
+
+/// Files that wait for the thread.
+const QUEUE: usize = 64;
+
+/// How much is read at a time.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// The thread's stack; it holds no large values.
+const STACK_BYTES: usize = 128 * 1024;
+
+/// The content of a file.
+pub(super) type Hash = [u8; 32];
+
+/// Why a file has no hash.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Unhashed {
+    /// It is larger than [`MAX_BYTES`].
+    TooLarge,
+    /// More changes at once than may be read.
+    Busy,
+    /// It could not be read.
+    Unreadable,
+}
+
+impl Unhashed {
+    /// The value of the field `unhashed`.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::TooLarge => "too_large",
+            Self::Busy => "busy",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// A file that was hashed.
+pub(super) type Done = (u64, Result<Hash, Unhashed>);
+
+/// The way to the thread.
+#[derive(Debug)]
+pub(super) struct Hasher {
+    /// None where there is no thread.
+    jobs: Option<SyncSender<(u64, OwnedFd)>>,
+    pub(super) done: mpsc::Receiver<Done>,
+    allowance: Allowance,
+    n_waiting: usize,
+    last: u64,
+}
+
+impl Hasher {
+    /// Starts the thread; without one nothing is hashed.
+    pub(super) fn start() -> Self {
+        let (jobs, waiting) = sync_channel(QUEUE);
+        let (done_tx, done) = mpsc::channel(QUEUE);
+        let thread = std::thread::Builder::new()
+            .name("hashes".to_owned())
+            .stack_size(STACK_BYTES);
+        let started = thread.spawn(move || work(&waiting, &done_tx));
+        if let Err(error) = &started {
+            tracing::warn!(%error, "watched files are not hashed");
+        }
+        Self {
+            jobs: started.is_ok().then_some(jobs),
+            done,
+            allowance: Allowance::default(),
+            n_waiting: 0,
+            last: 0,
+        }
+    }
+
+    /// Has a file hashed; the answer comes under the number returned.
+    pub(super) fn hash(
+        &mut self,
+        opened: OwnedFd,
+        size: u64,
+        now: Instant,
+    ) -> Result<u64, Unhashed> {
+        if size > MAX_BYTES {
+            return Err(Unhashed::TooLarge);
+        }
+        let jobs = self.jobs.as_ref().ok_or(Unhashed::Unreadable)?;
+        if self.n_waiting >= QUEUE || !self.allowance.take(size.max(MIN_COST), now) {
+            return Err(Unhashed::Busy);
+        }
+        jobs.try_send((self.last + 1, opened))
+            .map_err(|_| Unhashed::Busy)?;
+        self.last += 1;
+        self.n_waiting += 1;
+        Ok(self.last)
+    }
+
+    /// An answer was taken.
+    pub(super) const fn on_done(&mut self) {
+        self.n_waiting = self.n_waiting.saturating_sub(1);
+    }
+
+    /// Whether there is time for a file that nobody waits for.
+    pub(super) fn is_idle(&mut self, now: Instant) -> bool {
+        self.jobs.is_some() && self.n_waiting == 0 && self.allowance.is_ample(now)
+    }
+}
+
+fn work(waiting: &Receiver<(u64, OwnedFd)>, done: &mpsc::Sender<Done>) {
+    while let Ok((number, opened)) = waiting.recv() {
+        let hash = read(&opened).map_err(|_| Unhashed::Unreadable);
+        if done.blocking_send((number, hash)).is_err() {
+            return;
+        }
+    }
+}
+
+/// Opens what was found once more, to be read, and reads it.
+fn read(opened: &OwnedFd) -> io::Result<Hash> {
+    // Of a file with content only; should it be none, nobody waits for it.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let path = magic_path(opened.as_fd());
+    let mut file = File::from(openat(CWD, &path, flags, Mode::empty())?).take(MAX_BYTES);
+    let mut hasher = Sha256::new();
+    let mut chunk = vec![0; CHUNK_BYTES];
+    loop {
+        match file.read(&mut chunk) {
+            Ok(0) => return Ok(hasher.finalize().into()),
+            Ok(n) => hasher.update(chunk.get(..n).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// How much may be read now.
+#[derive(Debug, Default)]
+struct Allowance {
+    /// What was read and not made up for by time.
+    spent: u64,
+    /// Until when time is counted.
+    counted: Option<Instant>,
+}
+
+impl Allowance {
+    /// Takes so much, if it is there.
+    fn take(&mut self, bytes: u64, now: Instant) -> bool {
+        self.refill(now);
+        let is_there = self.spent + bytes <= BURST_BYTES;
+        self.spent += if is_there { bytes } else { 0 };
+        is_there
+    }
+
+    /// Whether so much is there that changes to come have enough of it.
+    fn is_ample(&mut self, now: Instant) -> bool {
+        self.refill(now);
+        self.spent < BURST_BYTES / 2
+    }
+
+    fn refill(&mut self, now: Instant) {
+        let counted = *self.counted.get_or_insert(now);
+        let passed = now.saturating_duration_since(counted).as_millis();
+        let passed = u64::try_from(passed).unwrap_or(u64::MAX);
+        let bytes = passed.saturating_mul(BYTES_PER_SECOND / 1_000);
+        self.spent = self.spent.saturating_sub(bytes);
+        self.counted = Some(counted + Duration::from_millis(passed));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn hash(path: &std::path::Path, hasher: &mut Hasher) -> Result<Hash, Unhashed> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let opened = openat(CWD, path, flags, Mode::empty()).unwrap();
+        let size = std::fs::metadata(path).unwrap().len();
+        let number = hasher.hash(opened, size, Instant::now())?;
+        let done = tokio::time::timeout(Duration::from_secs(30), hasher.done.recv());
+        let (answered, hash) = done.await.unwrap().unwrap();
+        hasher.on_done();
+        assert_eq!(answered, number);
+        hash
+    }
+
+    #[tokio::test]
+    async fn content_is_hashed_and_what_is_too_large_or_no_file_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let (small, large) = (
+            directory.path().join("small"),
+            directory.path().join("large"),
+        );
+        std::fs::write(&small, "abc").unwrap();
+        let file = File::create(&large).unwrap();
+        file.set_len(MAX_BYTES + 1).unwrap();
+        let mut hasher = Hasher::start();
+
+        let abc = hash(&small, &mut hasher).await.unwrap();
+
+        assert_eq!(abc[..4], [0xba, 0x78, 0x16, 0xbf]);
+        assert_eq!(hash(&large, &mut hasher).await, Err(Unhashed::TooLarge));
+        let of_directory = hash(directory.path(), &mut hasher).await;
+        assert_eq!(of_directory, Err(Unhashed::Unreadable));
+    }
+
+    #[test]
+    fn no_more_is_read_than_a_burst_and_so_much_a_second() {
+        let (mut allowance, now) = (Allowance::default(), Instant::now());
+        let mebibyte = 1024 * 1024;
+        let take_all = |allowance: &mut Allowance, now| {
+            (0..1_000).filter(|_| allowance.take(mebibyte, now)).count()
+        };
+
+        let at_once = take_all(&mut allowance, now);
+        let after_a_second = take_all(&mut allowance, now + Duration::from_secs(1));
+        let after_an_hour = take_all(&mut allowance, now + Duration::from_secs(3_600));
+
+        assert_eq!((at_once, after_an_hour), (64, 64));
+        assert!((7..=8).contains(&after_a_second), "{after_a_second}");
+    }
+}
