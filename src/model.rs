@@ -291,7 +291,7 @@ pub struct AgentAccess {
     pub can_admin: bool,
 }
 
-/// One message to one person about one alert.
+/// One message to one person.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Notification {
     /// The row.
@@ -302,8 +302,30 @@ pub struct Notification {
     pub attempts: i32,
     /// Stable `Message-ID`, so that a second delivery collapses with the first.
     pub message_id: String,
-    /// The alert.
-    pub alert: NotifiedAlert,
+    /// What it is about.
+    pub notice: Notice,
+}
+
+/// What a message to a person is about.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Notice {
+    /// An alert of an agent that they may see.
+    Alert(NotifiedAlert),
+    /// Their own account.
+    Account(NotifiedAccount),
+}
+
+/// What a notification says about the account of the person who gets it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct NotifiedAccount {
+    /// What happened, in a few words.
+    pub title: String,
+    /// What happened, in sentences; it repeats what a client claimed of itself, hostile until escaped.
+    pub message: String,
+    /// When.
+    pub at: Timestamp,
+    /// What to do now.
+    pub advice: Option<String>,
 }
 
 /// What a notification says about its alert.

@@ -11,7 +11,7 @@ use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
 use secrecy::ExposeSecret as _;
 
 use crate::config::Mail;
-use crate::model::{DeliveryOutcome, Notification};
+use crate::model::{DeliveryOutcome, Notice, Notification};
 use crate::notify::message::write_mail;
 use crate::ports::Mailer;
 
@@ -67,27 +67,32 @@ impl SmtpMailer {
     }
 
     fn compose(&self, notification: &Notification) -> Result<Message, lettre::error::Error> {
-        let alert = &notification.alert;
-        let mail = write_mail(alert);
+        let mail = write_mail(&notification.notice);
         let to: Mailbox = notification
             .recipient
             .parse()
             .map_err(|_| lettre::error::Error::MissingTo)?;
-        // Every mail of an alert answers the same unsent root: that keeps them in one thread even
-        // where a relay rewrites Message-ID.
-        let root = format!("<alert.{}@hidps>", alert.id);
-        Message::builder()
+        let message = Message::builder()
             .from(self.from.clone())
             .to(to)
             .subject(mail.subject)
             .message_id(Some(notification.message_id.clone()))
-            .in_reply_to(root.clone())
-            .references(root)
             .raw_header(header("Auto-Submitted", "auto-generated"))
-            .raw_header(header("X-Auto-Response-Suppress", "All"))
-            .raw_header(header("X-HIDPS-Severity", &alert.severity.to_string()))
-            .raw_header(header("X-HIDPS-Agent", &alert.agent_id.to_string()))
-            .multipart(MultiPart::alternative_plain_html(mail.text, mail.html))
+            .raw_header(header("X-Auto-Response-Suppress", "All"));
+        let message = match &notification.notice {
+            Notice::Alert(alert) => {
+                // Every mail of an alert answers the same unsent root: that keeps them in one thread
+                // even where a relay rewrites Message-ID.
+                let root = format!("<alert.{}@hidps>", alert.id);
+                message
+                    .in_reply_to(root.clone())
+                    .references(root)
+                    .raw_header(header("X-HIDPS-Severity", &alert.severity.to_string()))
+                    .raw_header(header("X-HIDPS-Agent", &alert.agent_id.to_string()))
+            }
+            Notice::Account(_) => message,
+        };
+        message.multipart(MultiPart::alternative_plain_html(mail.text, mail.html))
     }
 }
 

@@ -1,9 +1,9 @@
-//! What an alert mail says: subject, text and HTML with the same content.
+//! What a mail about an alert or an account says: subject, text and HTML with the same content.
 //! It never lets text from a host become a header, markup, a link or a control character.
 
 use jiff::Timestamp;
 
-use crate::model::NotifiedAlert;
+use crate::model::{Notice, NotifiedAccount, NotifiedAlert};
 
 /// Longest line of evidence, in characters; more would push the advice off the screen.
 const MAX_EVIDENCE_CHARS: usize = 300;
@@ -22,9 +22,38 @@ pub(super) struct MailText {
     pub(super) html: String,
 }
 
-/// Writes the mail about an alert.
+/// How a mail about an alert ends.
+const RESOLVE_IT: &str = "Resolve the alert in the console when it is dealt with.";
+
+/// How a mail about an account ends.
+const IT_CONCERNS_YOU: &str = "You get this mail because it concerns your own account.";
+
+/// Writes the mail.
 #[must_use]
-pub(super) fn write_mail(alert: &NotifiedAlert) -> MailText {
+pub(super) fn write_mail(notice: &Notice) -> MailText {
+    match notice {
+        Notice::Alert(alert) => write_alert(alert),
+        Notice::Account(account) => write_account(account),
+    }
+}
+
+fn write_account(account: &NotifiedAccount) -> MailText {
+    let subject = format!("[HIDPS] {}", plain(&account.title, 100));
+    let mut facts = vec![
+        ("What", plain(&account.message, 600)),
+        ("When", utc(account.at)),
+    ];
+    if let Some(advice) = &account.advice {
+        facts.push(("What to do now", plain(advice, 600)));
+    }
+    MailText {
+        text: write_text(&facts, &[], IT_CONCERNS_YOU),
+        html: write_html(&subject, &facts, &[], IT_CONCERNS_YOU),
+        subject,
+    }
+}
+
+fn write_alert(alert: &NotifiedAlert) -> MailText {
     let level = level(alert.severity);
     let organization = plain(&alert.organization, 60);
     let subject = format!(
@@ -44,8 +73,8 @@ pub(super) fn write_mail(alert: &NotifiedAlert) -> MailText {
         .take(MAX_EVIDENCE_LINES)
         .map(|line| plain(line, MAX_EVIDENCE_CHARS))
         .collect();
-    let text = write_text(&facts, &evidence);
-    let html = write_html(&subject, &facts, &evidence);
+    let text = write_text(&facts, &evidence, RESOLVE_IT);
+    let html = write_html(&subject, &facts, &evidence, RESOLVE_IT);
     MailText {
         subject,
         text,
@@ -86,8 +115,11 @@ fn facts(alert: &NotifiedAlert, level: &str) -> Vec<(&'static str, String)> {
     facts
 }
 
+fn utc(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
 fn when(alert: &NotifiedAlert) -> String {
-    let utc = |time: Timestamp| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
     if alert.first_seen == alert.last_seen {
         return utc(alert.first_seen);
     }
@@ -105,7 +137,7 @@ fn how_often(alert: &NotifiedAlert) -> String {
     }
 }
 
-fn write_text(facts: &[(&str, String)], evidence: &[String]) -> String {
+fn write_text(facts: &[(&str, String)], evidence: &[String], closing: &str) -> String {
     let mut lines: Vec<String> = facts
         .iter()
         .map(|(name, value)| format!("{name}: {value}"))
@@ -116,11 +148,16 @@ fn write_text(facts: &[(&str, String)], evidence: &[String]) -> String {
         lines.extend(evidence.iter().map(|line| format!("  {line}")));
     }
     lines.push(String::new());
-    lines.push("Resolve the alert in the console when it is dealt with.".to_owned());
+    lines.push(closing.to_owned());
     lines.join("\n")
 }
 
-fn write_html(subject: &str, facts: &[(&str, String)], evidence: &[String]) -> String {
+fn write_html(
+    subject: &str,
+    facts: &[(&str, String)],
+    evidence: &[String],
+    closing: &str,
+) -> String {
     let escape = |text: &str| html_escape::encode_safe(text).into_owned();
     let rows: String = facts
         .iter()
@@ -139,7 +176,7 @@ fn write_html(subject: &str, facts: &[(&str, String)], evidence: &[String]) -> S
     };
     format!(
         "<!doctype html><html><body><h3>{}</h3><table cellpadding=\"4\">{rows}</table>{excerpt}\
-         <p>Resolve the alert in the console when it is dealt with.</p></body></html>",
+         <p>{closing}</p></body></html>",
         escape(subject)
     )
 }
@@ -188,7 +225,7 @@ mod tests {
 
     #[test]
     fn the_subject_says_how_bad_what_and_where() {
-        let mail = write_mail(&alert());
+        let mail = write_mail(&Notice::Alert(alert()));
 
         assert_eq!(
             mail.subject,
@@ -198,7 +235,7 @@ mod tests {
 
     #[test]
     fn the_text_says_what_to_do() {
-        let mail = write_mail(&alert());
+        let mail = write_mail(&Notice::Alert(alert()));
 
         for expected in [
             "203.0.113.9",
@@ -216,10 +253,10 @@ mod tests {
 
     #[test]
     fn the_mail_that_ends_a_flood_says_so() {
-        let mail = write_mail(&NotifiedAlert {
+        let mail = write_mail(&Notice::Alert(NotifiedAlert {
             is_storm: true,
             ..alert()
-        });
+        }));
 
         assert!(
             mail.text.contains("Further mails: there were too many"),
@@ -232,19 +269,45 @@ mod tests {
     fn hostile_text_stays_text() {
         let hostile =
             "x\r\nBcc: all@example.com <script>alert(1)</script> \u{202e}http://evil.example";
-        let mail = write_mail(&NotifiedAlert {
+        let of_alert = Notice::Alert(NotifiedAlert {
             title: hostile.into(),
             agent_name: hostile.into(),
             evidence: vec![hostile.into()],
             ..alert()
         });
+        let of_account = Notice::Account(NotifiedAccount {
+            title: hostile.into(),
+            message: hostile.into(),
+            at: Timestamp::UNIX_EPOCH,
+            advice: Some(hostile.into()),
+        });
 
-        assert!(
-            !mail.subject.contains(['\r', '\n', '\u{202e}']),
-            "{:?}",
-            mail.subject
+        for mail in [write_mail(&of_alert), write_mail(&of_account)] {
+            assert!(
+                !mail.subject.contains(['\r', '\n', '\u{202e}']),
+                "{:?}",
+                mail.subject
+            );
+            assert!(!mail.html.contains("<script>"), "{}", mail.html);
+            assert!(!mail.text.contains("http://evil"), "{}", mail.text);
+        }
+    }
+
+    #[test]
+    fn a_mail_about_an_account_speaks_of_no_alert_and_no_host() {
+        let mail = write_mail(&Notice::Account(NotifiedAccount {
+            title: "New sign-in to your account".into(),
+            message: "Firefox, from 198.51.100.0/24".into(),
+            at: Timestamp::UNIX_EPOCH,
+            advice: Some("Change your password".into()),
+        }));
+
+        assert_eq!(mail.subject, "[HIDPS] New sign-in to your account");
+        assert_eq!(
+            mail.text,
+            "What: Firefox, from 198.51.100.0/24\nWhen: 1970-01-01 00:00:00 UTC\n\
+             What to do now: Change your password\n\n\
+             You get this mail because it concerns your own account."
         );
-        assert!(!mail.html.contains("<script>"), "{}", mail.html);
-        assert!(!mail.text.contains("http://evil"), "{}", mail.text);
     }
 }

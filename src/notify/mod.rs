@@ -78,17 +78,17 @@ impl<Q: NotificationQueue, M: Mailer> Notifier<Q, M> {
     }
 
     async fn deliver(&self, notification: Notification) -> Result<(), StoreError> {
-        let (id, alert) = (notification.id, notification.alert.id);
+        let id = notification.id;
         let outcome = self.mailer.deliver(notification).await;
         let result = match &outcome {
             DeliveryOutcome::Sent => "sent",
             DeliveryOutcome::Retry { error, after_secs } => {
-                tracing::warn!(%id, %alert, after_secs, "a mail will be tried again");
+                tracing::warn!(%id, after_secs, "a mail will be tried again");
                 tracing::debug!(%id, error, "the mail server's answer");
                 "retry"
             }
             DeliveryOutcome::Failed { error } => {
-                tracing::error!(%id, %alert, "a mail could not be delivered; its row says why");
+                tracing::error!(%id, "a mail could not be delivered; its row says why");
                 tracing::debug!(%id, error, "the mail server's answer");
                 "failed"
             }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::*;
-use crate::model::NotifiedAlert;
+use crate::model::{Notice, NotifiedAlert};
 use crate::ports::{StoreErrorKind, StoreResult};
 
 /// Rows that wait, and what became of them.
@@ -65,7 +65,7 @@ fn notification(id: u128) -> Notification {
         recipient: "admin@acme.test".into(),
         attempts: 1,
         message_id: "<alert.1.2@hidps>".into(),
-        alert: NotifiedAlert {
+        notice: Notice::Alert(NotifiedAlert {
             id: Uuid::nil(),
             title: "t".into(),
             message: "m".into(),
@@ -81,7 +81,7 @@ fn notification(id: u128) -> Notification {
             agent_id: AgentId::new(Uuid::nil()),
             agent_name: "web".into(),
             organization: String::new(),
-        },
+        }),
     }
 }
 

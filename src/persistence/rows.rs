@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use crate::model::{
     AgentAccess, AgentCredential, Alert, ChangeReport, ConditionReport, DesiredState,
-    DesiredVersion, HealthReport, HoldMark, KeyStatus, Notification, NotifiedAlert, OrgId,
-    PresenceReport,
+    DesiredVersion, HealthReport, HoldMark, KeyStatus, Notice, Notification, NotifiedAccount,
+    NotifiedAlert, OrgId, PresenceReport,
 };
 
 /// A row of `desired_generations`.
@@ -365,42 +365,98 @@ pub(super) struct NotificationRow {
 
 impl From<NotificationRow> for Notification {
     fn from(row: NotificationRow) -> Self {
-        let lines = row
-            .evidence
-            .as_array()
-            .map(Vec::as_slice)
-            .unwrap_or_default();
+        Self {
+            id: row.id,
+            recipient: row.recipient.clone(),
+            attempts: row.attempts,
+            message_id: row.message_id.clone(),
+            notice: if row.stage == "account" {
+                Notice::Account(row.into_account())
+            } else {
+                Notice::Alert(row.into_alert())
+            },
+        }
+    }
+}
+
+impl NotificationRow {
+    /// What the rule or the database advises.
+    fn advice(&self) -> Option<String> {
+        let advice = self.explanation.get("advice")?;
+        advice.as_str().map(str::to_owned)
+    }
+
+    fn into_account(self) -> NotifiedAccount {
+        NotifiedAccount {
+            advice: self.advice(),
+            title: self.title.unwrap_or_else(|| "Your account".into()),
+            message: self.message.unwrap_or_default(),
+            at: self.first_seen,
+        }
+    }
+
+    fn into_alert(self) -> NotifiedAlert {
+        let lines = self.evidence.as_array().map(Vec::as_slice);
         let evidence = lines
+            .unwrap_or_default()
             .iter()
             .filter_map(|line| line.as_str().map(str::to_owned))
             .collect();
-        let advice = row
-            .explanation
-            .get("advice")
-            .and_then(|text| text.as_str())
-            .map(str::to_owned);
-        Self {
-            id: row.id,
-            recipient: row.recipient,
-            attempts: row.attempts,
-            message_id: row.message_id,
-            alert: NotifiedAlert {
-                id: row.alert_id,
-                title: row.title.unwrap_or_else(|| "alert".into()),
-                message: row.message.unwrap_or_default(),
-                severity: row.severity.and_then(|n| u8::try_from(n).ok()).unwrap_or(2),
-                risk: row.risk.and_then(|n| u8::try_from(n).ok()).unwrap_or(0),
-                rule_id: row.rule_id.unwrap_or_default(),
-                occurrences: row.occurrences,
-                first_seen: row.first_seen,
-                last_seen: row.last_seen,
-                evidence,
-                advice,
-                is_storm: row.stage == "storm",
-                agent_id: row.agent_id,
-                agent_name: row.agent_name,
-                organization: row.organization_name.unwrap_or_default(),
-            },
+        NotifiedAlert {
+            advice: self.advice(),
+            id: self.alert_id,
+            title: self.title.unwrap_or_else(|| "alert".into()),
+            message: self.message.unwrap_or_default(),
+            severity: self
+                .severity
+                .and_then(|n| u8::try_from(n).ok())
+                .unwrap_or(2),
+            risk: self.risk.and_then(|n| u8::try_from(n).ok()).unwrap_or(0),
+            rule_id: self.rule_id.unwrap_or_default(),
+            occurrences: self.occurrences,
+            first_seen: self.first_seen,
+            last_seen: self.last_seen,
+            evidence,
+            is_storm: self.stage == "storm",
+            agent_id: self.agent_id,
+            agent_name: self.agent_name,
+            organization: self.organization_name.unwrap_or_default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn notice(stage: &str) -> Notice {
+        let row: NotificationRow = serde_json::from_value(json!({
+            "id": Uuid::from_u128(1), "recipient": "uma@acme.test", "stage": stage, "attempts": 1,
+            "message_id": "<account.1@hidps>", "alert_id": Uuid::from_u128(1),
+            "title": "New sign-in to your account", "message": "Firefox, from 198.51.100.0/24",
+            "alert_type": "account", "severity": 2, "risk": 0, "rule_id": "new_device",
+            "occurrences": 1, "first_seen": "1970-01-01T00:00:00+00:00",
+            "last_seen": "1970-01-01T00:00:00+00:00", "evidence": [],
+            "explanation": { "advice": "Change your password" }, "agent_id": Uuid::nil(),
+            "agent_name": "198.51.100.0/24", "organization_name": "",
+        }))
+        .expect("a row as the database gives it");
+        Notification::from(row).notice
+    }
+
+    #[test]
+    fn a_row_of_stage_account_is_about_the_account_and_any_other_about_an_alert() {
+        let account = NotifiedAccount {
+            title: "New sign-in to your account".into(),
+            message: "Firefox, from 198.51.100.0/24".into(),
+            at: Timestamp::UNIX_EPOCH,
+            advice: Some("Change your password".into()),
+        };
+
+        assert_eq!(notice("account"), Notice::Account(account));
+        assert!(matches!(notice("raised"), Notice::Alert(alert) if !alert.is_storm));
+        assert!(matches!(notice("storm"), Notice::Alert(alert) if alert.is_storm));
     }
 }
