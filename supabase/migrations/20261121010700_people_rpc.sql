@@ -113,6 +113,13 @@ begin
     raise exception using errcode = '22023',
       message = 'expires_in must be more than nothing and at most 366 days';
   end if;
+  if (
+    select count(*) from public.agent_tokens t
+    where t.org_id = org and t.revoked_at is null and t.expires_at > now() and t.uses < t.max_uses
+  ) >= 1000 then
+    raise exception using errcode = '22023',
+      message = 'an organization may have 1000 tokens in force; revoke what is not needed';
+  end if;
   insert into public.agent_tokens (
     org_id, agent_id, name, prefix, expires_at, max_uses, created_by
   )

@@ -125,6 +125,14 @@ begin
     create trigger hidps_hint_access after delete on auth.sessions
       for each row execute function private.hint_access_of_session();
   end if;
+exception when insufficient_privilege then
+  raise notice 'no hints of ended sessions here (%); live streams end when they are next asked about',
+    sqlerrm;
+end
+$$;
+
+do $$
+begin
   drop trigger if exists hidps_hint_access on auth.users;
   create trigger hidps_hint_access after update of banned_until, deleted_at on auth.users
     for each row when (
@@ -133,7 +141,7 @@ begin
     )
     execute function private.hint_access_of_account();
 exception when insufficient_privilege or undefined_column then
-  raise notice 'no hints of ended sessions here (%); live streams end when they are next asked about',
+  raise notice 'no hints of locked accounts here (%); live streams end when they are next asked about',
     sqlerrm;
 end
 $$;

@@ -364,4 +364,17 @@ begin
 end
 $$;
 
+-- an_organization_has_no_more_than_1000_tokens_in_force
+do $$
+declare
+  statement text := format('select public.create_agent_token(%L, ''x'')', pg_temp.id('org'));
+begin
+  insert into public.agent_tokens (org_id, name, prefix, expires_at)
+  select pg_temp.id('org'), 'many', 'many ' || n, now() + interval '1 hour' from generate_series(1, 1000) n;
+  perform pg_temp.must_match('one more', pg_temp.refusal('adam', statement), '^22023 .* 1000 tokens');
+  update public.agent_tokens set revoked_at = now() where prefix like 'many 1%';
+  perform pg_temp.must_equal('after some were revoked', pg_temp.refusal('adam', statement), '');
+end
+$$;
+
 rollback;
