@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hidps_agent::collect::process::{ProcessSettings, ProcessWatch, host_processes};
+use hidps_agent::collect::source_board::SourceBoard;
 use hidps_agent::config::{ProcessExits, ProcessMode};
 use hidps_agent::event_queue::EventQueue;
 
@@ -59,7 +60,9 @@ async fn alerts_while_a_shell_runs(mode: ProcessMode) -> Vec<String> {
         interval: Duration::from_millis(100),
     };
     let table = host_processes();
-    let _watch = ProcessWatch::start(settings, table, Arc::clone(&queue)).expect("it starts");
+    let (board, _states) = SourceBoard::new();
+    let _watch =
+        ProcessWatch::start(settings, table, Arc::clone(&queue), board).expect("it starts");
     let rules = [our_rules(), loaded(COMMUNITY)];
     let mut shells = Vec::new();
     let mut frames = Vec::new();

@@ -271,7 +271,11 @@ async fn the_served_document_describes_every_route_and_no_other() {
 #[tokio::test]
 async fn viewers_of_one_address_wait_after_a_burst_and_other_routes_do_not() {
     let world = world(KeyStatus::Admitted).await;
-    let socket = request(&world, ("get", "/v1/viewers/connect"), "");
+    let from = |address: &str| {
+        let forwarded = format!("X-Forwarded-For: {address}\r\n");
+        request(&world, ("get", "/v1/viewers/connect"), &forwarded)
+    };
+    let socket = from("203.0.113.7");
     let mut refused = None;
     for _ in 0..400 {
         let (status, text) = ask(&world, &socket).await;
@@ -284,6 +288,11 @@ async fn viewers_of_one_address_wait_after_a_burst_and_other_routes_do_not() {
 
     let text = refused.expect("the burst ends").to_lowercase();
     assert!(text.contains("retry-after: "), "{text}");
-    let (status, _) = ask(&world, &request(&world, ("get", "/livez"), "")).await;
-    assert_eq!(status, 200);
+    assert_eq!(ask(&world, &from("203.0.113.8")).await.0, 101);
+    let live = request(
+        &world,
+        ("get", "/livez"),
+        "X-Forwarded-For: 203.0.113.7\r\n",
+    );
+    assert_eq!(ask(&world, &live).await.0, 200);
 }
