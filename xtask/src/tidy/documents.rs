@@ -45,6 +45,9 @@ const CONTRACT: &str = "docs/protocol.md";
 const SETTINGS: &str = "src/config/settings.rs";
 const REFERENCE: &str = "docs/operations.md";
 
+/// Where promises stand beside the tests that show them.
+const PROMISES: &str = "docs/threat-model.md";
+
 /// Checks all files.
 pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -60,6 +63,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     }
     check_protocol(tree, &mut findings);
     check_settings(tree, &mut findings);
+    check_promises(tree, &mut findings);
     findings
 }
 
@@ -148,6 +152,37 @@ fn check_settings(tree: &Tree, findings: &mut Vec<Finding>) {
     }
 }
 
+/// Each test that a promise names is there: a function of Rust, or a title in the database's tests.
+fn check_promises(tree: &Tree, findings: &mut Vec<Finding>) {
+    let is_code = |path: &str| {
+        ["rs", "sql", "sh"]
+            .iter()
+            .any(|end| has_extension(path, end))
+    };
+    let of_test = |word: &&str| {
+        let of_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        word.matches('_').count() >= 3 && word.chars().all(of_name)
+    };
+    let promises = tree.text(PROMISES).unwrap_or_default();
+    for (number, line) in promises.lines().enumerate() {
+        for name in line.split('`').skip(1).step_by(2).filter(of_test) {
+            let titles = [
+                format!("fn {name}("),
+                format!("-- {name}\n"),
+                format!("# {name}\n"),
+            ];
+            let is_there = tree
+                .files()
+                .filter(|(path, _)| is_code(path))
+                .any(|(_, text)| titles.iter().any(|title| text.contains(title.as_str())));
+            if !is_there {
+                let message = format!("names the test {name}, which is not there");
+                findings.push(Finding::at(PROMISES, number + 1, message));
+            }
+        }
+    }
+}
+
 fn check_npm_lock(path: &str, text: &str) -> Option<Finding> {
     let line = text
         .lines()
@@ -191,6 +226,24 @@ mod tests {
         assert_eq!(
             findings[0].to_string(),
             "docs/x.md:1: links to gone.md, which is not there"
+        );
+    }
+
+    #[test]
+    fn a_promise_names_tests_that_are_there() {
+        let text = "`a_test_of_rust_is_named` `a_test_of_sql_is_named` `audit_log` `a_test_that_is_gone`\n";
+        let tree = made_up([
+            (PROMISES, text),
+            ("tests/it/a.rs", "//! T.\nfn a_test_of_rust_is_named() {}\n"),
+            ("supabase/a.sql", "-- a_test_of_sql_is_named\ndo $$ $$;\n"),
+        ]);
+
+        let findings = check(&tree);
+
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert_eq!(
+            findings[0].to_string(),
+            "docs/threat-model.md:1: names the test a_test_that_is_gone, which is not there"
         );
     }
 
