@@ -314,11 +314,12 @@ create table public.account_notifications (
   suppressed boolean not null default false,
   created_at timestamptz not null default now(),
   sent_at timestamptz,
-  constraint kind_is_known check (kind in ('new_device')),
+  constraint kind_is_known check (kind in ('new_device', 'membership')),
   constraint status_is_known check (status in ('pending', 'sending', 'sent', 'failed'))
 );
 
-create index account_notifications_user_id on public.account_notifications (user_id, created_at);
+create index account_notifications_user_id
+  on public.account_notifications (user_id, kind, created_at);
 create index account_notifications_due on public.account_notifications (next_attempt_at)
   where status in ('pending', 'sending');
 

@@ -1,5 +1,5 @@
--- A person's own sessions, to look at and to end, and the devices they were seen with: of a new one the
--- person gets a mail.
+-- A person's own sessions, to look at and to end, and the devices they were seen with. Of a new one, and of
+-- what others decide about their membership, the person gets a mail.
 -- Nobody sees or ends another one's, and nothing here can keep anybody from signing in.
 
 -- Devices -------------------------------------------------------------------------------------
@@ -77,41 +77,87 @@ begin
 end
 $$;
 
--- Not to an address that was never confirmed, and no more than ten mails a day: whoever signs in from
--- ever new places must not fill the person's mailbox.
-create function private.tell_of_device(device public.known_devices) returns void
+-- Queues a mail to a person about their account: not to an address that was never confirmed, and of each
+-- kind no more than ten a day, for nobody is to fill a mailbox, nor to keep mail of another kind away.
+create function private.tell_person(
+  who uuid, what_kind text, title text, message text, advice text, subject text
+) returns void
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   is_too_many boolean := (
     select count(*) >= 10 from public.account_notifications n
-    where n.user_id = device.user_id and n.created_at > now() - interval '1 day' and not n.suppressed
+    where n.user_id = who and n.kind = what_kind and n.created_at > now() - interval '1 day'
+      and not n.suppressed
   );
+begin
+  insert into public.account_notifications (
+    user_id, recipient, kind, title, message, advice, subject, status, suppressed, error
+  )
+  select u.id, u.email, what_kind, tell_person.title, tell_person.message, tell_person.advice,
+    tell_person.subject, case when is_too_many then 'failed' else 'pending' end, is_too_many,
+    case when is_too_many then 'suppressed: more than 10 such mails within a day' end
+  from auth.users u
+  where u.id = who and u.email like '%_@_%' and u.deleted_at is null
+    and u.email_confirmed_at is not null
+    -- One record of what is not sent is enough for an hour.
+    and not (is_too_many and exists (
+      select from public.account_notifications n
+      where n.user_id = who and n.kind = what_kind and n.suppressed
+        and n.created_at > now() - interval '1 hour'
+    ));
+end
+$$;
+
+create function private.tell_of_device(device public.known_devices) returns void
+language plpgsql volatile security definer set search_path = '' as $$
 begin
   perform private.audit_of_person(device.user_id, 'device.new', 'known_devices',
     jsonb_build_object('new', jsonb_build_object('device', device.id)), nullif(device.network, ''),
     nullif(device.user_agent, ''));
-  insert into public.account_notifications (
-    user_id, recipient, kind, title, message, advice, subject, status, suppressed, error
-  )
-  select u.id, u.email, 'new_device', 'New sign-in to your account',
+  perform private.tell_person(device.user_id, 'new_device', 'New sign-in to your account',
     format('Your account was used with a device or from a place that was not seen before: %s, from %s.',
       coalesce(nullif(device.user_agent, ''), 'an unnamed program'),
       coalesce(nullif(device.network, ''), 'an unknown network')),
     'If this was you, there is nothing to do. If not, change your password and end your other '
       || 'sessions.',
-    coalesce(nullif(device.network, ''), 'an unknown network'),
-    case when is_too_many then 'failed' else 'pending' end, is_too_many,
-    case when is_too_many then 'suppressed: more than 10 mails about this account within a day' end
-  from auth.users u
-  where u.id = device.user_id and u.email like '%_@_%' and u.deleted_at is null
-    and u.email_confirmed_at is not null
-    -- One record of what is not sent is enough for an hour.
-    and not (is_too_many and exists (
-      select from public.account_notifications n
-      where n.user_id = device.user_id and n.suppressed and n.created_at > now() - interval '1 hour'
-    ));
+    coalesce(nullif(device.network, ''), 'an unknown network'));
 end
 $$;
+
+-- Membership ----------------------------------------------------------------------------------
+
+-- Whoever is given another role or removed by somebody else hears of it, and by whom.
+create function private.tell_of_membership() returns trigger
+language plpgsql security definer set search_path = '' as $$
+declare
+  org text;
+  by_whom text := coalesce(
+    nullif(private.clean_text(auth.jwt() ->> 'email', 320), ''), 'whoever runs the platform'
+  );
+begin
+  -- What goes with its organization was no decision about the person.
+  select private.clean_text(o.name, 200) into org from public.organizations o where o.id = old.org_id;
+  if org is null or old.user_id is not distinct from auth.uid() then
+    return null;
+  end if;
+  if tg_op = 'DELETE' then
+    perform private.tell_person(old.user_id, 'membership', 'You were removed from an organization',
+      format('You are no member of %s any more; this was done by %s.', org, by_whom),
+      'If this is a surprise, ask them.', org);
+  else
+    perform private.tell_person(old.user_id, 'membership', 'Your role in an organization has changed',
+      format('Your role in %s was %s and is %s now; this was done by %s.', org, old.role, new.role,
+        by_whom),
+      'If this is a surprise, ask them.', org);
+  end if;
+  return null;
+end
+$$;
+
+create trigger tell_of_role after update of role on public.organization_members
+  for each row when (old.role <> new.role) execute function private.tell_of_membership();
+create trigger tell_of_removal after delete on public.organization_members
+  for each row execute function private.tell_of_membership();
 
 -- For projects whose Auth server's tables take no triggers: a frontend calls it after signing in.
 create function private.touch_device() returns jsonb

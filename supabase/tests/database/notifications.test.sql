@@ -55,6 +55,8 @@ begin
   insert into public.organization_members (org_id, user_id, role)
   values (pg_temp.id('org'), pg_temp.id('owen'), 'owner');
   update public.organization_members set role = 'admin' where user_id = pg_temp.id('adam');
+  -- Mail about that is another test's.
+  delete from public.account_notifications;
 end
 $$;
 

@@ -131,6 +131,32 @@ begin
 end
 $$;
 
+-- whoever_is_given_another_role_or_removed_by_somebody_else_hears_of_it
+do $$
+declare
+  org uuid := pg_temp.id('org');
+begin
+  delete from public.account_notifications;
+  perform pg_temp.attempt('owen', format('select public.set_member_role(%L, %L, ''user'')', org,
+    pg_temp.id('adam')));
+  perform pg_temp.must_equal('the mail', (
+    select recipient || ': ' || message from public.account_notifications
+  ), 'adam@people.test: Your role in Test was admin and is user now; this was done by owen@people.test.');
+  delete from public.account_notifications;
+  perform pg_temp.attempt('owen', format('select public.remove_member(%L, %L)', org, pg_temp.id('adam')));
+  perform pg_temp.must_match('the mail', (
+    select recipient || ': ' || message from public.account_notifications
+  ), '^adam@people.test: You are no member of Test any more; this was done by owen@people.test');
+  insert into public.organization_members values (org, pg_temp.id('adam'), 'admin');
+  delete from public.account_notifications;
+  perform pg_temp.attempt('adam', format('select public.remove_member(%L, %L)', org, pg_temp.id('adam')));
+  perform pg_temp.must_equal('who leaves', pg_temp.n_mails('adam'), '0');
+  insert into public.organization_members values (org, pg_temp.id('adam'), 'admin');
+  delete from public.organizations where id = pg_temp.id('other org');
+  perform pg_temp.must_equal('what goes with its organization', pg_temp.n_mails('otto'), '0');
+end
+$$;
+
 -- text_of_a_program_is_cleaned_and_a_broken_sign_in_record_stops_nobody
 do $$
 declare
