@@ -3,6 +3,8 @@
 
 mod detection;
 
+use std::net::IpAddr;
+
 use hidps_wire::{
     AgentId, ConditionStatus, ContentHash, DesiredDocument, DiskUse, Facts, Generation, Processes,
     Sensor, SubjectCondition,
@@ -376,8 +378,13 @@ pub enum Observation {
         /// How long that was.
         seconds: u64,
     },
-    /// Two holders of its key are alive at once.
-    Twin,
+    /// Its key has two holders.
+    Twin {
+        /// What shows it.
+        sign: TwinSign,
+        /// Where the two came from, the newer one first; none where that is this machine.
+        addresses: [Option<IpAddr>; 2],
+    },
     /// Its clock differs from the daemon's.
     ClockSkew {
         /// By how much; positive is ahead.
@@ -396,6 +403,15 @@ pub enum Observation {
         /// How warm the warmest of its sensors is.
         celsius: Option<f32>,
     },
+}
+
+/// What shows that a key has two holders.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TwinSign {
+    /// Both are alive at once.
+    Alive,
+    /// They take turns.
+    Turns,
 }
 
 /// What became of a delivery.

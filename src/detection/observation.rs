@@ -1,10 +1,12 @@
 //! What the daemon observed about an agent, as an event for rules.
 //! It never looks at anything an agent sent; that is why rules can trust these events.
 
+use std::net::IpAddr;
+
 use hidps_rules::{Event, LogSource, Value};
 
 use crate::detection::log_source::{AGENT, USAGE, ours};
-use crate::model::Observation;
+use crate::model::{Observation, TwinSign};
 
 /// An observation as rules see it.
 #[derive(Debug)]
@@ -38,11 +40,9 @@ impl ObservedEvent {
                 format!("the agent is heard of again after {seconds} s"),
                 &[("seconds", whole(seconds))],
             ),
-            Observation::Twin => about_agent(
-                "twin",
-                "two holders of the agent's key are alive at once".to_owned(),
-                &[],
-            ),
+            Observation::Twin { sign, addresses } => {
+                about_agent("twin", describe_twins(sign, addresses), &[])
+            }
             Observation::ClockSkew { seconds } => about_agent(
                 "clock_skew",
                 format!("the host's clock differs by {seconds} s from the daemon's"),
@@ -83,6 +83,17 @@ impl ObservedEvent {
             fields: &self.fields,
         }
     }
+}
+
+fn describe_twins(sign: TwinSign, addresses: [Option<IpAddr>; 2]) -> String {
+    let how = match sign {
+        TwinSign::Alive => "are alive at once",
+        TwinSign::Turns => "take turns",
+    };
+    let [newer, older] = addresses.map(|address| {
+        address.map_or_else(|| "this machine".to_owned(), |address| address.to_string())
+    });
+    format!("two holders of the agent's key {how}: one at {newer}, one at {older}")
 }
 
 fn whole(number: u64) -> Value<'static> {

@@ -10,7 +10,9 @@ use hidps_wire::{AgentId, EventKind, Fields, LogEvent, MAX_EVENTS_PER_BATCH, enc
 use uuid::Uuid;
 
 use super::*;
-use crate::model::{Alert, DetectionVerdict, OrgId, RiskReport, ShadowReport, SuppressedReport};
+use crate::model::{
+    Alert, DetectionVerdict, OrgId, RiskReport, ShadowReport, SuppressedReport, TwinSign,
+};
 use crate::ports::{AlertQueue, BatchProgress, DetectionRecords, LiveLog};
 
 mod explained;
@@ -390,10 +392,17 @@ fn what_the_daemon_observes_reaches_rules_and_what_an_agent_claims_does_not() {
 
     let (mut pipeline, recorder) = pipeline_after(&[batch(claims.map(claim).into())]);
     let of_claims = recorder.of_rule(TWIN).len();
-    pipeline.on_observation(AGENT, Observation::Twin);
+    let twin = Observation::Twin {
+        sign: TwinSign::Turns,
+        addresses: [Some([203, 0, 113, 9].into()), None],
+    };
+    pipeline.on_observation(AGENT, twin);
 
     assert_eq!(of_claims, 0);
-    assert_eq!(recorder.of_rule(TWIN).len(), 1);
+    let told = recorder.of_rule(TWIN);
+    assert_eq!(told.len(), 1);
+    let text = format!("{told:?}");
+    assert!(text.contains("one at 203.0.113.9"), "{text}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! One agent's socket: hello, heartbeats, commands down, status and batches up.
 //! It never parses an event and never decides what to send; the session does.
 
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::model::{
 };
 use crate::ports::{AgentSession, DesiredSource, EventIntake, RawBatch, Records, SessionFactory};
 use crate::streams::agent_greeting::{RETURN_WITHIN_MS, is_alive, part, receive_hello, stagger};
+use crate::streams::holders::Holder;
 use crate::streams::mailbox::{Mailbox, ToAgent};
 use crate::streams::presence::{Presence, STOPPING};
 use crate::streams::progress::Progress;
@@ -79,7 +81,7 @@ impl std::fmt::Debug for AgentLinks {
 
 impl AgentLinks {
     /// Serves one authenticated connection until it ends.
-    pub async fn serve(&self, owned: OwnedAgent, mut socket: WebSocket) {
+    pub async fn serve(&self, owned: OwnedAgent, from: Option<IpAddr>, mut socket: WebSocket) {
         // Each phase is boxed, so that the long steady one does not carry the space of the others.
         let hello = match Box::pin(timeout(PATIENCE, receive_hello(&mut socket))).await {
             Ok(Ok(hello)) => hello,
@@ -90,6 +92,13 @@ impl AgentLinks {
         };
         let agent = owned.agent;
         let (connection, mailbox) = self.presence.enter(agent, &hello, Timestamp::now());
+        self.presence.note_holder(
+            agent,
+            Holder {
+                boot: hello.boot,
+                address: from,
+            },
+        );
         let mut link = Box::new(Link::open(self, owned, mailbox, socket, &hello));
         drop(hello);
         let reason = Box::pin(link.run()).await;
@@ -98,8 +107,7 @@ impl AgentLinks {
         // An agent that connects anew has let go of its older connection; whoever answers there
         // is another holder of the same key.
         if reason == SUPERSEDED && Box::pin(self.is_answered(&mut link.socket)).await {
-            tracing::warn!(%agent, "two holders of an agent's key are alive at once");
-            self.presence.observe(agent, Observation::Twin);
+            self.presence.observe_twin(agent, from);
         }
         Box::pin(part(link.socket, &reason, stagger())).await;
         let left = &reason;

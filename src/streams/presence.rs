@@ -2,13 +2,17 @@
 //! of an older one says nothing. It never reads a clock.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hidps_wire::{AgentId, ConditionStatus, Hello, printable};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::{ConditionKind, ConditionReport, HostFacts, Observation, PresenceReport};
+use crate::model::{
+    ConditionKind, ConditionReport, HostFacts, Observation, PresenceReport, TwinSign,
+};
 use crate::ports::{Observations, Records};
+use crate::streams::holders::{Holder, Holders};
 use crate::streams::mailbox::Mailbox;
 use crate::streams::registry::{ConnectionId, Registry};
 use crate::streams::silence::Silences;
@@ -31,6 +35,7 @@ pub struct Presence {
     records: Arc<dyn Records>,
     observations: Arc<dyn Observations>,
     silences: Mutex<Silences>,
+    holders: Mutex<Holders>,
     /// When each wrong clock was last told.
     skews: Mutex<BTreeMap<AgentId, Timestamp>>,
 }
@@ -56,6 +61,7 @@ impl Presence {
             records,
             observations,
             silences: Mutex::default(),
+            holders: Mutex::default(),
             skews: Mutex::default(),
         }
     }
@@ -63,6 +69,34 @@ impl Presence {
     /// Tells the rules what was observed about an agent.
     pub fn observe(&self, agent: AgentId, observation: Observation) {
         self.observations.observe(agent, observation);
+    }
+
+    /// Remembers who connected with an agent's key, and tells the rules when two take turns.
+    pub fn note_holder(&self, agent: AgentId, holder: Holder) {
+        let Some(before) = self.holders().on_connected(agent, holder) else {
+            return;
+        };
+        tracing::warn!(%agent, "two holders of an agent's key take turns");
+        let twin = Observation::Twin {
+            sign: TwinSign::Turns,
+            addresses: [holder.address, before.address],
+        };
+        self.observe(agent, twin);
+    }
+
+    /// Tells the rules that an agent's older connection, from there, is alive beside the newer one.
+    pub fn observe_twin(&self, agent: AgentId, older: Option<IpAddr>) {
+        tracing::warn!(%agent, "two holders of an agent's key are alive at once");
+        let newer = self.holders().latest(agent);
+        let twin = Observation::Twin {
+            sign: TwinSign::Alive,
+            addresses: [newer.and_then(|newer| newer.address), older],
+        };
+        self.observe(agent, twin);
+    }
+
+    fn holders(&self) -> MutexGuard<'_, Holders> {
+        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells the rules that an agent's clock is wrong, once in a while: whoever tries to connect all

@@ -199,7 +199,7 @@ async fn connect_agent(
         Ok(upgrade) => sized(upgrade, MAX_AGENT_FRAME_BYTES).on_upgrade(move |socket| {
             let connection = gateway.connections.token();
             async move {
-                gateway.links.serve(owned, socket).await;
+                gateway.links.serve(owned, client.address, socket).await;
                 drop(connection);
             }
         }),

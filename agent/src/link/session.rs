@@ -116,6 +116,7 @@ async fn greet<F>(socket: &mut Socket, link: &Link<F>) -> Result<Welcome, Sessio
         hostname: link.facts.hostname.clone(),
         os: link.facts.os.clone(),
         arch: link.facts.arch.clone(),
+        boot: link.facts.boot,
         applied: link.record.borrow().as_ref().map(|record| record.applied()),
     });
     let mut shutdown = link.shutdown.clone();

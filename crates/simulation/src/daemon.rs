@@ -152,6 +152,7 @@ impl Daemon {
             hostname: "host".into(),
             os: "linux".into(),
             arch: "x86_64".into(),
+            boot: None,
             applied,
         };
         let (connection, mailbox) = self.presence.enter(agent, &hello, wall);

@@ -49,6 +49,10 @@ pub struct Hello {
     pub os: String,
     /// Processor architecture, claimed, such as `x86_64`.
     pub arch: String,
+    /// The boot its host is in, as the kernel numbers it (`/proc/sys/kernel/random/boot_id`); two
+    /// that take turns are two hosts with one key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<Uuid>,
     /// What its ledger says it applied last; none on a new host.
     pub applied: Option<Applied>,
 }

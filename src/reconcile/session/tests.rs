@@ -36,6 +36,7 @@ fn hello(applied: Option<Applied>) -> Hello {
         hostname: "web".into(),
         os: "linux".into(),
         arch: "x86_64".into(),
+        boot: None,
         applied,
     }
 }

@@ -169,6 +169,7 @@ fn hello(protocol: u32, applied: Option<Applied>) -> String {
         hostname: "web".into(),
         os: "linux".into(),
         arch: "x86_64".into(),
+        boot: None,
         applied,
     }))
 }

@@ -103,6 +103,7 @@ impl Member {
             hostname: format!("swarm-{}", self.number),
             os: "linux".to_owned(),
             arch: std::env::consts::ARCH.to_owned(),
+            boot: None,
             applied: self.ledger.applied().cloned(),
         });
         send(socket, &hello).await?;
