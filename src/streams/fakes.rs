@@ -14,7 +14,7 @@ use hidps_wire::{
     HEADER_TIMESTAMP,
 };
 use jiff::Timestamp;
-use jsonwebtoken::{EncodingKey, Header};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
@@ -202,6 +202,12 @@ pub(super) fn sign_token(mark: &str, replaced: &Value) -> String {
 
 /// The same, signed with another secret.
 pub(super) fn sign_token_with(secret: &str, mark: &str, replaced: &Value) -> String {
+    let claims = claims_of_token(mark, replaced);
+    let key = EncodingKey::from_secret(secret.as_bytes());
+    jsonwebtoken::encode(&Header::default(), &claims, &key).expect("claims can be signed")
+}
+
+fn claims_of_token(mark: &str, replaced: &Value) -> Value {
     let now = Timestamp::now().as_second();
     let mut claims = json!({
         "sub": Uuid::nil(), "role": "authenticated", "aud": "authenticated", "iss": ISSUER,
@@ -210,8 +216,7 @@ pub(super) fn sign_token_with(secret: &str, mark: &str, replaced: &Value) -> Str
     for (name, value) in replaced.as_object().expect("claims are an object") {
         claims[name] = value.clone();
     }
-    let key = EncodingKey::from_secret(secret.as_bytes());
-    jsonwebtoken::encode(&Header::default(), &claims, &key).expect("claims can be signed")
+    claims
 }
 
 /// The mark in a token.
@@ -222,14 +227,28 @@ fn mark_of(token: &str) -> String {
     claims["mark"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Publishes no key.
+/// Publishes the public half of the key that signs in [`sign_token_by_key`], under this name.
 #[derive(Debug)]
-pub(super) struct NoKeys;
+pub(super) struct PublishedKey(pub(super) &'static str);
 
-impl SigningKeys for NoKeys {
+impl SigningKeys for PublishedKey {
     fn read_keys(&self) -> StoreResult<'_, Vec<u8>> {
-        Box::pin(async { Ok(br#"{"keys":[]}"#.to_vec()) })
+        let x = URL_SAFE_NO_PAD.encode(key().verifying_key().to_bytes());
+        let key = json!({"kty": "OKP", "crv": "Ed25519", "kid": self.0, "alg": "EdDSA", "x": x});
+        let list = json!({ "keys": [key] }).to_string();
+        Box::pin(async { Ok(list.into_bytes()) })
     }
+}
+
+/// A token of a person, signed with a key that is named so.
+pub(super) fn sign_token_by_key(name: &str, mark: &str) -> String {
+    // The frame of an Ed25519 key in PKCS #8, before its 32 bytes.
+    let mut der = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20".to_vec();
+    der.extend(key().to_bytes());
+    let mut header = Header::new(Algorithm::EdDSA);
+    header.kid = Some(name.to_owned());
+    let claims = claims_of_token(mark, &json!({}));
+    jsonwebtoken::encode(&header, &claims, &EncodingKey::from_ed_der(&der)).expect("signed")
 }
 
 fn failure(kind: StoreErrorKind) -> StoreError {

@@ -13,3 +13,4 @@ mod open_files;
 mod rules_cli;
 mod swarm;
 mod turn;
+mod viewers;

@@ -30,7 +30,8 @@ use crate::health::Health;
 use crate::model::KeyStatus;
 use crate::reconcile::Sessions;
 use crate::streams::fakes::{
-    AGENT, FakeAccess, FakeDesired, FakeDirectory, NoKeys, Recorder, sign_connect, token_settings,
+    AGENT, FakeAccess, FakeDesired, FakeDirectory, PublishedKey, Recorder, sign_connect,
+    token_settings,
 };
 use crate::streams::{
     AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, Installer, KeyLookups, Keyring, Listener,
@@ -104,7 +105,7 @@ async fn build(
     let loopback_network = "127.0.0.0/8".parse().expect("a network");
     let watchers = Arc::new(Watchers::default());
     let (key_lookups, keys) = KeyLookups::new(Arc::clone(&directory) as _);
-    let (keyring, key_reads) = Keyring::new(Arc::new(NoKeys), Arc::clone(&health));
+    let (keyring, key_reads) = Keyring::new(Arc::new(PublishedKey("current")), Arc::clone(&health));
     let gateway = Gateway {
         auth: Arc::new(AgentAuth::new(keys)),
         links: Arc::new(links),

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::ports::LiveLog as _;
-use crate::streams::fakes::{OTHER, sign_token, sign_token_with};
+use crate::streams::fakes::{OTHER, sign_token, sign_token_by_key, sign_token_with};
 
 /// The token of somebody who may watch [`AGENT`].
 fn good() -> String {
@@ -256,4 +256,20 @@ async fn a_flood_of_tokens_ends_the_connection() {
         refusals += 1;
     }
     assert!(refusals < 40, "{refusals} frames were answered");
+}
+
+#[tokio::test]
+async fn a_token_signed_with_a_published_key_is_good_and_one_of_another_name_is_not() {
+    let world = world(KeyStatus::Admitted).await;
+    let token = sign_token_by_key("current", "good");
+    let mut socket = world.viewer(Some(&token)).await;
+    let ready = receive_text(&mut socket).await;
+    assert!(ready.starts_with(r#"{"type":"ready""#), "{ready}");
+
+    let retired = sign_token_by_key("retired", "good");
+    let mut socket = world.viewer(Some(&retired)).await;
+
+    let (reason, message) = refusal(&mut socket).await;
+    assert_eq!(reason, Refusal::Unauthenticated);
+    assert!(message.contains("does not publish"), "{message}");
 }

@@ -70,6 +70,7 @@ enum Arrival {
     Events,
     Ready,
     Subscribed(AgentId),
+    Ended(AgentId, Refusal),
     Answer(Uuid, Answer),
     Refused(Refusal, String),
     Other,
@@ -114,6 +115,32 @@ impl Viewer {
         self.wait_for("the subscription", Duration::from_secs(30), |arrival| {
             matches!(arrival, Arrival::Subscribed(agent) if *agent == agent_id).then_some(())
         })
+        .await
+    }
+
+    /// Waits until the daemon ends the live log of an agent, and gives why.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub async fn wait_ended(
+        &mut self,
+        agent_id: AgentId,
+        deadline: Duration,
+    ) -> Result<Refusal, ViewerError> {
+        self.wait_for(
+            "the end of the live log",
+            deadline,
+            |arrival| match arrival {
+                Arrival::Ended(agent, reason) if *agent == agent_id => Some(*reason),
+                Arrival::Ended(..)
+                | Arrival::Events
+                | Arrival::Ready
+                | Arrival::Subscribed(_)
+                | Arrival::Answer(..)
+                | Arrival::Refused(..)
+                | Arrival::Other => None,
+            },
+        )
         .await
     }
 
@@ -241,7 +268,8 @@ impl Viewer {
                     .extend(events.into_iter().map(LogEvent::into_owned));
                 Arrival::Events
             }
-            StreamFrame::Unsubscribed { .. } | StreamFrame::Lagged { .. } => Arrival::Other,
+            StreamFrame::Unsubscribed { agent_id, reason } => Arrival::Ended(agent_id, reason),
+            StreamFrame::Lagged { .. } => Arrival::Other,
         })
     }
 }
