@@ -117,6 +117,8 @@ pub enum ConditionKind {
     CollectionSynced,
     /// What is desired is written down on the host.
     DocumentStored,
+    /// Every source of events is read that the host's configuration asks for.
+    SourcesRead,
     /// The agent is connected.
     Connected,
     /// A desired state is being held back.
@@ -132,6 +134,7 @@ impl ConditionKind {
             Self::FilesWatched => "FilesWatched",
             Self::CollectionSynced => "CollectionSynced",
             Self::DocumentStored => "DocumentStored",
+            Self::SourcesRead => "SourcesRead",
             Self::Connected => "Connected",
             Self::Held => "Held",
         }

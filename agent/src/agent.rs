@@ -21,6 +21,7 @@ use crate::collect::readings::{HostReader, Readings};
 use crate::collect::sockets::SocketWatch;
 use crate::collect::source_board::{SourceBoard, SourceStates};
 use crate::collect::wishes::follow_wishes;
+use crate::conditions::SourcesAsked;
 use crate::config::{Config, LogSettings};
 use crate::converge::Converge;
 use crate::dial::{DialError, Dialer};
@@ -125,7 +126,6 @@ fn start_parts(
     let firewall = Arc::new(HostFirewall::new(&config));
     let dialer = Arc::new(Dialer::new(config.way()).map_err(AgentError::Dialer)?);
     let pulse = LinkPulse::default();
-    let ledger = Ledger::new(state.clone(), config.agent_id);
     let events = Arc::clone(positions.events());
     let (applies_tx, applies) = mpsc::channel(APPLY_QUEUE);
     let statuses = Arc::new(StatusQueue::default());
@@ -136,9 +136,12 @@ fn start_parts(
     let (drift_tx, drift) = watch::channel(Drift::default());
     let table = host_processes();
     let (files, files_task) = file_watch(Arc::clone(&events), Arc::clone(&table));
+    let mut parts = JoinSet::new();
+    let looks = (config.processes, config.network_interval, cadence, table);
+    let told = start_sources(&mut parts, (looks, &config.logs), &positions, &shutdown)?;
 
     let converge = Converge {
-        ledger,
+        ledger: Ledger::new(state.clone(), config.agent_id),
         firewall: Arc::clone(&firewall),
         files,
         applies,
@@ -148,6 +151,7 @@ fn start_parts(
         events: Arc::clone(&events),
         probe: Arc::new(DaemonProbe::new(Arc::clone(&dialer), pulse.clone())),
         link: pulse.session(),
+        sources: (told.1.clone(), SourcesAsked::of(&config)),
         confirm_within: config.confirm_within,
     };
     let link = Link {
@@ -167,9 +171,6 @@ fn start_parts(
         state: link_tx,
         shutdown: shutdown.clone(),
     };
-    let mut parts = JoinSet::new();
-    let looks = (config.processes, config.network_interval, cadence, table);
-    let told = start_sources(&mut parts, (looks, &config.logs), &positions, &shutdown)?;
     begin(&mut parts, "drift", watch_drift(drift_tx, shutdown.clone()));
     begin(&mut parts, "files", files_task.run());
     begin(&mut parts, "converge", converge.run());

@@ -220,6 +220,7 @@ impl Session {
             FacetCondition::FilesWatched => ConditionKind::FilesWatched,
             FacetCondition::CollectionSynced => ConditionKind::CollectionSynced,
             FacetCondition::DocumentStored => ConditionKind::DocumentStored,
+            FacetCondition::SourcesRead => ConditionKind::SourcesRead,
         };
         let reason = printable(&condition.reason, MAX_REASON);
         let message = printable(&condition.message, MAX_MESSAGE);

@@ -4,6 +4,7 @@
 mod collection;
 mod files;
 mod firewall;
+mod sources;
 mod storage;
 
 use hidps_wire::{AgentCondition, ConditionStatus, FacetCondition};
@@ -16,6 +17,7 @@ pub use firewall::{
     drifted_condition, firewall_condition, on_trial_condition, rolled_back_condition,
     untried_condition, who,
 };
+pub use sources::{SourcesAsked, sources_condition};
 pub use storage::storage_condition;
 
 /// Longest message: conditions become rows.

@@ -56,6 +56,8 @@ pub struct Core {
     io: LedgerIo,
     firewall: FirewallView,
     files: FilesView,
+    /// How it is with the sources of events, once they have said so.
+    sources: Option<AgentCondition>,
     /// Drifts that were repaired and are not told yet.
     repaired: Vec<AgentCondition>,
     audit_at: Instant,
@@ -85,6 +87,7 @@ impl Core {
             io: LedgerIo::default(),
             firewall: FirewallView::default(),
             files: FilesView::default(),
+            sources: None,
             repaired: Vec::new(),
             audit_at: now + AUDIT_INTERVAL,
             told: None,
@@ -224,6 +227,12 @@ impl Core {
             let who_unknown = outcome.and_then(|outcome| outcome.who_unknown.as_deref());
             self.files.condition = Some(with_who(condition, who_unknown));
         }
+        self.advance(now);
+    }
+
+    /// How it is with the sources of events.
+    pub fn on_sources_told(&mut self, condition: Option<AgentCondition>, now: Instant) {
+        self.sources = condition;
         self.advance(now);
     }
 

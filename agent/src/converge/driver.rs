@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hidps_wire::{Apply, EventKind, Fields, LogEvent};
+use hidps_wire::{AgentCondition, Apply, EventKind, Fields, LogEvent};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -13,7 +13,8 @@ use super::core::{Core, CoreSettings};
 use super::effect::{Effect, Note, ProbeId};
 use crate::agent_note::AgentNote;
 use crate::clock;
-use crate::conditions::who;
+use crate::collect::source_board::SourceStates;
+use crate::conditions::{SourcesAsked, sources_condition, who};
 use crate::error_chain::chain;
 use crate::event_queue::EventQueue;
 use crate::file_watch::FileWatch;
@@ -48,6 +49,8 @@ pub struct Converge<F, W, P> {
     pub link: watch::Receiver<Option<u64>>,
     /// Where repairs are told.
     pub events: Arc<EventQueue>,
+    /// How it is with the sources of events, and which of them the configuration asks for.
+    pub sources: (watch::Receiver<SourceStates>, SourcesAsked),
     /// How long a new firewall may take to be confirmed; none where the agent changes none.
     pub confirm_within: Option<Duration>,
 }
@@ -58,6 +61,7 @@ enum Wake {
     Document(Apply),
     FirewallChanged(Drift),
     FilesChanged,
+    SourcesTold(Option<AgentCondition>),
     Link(Option<u64>),
     Probed(ProbeId, Result<(), String>),
     Tick,
@@ -87,6 +91,7 @@ impl<F: Firewall, W: FileWatch, P: Probe> Converge<F, W, P> {
         };
         // A hello that cannot wait for the first comparison says what the ledger holds.
         self.publish(&course.core);
+        course.core.on_sources_told(self.read_sources(), now());
         loop {
             self.act(&mut course).await;
             let Some(wake) = self.wait(&mut course).await else {
@@ -105,10 +110,16 @@ impl<F: Firewall, W: FileWatch, P: Probe> Converge<F, W, P> {
                 Some(Wake::FirewallChanged(self.drift.borrow_and_update().clone()))
             }
             () = self.files.changed() => Some(Wake::FilesChanged),
+            Ok(()) = self.sources.0.changed() => Some(Wake::SourcesTold(self.read_sources())),
             Ok(()) = self.link.changed() => Some(Wake::Link(*self.link.borrow_and_update())),
             (id, result) = next_probed(&mut course.probes) => Some(Wake::Probed(id, result)),
             () = sleep_until(deadline) => Some(Wake::Tick),
         }
+    }
+
+    fn read_sources(&mut self) -> Option<AgentCondition> {
+        let (states, asked) = &mut self.sources;
+        sources_condition(&states.borrow_and_update(), asked)
     }
 
     async fn act(&mut self, course: &mut Course) {
@@ -234,6 +245,7 @@ impl Course {
             Wake::Document(document) => core.on_document(document, now()),
             Wake::FirewallChanged(drift) => core.on_firewall_changed(drift.actor, now()),
             Wake::FilesChanged => core.on_files_changed(now()),
+            Wake::SourcesTold(condition) => core.on_sources_told(condition, now()),
             Wake::Probed(id, result) => core.on_probed(id, result, now()),
             Wake::Tick => core.on_tick(now()),
             Wake::Link(session) => {

@@ -12,6 +12,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::collect::source_board::{SourceBoard, Standing};
+use crate::conditions::SourcesAsked;
+use crate::config::Config;
 use crate::event_queue::EventQueue;
 use crate::file_watch::{FileKind, FileWatch, PathState, WatchOutcome};
 use crate::firewall::{
@@ -126,6 +129,7 @@ struct Host {
     state: StateDir,
     firewall: Arc<FakeFirewall>,
     n_watch_asked: Arc<AtomicUsize>,
+    board: Arc<SourceBoard>,
     applies: mpsc::Sender<Apply>,
     drift: watch::Sender<Drift>,
     status: watch::Receiver<Option<Status>>,
@@ -147,6 +151,7 @@ impl Host {
         let (drift, drift_rx) = watch::channel(Drift::default());
         let statuses = Arc::new(StatusQueue::default());
         let status = statuses.latest();
+        let (board, sources) = SourceBoard::new();
         let converge = Converge {
             ledger,
             firewall: Arc::clone(&firewall),
@@ -161,6 +166,7 @@ impl Host {
             events: Arc::new(EventQueue::default()),
             probe: Arc::new(NoProbe),
             link: watch::channel(None).1,
+            sources: (sources, SourcesAsked::of(&config())),
             confirm_within: None,
         };
         let mut tasks = JoinSet::new();
@@ -170,6 +176,7 @@ impl Host {
             state,
             firewall,
             n_watch_asked,
+            board,
             applies,
             drift,
             status,
@@ -201,6 +208,13 @@ impl Host {
         };
         self.applies.send(apply).await.unwrap();
     }
+}
+
+/// A configuration that asks for the journal.
+fn config() -> Config {
+    let text = "agent_id = \"7d444840-9dc0-11d1-b245-5ffdce74fad2\"\n\
+                backend_url = \"http://127.0.0.1:9\"\n";
+    Config::parse(text, |_| None).unwrap()
 }
 
 fn reasons(status: &Status) -> Vec<(FacetCondition, ConditionStatus, &str)> {
@@ -236,6 +250,29 @@ async fn a_document_is_applied_read_back_and_answered_even_when_known() {
     assert_eq!(reasons(&first), expected);
     assert_eq!(first, second);
     assert_eq!(host.firewall.n_changes(), 1);
+}
+
+#[tokio::test]
+async fn a_source_that_cannot_be_read_is_told_as_soon_as_it_says_so() {
+    let mut host = Host::start(false);
+    let first = host.next_status().await;
+
+    host.board.tell("journal", Standing::Failed, "no", "x");
+    let second = host.next_status().await;
+    host.board.tell("journal", Standing::Read, "so", "x");
+    let third = host.next_status().await;
+
+    let told = |status: &Status| {
+        let conditions = &status.conditions;
+        let facet = FacetCondition::SourcesRead;
+        let found = conditions.iter().find(|told| told.facet == facet);
+        found.map(|told| (told.status, told.reason.clone()))
+    };
+    let unread = (ConditionStatus::False, "SourceUnread".to_owned());
+    assert_eq!(told(&first), None, "nothing has been said yet");
+    assert_eq!(told(&second), Some(unread));
+    let reading = (ConditionStatus::True, "Reading".to_owned());
+    assert_eq!(told(&third), Some(reading));
 }
 
 #[tokio::test]

@@ -1,11 +1,17 @@
 //! What the agent tells of its host, and how often: as configured, and as it is desired since.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use hidps_wire::{
-    AgentFrame, CollectionEntry, ConditionStatus, DesiredDocument, FacetCondition, Facts, Usage,
+    AgentFrame, CollectionEntry, ConditionStatus, DesiredDocument, FacetCondition, Facts, Status,
+    Usage,
 };
+
+use hidps_lab::command::{Running, run};
+use hidps_lab::say_skipped;
 
 use crate::harness::{AgentHome, document};
 use crate::scripted_daemon::{Connection, DEADLINE, Frame, ScriptedDaemon, condition};
@@ -107,4 +113,41 @@ fn a_desired_interval_holds_at_once_and_one_out_of_bounds_does_not() {
         condition(&left, facet),
         (ConditionStatus::True, "Configured")
     );
+}
+
+#[test]
+fn a_source_that_is_insisted_on_and_cannot_be_read_is_a_condition() {
+    let test = "a_source_that_is_insisted_on_and_cannot_be_read_is_a_condition";
+    let blinded = |program: &Command| {
+        let mut command = Command::new("setpriv");
+        command.args(["--bounding-set", "-audit_read"]);
+        command.arg(program.get_program()).args(program.get_args());
+        command
+    };
+    if let Err(missing) = run(blinded(&Command::new("true")), DEADLINE) {
+        return say_skipped(test, &missing);
+    }
+    if Path::new("/run/auditd.pid").exists() {
+        return say_skipped(test, &"auditd may run here, whose log root can read");
+    }
+    let told = |audit: &str| {
+        let daemon = ScriptedDaemon::start(LOOPBACK);
+        let home = AgentHome::new(daemon.address(), &format!("{RARELY}audit = \"{audit}\""));
+        let command = blinded(&home.command("run"));
+        let _agent = Running::start("hidps-agent", command).unwrap();
+        let (mut connection, _) = daemon.admit();
+        connection.greet(64, 15);
+        let facet = FacetCondition::SourcesRead;
+        let has_said = |status: &Status| status.conditions.iter().any(|told| told.facet == facet);
+        let status = connection.next_status(has_said);
+        let (is_read, reason) = condition(&status, facet);
+        (is_read, reason.to_owned())
+    };
+
+    let insisted = told("on");
+    let tried = told("auto");
+
+    let unread = (ConditionStatus::False, "SourceUnread".to_owned());
+    let reading = (ConditionStatus::True, "Reading".to_owned());
+    assert_eq!((insisted, tried), (unread, reading));
 }

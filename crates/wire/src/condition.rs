@@ -29,6 +29,8 @@ pub enum FacetCondition {
     CollectionSynced,
     /// What is desired is written down on the host; told once that has failed.
     DocumentStored,
+    /// Every source of events is read that the host's configuration asks for.
+    SourcesRead,
 }
 
 /// One condition as an agent reports it; its generation is that of the status frame around it.

@@ -79,7 +79,13 @@ pub fn find_journal() -> io::Result<Vec<PathBuf>> {
     let number = fs::read_to_string("/etc/machine-id")?;
     let number = number.trim();
     if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(io::Error::other("/etc/machine-id holds no number"));
+        let has_journal = PLACES.iter().any(|place| Path::new(place).is_dir());
+        let kind = if has_journal {
+            io::ErrorKind::InvalidData
+        } else {
+            io::ErrorKind::NotFound
+        };
+        return Err(io::Error::new(kind, "/etc/machine-id holds no number"));
     }
     let directories: Vec<_> = PLACES
         .iter()

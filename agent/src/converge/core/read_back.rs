@@ -119,6 +119,7 @@ impl Core {
         if self.io.has_failed {
             conditions.push(storage_condition(self.io.failure.as_deref()));
         }
+        conditions.extend(self.sources.clone());
         Some(Status {
             applied: self.applied(),
             conditions,
