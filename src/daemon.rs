@@ -26,9 +26,9 @@ use crate::persistence::{
 use crate::ports::{Observations, Records, StoreError};
 use crate::reconcile::{Mode, Sessions};
 use crate::streams::{
-    AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, Installer, KeyLookups, KeyReads, Keyring,
-    ListenError, Listener, Origins, Presence, TrustedProxies, Watchers, router, watch_keys,
-    watch_silence,
+    AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, Installer, KeyHints, KeyLookups, KeyReads,
+    Keyring, ListenError, Listener, Origins, Presence, TrustedProxies, Watchers, router,
+    watch_keys, watch_silence,
 };
 use crate::tasks::TaskSet;
 use crate::telemetry::Chain;
@@ -110,6 +110,8 @@ struct Inflow {
     health_log: HealthLog,
     /// Notified when an organization may want something else of detection.
     detection_hint: Arc<Notify>,
+    /// What is heard of keys.
+    key_hints: Arc<KeyHints>,
 }
 
 impl Inflow {
@@ -121,11 +123,13 @@ impl Inflow {
     ) -> Result<Self, StartError> {
         let (hints_tx, hints) = mpsc::channel(HINTS);
         let detection_hint = Arc::new(Notify::new());
+        let key_hints = Arc::new(KeyHints::default());
         let settings = FeedSettings {
             hints: hints_tx,
             notifications: Arc::clone(notifications),
             detection: Arc::clone(&detection_hint),
             access: Arc::clone(watchers) as _,
+            keys: Arc::clone(&key_hints) as _,
             health: Arc::clone(health),
             probe: Arc::new(rest.clone()),
             canary_every: config.canary,
@@ -144,6 +148,7 @@ impl Inflow {
             desired,
             health_log,
             detection_hint,
+            key_hints,
         })
     }
 }
@@ -221,6 +226,7 @@ pub struct Daemon {
     signing_keys: KeyReads,
     rest: Rest,
     feed: Feed,
+    key_hints: Arc<KeyHints>,
     hints: mpsc::Receiver<FeedEvent>,
     mirror: Mirror<Rest>,
     outbox: Outbox<Rest>,
@@ -293,6 +299,7 @@ impl Daemon {
             signing_keys,
             rest,
             feed: inflow.feed,
+            key_hints: inflow.key_hints,
             hints: inflow.hints,
             mirror: inflow.mirror,
             outbox,
@@ -318,7 +325,8 @@ impl Daemon {
         let health = Arc::clone(&self.gateway.health);
         let links = Arc::clone(&self.gateway.links);
         let mut tasks = TaskSet::default();
-        spawn_watches(&mut tasks, &self.gateway, &working);
+        let watched = (&self.gateway, self.key_hints);
+        spawn_watches(&mut tasks, watched, &working);
         let (mut listening, mut detection) = (TaskSet::default(), TaskSet::default());
         tracing::info!(addresses = ?self.listener.addresses(), "listening");
         let router = router(self.gateway);
@@ -412,10 +420,14 @@ fn presence_of(records: &Arc<dyn Records>, intake: &Arc<impl Observations>) -> P
 }
 
 /// Starts what looks after connections from outside.
-fn spawn_watches(tasks: &mut TaskSet, gateway: &Gateway, working: &CancellationToken) {
+fn spawn_watches(
+    tasks: &mut TaskSet,
+    (gateway, key_hints): (&Gateway, Arc<KeyHints>),
+    working: &CancellationToken,
+) {
     let registry = Arc::clone(gateway.links.presence.registry());
     let directory = Arc::clone(&gateway.directory);
-    let keys = watch_keys(registry, Arc::clone(&directory), working.clone());
+    let keys = watch_keys(registry, Arc::clone(&directory), key_hints, working.clone());
     tasks.spawn("key watch", keys);
     let silence = watch_silence(Arc::clone(&gateway.links), directory, working.clone());
     tasks.spawn("silence watch", silence);

@@ -190,6 +190,12 @@ pub trait AccessChanges: Send + Sync + 'static {
     fn changed(&self, persons: Option<&[Uuid]>);
 }
 
+/// Hears that keys of agents may have stopped being good; never blocks the caller.
+pub trait KeyChanges: Send + Sync + 'static {
+    /// The keys of these agents may be others now; anybody's, if it is not said whose.
+    fn changed(&self, agents: Option<&[AgentId]>);
+}
+
 /// The notification rows.
 pub trait NotificationQueue: Send + Sync + 'static {
     /// Takes up to `max` rows for `lease_secs` seconds.

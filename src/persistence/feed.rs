@@ -4,6 +4,7 @@
 
 mod canary;
 
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use uuid::Uuid;
 use crate::config::Supabase;
 use crate::health::Health;
 use crate::persistence::feed::canary::{Act, Canary, Way};
-use crate::ports::{AccessChanges, FeedProbe};
+use crate::ports::{AccessChanges, FeedProbe, KeyChanges};
 use crate::telemetry::{self, Chain};
 
 /// Topic of the private channel that the database's triggers send to.
@@ -57,6 +58,8 @@ pub struct FeedSettings {
     pub detection: Arc<Notify>,
     /// Hears when what people may see may have changed.
     pub access: Arc<dyn AccessChanges>,
+    /// Hears when keys of agents may have stopped being good.
+    pub keys: Arc<dyn KeyChanges>,
     /// Where it is recorded whether the feed is joined and carries what is written.
     pub health: Arc<Health>,
     /// Writes canaries.
@@ -173,6 +176,7 @@ impl Feed {
         self.settings.notifications.notify_one();
         self.settings.detection.notify_one();
         self.settings.access.changed(None);
+        self.settings.keys.changed(None);
     }
 
     fn on_event(&mut self, event: Event) {
@@ -214,8 +218,12 @@ impl Feed {
             "notification" => self.settings.notifications.notify_one(),
             "detection" => self.settings.detection.notify_one(),
             "access" => {
-                let persons = payload.and_then(persons_of);
+                let persons = payload.and_then(|payload| ids_of(payload, "persons"));
                 self.settings.access.changed(persons.as_deref());
+            }
+            "keys" => {
+                let agents = payload.and_then(|payload| ids_of(payload, "agents"));
+                self.settings.keys.changed(agents.as_deref());
             }
             other => tracing::debug!(event = other, "an unknown broadcast was left aside"),
         }
@@ -259,10 +267,10 @@ async fn written(writing: &mut Option<Writing>) -> (u64, Result<(), String>) {
     }
 }
 
-/// The people a message is about; none when it is about everybody or does not say it readably.
-fn persons_of(payload: &Map<String, Value>) -> Option<Vec<Uuid>> {
-    let persons = payload.get("persons")?.as_array()?.iter();
-    persons.map(|id| id.as_str()?.parse().ok()).collect()
+/// Those a message is about; none when it is about all or does not say it readably.
+fn ids_of<T: FromStr>(payload: &Map<String, Value>, name: &str) -> Option<Vec<T>> {
+    let ids = payload.get(name)?.as_array()?.iter();
+    ids.map(|id| id.as_str()?.parse().ok()).collect()
 }
 
 /// The hint in a change, or none when the event does not name the agent.
@@ -282,4 +290,32 @@ fn hint_of_record(record: &Map<String, Value>) -> Option<FeedEvent> {
         .and_then(Value::as_u64)
         .map(Generation);
     Some(FeedEvent::Hint { agent, generation })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_message_that_does_not_name_each_of_its_ids_readably_is_about_all() {
+        let id = Uuid::from_u128(1);
+        let read = |payload: Value| {
+            let payload = payload.as_object().expect("an object").clone();
+            ids_of::<AgentId>(&payload, "agents")
+        };
+
+        let named = read(json!({"agents": [id.to_string()]}));
+        assert_eq!(named, Some(vec![AgentId::new(id)]));
+        for payload in [
+            json!({}),
+            json!({"agents": {}}),
+            json!({"agents": [id.to_string(), "x"]}),
+            json!({"agents": [1]}),
+            json!({"persons": [id.to_string()]}),
+        ] {
+            assert_eq!(read(payload.clone()), None, "{payload}");
+        }
+    }
 }

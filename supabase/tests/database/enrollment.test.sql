@@ -37,6 +37,17 @@ create function pg_temp.age(agent text default 'host') returns void language sql
   delete from public.agent_keys where agent_id = pg_temp.id(agent);
 $$;
 
+-- Whose keys the daemon was told of since the last look: names, "all", or nothing.
+create function pg_temp.key_hints() returns text language sql as $$
+  with gone as (
+    delete from realtime.messages where topic = 'hidps:feed' and event = 'keys' returning payload
+  )
+  select coalesce(string_agg(distinct coalesce(w.name, 'all'), ' '), '')
+  from gone
+  left join lateral jsonb_array_elements_text(gone.payload -> 'agents') a (id) on true
+  left join pg_temp.world w on w.id = a.id::uuid
+$$;
+
 -- First use -----------------------------------------------------------------------------------
 
 -- a_fresh_agent_trusts_its_first_key_and_keeps_it
@@ -156,6 +167,32 @@ begin
   perform pg_temp.must_equal('it is in', pg_temp.enrolled('host', 'queued'), 'admitted');
   perform pg_temp.must_match('the revoked one', pg_temp.enroll('after',
     pg_temp.make_token('adam', 'org')), '^28000 this key was revoked');
+end
+$$;
+
+-- the_daemon_is_told_at_once_of_a_key_that_stopped_being_good_and_of_no_other
+do $$
+declare
+  token text := pg_temp.make_token('adam', 'org');
+begin
+  update public.agent_keys set status = 'revoked' where agent_id = pg_temp.id('host');
+  perform pg_temp.key_hints();
+  perform pg_temp.must_equal('a key that begins to be good', pg_temp.attempt('adam',
+    'update public.agent_keys set status = ''admitted'''), '1');
+  perform pg_temp.must_equal('ends nothing', pg_temp.key_hints(), '');
+  perform pg_temp.enroll('waits');
+  perform pg_temp.must_equal('a key that waits', pg_temp.key_hints(), '');
+  perform pg_temp.enroll('instead', token);
+  perform pg_temp.must_equal('another key', pg_temp.key_hints(), 'host');
+  perform pg_temp.attempt('adam', 'update public.agent_keys set status = ''revoked''');
+  perform pg_temp.must_equal('a revocation', pg_temp.key_hints(), 'host');
+  perform pg_temp.attempt('adam', 'update public.agent_keys set status = ''revoked''');
+  perform pg_temp.must_equal('said twice', pg_temp.key_hints(), '');
+  update public.agent_keys set status = 'admitted';
+  delete from public.agent_keys where agent_id = pg_temp.id('host');
+  perform pg_temp.must_equal('a row that is gone', pg_temp.key_hints(), 'host');
+  perform private.hint_keys(array(select gen_random_uuid() from generate_series(1, 101)));
+  perform pg_temp.must_equal('many', pg_temp.key_hints(), 'all');
 end
 $$;
 
