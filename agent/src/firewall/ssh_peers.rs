@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use super::guard::{MAX_PEERS, SshPeer};
+use crate::collect::process::parse_users;
 use crate::config::Port;
 
 /// Sockets beyond this are not looked through: the tables are read into memory.
@@ -38,8 +39,8 @@ pub(super) fn read_ssh_peers() -> BTreeSet<SshPeer> {
     find_peers(&connections, &held)
 }
 
-/// Those of a process of SSH, and whoever is at its usual port: without privileges the processes
-/// of others do not show their sockets.
+/// Those of the host's SSH server, and whoever is at its usual port: without privileges the
+/// processes of others do not show their sockets.
 fn find_peers(connections: &[Connection], held: &BTreeSet<u64>) -> BTreeSet<SshPeer> {
     connections
         .iter()
@@ -61,12 +62,11 @@ fn read_bounded(path: &str) -> String {
     text
 }
 
-/// The inodes of all sockets of processes whose name begins with `sshd`.
+/// The inodes of all sockets of the host's SSH server, which holds those of all its sessions.
 fn read_sshd_sockets(proc: &Path) -> BTreeSet<u64> {
     let mut inodes = BTreeSet::new();
     for entry in fs::read_dir(proc).into_iter().flatten().flatten() {
-        let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-        if !name.starts_with("sshd") {
+        if !is_sshd(&entry.path()) {
             continue;
         }
         let handles = fs::read_dir(entry.path().join("fd"));
@@ -77,6 +77,21 @@ fn read_sshd_sockets(proc: &Path) -> BTreeSet<u64> {
         }
     }
     inodes
+}
+
+/// Whether a process is root's own and runs a program of `sshd`. Its name says nothing: anybody may
+/// take that, and would keep the firewall open for whomever they are connected with.
+fn is_sshd(process: &Path) -> bool {
+    let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+    if !name.starts_with("sshd") {
+        return false;
+    }
+    let program = fs::read_link(process.join("exe")).unwrap_or_default();
+    let program = program.file_name().and_then(|name| name.to_str());
+    // Who began it: a program that changes its user may have been called by that name.
+    let status = fs::read(process.join("status")).unwrap_or_default();
+    let user = parse_users(&String::from_utf8_lossy(&status)).map(|(real, _)| real);
+    program.is_some_and(|name| name.starts_with("sshd")) && user == Some(0)
 }
 
 fn parse_socket(target: &str) -> Option<u64> {
@@ -162,6 +177,35 @@ mod tests {
     fn a_socket_that_only_listens_or_is_closing_is_nobody() {
         assert_eq!(parse_connection(&FOUR.replace(" 01 ", " 0A ")), None);
         assert_eq!(parse_connection(&FOUR.replace(" 01 ", " 06 ")), None);
+    }
+
+    #[test]
+    fn only_the_hosts_own_ssh_server_holds_sessions() {
+        let proc = tempfile::tempdir().unwrap();
+        let process = |id: u32, name: &str, program: &str, user: u32| {
+            let directory = proc.path().join(id.to_string());
+            fs::create_dir_all(directory.join("fd")).unwrap();
+            fs::write(directory.join("comm"), format!("{name}\n")).unwrap();
+            let status = format!("Name:\t{name}\nUid:\t{user}\t0\t0\t0\n");
+            fs::write(directory.join("status"), status).unwrap();
+            std::os::unix::fs::symlink(program, directory.join("exe")).unwrap();
+            let socket = format!("socket:[{id}]");
+            std::os::unix::fs::symlink(socket, directory.join("fd/3")).unwrap();
+        };
+        process(1, "sshd", "/usr/sbin/sshd", 0);
+        process(
+            2,
+            "sshd-session",
+            "/usr/lib/openssh/sshd-session (deleted)",
+            0,
+        );
+        process(3, "sshd", "/home/eve/sshd", 1_000);
+        process(4, "sshd", "/usr/bin/sudo", 0);
+        process(5, "nginx", "/usr/sbin/nginx", 0);
+
+        let held = read_sshd_sockets(proc.path());
+
+        assert_eq!(held, BTreeSet::from([1, 2]));
     }
 
     #[test]
