@@ -32,6 +32,10 @@ pub(super) const MAX_ENTRIES: usize = 200_000;
 /// How many entries are looked at before others have their turn: well below a millisecond.
 const ENTRIES_AT_ONCE: usize = 256;
 
+/// Most directories of one tree that wait to be looked at; beyond it all that is left is told to be
+/// too much. Somebody may make them faster than they are looked at.
+const MAX_VISITS: usize = MAX_DIRECTORIES;
+
 /// What is announced and whose event has not come; beyond it some files are told twice.
 const MAX_ANNOUNCED: usize = 10_000;
 
@@ -138,8 +142,18 @@ impl Inventory {
         }
     }
 
+    /// A name went from a watched directory: what comes by it later is another file.
+    pub(super) fn on_name_went(&mut self, path: &Path) {
+        self.announced.remove(path);
+    }
+
     /// A directory went from a watched one; whether anything was known below it.
     pub(super) fn on_directory_went(&mut self, path: &Path) {
+        let below = self.announced.range(path.to_owned()..);
+        let below = below.take_while(|file| file.starts_with(path));
+        for file in below.cloned().collect::<Vec<_>>() {
+            self.announced.remove(&file);
+        }
         let trees = self.trees.values_mut();
         for tree in trees.filter(|tree| path.starts_with(tree.root())) {
             tree.forget_below(path);

@@ -241,6 +241,9 @@ impl WatchTree {
         let is_gone = matches!(action, FileAction::Deleted | FileAction::MovedFrom);
         let is_directory = is_about_name && mask.contains(EventMask::ISDIR);
         let is_above_others = self.ancestors.contains(&path);
+        if is_gone {
+            self.inventory.on_name_went(&path);
+        }
         if is_directory && is_gone {
             self.inventory.on_directory_went(&path);
         }

@@ -16,8 +16,8 @@ use super::super::change::FileAction;
 use super::super::entry::{Entry, EntryKind};
 use super::super::kernel::KernelWatches;
 use super::super::path_state::{PathState, Stamp, TreeLack, WatchProblem, is_absence};
-use super::Finding;
 use super::listing::Listing;
+use super::{Finding, MAX_VISITS};
 
 /// How deep below a recursive path: deeper than anybody builds, and no path that gets too long.
 const MAX_DEPTH: usize = 64;
@@ -140,9 +140,13 @@ impl Tree {
 
     /// Has a directory looked at.
     pub(super) fn visit(&mut self, path: PathBuf, why: Why) {
-        if self.is_recursive() || path == self.root() {
-            self.visits.push_back(Visit { path, why });
+        if !self.is_recursive() && path != self.root() {
+            return;
         }
+        if self.visits.len() >= MAX_VISITS {
+            return self.note(TreeLack::TooManyDirectories);
+        }
+        self.visits.push_back(Visit { path, why });
     }
 
     /// Has everything compared.
@@ -297,14 +301,15 @@ impl Tree {
         let known = directory.and_then(|known| known.get(name));
         let (actions, is_new) = plan_findings(listing.visit.why, known, &entry);
         let was_directory = known.is_some_and(|known| known.kind == EntryKind::Directory);
-        if listing.visit.why == Why::Lost {
-            listing.found.insert(name.into());
-        }
         if known.is_none() && room.n_entries == 0 {
             self.note(TreeLack::TooManyFiles);
         } else if is_new {
             room.n_entries -= usize::from(known.is_none());
             self.insert(&path, entry.clone());
+        }
+        // Only what is known can be missed, and a directory may hold any number of files.
+        if listing.visit.why == Why::Lost && self.known(&path).is_some() {
+            listing.found.insert(name.into());
         }
         for action in actions {
             self.tell(path.clone(), action);
@@ -424,4 +429,48 @@ fn is_link(error: &io::Error) -> bool {
         .raw_os_error()
         .map(rustix::io::Errno::from_raw_os_error);
     code == Some(rustix::io::Errno::LOOP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::MAX_VISITS;
+    use super::*;
+
+    fn tree_of_files(names: &[&str], why: Why) -> (tempfile::TempDir, Tree) {
+        let directory = tempfile::tempdir().unwrap();
+        for name in names {
+            std::fs::write(directory.path().join(name), "").unwrap();
+        }
+        let tree = Tree::open(directory.path(), WatchDepth::Everything, why).unwrap();
+        (directory, tree)
+    }
+
+    #[test]
+    fn directories_that_come_faster_than_they_are_looked_at_take_a_bounded_room() {
+        let (directory, mut tree) = tree_of_files(&[], Why::Survey);
+
+        for number in 0..MAX_VISITS + 5 {
+            tree.visit(directory.path().join(number.to_string()), Why::Survey);
+        }
+
+        assert_eq!(tree.visits.len(), MAX_VISITS);
+        assert_eq!(tree.lack, Some(TreeLack::TooManyDirectories));
+    }
+
+    #[test]
+    fn files_beyond_what_may_be_known_take_no_room_while_they_are_compared() {
+        let (_directory, mut tree) = tree_of_files(&["a", "b", "c"], Why::Lost);
+        let inotify = inotify::Inotify::init().unwrap();
+        let mut kernel = KernelWatches::new(inotify.watches(), None);
+        let mut room = Room {
+            n_directories: 1,
+            n_entries: 1,
+        };
+
+        // One for the directory, and one for each file.
+        tree.walk(&mut kernel, &BTreeSet::new(), &mut room, &mut 4);
+
+        assert_eq!(tree.listing.unwrap().found.len(), 1);
+        assert_eq!(tree.lack, Some(TreeLack::TooManyFiles));
+    }
 }

@@ -63,6 +63,22 @@ async fn no_file_created_at_once_in_a_brand_new_directory_is_missed() {
 }
 
 #[tokio::test]
+async fn a_file_found_in_a_brand_new_directory_is_told_again_when_it_is_made_again() {
+    let watcher = watcher_below(&["elsewhere"]).await;
+    let file = watcher.path("root/new/file");
+    // Both before the watcher runs: only looking finds the file.
+    fs::create_dir(watcher.path("root/new")).unwrap();
+    fs::write(&file, "").unwrap();
+    watcher.told_until("created root/new/file").await;
+
+    fs::remove_file(&file).unwrap();
+    watcher.told_until("deleted root/new/file").await;
+    symlink(watcher.path("elsewhere"), &file).unwrap();
+
+    watcher.told_until("created root/new/file").await;
+}
+
+#[tokio::test]
 async fn a_directory_that_comes_with_content_is_told_with_all_of_it_and_watched() {
     let watcher = watcher_below(&["elsewhere/a/b"]).await;
     fs::write(watcher.path("elsewhere/a/b/file"), "1").unwrap();
