@@ -4,6 +4,8 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use crate::collect::process::parse_users;
+
 /// Where auditd says which process it is.
 const PROCESS: &str = "run/auditd.pid";
 
@@ -20,9 +22,12 @@ pub(super) fn find_log(root: &Path) -> Option<PathBuf> {
         .trim()
         .parse()
         .ok()?;
-    // A file that is left over may name any process.
-    let name = fs::read_to_string(root.join(format!("proc/{process}/comm"))).ok()?;
-    if name.trim_end() != "auditd" {
+    // A file that is left over may name any process, and a person's may have any name.
+    let process = root.join(format!("proc/{process}"));
+    let name = fs::read_to_string(process.join("comm")).ok()?;
+    let status = fs::read(process.join("status")).unwrap_or_default();
+    let is_roots = parse_users(&String::from_utf8_lossy(&status)).is_none_or(|(real, _)| real == 0);
+    if name.trim_end() != "auditd" || !is_roots {
         return None;
     }
     let config = fs::read_to_string(root.join(CONFIG)).unwrap_or_default();
@@ -49,6 +54,26 @@ fn log_of(config: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_of_a_person_under_the_number_that_auditd_had_is_not_auditd() {
+        let host = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = host.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("run/auditd.pid", "77\n");
+        write("proc/77/comm", "auditd\n");
+        write("var/log/audit/audit.log", "");
+
+        write("proc/77/status", "Name:\tauditd\nUid:\t1000\t0\t0\t0\n");
+        let of_a_person = find_log(host.path());
+        write("proc/77/status", "Name:\tauditd\nUid:\t0\t0\t0\t0\n");
+        let of_root = find_log(host.path());
+
+        assert_eq!((of_a_person.is_some(), of_root.is_some()), (false, true));
+    }
 
     #[test]
     fn auditd_writes_where_its_configuration_says() {

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use hidps_wire::{Facts, Shown};
 
+use crate::collect::process::parse_users;
 use os_release::OsRelease;
 use time_sync::TimeServices;
 use updates::UpdateReader;
@@ -31,6 +32,12 @@ pub const CANNOT_SEE: &str = "pending updates are known on hosts with apt whose 
 /// Two readings of the time of start that differ by less are of one start: the kernel computes it
 /// from a clock that is being corrected.
 const SAME_BOOT_SECS: u64 = 60;
+
+/// The first number of a person, as distributions number users.
+const FIRST_PERSON: u32 = 1_000;
+
+/// Above those of people: users that are made up for a service, and nobody.
+const SERVICES_ABOVE: std::ops::RangeInclusive<u32> = 60_001..=65_535;
 
 /// Most processes whose names are looked at.
 const MAX_PROCESSES_LISTED: usize = 131_072;
@@ -97,7 +104,8 @@ fn parse_boot(stat: &str) -> Option<i64> {
     line.trim().parse().ok().filter(|seconds| *seconds > 0)
 }
 
-/// The names of all programs that run, as the kernel has them: at most 15 bytes.
+/// The names of all programs of the system that run, as the kernel has them: at most 15 bytes. Those
+/// of people do not count, for whoever is logged in may name a program as any service.
 fn running_programs(proc: &Path) -> BTreeSet<String> {
     let listed = fs::read_dir(proc).into_iter().flatten().flatten();
     listed
@@ -108,9 +116,20 @@ fn running_programs(proc: &Path) -> BTreeSet<String> {
                 .is_some_and(|name| name.parse::<u32>().is_ok())
         })
         .take(MAX_PROCESSES_LISTED)
-        .filter_map(|entry| fs::read(entry.path().join("comm")).ok())
-        .map(|name| String::from_utf8_lossy(&name).trim_end().to_owned())
+        .filter_map(|entry| {
+            let name = fs::read(entry.path().join("comm")).ok()?;
+            let status = fs::read(entry.path().join("status")).unwrap_or_default();
+            let name = String::from_utf8_lossy(&name).trim_end().to_owned();
+            (!is_of_person(&status)).then_some(name)
+        })
         .collect()
+}
+
+/// Whether a person began a process, as its `status` says: services have numbers of users below
+/// those, or from a range of their own.
+fn is_of_person(status: &[u8]) -> bool {
+    let user = parse_users(&String::from_utf8_lossy(status)).map(|(real, _)| real);
+    user.is_some_and(|user| user >= FIRST_PERSON && !SERVICES_ABOVE.contains(&user))
 }
 
 /// When a file was changed last, in seconds since 1970.

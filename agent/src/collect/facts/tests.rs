@@ -71,6 +71,22 @@ fn a_clock_that_was_set_is_told_from_one_that_was_not_and_from_one_that_does_not
 }
 
 #[test]
+fn a_program_that_a_person_names_as_a_service_is_none() {
+    let clamd = |uid: &str| {
+        let status = format!("Name:\tclamd\nUid:\t{uid}\t0\t0\t0\n");
+        let files = [
+            ("proc/9/comm", "clamd\n"),
+            ("proc/9/status", status.as_str()),
+        ];
+        read(&files).antivirus.is_some()
+    };
+
+    assert!(!clamd("1000"));
+    assert!(!clamd("1500001104"), "of a directory service");
+    assert!(clamd("112") && clamd("61184") && clamd("0"));
+}
+
+#[test]
 fn a_container_and_a_guest_are_told_apart() {
     let kind = |files: &[_]| read(files).virtualization.map(|kind| kind.to_string());
 
