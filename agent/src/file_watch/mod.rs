@@ -218,7 +218,7 @@ impl FileWatchTask {
             .instance
             .as_ref()
             .is_some_and(|instance| instance.tree.has_work());
-        let baseline_at = self.telling.baseline_at.filter(|_| self.instance.is_some());
+        let telling_due = self.telling.next_due().filter(|_| self.instance.is_some());
         let (stream, who) = match &mut self.instance {
             Some(instance) => (
                 Some(&mut instance.stream),
@@ -242,13 +242,13 @@ impl FileWatchTask {
                 None => std::future::pending().await,
             }
         };
-        let has_baseline = baseline_at.is_some();
+        let has_telling = telling_due.is_some();
         tokio::select! {
             request = self.requests.recv() => request.map_or(Wake::Closed, Wake::Request),
             Some(event) = next_event => Wake::Event(event),
             read = next_who => Wake::Who(read),
             Some(done) = self.telling.hasher.done.recv() => Wake::Hashed(done),
-            () = sleep_until(baseline_at.unwrap_or_else(Instant::now)), if has_baseline => Wake::ChangeDue,
+            () = sleep_until(telling_due.unwrap_or_else(Instant::now)), if has_telling => Wake::ChangeDue,
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Wake::ChangeDue,
             // A walk goes on whenever nobody else has anything to do.
             () = tokio::task::yield_now(), if has_work => Wake::Work,

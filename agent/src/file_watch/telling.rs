@@ -23,6 +23,9 @@ const MAX_WAITING: usize = 1_000;
 /// How soon it is looked again whether there is time for files that nobody changed.
 const BASELINE_PAUSE: Duration = Duration::from_secs(1);
 
+/// How long a hash is waited for: a disk or another host that does not answer keeps no change back.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Changes that are being told.
 #[derive(Debug)]
 pub(super) struct Telling {
@@ -33,7 +36,7 @@ pub(super) struct Telling {
     /// A file that is hashed though nobody changed it, by the number of its answer.
     baseline: Option<(u64, PathBuf, Entry)>,
     /// When the next one may be.
-    pub(super) baseline_at: Option<Instant>,
+    baseline_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -43,6 +46,8 @@ struct Waiting {
     facts: Facts,
     /// The answer it waits for.
     number: Option<u64>,
+    /// Until when.
+    until: Instant,
 }
 
 impl Telling {
@@ -93,6 +98,7 @@ impl Telling {
             seen,
             facts,
             number,
+            until: now + PATIENCE,
         });
         if self.waiting.len() > MAX_WAITING
             && let Some(first) = self.waiting.front_mut()
@@ -126,8 +132,21 @@ impl Telling {
         self.finish(tree);
     }
 
-    /// Hashes a file that nobody changed, if there is time for it.
+    /// When there may be something to do without anything happening.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let late = self.waiting.front().map(|first| first.until);
+        let baseline = self.baseline_at.filter(|_| self.baseline.is_none());
+        [late, baseline].into_iter().flatten().min()
+    }
+
+    /// Tells what waited too long, and hashes a file that nobody changed, if there is time for it.
     pub(super) fn work(&mut self, tree: &mut WatchTree, now: Instant) {
+        for late in self.waiting.iter_mut().take_while(|it| it.until <= now) {
+            if late.number.take().is_some() {
+                late.facts.unhashed = Some(Unhashed::Busy);
+            }
+        }
+        self.finish(tree);
         if self.baseline_at.is_some_and(|at| at > now) || self.baseline.is_some() {
             return;
         }
@@ -172,5 +191,58 @@ impl Telling {
             self.events
                 .push(change.into_event(seen, about, &self.processes));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collect::process::host_processes;
+    use hidps_wire::WatchPath;
+    use inotify::Inotify;
+
+    #[tokio::test]
+    async fn a_change_whose_content_is_never_read_is_told_without_it() {
+        let events = Arc::new(EventQueue::default());
+        let mut telling = Telling::new(Arc::clone(&events), host_processes());
+        let mut tree = WatchTree::new(Inotify::init().unwrap().watches(), None);
+        let now = Instant::now();
+        telling.waiting.push_back(Waiting {
+            change: FileChange {
+                path: "/a".into(),
+                action: FileAction::Modified,
+                watched: WatchPath::parse("/a").unwrap(),
+                from: None,
+                cookie: 0,
+                before: None,
+            },
+            seen: Timestamp::now(),
+            facts: Facts::default(),
+            number: Some(7),
+            until: now + PATIENCE,
+        });
+
+        telling.work(&mut tree, now);
+        let before = events.pushed();
+        let due = telling.next_due();
+        telling.work(&mut tree, now + PATIENCE);
+
+        assert_eq!((before, events.pushed()), (0, 1));
+        assert!(due.is_some_and(|due| due <= now + PATIENCE));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_due_while_a_file_that_nobody_changed_is_read() {
+        let mut telling = Telling::new(Arc::new(EventQueue::default()), host_processes());
+        let directory = tempfile::tempdir().unwrap();
+        let opened = super::super::beneath::open_to_look(directory.path()).unwrap();
+        let entry = Entry::of(&std::fs::File::from(opened).metadata().unwrap());
+
+        telling.baseline_at = Some(Instant::now());
+        let before = telling.next_due();
+        telling.baseline = Some((7, "/a".into(), entry));
+
+        assert!(before.is_some());
+        assert_eq!(telling.next_due(), None);
     }
 }
