@@ -19,6 +19,10 @@ const TURN_BYTES: usize = 256 * 1024;
 /// logger's tools tell it to, seconds later.
 const OLD_FILE_QUIET: Duration = Duration::from_secs(60);
 
+/// Most files that have lost the name and are still read: each is an open file, and whoever may
+/// rename a log could otherwise use up all that the agent may have.
+const MAX_OLD_FILES: usize = 32;
+
 /// Where following begins.
 #[derive(Clone, Debug)]
 pub(super) enum Start {
@@ -165,6 +169,10 @@ impl Follower {
             .into_iter()
             .map(|reader| OldFile { reader, last_read });
         self.old.extend(old);
+        let n_beyond = self.old.len().saturating_sub(MAX_OLD_FILES);
+        let given_up = self.old.drain(..n_beyond);
+        let n_unread = given_up.filter(|old| !old.reader.is_at_end()).count();
+        self.n_gaps += n_unread as u64;
     }
 
     /// Reads files that had the name before; true when they hold more.

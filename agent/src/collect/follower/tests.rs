@@ -96,6 +96,24 @@ fn numbers_of(lines: &[String]) -> Vec<u32> {
 }
 
 #[test]
+fn a_log_that_is_renamed_again_and_again_keeps_a_bounded_number_of_files_open() {
+    let log = Log::new();
+    log.append(&lines("one", 0..1));
+    let mut follower = log.follow();
+    let mut told = Vec::new();
+
+    for number in 1..100 {
+        log.rotate();
+        log.append(&lines("one", number..number + 1));
+        told.extend(log.read(&mut follower));
+    }
+
+    assert_eq!(follower.old.len(), MAX_OLD_FILES);
+    assert_eq!(numbers_of(&told), (1..100).collect::<Vec<_>>());
+    assert_eq!(follower.take_gaps(), 0, "all of them were read");
+}
+
+#[test]
 fn only_what_is_written_afterwards_is_read() {
     let log = Log::new();
     log.append("old\n");
