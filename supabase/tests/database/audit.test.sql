@@ -125,6 +125,8 @@ begin
     '^agent new agent_key.wait');
   perform pg_temp.must_be_told('adam', 'update public.agent_keys set status = ''admitted''',
     '^person adam@people.test agent_key.admit');
+  perform pg_temp.must_be_told('service', format('select public.rotate_agent_key(%L, %L, %L)',
+    pg_temp.id('host'), second_key, first_key), '^agent new agent_key');
   perform pg_temp.must_be_told('adam', 'update public.agent_keys set status = ''revoked''',
     'agent_key.revoke');
 end

@@ -31,6 +31,12 @@ language sql as $$
   select pg_temp.ask(who, format('select public.create_agent_token(%L, ''test'' %s)', pg_temp.id(org), more))
 $$;
 
+-- Nothing, or why the holder of the one key cannot put the other in its place.
+create function pg_temp.rotate(present text, successor text) returns text language sql as $$
+  select pg_temp.refusal('service', format('select public.rotate_agent_key(%L, %L, %L)',
+    pg_temp.id('host'), pg_temp.key(present), pg_temp.key(successor)))
+$$;
+
 -- Makes the agent old enough that nobody is trusted on first use.
 create function pg_temp.age(agent text default 'host') returns void language sql as $$
   update public.agents set created_at = now() - interval '16 minutes' where id = pg_temp.id(agent);
@@ -193,6 +199,34 @@ begin
   perform pg_temp.must_equal('a row that is gone', pg_temp.key_hints(), 'host');
   perform private.hint_keys(array(select gen_random_uuid() from generate_series(1, 101)));
   perform pg_temp.must_equal('many', pg_temp.key_hints(), 'all');
+end
+$$;
+
+-- a_key_gives_way_to_another_for_its_holder_alone_and_never_comes_back
+do $$
+declare
+  token text := pg_temp.make_token('adam', 'org', ', max_uses => 9');
+begin
+  perform pg_temp.enroll('present', token);
+  perform pg_temp.must_match('by another key', pg_temp.rotate('stolen', 'mine'), '^28000 this key is not');
+  perform pg_temp.must_match('to itself', pg_temp.rotate('present', 'present'), '^22023 the new key is');
+  perform pg_temp.must_match('to no key', pg_temp.refusal('service', format(
+    'select public.rotate_agent_key(%L, %L, ''x'')', pg_temp.id('host'), pg_temp.key('present'))),
+    '^22023 public_key must be');
+  perform pg_temp.must_equal('untouched', pg_temp.enrolled('host', 'present'), 'admitted');
+  perform pg_temp.enroll('queued up');
+  perform pg_temp.must_equal('rotate', pg_temp.rotate('present', 'successor'), '');
+  perform pg_temp.must_equal('the new key', pg_temp.enrolled('host', 'successor'), 'admitted');
+  perform pg_temp.must_equal('who waited', pg_temp.enrolled('host', 'queued up'), 'waiting');
+  perform pg_temp.must_match('again', pg_temp.rotate('present', 'third'), '^28000 this key is not');
+  perform pg_temp.must_match('the old key with a token', pg_temp.enroll('present', token),
+    '^28000 this key was revoked');
+  perform pg_temp.must_match('back to it', pg_temp.rotate('successor', 'present'),
+    '^28000 the new key was in use before');
+  perform pg_temp.attempt('adam', 'update public.agent_keys set waiting_key = null');
+  perform pg_temp.attempt('adam', 'update public.agent_keys set status = ''revoked''');
+  perform pg_temp.must_match('once revoked', pg_temp.rotate('successor', 'fourth'),
+    '^28000 this key is not');
 end
 $$;
 

@@ -64,6 +64,8 @@ insert into calls values
   ('record_processes(jsonb)', 'DDDDDDDDDDR', 'select public.record_processes(''[]'')'),
   ('record_refusal(uuid,text,text)', 'DDDDDDDDDDR',
     'select public.record_refusal(pg_temp.id(''host''), null, ''x'')'),
+  ('rotate_agent_key(uuid,text,text)', 'DDDDDDDDDDI',
+    'select public.rotate_agent_key(pg_temp.id(''other host''), ''x'', ''y'')'),
   ('record_risk(jsonb)', 'DDDDDDDDDDR', 'select public.record_risk(''[]'')'),
   ('record_shadow_matches(jsonb)', 'DDDDDDDDDDR', 'select public.record_shadow_matches(''[]'')'),
   ('record_suppressed(jsonb)', 'DDDDDDDDDDR', 'select public.record_suppressed(''[]'')'),

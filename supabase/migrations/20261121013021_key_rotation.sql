@@ -1,0 +1,51 @@
+-- How an agent gives up its key for a new one without a token and without an admin.
+-- It verifies no signature: the daemon calls it only for whoever signed with the present key.
+
+-- The present key is named, so that of two rotations at once one is refused, and one that was decided on
+-- before a revocation or another enrollment does nothing. A key that waits for an admin goes on waiting.
+create function private.replace_key(p_agent_id uuid, p_present_key text, p_new_key text) returns void
+language plpgsql volatile security definer set search_path = '' as $$
+declare
+  held public.agent_keys;
+  present text := private.checked_public_key(p_present_key);
+  successor text := private.checked_public_key(p_new_key);
+begin
+  if present = successor then
+    raise exception using errcode = '22023',
+      message = 'the new key is the present one; make another key';
+  end if;
+  perform from public.agents a where a.id = p_agent_id for no key update;
+  select k.* into held from public.agent_keys k where k.agent_id = p_agent_id for update;
+  if held.public_key is distinct from present or held.status <> 'admitted' then
+    perform private.refuse('28000', 403,
+      'this key is not, or no longer, the agent''s key; enroll the agent again with a new token');
+  end if;
+  if exists (
+    select from private.revoked_keys r where r.agent_id = p_agent_id and r.public_key = successor
+  ) then
+    perform private.refuse('28000', 403,
+      'the new key was in use before and was revoked or replaced; make another key');
+  end if;
+  update public.agent_keys k
+  set public_key = successor, created_at = now(), admitted_at = now(), admitted_by = null
+  where k.agent_id = p_agent_id;
+  -- Whoever stole the old one comes too late, with a token too.
+  insert into private.revoked_keys (agent_id, public_key)
+  values (p_agent_id, present)
+  on conflict do nothing;
+end
+$$;
+
+-- The agent acts, and the daemon hands it on: that is what the audit log is to say.
+create function public.rotate_agent_key(p_agent_id uuid, p_present_key text, p_new_key text) returns void
+language plpgsql volatile security definer set search_path = '' as $$
+begin
+  perform set_config('hidps.acting_agent', p_agent_id::text, true);
+  perform private.replace_key(p_agent_id, p_present_key, p_new_key);
+  perform set_config('hidps.acting_agent', '', true);
+end
+$$;
+
+revoke all on all functions in schema private from public;
+revoke all on function public.rotate_agent_key(uuid, text, text) from public, anon, authenticated;
+grant execute on function public.rotate_agent_key(uuid, text, text) to service_role;
