@@ -167,39 +167,46 @@ impl Reader {
         room: &mut usize,
         mut sink: impl FnMut(Line<'_>),
     ) -> io::Result<Progress> {
-        let len = self.len()?;
-        if len < self.offset {
-            return Ok(Progress::Rewritten);
-        }
-        self.is_at_end = len == self.offset;
-        if self.is_at_end {
-            return Ok(Progress::End);
-        }
-        if self.mark_before(self.offset)? != self.mark {
-            return Ok(Progress::Rewritten);
-        }
         if self.offset == 0 {
-            // A writer that kept its own place in a truncated file has left a hole.
-            self.offset = rustix::fs::seek(&self.file, SeekFrom::Data(0)).unwrap_or(0);
+            self.skip_hole()?;
         }
-        let mut chunk = vec![0; CHUNK_BYTES];
+        let mut space = vec![0; MARK_BYTES + CHUNK_BYTES];
         while *room > 0 {
-            let n_read = self.file.read_at(&mut chunk, self.offset)?;
-            let read = chunk.get(..n_read).unwrap_or_default();
-            if read.is_empty() {
-                self.is_at_end = true;
-                break;
+            // What stands before the place comes with what is new: one call for both.
+            let n_before = bytes_marked(self.offset);
+            let n_read = self
+                .file
+                .read_at(&mut space, self.offset - n_before as u64)?;
+            let read = space.get(..n_read).unwrap_or_default();
+            let Some((before, new)) = read.split_at_checked(n_before) else {
+                return Ok(Progress::Rewritten);
+            };
+            self.is_at_end = new.is_empty();
+            if self.is_at_end {
+                return Ok(Progress::End);
             }
-            self.offset += n_read as u64;
-            *room = room.saturating_sub(n_read);
-            self.splitter.push(read, &mut sink);
+            if hash(before) != self.mark {
+                return Ok(Progress::Rewritten);
+            }
+            self.offset += new.len() as u64;
+            *room = room.saturating_sub(new.len());
+            self.splitter.push(new, &mut sink);
+            self.take_marks_from(read)?;
+            self.is_at_end = n_read < space.len();
+            if self.is_at_end {
+                return Ok(Progress::End);
+            }
         }
-        self.take_marks()?;
-        Ok(if self.is_at_end {
-            Progress::End
-        } else {
-            Progress::More
-        })
+        Ok(Progress::More)
+    }
+
+    /// A writer that kept its own place in a truncated file has left a hole.
+    fn skip_hole(&mut self) -> io::Result<()> {
+        self.offset = rustix::fs::seek(&self.file, SeekFrom::Data(0)).unwrap_or(0);
+        if self.offset > 0 {
+            self.take_marks()?;
+        }
+        Ok(())
     }
 
     /// Passes on what has no newline and will get none.
@@ -209,6 +216,17 @@ impl Reader {
 
     fn take_marks(&mut self) -> io::Result<()> {
         self.mark = self.mark_before(self.offset)?;
+        self.take_line_start()
+    }
+
+    /// The same from what was just read, of which the present place is the end.
+    fn take_marks_from(&mut self, read: &[u8]) -> io::Result<()> {
+        let begin = read.len().saturating_sub(bytes_marked(self.offset));
+        self.mark = hash(read.get(begin..).unwrap_or_default());
+        self.take_line_start()
+    }
+
+    fn take_line_start(&mut self) -> io::Result<()> {
         let line_start = self.offset - self.splitter.pending_bytes() as u64;
         self.line_start = match line_start == self.offset {
             true => (self.offset, self.mark),
@@ -222,9 +240,7 @@ impl Reader {
     }
 
     fn mark_before(&self, offset: u64) -> io::Result<u64> {
-        let n_bytes = usize::try_from(offset)
-            .unwrap_or(MARK_BYTES)
-            .min(MARK_BYTES);
+        let n_bytes = bytes_marked(offset);
         let mut bytes = [0; MARK_BYTES];
         let bytes = bytes.get_mut(..n_bytes).unwrap_or_default();
         match self.file.read_exact_at(bytes, offset - n_bytes as u64) {
@@ -234,6 +250,13 @@ impl Reader {
             Ok(()) => Ok(hash(bytes)),
         }
     }
+}
+
+/// How many bytes before a place its mark is of.
+fn bytes_marked(offset: u64) -> usize {
+    usize::try_from(offset)
+        .unwrap_or(MARK_BYTES)
+        .min(MARK_BYTES)
 }
 
 /// FNV-1a: the same in every version of the agent, and nobody gains by a collision.
