@@ -42,6 +42,19 @@ pub struct LogFiles {
     positions: Arc<Positions>,
     /// None where inotify is not to be had; the timer is slower but enough.
     wakes: Option<EventStream<Vec<u8>>>,
+    /// When inotify was last asked.
+    asked_at: Instant,
+}
+
+/// What a look at all files came to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Look {
+    /// Nobody has written.
+    Nothing,
+    /// There were new lines, and more will come soon.
+    Found,
+    /// There is more at once.
+    More,
 }
 
 struct FollowedFile {
@@ -74,19 +87,24 @@ impl LogFiles {
             sink,
             positions,
             wakes: wakes.ok(),
+            asked_at: Instant::now(),
         }
     }
 
     /// Follows them until the agent ends.
     pub async fn run(mut self, mut shutdown: Shutdown) {
         loop {
-            let more = self.read_all();
+            let look = self.read_all();
             let wake = async {
-                if more {
-                    tokio::task::yield_now().await;
-                } else {
-                    sleep(PAUSE).await;
-                    self.wait().await;
+                match look {
+                    Look::More => tokio::task::yield_now().await,
+                    // What inotify has told and nobody has fetched it does not tell again: no line
+                    // of a busy file wakes anybody.
+                    Look::Found if self.asked_at.elapsed() < LOOK_INTERVAL => sleep(PAUSE).await,
+                    Look::Found | Look::Nothing => {
+                        sleep(PAUSE).await;
+                        self.wait().await;
+                    }
                 }
             };
             tokio::select! {
@@ -106,18 +124,19 @@ impl LogFiles {
         let woken = tokio::time::timeout(LOOK_INTERVAL, stream.next()).await;
         // What else has happened is seen by the same look.
         while let Some(Some(Ok(_))) = stream.next().now_or_never() {}
+        self.asked_at = Instant::now();
         if let Ok(None | Some(Err(_))) = woken {
             tracing::warn!("inotify failed; log files are looked at by a timer");
             self.wakes = None;
         }
     }
 
-    fn read_all(&mut self) -> bool {
-        let mut more = false;
+    fn read_all(&mut self) -> Look {
+        let mut look = Look::Nothing;
         for file in &mut self.files {
-            more |= file.read_new(&self.sink, &self.positions);
+            look = look.max(file.read_new(&self.sink, &self.positions));
         }
-        more
+        look
     }
 }
 
@@ -147,7 +166,7 @@ impl FollowedFile {
         }
     }
 
-    fn read_new(&mut self, sink: &LineSink, positions: &Positions) -> bool {
+    fn read_new(&mut self, sink: &LineSink, positions: &Positions) -> Look {
         let program = &self.program;
         let push = |line: super::lines::Line<'_>| sink.push_line(line, program);
         let read = self.follower.read_new(Instant::now(), push);
@@ -156,24 +175,31 @@ impl FollowedFile {
             let why = format!("{path} was replaced while the agent did not run");
             sink.count_lost(SOURCE, None, why);
         }
-        self.note_position(positions);
+        let has_moved = self.note_position(positions);
         let is_readable = read.is_ok();
         if self.was_readable != is_readable {
             self.was_readable = is_readable;
             tell_readable(self.follower.path(), read.as_ref().err());
         }
-        read.unwrap_or(false)
+        match read {
+            Ok(true) => Look::More,
+            Ok(false) if has_moved => Look::Found,
+            Ok(false) | Err(_) => Look::Nothing,
+        }
     }
 
-    fn note_position(&mut self, positions: &Positions) {
+    /// Takes note of where it has got to; whether that is another place than before.
+    fn note_position(&mut self, positions: &Positions) -> bool {
         let Ok(place) = self.follower.position() else {
-            return;
+            return false;
         };
         let position = Position::File(place);
-        if self.position.as_ref() != Some(&position) {
+        let has_moved = self.position.as_ref() != Some(&position);
+        if has_moved {
             self.position = Some(position.clone());
             positions.reached(&self.key, position);
         }
+        has_moved
     }
 }
 
