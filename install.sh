@@ -16,6 +16,7 @@ NAME=hidps-agent
 ACCOUNT=hidps-agent
 BIN_DIR=/usr/local/bin
 UNIT_DIR=/etc/systemd/system
+DROP_INS=$UNIT_DIR/$NAME.service.d
 CONFIG_DIR=/etc/hidps
 STATE_DIR=/var/lib/hidps-agent
 PACKAGED_BIN=/usr/bin/hidps-agent
@@ -43,6 +44,11 @@ Usage: install.sh --agent-id <id> [options]
                        taken by itself
   --sha256 HEX         refuse a program with another checksum
   --version VERSION    refuse a program of another version
+  --with-ufw           let the agent filter by ufw, for which it has to run as root, with few of
+                       root's rights; a first installation takes it by itself where ufw is enabled
+  --with-file-actors   let the agent tell who changes watched files, which takes CAP_SYS_ADMIN
+  --without-ufw, --without-file-actors
+                       do not, and take it back
   --upgrade            take the program and unit anew, keep configuration and state
   --no-start           do not start the agent now
   --no-enable          do not start it at every boot
@@ -107,6 +113,7 @@ main() {
   install_account
   install_configuration
   install_unit
+  install_drop_ins
   start_agent
   report
 }
@@ -133,7 +140,7 @@ clean_up() {
 
 read_arguments() {
   MODE=install AGENT_ID='' BACKEND_URL='' TOKEN_FILE='' CA_FILE='' PLAINTEXT=0 BIN='' SHA256=''
-  VERSION='' PURGE=0 DRY_RUN=0 START=1 ENABLE=1
+  VERSION='' PURGE=0 DRY_RUN=0 START=1 ENABLE=1 WITH_UFW='' WITH_FILE_ACTORS=''
   while [ $# -gt 0 ]; do
     case $1 in
       --*=*)
@@ -162,6 +169,10 @@ read_arguments() {
       --upgrade) MODE=upgrade ;;
       --uninstall) MODE=uninstall ;;
       --purge) PURGE=1 ;;
+      --with-ufw) WITH_UFW=1 ;;
+      --without-ufw) WITH_UFW=0 ;;
+      --with-file-actors) WITH_FILE_ACTORS=1 ;;
+      --without-file-actors) WITH_FILE_ACTORS=0 ;;
       --no-start) START=0 ;;
       --no-enable) ENABLE=0 ;;
       --dry-run) DRY_RUN=1 ;;
@@ -264,6 +275,7 @@ has_configuration() {
 
 find_agent_id() {
   existing=$(configured agent_id)
+  IS_FIRST=0
   wanted=$(printf '%s' "$AGENT_ID" | tr 'A-F' 'a-f')
   if [ -n "$existing" ]; then
     if [ -n "$wanted" ] && [ "$wanted" != "$(printf '%s' "$existing" | tr 'A-F' 'a-f')" ]; then
@@ -275,6 +287,7 @@ find_agent_id() {
   if has_configuration; then
     fail "$CONFLICT" "$CONFIG_DIR/agent.toml has no agent_id; write it there, or remove the file"
   fi
+  IS_FIRST=1
   if [ -z "$wanted" ]; then
     fail "$USAGE" "--agent-id is missing; the row of the agent has it"
   fi
@@ -551,7 +564,9 @@ keep_previous() {
   cp -p "$1" "$1.previous.new" && mv -f "$1.previous.new" "$1.previous"
 }
 
-drop_previous() { rm -f "$TARGET.previous" "$UNIT_DIR/$NAME.service.previous"; }
+drop_previous() {
+  rm -f "$TARGET.previous" "$UNIT_DIR/$NAME.service.previous" "$DROP_INS"/*.conf.previous
+}
 
 # Puts a file in the place of another whole, or not at all.
 replace_file() {
@@ -661,6 +676,68 @@ install_unit() {
   CHANGED=1
 }
 
+# What the agent may do beyond its unit, each a drop-in of its own that the program prints.
+install_drop_ins() {
+  MADE=
+  if [ -z "$WITH_UFW" ] && is_ufw_enabled && [ ! -e "$DROP_INS/ufw.conf" ]; then
+    if [ "$IS_FIRST" = 1 ]; then
+      say "ufw filters on this host, so the agent filters by it, as root; --without-ufw keeps it" \
+        "from that"
+      WITH_UFW=1
+    else
+      say "ufw filters on this host; --with-ufw lets the agent filter by it"
+    fi
+  fi
+  install_drop_in ufw "$WITH_UFW"
+  install_drop_in file-actors "$WITH_FILE_ACTORS"
+}
+
+is_ufw_enabled() {
+  has ufw && grep -Eqi '^[[:space:]]*ENABLED[[:space:]]*=[[:space:]]*"?yes"?[[:space:]]*$' \
+    /etc/ufw/ufw.conf 2>/dev/null
+}
+
+# Whether a drop-in is there as a program like this one prints it.
+is_drop_in_ours() { head -n 1 "$DROP_INS/$1.conf" 2>/dev/null | grep -q "\`$NAME unit --with $1\`"; }
+
+# One that is there goes on unless it is asked for or not wanted any more.
+install_drop_in() {
+  drop_in=$DROP_INS/$1.conf
+  case $2 in
+    0)
+      if is_drop_in_ours "$1"; then
+        remove_file "$drop_in"
+        rmdir "$DROP_INS" 2>/dev/null || true
+        CHANGED=1
+      fi
+      return 0
+      ;;
+    '')
+      if ! is_drop_in_ours "$1"; then
+        return 0
+      fi
+      ;;
+  esac
+  if [ -e "$drop_in" ] && ! is_drop_in_ours "$1"; then
+    fail "$CONFLICT" "$drop_in is somebody else's; give it another name, or remove it"
+  fi
+  if [ "$DRY_RUN" = 1 ]; then
+    say "would write $drop_in"
+    return 0
+  fi
+  "$TARGET" unit --with "$1" >"$WORK/$1.conf" ||
+    fail "$FAILED" "the program does not say what its drop-in for $1 is"
+  if [ -f "$drop_in" ] && cmp -s "$WORK/$1.conf" "$drop_in"; then
+    return 0
+  fi
+  if [ ! -e "$drop_in" ]; then
+    MADE="$MADE $drop_in"
+  fi
+  keep_previous "$drop_in" || fail "$NOT_WRITTEN" "could not keep the old $drop_in"
+  act "write $drop_in" replace_file "$WORK/$1.conf" "$drop_in" 644
+  CHANGED=1
+}
+
 start_agent() {
   if [ "$ENABLE" = 1 ] && ! systemctl is-enabled --quiet "$NAME" 2>/dev/null; then
     act "start the agent at every boot" systemctl --quiet enable "$NAME"
@@ -697,7 +774,13 @@ runs_old_program() {
 put_back() {
   why=$(systemctl show -p Result "$NAME" | cut -d = -f 2)
   journalctl -u "$NAME" -n 5 --no-pager -o cat 2>/dev/null >&2 || true
+  put_back_drop_ins
   if [ ! -f "$TARGET.previous" ]; then
+    if [ -n "$MADE" ]; then
+      systemctl daemon-reload
+      systemctl restart "$NAME" || true
+      fail "$NOT_STARTED" "the agent does not start ($why) with$MADE, which is removed again"
+    fi
     fail "$NOT_STARTED" "the agent does not start ($why); see: journalctl -u $NAME"
   fi
   replace_file "$TARGET.previous" "$TARGET" 755
@@ -708,6 +791,17 @@ put_back() {
   systemctl daemon-reload
   systemctl restart "$NAME" || true
   fail "$NOT_STARTED" "the new agent does not start ($why); the old one is put back"
+}
+
+put_back_drop_ins() {
+  for drop_in in $MADE; do
+    rm -f "$drop_in"
+  done
+  for drop_in in "$DROP_INS"/ufw.conf "$DROP_INS"/file-actors.conf; do
+    if [ -f "$drop_in.previous" ]; then
+      replace_file "$drop_in.previous" "$drop_in" 644
+    fi
+  done
 }
 
 is_connected() {
@@ -779,9 +873,7 @@ uninstall() {
   remove_file "$TARGET"
   remove_file "$unit.previous"
   remove_file "$TARGET.previous"
-  if [ -d "$UNIT_DIR/$NAME.service.d" ]; then
-    say "left: $UNIT_DIR/$NAME.service.d, which somebody else made"
-  fi
+  remove_drop_ins
   if [ -d /run/systemd/system ] && [ "$DRY_RUN" = 0 ]; then
     systemctl daemon-reload
     systemctl reset-failed "$NAME" 2>/dev/null || true
@@ -790,6 +882,17 @@ uninstall() {
     purge
   else
     say "left: $CONFIG_DIR, $STATE_DIR with the key, and the user $ACCOUNT; --purge removes them"
+  fi
+}
+
+remove_drop_ins() {
+  for extra in ufw file-actors; do
+    if is_drop_in_ours "$extra"; then
+      remove_file "$DROP_INS/$extra.conf"
+    fi
+  done
+  if [ -d "$DROP_INS" ] && [ "$DRY_RUN" = 0 ] && ! rmdir "$DROP_INS" 2>/dev/null; then
+    say "left: $DROP_INS, which holds what somebody else made"
   fi
 }
 

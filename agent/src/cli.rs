@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::DEFAULT_FILE;
+use crate::service_unit::Extra;
 
 /// The HIDPS agent.
 #[derive(Parser, Debug)]
@@ -83,4 +84,7 @@ pub struct UnitArgs {
     /// Where the program is going to be.
     #[arg(long, value_name = "FILE", default_value = "/usr/bin/hidps-agent")]
     pub program: PathBuf,
+    /// The drop-in that allows the agent this beyond its unit, instead of the unit.
+    #[arg(long, value_name = "WHAT", conflicts_with = "program")]
+    pub with: Option<Extra>,
 }

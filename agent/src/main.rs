@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use hidps_agent::cli::{Cli, Command, ConfigArgs, FormArgs, StatusArgs};
+use hidps_agent::cli::{Cli, Command, ConfigArgs, FormArgs, StatusArgs, UnitArgs};
 use hidps_agent::collect::facts::{FactsReader, print_facts};
 use hidps_agent::config::{Config, ConfigFaults};
 use hidps_agent::version::Version;
@@ -60,6 +60,9 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             let version = Version::this();
             show(form, &version, || version.text())
         }
+        Command::Unit(UnitArgs {
+            with: Some(extra), ..
+        }) => print(extra.drop_in()),
         Command::Unit(arguments) => {
             let unit = service_unit::unit_for(&arguments.program);
             print(&unit.context("a unit cannot name this program; use a plain absolute path")?)

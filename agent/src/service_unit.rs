@@ -3,8 +3,30 @@
 
 use std::path::Path;
 
+use clap::ValueEnum;
+
 /// The unit as packages install it.
 const UNIT: &str = include_str!("../packaging/hidps-agent.service");
+
+/// What the agent can be allowed beyond its unit, each by a drop-in of its own.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub enum Extra {
+    /// Use ufw, as root.
+    Ufw,
+    /// Tell who changes watched files.
+    FileActors,
+}
+
+impl Extra {
+    /// The text of its drop-in.
+    #[must_use]
+    pub const fn drop_in(self) -> &'static str {
+        match self {
+            Self::Ufw => include_str!("../packaging/ufw.conf"),
+            Self::FileActors => include_str!("../packaging/file-actors.conf"),
+        }
+    }
+}
 
 /// Where packages put the program.
 const PACKAGED: &str = "/usr/bin/hidps-agent";
@@ -27,6 +49,18 @@ mod tests {
 
         assert!(unit.contains("\nExecStart=/opt/x/hidps-agent run\n"));
         assert!(!unit.contains(PACKAGED));
+    }
+
+    #[test]
+    fn a_drop_in_says_by_what_it_is_printed() {
+        for extra in Extra::value_variants() {
+            let name = extra.to_possible_value().unwrap();
+            let printed_by = format!("`hidps-agent unit --with {}`", name.get_name());
+
+            // By this install.sh knows its own files.
+            let first = extra.drop_in().lines().next().unwrap();
+            assert!(first.contains(&printed_by), "{first}");
+        }
     }
 
     #[test]

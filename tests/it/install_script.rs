@@ -143,10 +143,14 @@ fn a_dry_run_names_every_action_and_takes_none() {
         url,
         "--dry-run",
         "--no-start",
+        "--with-ufw",
+        "--with-file-actors",
     ]);
 
     assert_eq!(code, 0, "{said}");
     for action in [
+        "would write /etc/systemd/system/hidps-agent.service.d/ufw.conf",
+        "would write /etc/systemd/system/hidps-agent.service.d/file-actors.conf",
         "would download https://hidps.example.org/agent/",
         "would install the program as /usr/local/bin/hidps-agent",
         "would make the user hidps-agent",

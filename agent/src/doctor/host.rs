@@ -144,7 +144,7 @@ pub(super) fn check_who() -> Finding {
         Ok(()) => "fanotify tells who changes watched files".to_owned(),
         Err(error) => format!(
             "inotify tells what changes, and nobody who did it: fanotify says {error}; it takes \
-             CAP_SYS_ADMIN, which the unit leaves out"
+             CAP_SYS_ADMIN, which install.sh --with-file-actors gives"
         ),
     };
     Finding::well("fanotify", found)

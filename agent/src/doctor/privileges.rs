@@ -20,6 +20,9 @@ const WANTED: [(u32, &str, &str); 5] = [
     (37, "CAP_AUDIT_READ", "read audit records"),
 ];
 
+/// What the drop-ins add: for the iptables of ufw, and for fanotify.
+const OF_DROP_INS: [(u32, &str); 2] = [(13, "CAP_NET_RAW"), (21, "CAP_SYS_ADMIN")];
+
 /// The only one that an agent does without when it only observes.
 const NET_ADMIN: u32 = 12;
 
@@ -47,7 +50,11 @@ pub(super) fn check_privileges(config: &Config) -> Finding {
         return Finding::well(name, found);
     }
     if missing.is_empty() {
-        return Finding::well(name, format!("{whose} has every capability it needs"));
+        let mut found = format!("{whose} has every capability it needs");
+        for (_, added) in of_drop_ins(effective) {
+            found = format!("{found}, and {added} by a drop-in");
+        }
+        return Finding::well(name, found);
     }
     Finding::wrong(
         name,
@@ -65,11 +72,18 @@ fn missing(effective: u64, firewall: FirewallMode) -> Vec<String> {
         .collect()
 }
 
+fn of_drop_ins(effective: u64) -> impl Iterator<Item = &'static (u32, &'static str)> {
+    OF_DROP_INS
+        .iter()
+        .filter(move |(number, _)| effective & (1 << number) != 0)
+}
+
 /// Whether there is a capability that nothing here is done with, as root has them all.
 fn needs_less(effective: u64) -> bool {
     let wanted = WANTED
         .iter()
         .fold(0, |set, (number, _, _)| set | 1 << number);
+    let wanted = of_drop_ins(effective).fold(wanted, |set, (number, _)| set | 1 << number);
     effective & !wanted != 0
 }
 
@@ -97,6 +111,10 @@ mod tests {
         );
         assert!(!needs_less(effective));
         assert!(needs_less(0x01ff_ffff_ffff), "root");
+        let with_both = effective | 1 << 13 | 1 << 21;
+        assert!(!needs_less(with_both));
+        assert_eq!(of_drop_ins(with_both).count(), 2);
+        assert_eq!(of_drop_ins(effective).count(), 0);
         assert_eq!(parse_effective("Name:\tx\n"), None);
     }
 

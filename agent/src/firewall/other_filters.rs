@@ -41,8 +41,8 @@ impl OtherFilter {
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::Ufw => {
-                "allow the same with ufw, let the agent use it (firewall = \"ufw\", which needs root), \
-                 or disable it with: ufw disable"
+                "allow the same with ufw, let the agent use it (install.sh --with-ufw), or disable it \
+                 with: ufw disable"
             }
             Self::Firewalld => {
                 "allow the same with firewall-cmd, or stop it with: systemctl disable --now \

@@ -2,6 +2,7 @@
 //! daemon it reaches is the real one, behind a proxy with TLS.
 
 mod deeds;
+mod extras;
 mod front;
 mod package;
 mod place;

@@ -6,8 +6,8 @@ use std::fs;
 use hidps_lab::command::find_program;
 use hidps_lab::say_skipped;
 
-use super::on_fresh_host;
 use super::place::{Place, Programs, difference};
+use super::{extras, on_fresh_host};
 
 #[test]
 fn a_package_starts_nothing_until_it_is_configured_and_a_purge_leaves_nothing() {
@@ -18,11 +18,14 @@ fn a_package_starts_nothing_until_it_is_configured_and_a_purge_leaves_nothing() 
             &"dpkg-deb is missing: only Debian and Ubuntu have packages",
         );
     }
-    on_fresh_host(test, async |_, place, programs| {
+    on_fresh_host(test, async |world, place, programs| {
+        place.ask("ufw allow 22/tcp; ufw --force enable");
         let before = place.look();
 
         install_package(place, programs);
         configure(place);
+        extras::filter_by_ufw(world, place).await;
+        extras::tell_file_actors(place).await;
         upgrade_package(place, programs);
         remove_and_purge(place, &before);
     });
@@ -60,6 +63,11 @@ fn configure(place: &Place) {
             .host
             .path("/etc/systemd/system/hidps-agent.service")
             .exists()
+    );
+    assert!(
+        ran.said.contains("the agent filters by it, as root"),
+        "{}",
+        ran.said
     );
     let again = place.install("", &format!("--agent-id {}", place.agent_id));
     assert!(again.said.contains("nothing changed"), "{}", again.said);

@@ -102,16 +102,16 @@ impl Place {
     pub(super) fn look(&self) -> Vec<String> {
         // A running agent may replace a file meanwhile, so what vanishes is no failure. Small
         // files are told by their content; of the many, size and time are enough.
-        let files = self
-            .run(&format!(
-                "find {COMPARED} -xdev -printf '%p %y %m %u %g %l\\n'; \
-                 find /etc /var/lib -xdev -type f -exec sha256sum {{}} +; \
-                 find /usr /opt /srv /home -xdev -type f -printf '%p %s %T@\\n'"
-            ))
-            .said;
+        // One script each: of what a script prints only the last 20,000 lines are kept.
+        let files = [
+            format!("find {COMPARED} -xdev -printf '%p %y %m %u %g %l\\n'"),
+            "find /etc /var/lib -xdev -type f -exec sha256sum {} +".to_owned(),
+            "find /usr /opt /srv /home -xdev -type f -printf '%p %s %T@\\n'".to_owned(),
+        ];
+        let files = files.map(|script| self.run(&script).said).concat();
         let rest = self.ask(
             "echo units; systemctl list-unit-files --no-legend --no-pager | sort; \
-             echo filter; nft list ruleset; echo failed; systemctl --failed --no-legend --no-pager",
+             echo filter; nft -s list ruleset; echo failed; systemctl --failed --no-legend --no-pager",
         );
         let is_noise = |line: &str| NOISE.iter().any(|noise| line.contains(noise));
         let lines = files.lines().chain(rest.lines());

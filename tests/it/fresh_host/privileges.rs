@@ -9,10 +9,11 @@ use super::PATIENCE;
 use super::place::Place;
 
 /// The numbers of capabilities that a unit may name, from `linux/capability.h`.
-const NUMBERS: [(&str, u32); 8] = [
+const NUMBERS: [(&str, u32); 9] = [
     ("cap_dac_read_search", 2),
     ("cap_kill", 5),
     ("cap_net_admin", 12),
+    ("cap_net_raw", 13),
     ("cap_sys_ptrace", 19),
     ("cap_sys_admin", 21),
     ("cap_syslog", 34),
@@ -20,8 +21,19 @@ const NUMBERS: [(&str, u32); 8] = [
     ("cap_bpf", 39),
 ];
 
-/// Has the kernel say what the unit promises.
+/// Has the kernel say what the unit promises, and that nothing of it is root's.
 pub(super) fn check_status(place: &Place) {
+    let status = check_capabilities(place);
+
+    let is_root = |line: &str| line.split_whitespace().skip(1).any(|id| id == "0");
+    let mut owners = status
+        .lines()
+        .filter(|line| line.starts_with("Uid:") || line.starts_with("Gid:"));
+    assert!(!owners.any(is_root), "{status}");
+}
+
+/// Has the kernel say the capabilities that the unit and its drop-ins name; gives all it says.
+pub(super) fn check_capabilities(place: &Place) -> String {
     let named = place.ask("systemctl show -p CapabilityBoundingSet --value hidps-agent");
     let number = |name: &str| {
         let known = NUMBERS.iter().find(|(known, _)| *known == name);
@@ -45,8 +57,7 @@ pub(super) fn check_status(place: &Place) {
     }
     assert_eq!(value("NoNewPrivs:"), "1");
     assert_eq!(value("Seccomp:"), "2", "system calls are filtered");
-    assert!(!value("Uid:").split_whitespace().any(|user| user == "0"));
-    assert!(!value("Gid:").split_whitespace().any(|group| group == "0"));
+    status
 }
 
 /// Where even root could not write with the agent's mounts, its user cannot; its own directories it

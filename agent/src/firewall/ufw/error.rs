@@ -13,8 +13,8 @@ pub enum UfwError {
     Missing,
     /// ufw takes orders of root alone.
     #[error(
-        "ufw takes orders of root alone; let the agent run as root with few capabilities, as \
-         docs/operations.md says, or set firewall = \"nftables\""
+        "ufw takes orders of root alone; install.sh --with-ufw has the agent run as root with few \
+         capabilities; or set firewall = \"nftables\""
     )]
     Privilege,
     /// A file of its cannot be read.

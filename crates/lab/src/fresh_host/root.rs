@@ -12,9 +12,9 @@ use crate::command::{CommandError, find_program, run};
 /// Where roots are kept.
 const CACHE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/fresh-host");
 
-/// What a host has beyond the least: an init, a firewall, what fetches files, and what people log in
-/// and work by.
-const PACKAGES: &str = "systemd,systemd-sysv,dbus,iproute2,nftables,ca-certificates,curl,cron,\
+/// What a host has beyond the least: an init, firewalls (ufw is there and off), what fetches files, and
+/// what people log in and work by.
+const PACKAGES: &str = "systemd,systemd-sysv,dbus,iproute2,nftables,ufw,ca-certificates,curl,cron,\
      openssh-server,sshpass,sudo";
 
 /// It takes a minute and a half on a quiet machine, with a mirror nearby.
