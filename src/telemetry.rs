@@ -25,6 +25,8 @@ pub const STALLS: &str = "hidps_agent_stalls_total";
 pub const EVENTS_LOST: &str = "hidps_events_lost_total";
 /// Frames refused, by peer.
 pub const FRAMES_REFUSED: &str = "hidps_frames_refused_total";
+/// Connections ended because the peer took too long, by what it owed.
+pub const SLOW_PEERS: &str = "hidps_slow_peers_total";
 /// Matches, by rule.
 pub const DETECTIONS: &str = "hidps_detections_total";
 /// Fetches of the agent's program by new hosts, by what became of them.
@@ -113,6 +115,10 @@ pub const METRICS: &[(&str, &str)] = &[
         "events agents say they lost before they could send them",
     ),
     (FRAMES_REFUSED, "frames refused, by peer"),
+    (
+        SLOW_PEERS,
+        "connections ended because the peer took too long, by what it owed",
+    ),
     (DETECTIONS, "matches, by rule"),
     (RULES_IN_FORCE, "rules in force"),
     (

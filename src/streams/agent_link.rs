@@ -85,8 +85,12 @@ impl AgentLinks {
         // Each phase is boxed, so that the long steady one does not carry the space of the others.
         let hello = match Box::pin(timeout(PATIENCE, receive_hello(&mut socket))).await {
             Ok(Ok(hello)) => hello,
-            Ok(Err(reason)) => return Box::pin(part(socket, &reason, RETURN_WITHIN_MS)).await,
+            Ok(Err(reason)) => {
+                metrics::counter!(telemetry::FRAMES_REFUSED, "peer" => "agent").increment(1);
+                return Box::pin(part(socket, &reason, RETURN_WITHIN_MS)).await;
+            }
             Err(_) => {
+                metrics::counter!(telemetry::SLOW_PEERS, "owed" => "hello").increment(1);
                 return Box::pin(part(socket, "no hello within 10 s", RETURN_WITHIN_MS)).await;
             }
         };
@@ -451,7 +455,10 @@ impl<'a> Link<'a> {
         match sent {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(format!("the connection failed: {error}")),
-            Err(_) => Err("the agent took no frame for 10 s".into()),
+            Err(_) => {
+                metrics::counter!(telemetry::SLOW_PEERS, "owed" => "reading").increment(1);
+                Err("the agent took no frame for 10 s".into())
+            }
         }
     }
 }

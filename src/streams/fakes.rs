@@ -34,6 +34,9 @@ pub(super) const AGENT: AgentId = AgentId::new(Uuid::from_u128(1));
 /// An agent of somebody else.
 pub(super) const OTHER: AgentId = AgentId::new(Uuid::from_u128(2));
 
+/// Another enrolled agent, which the tests give the same key.
+pub(super) const NEIGHBOUR: AgentId = AgentId::new(Uuid::from_u128(3));
+
 /// The key of [`AGENT`].
 fn key() -> SigningKey {
     SigningKey::from_bytes(&[7; 32])
@@ -61,7 +64,7 @@ pub(super) fn sign_connect(agent: AgentId, host: &str, seconds: i64) -> HeaderMa
     pairs.map(parse).into_iter().collect()
 }
 
-/// Knows the key of [`AGENT`] and nothing else.
+/// Knows the key of [`AGENT`] and of [`NEIGHBOUR`], and nothing else.
 #[derive(Debug)]
 pub(super) struct FakeDirectory {
     status: KeyStatus,
@@ -110,7 +113,8 @@ impl Directory for FakeDirectory {
             if self.is_down {
                 return Err(failure(StoreErrorKind::Unavailable));
             }
-            let known = agents.into_iter().filter(|agent| *agent == AGENT);
+            let known = agents.into_iter();
+            let known = known.filter(|agent| [AGENT, NEIGHBOUR].contains(agent));
             Ok(known.map(|agent| (agent, credential.clone())).collect())
         })
     }

@@ -25,6 +25,7 @@ use tower_layer::Layer as _;
 use crate::config::Tls;
 use crate::streams::open_files::make_room;
 use crate::streams::peer::PeerAddress;
+use crate::telemetry;
 
 /// Handshakes that may be under way at once; more wait in the backlog.
 const MAX_HANDSHAKES: usize = 256;
@@ -238,6 +239,9 @@ async fn serve(
         }
     };
     if let Err(error) = ended {
+        if error.is_timeout() {
+            metrics::counter!(telemetry::SLOW_PEERS, "owed" => "headers").increment(1);
+        }
         tracing::debug!(%error, "an HTTP connection failed");
     }
 }

@@ -156,10 +156,13 @@ async fn describe() -> impl IntoResponse {
 async fn within_deadline(request: Request, next: Next) -> Response {
     match timeout(REQUEST_WITHIN, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => refuse(
-            StatusCode::REQUEST_TIMEOUT,
-            "the request did not arrive within 15 s",
-        ),
+        Err(_) => {
+            metrics::counter!(telemetry::SLOW_PEERS, "owed" => "body").increment(1);
+            refuse(
+                StatusCode::REQUEST_TIMEOUT,
+                "the request did not arrive within 15 s",
+            )
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod agents;
 mod frames;
+mod hostile;
 mod installer;
 mod rate_limits;
 mod routes;
@@ -13,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use hidps_wire::{AgentFrame, Applied, CONNECT_PATH, DaemonFrame, Hello, decode, encode};
+use hidps_wire::{AgentFrame, AgentId, Applied, CONNECT_PATH, DaemonFrame, Hello, decode, encode};
 use jiff::Timestamp;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -146,9 +147,14 @@ async fn build(
 impl World {
     /// Opens the agents' socket with a good signature.
     async fn connect(&self) -> Result<Socket, Error> {
+        self.connect_as(AGENT).await
+    }
+
+    /// The same for another agent.
+    async fn connect_as(&self, agent: AgentId) -> Result<Socket, Error> {
         let host = self.address.to_string();
         let mut request = format!("ws://{host}{CONNECT_PATH}").into_client_request()?;
-        let headers = sign_connect(AGENT, &host, Timestamp::now().as_second());
+        let headers = sign_connect(agent, &host, Timestamp::now().as_second());
         request.headers_mut().extend(headers);
         connect_async(request).await.map(|(socket, _)| socket)
     }
