@@ -16,8 +16,18 @@ pub fn access_token(data: &[u8]) {
         return;
     };
     let verifier = Verifier::new("https://ref.supabase.co/auth/v1", "authenticated", None);
-    assert!(verifier.verify(token, &keys, NOW).is_err(), "nobody signed it");
+    assert!(
+        verifier.verify(token, &keys, NOW).is_err(),
+        "nobody signed it"
+    );
     let shared = "a secret that no corpus was signed with";
-    let verifier = Verifier::new("https://ref.supabase.co/auth/v1", "authenticated", Some(shared));
-    assert!(verifier.verify(token, &keys, NOW).is_err(), "nobody signed it");
+    let verifier = Verifier::new(
+        "https://ref.supabase.co/auth/v1",
+        "authenticated",
+        Some(shared),
+    );
+    assert!(
+        verifier.verify(token, &keys, NOW).is_err(),
+        "nobody signed it"
+    );
 }
