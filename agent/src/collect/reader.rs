@@ -1,7 +1,7 @@
 //! One open log file, read from a place on; it knows when its content has become another.
 //! It never looks for a file and never waits.
 
-use std::fs::{File, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -13,6 +13,9 @@ use super::lines::{Line, LineSplitter};
 
 /// How much is read at once.
 const CHUNK_BYTES: usize = 16 * 1024;
+
+/// How often a file is opened that is replaced each time.
+const OPEN_ATTEMPTS: u32 = 3;
 
 /// How much of what was read last is compared with what stands there now: a line with its time.
 const MARK_BYTES: usize = 64;
@@ -70,12 +73,9 @@ pub(super) struct Reader {
     splitter: LineSplitter,
 }
 
-impl Reader {
-    /// Opens a file at its beginning.
-    ///
-    /// # Errors
-    /// Fails when it cannot be opened or is not a regular file.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+/// Opens a regular file; one that is replaced meanwhile, as rotation does, is opened anew.
+fn open_own(path: &Path) -> io::Result<(File, Metadata)> {
+    for _ in 0..OPEN_ATTEMPTS {
         // Without waiting: a pipe under this name would hold the whole agent.
         let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
         let file = File::options().read(true).custom_flags(flags).open(path)?;
@@ -83,6 +83,35 @@ impl Reader {
         if !metadata.is_file() {
             return Err(io::Error::other("it is not a regular file"));
         }
+        if is_named(path, &metadata)? {
+            return Ok((file, metadata));
+        }
+    }
+    Err(io::Error::other("it is replaced all the time"))
+}
+
+/// Whether the path still names what was opened. Refuses a file that was reached by a link of somebody else: whoever may write the directory of a
+/// log could otherwise have any file of the host read out by root.
+fn is_named(path: &Path, opened: &Metadata) -> io::Result<bool> {
+    let named = fs::symlink_metadata(path)?;
+    if named.is_symlink() {
+        if named.uid() == 0 || named.uid() == opened.uid() {
+            return Ok(true);
+        }
+        let problem = "it is a symbolic link whose owner is neither root nor the file's";
+        return Err(io::Error::other(problem));
+    }
+    Ok((named.dev(), named.ino()) == (opened.dev(), opened.ino()))
+}
+
+impl Reader {
+    /// Opens a file at its beginning.
+    ///
+    /// # Errors
+    /// Fails when it cannot be opened, is not a regular file, or is behind a link of somebody who
+    /// owns neither it nor the host.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let (file, metadata) = open_own(path)?;
         Ok(Self {
             file,
             device: metadata.dev(),
@@ -264,4 +293,35 @@ fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{lchown, symlink};
+
+    #[test]
+    fn a_link_that_a_stranger_put_in_the_place_of_a_log_is_not_followed() {
+        if !rustix::process::geteuid().is_root() {
+            let test = "a_link_that_a_stranger_put_in_the_place_of_a_log_is_not_followed";
+            hidps_lab::say_skipped(test, &"links of others take root");
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let [secret, own, log] = ["shadow", "own", "app.log"].map(|it| directory.path().join(it));
+        fs::write(&secret, "root:$6$").unwrap();
+        fs::write(&own, "a line").unwrap();
+        lchown(&own, Some(4711), None).unwrap();
+
+        symlink(&secret, &log).unwrap();
+        assert!(Reader::open(&log).is_ok(), "root's own link");
+        lchown(&log, Some(4711), None).unwrap();
+        let refusal = Reader::open(&log).unwrap_err().to_string();
+        assert!(refusal.contains("symbolic link"), "{refusal}");
+
+        fs::remove_file(&log).unwrap();
+        symlink(&own, &log).unwrap();
+        lchown(&log, Some(4711), None).unwrap();
+        assert!(Reader::open(&log).is_ok(), "their link to their own file");
+    }
 }

@@ -265,6 +265,12 @@ async fn read_answer<S: AsyncRead + Unpin>(stream: &mut S) -> Result<(u16, Strin
     }
 }
 
+fn is_scheme(text: &str) -> bool {
+    let mut chars = text.chars();
+    chars.next().is_some_and(|c| c.is_ascii_alphabetic())
+        && chars.all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+}
+
 impl FromStr for Proxy {
     type Err = ProxyUrlError;
 
@@ -273,8 +279,11 @@ impl FromStr for Proxy {
         let text = text.trim();
         let url = match text.split_once("://") {
             Some(("http", _)) => Zeroizing::new(text.to_owned()),
-            Some((scheme, _)) => return Err(ProxyUrlError::Scheme(printable(scheme, 20))),
-            None => Zeroizing::new(format!("http://{text}")),
+            Some((scheme, _)) if is_scheme(scheme) => {
+                return Err(ProxyUrlError::Scheme(printable(scheme, 20)));
+            }
+            // What is no scheme is a password, and never told.
+            Some(_) | None => Zeroizing::new(format!("http://{text}")),
         };
         let uri: Uri = url.parse().map_err(|_| ProxyUrlError::NotUrl)?;
         let authority = uri.authority().ok_or(ProxyUrlError::NotUrl)?;

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use replace::{RealDisk, replace};
 
 /// Larger than any file of ours: a ledger of 1,000 paths of the greatest length is 4 MiB.
-const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
+const MAX_FILE_BYTES: u64 = 32 * 1024 * 1024;
 
 /// How often a directory that is in use is asked for again.
 const LOCK_RETRY: Duration = Duration::from_millis(50);
@@ -228,7 +228,13 @@ impl StateDir {
     /// # Errors
     /// Fails when the disk does; the old file is then still there, or the new one already.
     pub fn write(&self, name: &str, content: &[u8]) -> Result<(), StateError> {
-        replace(&RealDisk, &self.path, name, content).map_err(|source| {
+        // What could not be read back must not take the place of what can.
+        let written = if content.len() as u64 >= MAX_FILE_BYTES {
+            Err(io::Error::from(io::ErrorKind::FileTooLarge))
+        } else {
+            replace(&RealDisk, &self.path, name, content)
+        };
+        written.map_err(|source| {
             let path = self.path.join(name);
             StateError::Write { path, source }
         })
@@ -257,6 +263,17 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let state = StateDir::open(&parent.path().join("a/state")).unwrap();
         (parent, state)
+    }
+
+    #[test]
+    fn what_could_not_be_read_back_is_not_written() {
+        let (_parent, state) = fresh();
+        state.write("ledger", b"old").unwrap();
+
+        let error = state.write("ledger", &vec![b'x'; 32 * 1024 * 1024]);
+
+        assert!(matches!(error, Err(StateError::Write { .. })));
+        assert_eq!(state.read("ledger").unwrap().unwrap(), b"old");
     }
 
     #[test]

@@ -215,3 +215,18 @@ proptest! {
         prop_assert_eq!(parse_answer(&whole), expected);
     }
 }
+
+#[test]
+fn what_stands_before_a_host_is_never_told_as_a_scheme() {
+    let error = "user:pa://ss@host"
+        .parse::<Proxy>()
+        .unwrap_err()
+        .to_string();
+    assert!(
+        !error.contains("user") && !error.contains("pa://"),
+        "{error}"
+    );
+
+    let error = "socks5://host".parse::<Proxy>().unwrap_err().to_string();
+    assert!(error.contains("begins with socks5://"), "{error}");
+}
