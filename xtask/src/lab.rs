@@ -57,15 +57,19 @@ pub(crate) fn simulate(args: &[String]) -> Result<ExitCode> {
     Err(program(path).args(args).exec().into())
 }
 
-/// Builds the agent and its bench for speed and becomes the bench; it needs no local stack.
+/// Builds the agent as hosts get it, and its bench, and becomes the bench; it needs no local stack.
 ///
 /// # Errors
 /// When the build fails; otherwise it does not return.
 pub(crate) fn bench_agent(args: &[String]) -> Result<ExitCode> {
     let mut build = cargo();
-    build.args(["build", "--quiet", "--release", "--bins"]);
-    succeed(build.args(["-p", "hidps-agent", "-p", "hidps-lab"]))?;
-    let path = build_directory()?.with_file_name("release").join("bench");
+    build.args(["build", "--quiet", "--profile", "dist"]);
+    build.args(["-p", "hidps-agent", "-p", "hidps-lab"]);
+    for name in ["hidps-agent", "bench", "minimal_tail"] {
+        build.args(["--bin", name]);
+    }
+    succeed(&mut build)?;
+    let path = build_directory()?.with_file_name("dist").join("bench");
     Err(program(path).args(args).exec().into())
 }
 
