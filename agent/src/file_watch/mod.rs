@@ -377,7 +377,9 @@ impl FileWatchTask {
         match read {
             Ok(n) => {
                 let bytes = instance.who_buffer.get(..n).unwrap_or_default();
-                instance.tree.on_who(bytes, Instant::now());
+                if instance.tree.on_who(bytes, Instant::now()) {
+                    self.telling.tell_actors_lost();
+                }
             }
             Err(error) => {
                 tracing::warn!(%error, "who changes files is no longer told");

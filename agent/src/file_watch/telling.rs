@@ -14,6 +14,7 @@ use super::entry::{Entry, EntryKind};
 use super::facts::Facts;
 use super::hashing::{Done, Hasher, Unhashed};
 use super::watch_tree::WatchTree;
+use crate::agent_note::AgentNote;
 use crate::collect::process::ProcessTable;
 use crate::event_queue::EventQueue;
 
@@ -64,6 +65,19 @@ impl Telling {
 
     pub(super) fn events(&self) -> &EventQueue {
         &self.events
+    }
+
+    /// Counts what the kernel dropped of who did what.
+    pub(super) fn tell_actors_lost(&self) {
+        tracing::warn!("the kernel dropped word of who changes files");
+        let note = AgentNote::LinesLost {
+            source: "file actors",
+            lost: None,
+            why: "more files were changed at once than the kernel keeps word of; what changed is \
+                  told all the same"
+                .to_owned(),
+        };
+        self.events.push(note.into_event());
     }
 
     pub(super) const fn processes(&self) -> &Arc<ProcessTable> {

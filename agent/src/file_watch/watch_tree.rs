@@ -204,11 +204,12 @@ impl WatchTree {
         self.inventory.on_hashed(path, read);
     }
 
-    /// Takes in what was read of who changes files.
-    pub(super) fn on_who(&mut self, bytes: &[u8], now: Instant) {
-        if let Some(who) = &mut self.kernel.who {
+    /// Takes in what was read of who changes files; whether the kernel dropped some of it.
+    pub(super) fn on_who(&mut self, bytes: &[u8], now: Instant) -> bool {
+        self.kernel.who.as_mut().is_some_and(|who| {
             who.on_read(bytes, now);
-        }
+            who.take_loss()
+        })
     }
 
     /// Who made a change lately; none where nobody tells.

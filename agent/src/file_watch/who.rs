@@ -102,6 +102,8 @@ pub(super) struct Who {
     order: VecDeque<(Instant, u64, (PathBuf, FileAction))>,
     last: u64,
     strange: VecDeque<Strange>,
+    /// Whether the kernel dropped something since that was asked.
+    has_lost: bool,
 }
 
 /// An answer about a directory that is not watched, or not yet.
@@ -131,6 +133,7 @@ impl Who {
             order: VecDeque::new(),
             last: 0,
             strange: VecDeque::new(),
+            has_lost: false,
         })
     }
 
@@ -201,7 +204,7 @@ impl Who {
         } in parse(bytes)
         {
             if mask & MaskFlags::FAN_Q_OVERFLOW.bits() != 0 {
-                tracing::warn!("the kernel dropped word of who changes files");
+                self.has_lost = true;
             }
             let (Some(process), Some((directory, name))) = (process, place) else {
                 continue;
@@ -215,6 +218,11 @@ impl Who {
                 None => self.keep_strange((directory, name), mask, process, now),
             }
         }
+    }
+
+    /// Whether the kernel dropped something since this was asked last.
+    pub(super) const fn take_loss(&mut self) -> bool {
+        std::mem::replace(&mut self.has_lost, false)
     }
 
     /// Who did this to a file lately.
@@ -342,4 +350,35 @@ fn split(number: u64) -> [u8; 8] {
     let half = |bytes| u32::from_le_bytes(bytes).to_ne_bytes();
     let ([a, b, c, d], [e, f, g, h]) = (half([a, b, c, d]), half([e, f, g, h]));
     [a, b, c, d, e, f, g, h]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the kernel says when its queue was full: no process, no file.
+    fn overflow() -> Vec<u8> {
+        let (length, version, metadata) = (24_u32, 3_u8, 24_u16);
+        let mut bytes = length.to_ne_bytes().to_vec();
+        bytes.extend([version, 0]);
+        bytes.extend(metadata.to_ne_bytes());
+        bytes.extend(MaskFlags::FAN_Q_OVERFLOW.bits().to_ne_bytes());
+        bytes.extend((-1_i32).to_ne_bytes());
+        bytes.extend(0_i32.to_ne_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_queue_that_was_full_is_a_loss_that_is_counted_once() {
+        // Only who has the right gets a group; without one nothing is lost.
+        let Ok(mut who) = Who::open(Arc::new(ProcessTable::new(Path::new("/nonexistent")))) else {
+            return;
+        };
+
+        assert!(!who.take_loss());
+        who.on_read(&overflow(), Instant::now());
+
+        assert!(who.take_loss());
+        assert!(!who.take_loss());
+    }
 }

@@ -13,6 +13,9 @@ use crate::text::printable;
 /// A change takes 3 ms, a listing of 50,000 elements less than a second.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// The first version that counts elements of sets one by one.
+const OLDEST: [u32; 3] = [0, 9, 5];
+
 /// Why the firewall could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum FirewallError {
@@ -31,6 +34,9 @@ pub enum FirewallError {
     /// It refused.
     #[error("nft failed: {0}")]
     Refused(String),
+    /// It does not know what the agent's rules are made of.
+    #[error("nft {0} is too old for counters in sets; install nftables 0.9.5 or newer")]
+    TooOld(String),
     /// It printed more than is worth reading.
     #[error("the host's ruleset is longer than {} MiB", MAX_OUTPUT_BYTES >> 20)]
     TooLong,
@@ -54,6 +60,7 @@ impl FirewallError {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Missing => "NftMissing",
+            Self::TooOld(_) => "NftTooOld",
             Self::Privilege => "MissingPrivilege",
             Self::ReadBack(_) | Self::LeftBehind(_) => "NotApplied",
             Self::Ufw(error) => error.reason(),
@@ -140,8 +147,26 @@ impl Nft {
         if text.contains("Operation not permitted") {
             return Err(FirewallError::Privilege);
         }
-        Err(FirewallError::Refused(printable(&text, 300)))
+        let refused = FirewallError::Refused(printable(&text, 300));
+        Err(self.find_too_old().await.unwrap_or(refused))
     }
+
+    /// Whether what it refused it can only refuse, as it is too old to know it.
+    async fn find_too_old(&self) -> Option<FirewallError> {
+        let printed = self.program.run(&["--version"], "").await.ok()?;
+        let printed = String::from_utf8_lossy(&printed.output);
+        let [major, minor, patch] = parse_version(&printed).filter(|found| *found < OLDEST)?;
+        Some(FirewallError::TooOld(format!("{major}.{minor}.{patch}")))
+    }
+}
+
+/// The version in what `nft --version` prints, such as `nftables v1.0.6 (Lester Gooch #5)`.
+fn parse_version(printed: &str) -> Option<[u32; 3]> {
+    let mut words = printed.split_whitespace();
+    let version = words.find_map(|word| word.strip_prefix('v'))?;
+    let mut parts = version.split('.').map(|part| part.parse().ok());
+    let [major, minor] = [parts.next()??, parts.next()??];
+    Some([major, minor, parts.next().flatten().unwrap_or(0)])
 }
 
 /// The objects of one kind in a listing, in order.
@@ -151,4 +176,44 @@ pub(super) fn objects<'l>(listing: &'l Value, kind: &'l str) -> impl Iterator<It
         .into_iter()
         .flatten()
         .filter_map(move |entry| entry.get(kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_as_nft_prints_them() {
+        for (printed, version) in [
+            ("nftables v1.0.6 (Lester Gooch #5)\n", Some([1, 0, 6])),
+            ("nftables v0.9.0 (Fearless Fosdick)", Some([0, 9, 0])),
+            ("nftables v1.1 (Commodore Bullmoose)", Some([1, 1, 0])),
+            ("nftables", None),
+            ("nftables vx.9 ()", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_version(printed), version, "{printed:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_an_old_nft_refuses_is_laid_to_its_age() {
+        let directory = tempfile::tempdir().unwrap();
+        let old = directory.path().join("nft");
+        let script = "#!/bin/sh\n[ \"$1\" = --version ] && echo 'nftables v0.9.0 (Fearless)' && exit\nexit 1\n";
+        std::fs::write(&old, script).unwrap();
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&old, executable).unwrap();
+        let nft = Nft {
+            program: Program::at(old, DEADLINE),
+        };
+
+        let error = nft.apply("add table inet x").await.unwrap_err();
+
+        assert_eq!(error.reason(), "NftTooOld");
+        assert!(
+            error.to_string().contains("nft 0.9.0 is too old"),
+            "{error}"
+        );
+    }
 }

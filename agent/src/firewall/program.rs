@@ -49,6 +49,15 @@ impl Program {
         }
     }
 
+    /// The program at this path.
+    #[cfg(test)]
+    pub(super) const fn at(path: PathBuf, deadline: Duration) -> Self {
+        Self {
+            path: Some(path),
+            deadline,
+        }
+    }
+
     pub(super) const fn is_there(&self) -> bool {
         self.path.is_some()
     }

@@ -212,7 +212,7 @@ impl Ufw {
         let tampering = same.as_ref().and_then(|it| it.tampering(&state));
         let (guards, until) = match &same {
             // Whoever was let back in had the time for it; a repair gives nobody more.
-            Some(same) => same.guards_now(),
+            Some(same) => same.guards_at(Timestamp::now()),
             None => self.guards_anew(policy, place).await,
         };
         let wishes = Wishes::new(policy, &self.keep_open, &guards, &state, &found);
@@ -347,9 +347,9 @@ impl Enforced {
     }
 
     /// The guards without those whose time is over.
-    fn guards_now(&self) -> (Guards, Timestamp) {
+    fn guards_at(&self, now: Timestamp) -> (Guards, Timestamp) {
         let mut guards = self.guards.clone();
-        if self.until <= Timestamp::now() {
+        if self.until <= now {
             guards.peers.clear();
         }
         (guards, self.until)
@@ -414,4 +414,64 @@ pub(super) fn read_any(text: &str) -> usize {
     }
     files::read_any(text);
     rules.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::SshPeer;
+    use super::plan::{Defaults, Step};
+    use super::*;
+    use hidps_wire::FirewallAction;
+
+    fn state() -> UfwState {
+        UfwState {
+            rules: [Vec::new(), Vec::new()],
+            has_ipv6: true,
+            defaults: Defaults {
+                incoming: FirewallAction::Deny,
+                outgoing: FirewallAction::Allow,
+            },
+            is_enabled: true,
+            log_level: "off".to_owned(),
+        }
+    }
+
+    #[test]
+    fn who_was_logged_in_may_come_back_for_ten_minutes_and_not_a_second_longer() {
+        let policy = Arc::new(FirewallPolicy::default());
+        let peer = SshPeer {
+            address: "192.0.2.7".parse().unwrap(),
+            port: 22,
+        };
+        let loaded_at: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let found = Found::of(&state());
+        let mut enforced = Enforced {
+            policy: Arc::clone(&policy),
+            guards: Guards {
+                peers: BTreeSet::from([peer]),
+                ..Guards::default()
+            },
+            until: loaded_at.checked_add(PEERS_FOR).unwrap(),
+            goal: found.as_goal(),
+        };
+        let goal_at = |text: &str| {
+            let (guards, until) = enforced.guards_at(text.parse().unwrap());
+            assert_eq!(until, enforced.until, "a look gives nobody more time");
+            Wishes::new(&policy, &BTreeSet::new(), &guards, &state(), &found).goal
+        };
+
+        let early = goal_at("2026-01-01T00:09:59Z");
+        let late = goal_at("2026-01-01T00:10:00Z");
+
+        let [rule] = early.rules[0].as_slice() else {
+            panic!("{early:?}")
+        };
+        let mut with_rule = state();
+        with_rule.rules.clone_from(&early.rules);
+        enforced.goal.clone_from(&early);
+        assert_eq!(enforced.tampering(&with_rule), None);
+        let step = next_step(&with_rule, &late);
+        assert_eq!(step, Some(Step::Delete(rule.clone())));
+        assert_eq!(next_step(&state(), &late), None, "nothing else is left");
+    }
 }
