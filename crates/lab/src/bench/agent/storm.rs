@@ -19,7 +19,7 @@ use super::peers::Peers;
 use super::subject::{Follower, Subject};
 use crate::command::wait_for;
 
-/// What the issue asks for.
+/// What is aimed at.
 const PER_SEC: u64 = 10_000;
 
 /// Programs of one chain; a chain is begun every ten milliseconds or so.
