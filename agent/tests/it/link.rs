@@ -40,10 +40,9 @@ fn an_agent_enrolls_connects_and_applies() {
         condition(&status, FacetCondition::FilesWatched).1,
         "AllWatched"
     );
-    assert_eq!(
-        &*event.message,
-        format!("{} was modified", watched.display())
-    );
+    // Who did it follows where the agent has the right to know.
+    let modified = format!("{} was modified", watched.display());
+    assert!(event.message.starts_with(&modified), "{event:?}");
 }
 
 #[test]
@@ -198,7 +197,7 @@ fn events_wait_for_credit_and_are_sent_again_after_a_cut() {
         resent.first(),
         "the oldest comes first again"
     );
-    assert!(modified.message.ends_with("was modified"));
+    assert!(modified.message.contains(" was modified"));
 }
 
 #[test]
