@@ -129,7 +129,10 @@ impl Telling {
         self.baseline_at = Some(Instant::now());
         if let Some((_, path, mut entry)) = self.baseline.take_if(|(its, ..)| *its == number) {
             entry.hash = hash.ok();
-            if entry.hash.is_some() {
+            // What was read may be from after a change of which nothing was heard yet.
+            let looked = tree.open_to_look(&path);
+            let is_as_looked_at = looked.is_some_and(|(_, now)| now.is_as_written(&entry));
+            if entry.hash.is_some() && is_as_looked_at {
                 tree.on_hashed(&path, &entry);
             }
             return;

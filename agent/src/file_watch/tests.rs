@@ -283,6 +283,27 @@ async fn neighbours_of_a_watched_file_are_nobodys_business() {
 }
 
 #[tokio::test]
+async fn a_file_that_changes_while_it_is_first_read_is_modified_and_not_touched() {
+    let mut watcher = Watcher::start();
+    let names: Vec<String> = (0..60).map(|number| format!("file-{number:02}")).collect();
+    for name in &names {
+        fs::write(watcher.path(name), "one").unwrap();
+    }
+    watcher
+        .watch(&names.iter().map(String::as_str).collect::<Vec<_>>())
+        .await;
+
+    for name in &names {
+        fs::write(watcher.path(name), "two").unwrap();
+        tokio::task::yield_now().await;
+    }
+    let told = watcher.told_until("modified file-59").await;
+
+    let touched: Vec<_> = told.iter().filter(|it| it.starts_with("touched")).collect();
+    assert!(touched.is_empty(), "{touched:?}");
+}
+
+#[tokio::test]
 async fn a_symbolic_link_is_watched_itself_and_not_followed() {
     let mut watcher = Watcher::start();
     fs::write(watcher.path("target"), "one").unwrap();
