@@ -138,11 +138,16 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn event(mask: u64, process: i32, place: Option<(&[u8], &str)>) -> Vec<u8> {
+    /// What the kernel says of a change of a name in the directory that [`directory`] is.
+    pub(in super::super) fn event(
+        mask: u64,
+        process: i32,
+        place: Option<(&[u8], &str)>,
+    ) -> Vec<u8> {
         let mut record = Vec::new();
         if let Some((handle, name)) = place {
             let n = u32::try_from(handle.len()).unwrap();
@@ -169,17 +174,23 @@ mod tests {
         bytes
     }
 
+    /// A directory by its handle, and the bytes by which its file system knows it.
+    pub(in super::super) fn directory() -> (Handle, [u8; 4]) {
+        let bytes = [1, 2, 3, 4];
+        (Handle::new([7; 8], 1, &bytes).unwrap(), bytes)
+    }
+
     #[test]
     fn events_are_read_with_their_place_and_whoever_did_it() {
+        let (handle, of_directory) = directory();
         let bytes = [
-            event(0x100, 42, Some((&[1, 2, 3, 4], "file"))),
+            event(0x100, 42, Some((&of_directory, "file"))),
             event(0x4000, 0, None),
         ]
         .concat();
 
         let told: Vec<_> = parse(&bytes).collect();
 
-        let handle = Handle::new([7; 8], 1, &[1, 2, 3, 4]).unwrap();
         assert_eq!(told[0].place, Some((handle, OsStr::new("file"))));
         assert_eq!((told[0].mask, told[0].process), (0x100, Some(42)));
         assert_eq!((told[1].mask, told[1].process), (0x4000, None));

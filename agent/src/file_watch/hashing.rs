@@ -129,19 +129,21 @@ impl Hasher {
 
 fn work(waiting: &Receiver<(u64, OwnedFd)>, done: &mpsc::Sender<Done>) {
     while let Ok((number, opened)) = waiting.recv() {
-        let hash = read(&opened).map_err(|_| Unhashed::Unreadable);
+        let hash = read(opened).map_err(|_| Unhashed::Unreadable);
         if done.blocking_send((number, hash)).is_err() {
             return;
         }
     }
 }
 
-/// Opens what was found once more, to be read, and reads it.
-fn read(opened: &OwnedFd) -> io::Result<Hash> {
+/// Opens what was found once more, to be read, and reads it. Nothing is open afterwards: while
+/// anything is, its file system cannot be unmounted.
+fn read(opened: OwnedFd) -> io::Result<Hash> {
     // Of a file with content only; should it be none, nobody waits for it.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let path = magic_path(opened.as_fd());
     let mut file = File::from(openat(CWD, &path, flags, Mode::empty())?).take(MAX_BYTES);
+    drop(opened);
     let mut hasher = Sha256::new();
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
@@ -222,6 +224,25 @@ mod tests {
         assert_eq!(hash(&large, &mut hasher).await, Err(Unhashed::TooLarge));
         let of_directory = hash(directory.path(), &mut hasher).await;
         assert_eq!(of_directory, Err(Unhashed::Unreadable));
+    }
+
+    #[tokio::test]
+    async fn a_file_is_let_go_of_before_its_hash_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        std::fs::write(&path, "abc").unwrap();
+        let mut hasher = Hasher::start();
+        let is_open = || {
+            let opened = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+            let mut leads_to = opened.filter_map(|fd| std::fs::read_link(fd.path()).ok());
+            leads_to.any(|target| target == path)
+        };
+
+        for _ in 0..500 {
+            hash(&path, &mut hasher).await.unwrap();
+
+            assert!(!is_open());
+        }
     }
 
     #[test]

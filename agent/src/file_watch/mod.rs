@@ -46,9 +46,6 @@ pub use who::check_who;
 /// Events are read into a buffer of this size; the longest event is 272 bytes.
 const READ_BUFFER_BYTES: usize = 4_096;
 
-/// Who did it is read into a buffer of this size.
-const WHO_BUFFER_BYTES: usize = 16 * 1_024;
-
 /// Somebody who changes paths all the time is followed at this pace.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -377,9 +374,7 @@ impl FileWatchTask {
         match read {
             Ok(n) => {
                 let bytes = instance.who_buffer.get(..n).unwrap_or_default();
-                if instance.tree.on_who(bytes, Instant::now()) {
-                    self.telling.tell_actors_lost();
-                }
+                instance.tree.on_who(bytes, Instant::now());
             }
             Err(error) => {
                 tracing::warn!(%error, "who changes files is no longer told");
@@ -436,7 +431,7 @@ fn open_instance(processes: &Arc<ProcessTable>) -> io::Result<Instance> {
     Ok(Instance {
         tree,
         stream,
-        who_buffer: vec![0; if reader.is_ok() { WHO_BUFFER_BYTES } else { 0 }],
+        who_buffer: vec![0; if reader.is_ok() { who::BUFFER_BYTES } else { 0 }],
         who: reader,
     })
 }

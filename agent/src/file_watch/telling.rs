@@ -1,5 +1,8 @@
 //! From a change to its event: how the file is now, its content hashed beside the thread, who did it.
 //! Events leave in the order of the changes; what takes too long is told without it.
+//!
+//! inotify says what happened and fanotify who did it, each by a queue of its own: a change waits
+//! until what fanotify had to say by then was read.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -27,6 +30,13 @@ const BASELINE_PAUSE: Duration = Duration::from_secs(1);
 /// How long a hash is waited for: a disk or another host that does not answer keeps no change back.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a change is kept back until it is read who did it: only a flood of changes takes more
+/// than one look.
+const HOLD: Duration = Duration::from_millis(250);
+
+/// So many changes without who did them are said at once, whatever goes on.
+const MAX_UNSAID: u64 = 1_000;
+
 /// Changes that are being told.
 #[derive(Debug)]
 pub(super) struct Telling {
@@ -38,6 +48,8 @@ pub(super) struct Telling {
     baseline: Option<(u64, PathBuf, Entry)>,
     /// When the next one may be.
     baseline_at: Option<Instant>,
+    /// Changes told without who did them, because that was not read in time; not said yet.
+    n_without_actor: u64,
 }
 
 #[derive(Debug)]
@@ -47,8 +59,15 @@ struct Waiting {
     facts: Facts,
     /// The answer it waits for.
     number: Option<u64>,
-    /// Until when.
-    until: Instant,
+    /// Since when it waits.
+    since: Instant,
+}
+
+impl Waiting {
+    /// Until when its hash is waited for.
+    fn until(&self) -> Instant {
+        self.since + PATIENCE
+    }
 }
 
 impl Telling {
@@ -60,6 +79,7 @@ impl Telling {
             waiting: VecDeque::new(),
             baseline: None,
             baseline_at: None,
+            n_without_actor: 0,
         }
     }
 
@@ -68,14 +88,29 @@ impl Telling {
     }
 
     /// Counts what the kernel dropped of who did what.
-    pub(super) fn tell_actors_lost(&self) {
+    fn tell_actors_lost(&self) {
         tracing::warn!("the kernel dropped word of who changes files");
+        let why = "more files were changed at once than the kernel keeps word of; what changed is \
+                   told all the same";
+        self.tell_loss(None, why);
+    }
+
+    /// Counts changes told without who did them, once there is a moment's rest or many of them.
+    fn tell_actors_late(&mut self) {
+        let is_time = self.waiting.is_empty() || self.n_without_actor >= MAX_UNSAID;
+        if is_time && self.n_without_actor > 0 {
+            let n_without_actor = std::mem::take(&mut self.n_without_actor);
+            let why = "more files were changed at once than could be read of who did it; what \
+                       changed was told";
+            self.tell_loss(Some(n_without_actor), why);
+        }
+    }
+
+    fn tell_loss(&self, lost: Option<u64>, why: &str) {
         let note = AgentNote::LinesLost {
             source: "file actors",
-            lost: None,
-            why: "more files were changed at once than the kernel keeps word of; what changed is \
-                  told all the same"
-                .to_owned(),
+            lost,
+            why: why.to_owned(),
         };
         self.events.push(note.into_event());
     }
@@ -112,7 +147,7 @@ impl Telling {
             seen,
             facts,
             number,
-            until: now + PATIENCE,
+            since: now,
         });
         if self.waiting.len() > MAX_WAITING
             && let Some(first) = self.waiting.front_mut()
@@ -120,7 +155,7 @@ impl Telling {
         {
             first.facts.unhashed = Some(Unhashed::Busy);
         }
-        self.finish(tree);
+        self.finish(tree, now);
     }
 
     /// A file was hashed.
@@ -146,24 +181,31 @@ impl Telling {
                 (Err(reason), _) => waiting.facts.unhashed = Some(reason),
             }
         }
-        self.finish(tree);
+        self.finish(tree, Instant::now());
     }
 
     /// When there may be something to do without anything happening.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        let late = self.waiting.front().map(|first| first.until);
+        let late = self.waiting.front().map(|first| match first.number {
+            Some(_) => first.until(),
+            None => first.since + HOLD,
+        });
         let baseline = self.baseline_at.filter(|_| self.baseline.is_none());
         [late, baseline].into_iter().flatten().min()
     }
 
     /// Tells what waited too long, and hashes a file that nobody changed, if there is time for it.
     pub(super) fn work(&mut self, tree: &mut WatchTree, now: Instant) {
-        for late in self.waiting.iter_mut().take_while(|it| it.until <= now) {
+        for late in self.waiting.iter_mut().take_while(|it| it.until() <= now) {
             if late.number.take().is_some() {
                 late.facts.unhashed = Some(Unhashed::Busy);
             }
         }
-        self.finish(tree);
+        self.finish(tree, now);
+        if tree.take_actor_loss() {
+            self.tell_actors_lost();
+        }
+        self.tell_actors_late();
         if self.baseline_at.is_some_and(|at| at > now) || self.baseline.is_some() {
             return;
         }
@@ -184,9 +226,28 @@ impl Telling {
         }
     }
 
+    /// Whether the first change waits for something.
+    fn is_held(&mut self, tree: &mut WatchTree, now: Instant) -> bool {
+        let is_flood = self.waiting.len() > MAX_WAITING;
+        let Some(first) = self.waiting.front() else {
+            return false;
+        };
+        if first.number.is_some() {
+            return true;
+        }
+        if !tree.is_actor_awaited(&first.change, first.since, now) {
+            return false;
+        }
+        let is_held = !is_flood && now < first.since + HOLD;
+        self.n_without_actor += u64::from(!is_held);
+        is_held
+    }
+
     /// Tells what waits for nothing more.
-    fn finish(&mut self, tree: &mut WatchTree) {
-        while let Some(told) = self.waiting.pop_front_if(|first| first.number.is_none()) {
+    fn finish(&mut self, tree: &mut WatchTree, now: Instant) {
+        while !self.is_held(tree, now)
+            && let Some(told) = self.waiting.pop_front()
+        {
             let Waiting {
                 mut change,
                 seen,
@@ -213,10 +274,109 @@ impl Telling {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fid::tests::{directory, event};
+    use super::super::who::Who;
     use super::*;
     use crate::collect::process::host_processes;
-    use hidps_wire::WatchPath;
+    use hidps_wire::{EventBatch, MAX_AGENT_FRAME_BYTES, WatchPath, decode};
     use inotify::Inotify;
+    use std::os::fd::OwnedFd;
+
+    /// The kernel's bit of a write.
+    const MODIFIED: u64 = 2;
+
+    /// How often the kernel says something of a directory that nobody watches.
+    const FLOOD: usize = 4_000;
+
+    fn modification(path: &str) -> FileChange {
+        FileChange {
+            path: path.into(),
+            action: FileAction::Modified,
+            watched: WatchPath::parse("/d").unwrap(),
+            from: None,
+            cookie: 0,
+            before: None,
+        }
+    }
+
+    /// A tree that hears who changes what is in `/d` through a pipe; none without the right to ask.
+    fn tree_and_kernel() -> Option<(WatchTree, OwnedFd)> {
+        let flags = rustix::pipe::PipeFlags::NONBLOCK | rustix::pipe::PipeFlags::CLOEXEC;
+        let (said, kernel) = rustix::pipe::pipe_with(flags).unwrap();
+        rustix::pipe::fcntl_setpipe_size(&kernel, 1024 * 1024).unwrap();
+        let who = Who::hearing(said, ("/d".into(), directory().0)).ok()?;
+        let watches = Inotify::init().unwrap().watches();
+        Some((WatchTree::new(watches, Some(who)), kernel))
+    }
+
+    /// What was told, as message and process.
+    async fn told(events: &EventQueue) -> Vec<(String, Option<i64>)> {
+        events.on_connected(u32::MAX);
+        let batch = events.next_batch().await;
+        let batch: EventBatch<'_> = decode(&batch.text, MAX_AGENT_FRAME_BYTES).unwrap();
+        let fields = |event: &hidps_wire::LogEvent<'_>| {
+            let process = match event.fields.get("ProcessId") {
+                Some(hidps_wire::FieldValue::Integer(process)) => Some(*process),
+                _ => None,
+            };
+            (event.message.to_string(), process)
+        };
+        batch.events.iter().map(fields).collect()
+    }
+
+    #[tokio::test]
+    async fn who_did_it_is_read_before_a_change_is_told_whichever_queue_is_read_first() {
+        let Some((mut tree, kernel)) = tree_and_kernel() else {
+            return;
+        };
+        let events = Arc::new(EventQueue::default());
+        let mut telling = Telling::new(Arc::clone(&events), host_processes());
+        let (me, of_directory) = (std::process::id(), directory().1);
+        let said = event(
+            MODIFIED,
+            i32::try_from(me).unwrap(),
+            Some((&of_directory, "f")),
+        );
+        rustix::io::write(&kernel, &said).unwrap();
+
+        let change = (modification("/d/f"), Timestamp::now());
+        telling.begin(change, &mut tree, Instant::now());
+
+        let told = told(&events).await;
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].1, Some(i64::from(me)), "{told:?}");
+    }
+
+    #[tokio::test]
+    async fn a_flood_holds_changes_for_a_moment_only_and_in_their_order() {
+        let Some((mut tree, kernel)) = tree_and_kernel() else {
+            return;
+        };
+        let events = Arc::new(EventQueue::default());
+        let mut telling = Telling::new(Arc::clone(&events), host_processes());
+        let flood = event(MODIFIED, 1, Some((&[9; 4], "a name that is rather long")));
+        rustix::io::write(&kernel, &flood.repeat(FLOOD)).unwrap();
+        let now = Instant::now();
+
+        // Nobody tells who changes what is in the second one's directory.
+        for path in ["/d/f", "/elsewhere/f"] {
+            telling.begin((modification(path), Timestamp::now()), &mut tree, now);
+        }
+        let at_once = events.pushed();
+        let due = telling.next_due().unwrap();
+        rustix::io::write(&kernel, &flood.repeat(FLOOD)).unwrap();
+        telling.work(&mut tree, due);
+
+        assert!(due <= now + HOLD);
+        assert_eq!(at_once, 0);
+        let told = told(&events).await;
+        let told: Vec<_> = told.iter().map(|(message, _)| message.as_str()).collect();
+        let [first, second, loss] = told[..] else {
+            panic!("{told:?}");
+        };
+        assert!(first.starts_with("/d/f ") && second.starts_with("/elsewhere/f "));
+        assert!(loss.starts_with("1 event(s) of the source file actors"));
+    }
 
     #[tokio::test]
     async fn a_change_whose_content_is_never_read_is_told_without_it() {
@@ -236,7 +396,7 @@ mod tests {
             seen: Timestamp::now(),
             facts: Facts::default(),
             number: Some(7),
-            until: now + PATIENCE,
+            since: now,
         });
 
         telling.work(&mut tree, now);

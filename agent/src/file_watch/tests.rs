@@ -26,12 +26,71 @@ type Told = BTreeMap<String, String>;
 struct Watcher {
     handle: FileWatchHandle,
     events: Arc<EventQueue>,
+    /// Before the directory, which cannot be removed while something is mounted on it.
+    _mount: Option<Mount>,
     directory: tempfile::TempDir,
     _tasks: JoinSet<()>,
 }
 
+/// A file system in memory, as long as it is wanted.
+struct Mount(std::path::PathBuf);
+
+impl Mount {
+    /// None without the right to mount.
+    fn at(path: &Path) -> Option<Self> {
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "tmpfs"])
+            .arg(path)
+            .status();
+        if mounted.is_ok_and(|status| status.success()) {
+            return Some(Self(path.to_owned()));
+        }
+        // Only root may mount; the tests of this repository run as root.
+        assert!(!rustix::process::geteuid().is_root(), "root can mount");
+        None
+    }
+
+    /// Ends it. Programs that other tests begin hold what is open here until they really run.
+    fn end(&self) {
+        let give_up = std::time::Instant::now() + DEADLINE;
+        let unmount = || {
+            std::process::Command::new("umount")
+                .arg(&self.0)
+                .output()
+                .unwrap()
+        };
+        let mut ended = unmount();
+        while !ended.status.success() && std::time::Instant::now() < give_up {
+            ended = unmount();
+        }
+        assert!(ended.status.success(), "{ended:?}");
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // Unless it was ended.
+        std::process::Command::new("umount")
+            .arg("--lazy")
+            .arg(&self.0)
+            .output()
+            .ok();
+    }
+}
+
 impl Watcher {
     fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), None)
+    }
+
+    /// A watcher on a file system of its own, where nobody else fills the kernel's queues.
+    fn start_alone() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mount = Mount::at(directory.path());
+        Self::start_in(directory, mount)
+    }
+
+    fn start_in(directory: tempfile::TempDir, mount: Option<Mount>) -> Self {
         let events = Arc::new(EventQueue::default());
         events.on_connected(u32::MAX);
         let (handle, task) = file_watch(Arc::clone(&events), host_processes());
@@ -40,7 +99,8 @@ impl Watcher {
         Self {
             handle,
             events,
-            directory: tempfile::tempdir().unwrap(),
+            _mount: mount,
+            directory,
             _tasks: tasks,
         }
     }

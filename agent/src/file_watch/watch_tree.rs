@@ -204,12 +204,28 @@ impl WatchTree {
         self.inventory.on_hashed(path, read);
     }
 
-    /// Takes in what was read of who changes files; whether the kernel dropped some of it.
-    pub(super) fn on_who(&mut self, bytes: &[u8], now: Instant) -> bool {
-        self.kernel.who.as_mut().is_some_and(|who| {
+    /// Takes in what was read of who changes files.
+    pub(super) fn on_who(&mut self, bytes: &[u8], now: Instant) {
+        if let Some(who) = &mut self.kernel.who {
             who.on_read(bytes, now);
-            who.take_loss()
-        })
+        }
+    }
+
+    /// Whether the kernel dropped some of who changes files since that was asked.
+    pub(super) fn take_actor_loss(&mut self) -> bool {
+        let who = self.kernel.who.as_mut();
+        who.is_some_and(Who::take_loss)
+    }
+
+    /// Whether it may still come to be known who made a change that was seen by then.
+    pub(super) fn is_actor_awaited(
+        &mut self,
+        change: &FileChange,
+        seen: Instant,
+        now: Instant,
+    ) -> bool {
+        let who = self.kernel.who.as_mut();
+        who.is_some_and(|who| who.is_behind(&change.path, seen, now))
     }
 
     /// Who made a change lately; none where nobody tells.

@@ -31,6 +31,12 @@ const MAX_KEPT: usize = 4_096;
 /// Most answers kept about directories that nobody watches yet.
 const MAX_STRANGE: usize = 256;
 
+/// What was said is read into a buffer of this size: some 200 answers.
+pub(super) const BUFFER_BYTES: usize = 16 * 1_024;
+
+/// How often it is read before others have their turn: together some thousand answers.
+const READS_AT_ONCE: usize = 8;
+
 /// What is asked of a whole file system.
 const NAMES: MaskFlags = MaskFlags::FAN_CREATE
     .union(MaskFlags::FAN_DELETE)
@@ -89,6 +95,11 @@ impl Actor {
 /// What fanotify said lately of watched directories.
 pub(super) struct Who {
     group: Fanotify,
+    /// What the group says is read here.
+    said: OwnedFd,
+    buffer: Vec<u8>,
+    /// When there was nothing more to read.
+    dry_at: Option<Instant>,
     /// Tells the handle of one directory after the other, by what the kernel shows of its watch.
     scratch: Inotify,
     processes: Arc<ProcessTable>,
@@ -121,8 +132,12 @@ impl Who {
     /// # Errors
     /// Fails where the kernel or the agent's rights do not allow it.
     pub(super) fn open(processes: Arc<ProcessTable>) -> io::Result<Self> {
+        let group = open_group()?;
         Ok(Self {
-            group: open_group()?,
+            said: group.as_fd().try_clone_to_owned()?,
+            group,
+            buffer: vec![0; BUFFER_BYTES],
+            dry_at: None,
             scratch: Inotify::init()?,
             processes,
             by_handle: HashMap::new(),
@@ -195,8 +210,41 @@ impl Who {
         }
     }
 
+    /// Whether who changed a file by now may not have been read yet. inotify and fanotify are two
+    /// queues, and of two words about one change either may be read first; so what waits here is
+    /// read now, as far as one turn goes.
+    pub(super) fn is_behind(&mut self, path: &Path, changed: Instant, now: Instant) -> bool {
+        let is_told = |directory| self.by_path.contains_key(directory);
+        if !path.parent().is_some_and(is_told) {
+            return false;
+        }
+        let is_behind = |dry_at: Option<Instant>| dry_at.is_none_or(|dry_at| dry_at < changed);
+        if is_behind(self.dry_at) {
+            self.catch_up(now);
+        }
+        is_behind(self.dry_at)
+    }
+
+    fn catch_up(&mut self, now: Instant) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        for _ in 0..READS_AT_ONCE {
+            match rustix::io::read(&self.said, &mut buffer) {
+                Ok(n) if n > 0 => self.on_read(buffer.get(..n).unwrap_or_default(), now),
+                Err(rustix::io::Errno::INTR) => {}
+                // Whoever waits for more to read learns of a failure.
+                Ok(_) | Err(_) => {
+                    self.dry_at = Some(now);
+                    break;
+                }
+            }
+        }
+        self.buffer = buffer;
+    }
+
     /// Takes in what was read; each process is looked at now, because it may end any moment.
     pub(super) fn on_read(&mut self, bytes: &[u8], now: Instant) {
+        // One that does much at once is looked at once.
+        let mut last: Option<Actor> = None;
         for Told {
             mask,
             process,
@@ -212,8 +260,11 @@ impl Who {
             match self.by_handle.get(&directory) {
                 Some(path) => {
                     let path = path.join(name);
-                    let actor = self.actor(process);
+                    let actor = last
+                        .take_if(|last| last.process == process)
+                        .unwrap_or_else(|| self.actor(process));
                     self.keep(&path, mask, &actor, now);
+                    last = Some(actor);
                 }
                 None => self.keep_strange((directory, name), mask, process, now),
             }
@@ -350,6 +401,19 @@ fn split(number: u64) -> [u8; 8] {
     let half = |bytes| u32::from_le_bytes(bytes).to_ne_bytes();
     let ([a, b, c, d], [e, f, g, h]) = (half([a, b, c, d]), half([e, f, g, h]));
     [a, b, c, d, e, f, g, h]
+}
+
+#[cfg(test)]
+impl Who {
+    /// Hears of one directory, and of that through whatever is read here.
+    pub(super) fn hearing(said: OwnedFd, directory: (PathBuf, Handle)) -> io::Result<Self> {
+        let mut who = Self::open(crate::collect::process::host_processes())?;
+        who.said = said;
+        let (path, handle) = directory;
+        who.by_path.insert(path.clone(), handle.clone());
+        who.by_handle.insert(handle, path);
+        Ok(who)
+    }
 }
 
 #[cfg(test)]

@@ -219,24 +219,14 @@ async fn an_unmounted_file_system_below_is_told_by_what_is_gone() {
     let mut watcher = Watcher::start();
     fs::create_dir_all(watcher.path("root/mounted")).unwrap();
     let at = watcher.path("root/mounted");
-    let mount = |arguments: &[&str]| {
-        let ran = std::process::Command::new("mount")
-            .args(arguments)
-            .arg(&at)
-            .status();
-        ran.is_ok_and(|status| status.success())
-    };
-    if !mount(&["-t", "tmpfs", "tmpfs"]) {
-        // Only root may mount; the tests of this repository run as root.
-        assert!(!rustix::process::geteuid().is_root(), "root can mount");
+    let Some(mount) = Mount::at(&at) else {
         return;
-    }
+    };
     fs::create_dir(at.join("a")).unwrap();
     fs::write(at.join("a/file"), "").unwrap();
     watcher.watch_deep(&[("root", BELOW)]).await;
 
-    let ended = std::process::Command::new("umount").arg(&at).status();
-    assert!(ended.unwrap().success());
+    mount.end();
     watcher.told_until("deleted root/mounted/a").await;
     fs::write(at.join("below"), "").unwrap();
 
