@@ -27,8 +27,8 @@ use crate::ports::{Observations, Records, StoreError};
 use crate::reconcile::{Mode, Sessions};
 use crate::streams::{
     AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, Installer, KeyHints, KeyLookups, KeyReads,
-    Keyring, ListenError, Listener, Origins, Presence, TrustedProxies, Watchers, router,
-    watch_keys, watch_silence,
+    Keyring, ListenError, Listener, Origins, Presence, RefusalLog, RefusalReports, TrustedProxies,
+    Watchers, router, watch_keys, watch_silence,
 };
 use crate::tasks::TaskSet;
 use crate::telemetry::Chain;
@@ -218,12 +218,50 @@ impl Analysis {
     }
 }
 
+/// What asks Supabase about those who come in, and tells it who was refused.
+struct Doorkeepers {
+    key_lookups: KeyLookups,
+    signing_keys: KeyReads,
+    refusals: RefusalReports,
+}
+
+/// Where the sockets ask these.
+struct Doors {
+    auth: AgentAuth,
+    keyring: Keyring,
+    refusals: RefusalLog,
+}
+
+impl Doorkeepers {
+    fn build(rest: &Rest, published: PublishedKeys, health: &Arc<Health>) -> (Self, Doors) {
+        let (key_lookups, keys) = KeyLookups::new(Arc::new(rest.clone()));
+        let (keyring, signing_keys) = Keyring::new(Arc::new(published), Arc::clone(health));
+        let (refusals, refusal_log) = RefusalReports::new(Arc::new(rest.clone()));
+        let keepers = Self {
+            key_lookups,
+            signing_keys,
+            refusals,
+        };
+        let doors = Doors {
+            auth: AgentAuth::new(keys),
+            keyring,
+            refusals: refusal_log,
+        };
+        (keepers, doors)
+    }
+
+    fn spawn(self, tasks: &mut TaskSet, working: &CancellationToken) {
+        tasks.spawn("key look-ups", self.key_lookups.run(working.clone()));
+        tasks.spawn("signing keys", self.signing_keys.run(working.clone()));
+        tasks.spawn("refusals", self.refusals.run(working.clone()));
+    }
+}
+
 /// The daemon, built and bound, not yet running.
 pub struct Daemon {
     listener: Listener,
     gateway: Gateway,
-    key_lookups: KeyLookups,
-    signing_keys: KeyReads,
+    doorkeepers: Doorkeepers,
     rest: Rest,
     feed: Feed,
     key_hints: Arc<KeyHints>,
@@ -271,15 +309,14 @@ impl Daemon {
             intake,
             stop: stop_connections.clone(),
         };
-        let (key_lookups, keys) = KeyLookups::new(Arc::new(rest.clone()));
-        let published_keys = Arc::new(outside.published_keys);
-        let (keyring, signing_keys) = Keyring::new(published_keys, Arc::clone(&health));
+        let (doorkeepers, doors) = Doorkeepers::build(&rest, outside.published_keys, &health);
         let gateway = Gateway {
-            auth: Arc::new(AgentAuth::new(keys)),
+            auth: Arc::new(doors.auth),
             links: Arc::new(links),
             directory: Arc::new(rest.clone()),
-            access: AccessCheck::new(Arc::new(rest.clone()), &config.tokens, keyring),
+            access: AccessCheck::new(Arc::new(rest.clone()), &config.tokens, doors.keyring),
             limits: Arc::default(),
+            refusals: doors.refusals,
             trusted_proxies: Arc::new(TrustedProxies::new(config.trusted_proxies.clone())),
             fanout,
             watchers,
@@ -295,8 +332,7 @@ impl Daemon {
         Ok(Self {
             listener: outside.listener,
             gateway,
-            key_lookups,
-            signing_keys,
+            doorkeepers,
             rest,
             feed: inflow.feed,
             key_hints: inflow.key_hints,
@@ -335,8 +371,7 @@ impl Daemon {
             self.listener
                 .run(router, connections.clone(), accepting.clone()),
         );
-        tasks.spawn("key look-ups", self.key_lookups.run(working.clone()));
-        tasks.spawn("signing keys", self.signing_keys.run(working.clone()));
+        self.doorkeepers.spawn(&mut tasks, &working);
         tasks.spawn("feed", self.feed.run(working.clone()));
         tasks.spawn("mirror", self.mirror.run(self.hints, working.clone()));
         let tenants = self.rule_upkeep.spawn(&mut tasks, &working);

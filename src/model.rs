@@ -276,6 +276,19 @@ pub struct AgentCredential {
     pub status: KeyStatus,
 }
 
+/// An enrollment or a connect that was refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AgentRefusal {
+    /// The agent that was named; nobody proved to be it.
+    pub agent: AgentId,
+    /// From where it was asked.
+    pub from: Option<IpAddr>,
+    /// What finds the token that was shown, if one was; it is no secret.
+    pub token_prefix: Option<String>,
+    /// Why, in one sentence.
+    pub reason: String,
+}
+
 /// Whether a key may connect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KeyStatus {

@@ -1,6 +1,7 @@
 //! What the parts need of each other and of the outside, as traits over plain data.
 //! It never names an implementation; `daemon.rs` joins them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,10 +14,10 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::model::{
-    AgentAccess, AgentCredential, Alert, ChangeReport, ConditionReport, DeliveryOutcome,
-    DesiredState, DesiredVersion, DetectionIntent, DetectionReports, DetectionVerdict, FactsReport,
-    HealthReport, Milestone, Notification, Observation, OrgId, PresenceReport, ProcessesReport,
-    RiskReport, ShadowReport, SuppressedReport, UsageReport,
+    AgentAccess, AgentCredential, AgentRefusal, Alert, ChangeReport, ConditionReport,
+    DeliveryOutcome, DesiredState, DesiredVersion, DetectionIntent, DetectionReports,
+    DetectionVerdict, FactsReport, HealthReport, Milestone, Notification, Observation, OrgId,
+    PresenceReport, ProcessesReport, RiskReport, ShadowReport, SuppressedReport, UsageReport,
 };
 
 /// Why Supabase did not do what was asked.
@@ -30,6 +31,16 @@ pub struct StoreError {
     /// The cause, printed after this error's own text.
     #[source]
     pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// A refusal that the database gave a sentence for; printed as its cause is.
+#[derive(Debug, thiserror::Error)]
+#[error("{cause}")]
+pub struct Said {
+    /// The sentence.
+    pub sentence: String,
+    /// The whole answer.
+    pub cause: Box<dyn std::error::Error + Send + Sync>,
 }
 
 /// Kinds of failure that lead to different acts.
@@ -73,6 +84,13 @@ impl StoreError {
             StoreErrorKind::Malformed => "the answer was not what the schema promises",
         };
         format!("{self}: {how}; the daemon's log says more")
+    }
+
+    /// The database's own sentence, where it answered with one.
+    #[must_use]
+    pub fn said(&self) -> Option<&str> {
+        let said = self.source.downcast_ref::<Said>()?;
+        Some(&said.sentence)
     }
 
     /// Whether trying again can help; the one place where that is decided.
@@ -163,13 +181,16 @@ pub trait Directory: Send + Sync + 'static {
     -> StoreResult<'_, Vec<(AgentId, AgentCredential)>>;
     /// The agents among those asked whose key may connect.
     fn admitted(&self, agents: Vec<AgentId>) -> StoreResult<'_, Vec<AgentId>>;
-    /// Takes in an agent's public key.
+    /// Takes in an agent's public key; `from` is where it asked.
     fn enroll(
         &self,
         agent: AgentId,
         token: Option<String>,
         request: EnrollRequest,
+        from: Option<IpAddr>,
     ) -> StoreResult<'_, Enrollment>;
+    /// Tells of an enrollment or a connect that was refused.
+    fn record_refusal(&self, refusal: AgentRefusal) -> StoreResult<'_, ()>;
 }
 
 /// Asks Postgres, as a person, what that person may see.

@@ -97,6 +97,8 @@ pub const KEY_READS: &str = "hidps_signing_key_reads_total";
 pub const TOKENS_REFUSED: &str = "hidps_tokens_refused_total";
 /// Requests refused because they came too often, by route and limit.
 pub const RATE_LIMITED: &str = "hidps_rate_limited_total";
+/// Refused agents that the audit log was not told of, by why.
+pub const REFUSALS_UNTOLD: &str = "hidps_refusals_untold_total";
 /// Refused handshakes and tokens, by kind.
 pub const AUTH_FAILURES: &str = "hidps_auth_failures_total";
 
@@ -218,6 +220,10 @@ pub const METRICS: &[(&str, &str)] = &[
     (
         RATE_LIMITED,
         "requests refused because they came too often, by route and limit",
+    ),
+    (
+        REFUSALS_UNTOLD,
+        "refused agents that the audit log was not told of, by why: limit, room or database",
     ),
     (AUTH_FAILURES, "refused handshakes and tokens, by kind"),
     (

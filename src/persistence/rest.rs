@@ -2,6 +2,7 @@
 //! It never decides whether to try again.
 
 use std::error::Error;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use hidps_wire::{AgentId, EnrollRequest, Enrollment};
@@ -15,9 +16,9 @@ use uuid::Uuid;
 
 use crate::config::Supabase;
 use crate::model::{
-    AgentAccess, AgentCredential, Alert, ChangeReport, ConditionReport, DeliveryOutcome,
-    DesiredState, DesiredVersion, DetectionIntent, DetectionReports, FactsReport, HealthReport,
-    Notification, OrgId, PresenceReport, ProcessesReport, UsageReport,
+    AgentAccess, AgentCredential, AgentRefusal, Alert, ChangeReport, ConditionReport,
+    DeliveryOutcome, DesiredState, DesiredVersion, DetectionIntent, DetectionReports, FactsReport,
+    HealthReport, Notification, OrgId, PresenceReport, ProcessesReport, UsageReport,
 };
 use crate::persistence::detection_rows::{
     IndexDocument, IntentDocument, RiskRow, ShadowRow, SuppressedRow, VerdictRow,
@@ -29,7 +30,7 @@ use crate::persistence::rows::{
 };
 use crate::ports::{
     Access, DesiredReader, DetectionReader, Directory, FeedProbe, HealthWriter, NotificationQueue,
-    RecordWriter, StoreError, StoreErrorKind, StoreResult,
+    RecordWriter, Said, StoreError, StoreErrorKind, StoreResult,
 };
 
 /// Longest wait for one answer; PostgREST's own statement limit is 8 s on hosted projects.
@@ -37,6 +38,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Longest wait for a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// Header in which the database is told from where an agent asked; only the daemon's is believed.
+const REPORTED_ADDRESS: &str = "x-hidps-reported-ip";
 
 /// Unheard agents in one answer; the database gives no more.
 const UNHEARD_PAGE: usize = 1_000;
@@ -79,6 +83,21 @@ impl Rest {
         body: &impl Serialize,
     ) -> Result<T, StoreError> {
         fetch(operation, self.service.rpc_json(function, body)).await
+    }
+
+    /// Calls a function for an agent that asked from there.
+    async fn call_for_agent<T: DeserializeOwned>(
+        &self,
+        operation: &'static str,
+        function: &str,
+        body: &impl Serialize,
+        from: Option<IpAddr>,
+    ) -> Result<T, StoreError> {
+        let mut request = self.service.rpc_json(function, body);
+        if let Some(from) = from {
+            request = request.insert_header(REPORTED_ADDRESS, from.to_string());
+        }
+        fetch(operation, request).await
     }
 
     /// Marks every agent offline; called once at start, before any agent can connect.
@@ -162,10 +181,15 @@ fn store_error(operation: &'static str, source: postgrest::Error) -> StoreError 
         None if unanswered => StoreErrorKind::Unavailable,
         None => StoreErrorKind::Malformed,
     };
+    let sentence = source.postgrest_body().map(|body| body.message.clone());
+    let cause = Box::new(source);
     StoreError {
         operation,
         kind,
-        source: Box::new(source),
+        source: match sentence {
+            Some(sentence) => Box::new(Said { sentence, cause }),
+            None => cause,
+        },
     }
 }
 
@@ -394,6 +418,7 @@ impl Directory for Rest {
         agent: AgentId,
         token: Option<String>,
         request: EnrollRequest,
+        from: Option<IpAddr>,
     ) -> StoreResult<'_, Enrollment> {
         Box::pin(async move {
             let body = json!({
@@ -401,7 +426,22 @@ impl Directory for Rest {
                 "p_hostname": request.hostname, "p_os": request.os, "p_arch": request.arch,
                 "p_agent_version": request.agent_version,
             });
-            self.call("enroll agent", "enroll_agent", &body).await
+            self.call_for_agent("enroll agent", "enroll_agent", &body, from)
+                .await
+        })
+    }
+
+    fn record_refusal(&self, refusal: AgentRefusal) -> StoreResult<'_, ()> {
+        Box::pin(async move {
+            let body = json!({
+                "p_agent_id": refusal.agent, "p_prefix": refusal.token_prefix,
+                "p_reason": refusal.reason,
+            });
+            let function = "record_refusal";
+            let _is_told: bool = self
+                .call_for_agent("record refusal", function, &body, refusal.from)
+                .await?;
+            Ok(())
         })
     }
 }

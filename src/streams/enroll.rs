@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hidps_wire::{AgentId, EnrollRequest, EnrollResponse};
 
+use crate::model::AgentRefusal;
 use crate::ports::{StoreError, StoreErrorKind};
 use crate::streams::peer::Client;
 use crate::streams::routes::{Gateway, refuse, refuse_for_a_while};
@@ -57,13 +58,42 @@ pub(super) async fn enroll(
     if let Err(too_often) = gateway.limits.enroll(client.address, token.as_deref()) {
         return refuse_for_a_while(too_often);
     }
-    match gateway.directory.enroll(agent, token, request).await {
+    let token_prefix = token.as_deref().and_then(prefix_of);
+    let enrolled = gateway
+        .directory
+        .enroll(agent, token, request, client.reported);
+    match enrolled.await {
         Ok(enrollment) => {
             tracing::info!(%agent, ?enrollment, "an agent enrolled");
             Json(EnrollResponse { enrollment }).into_response()
         }
-        Err(error) => refuse_enrollment(agent, &error),
+        Err(error) => {
+            // Of an agent that does not exist there is nobody to tell.
+            let is_judged = matches!(
+                error.kind,
+                StoreErrorKind::Unauthorized | StoreErrorKind::Rejected
+            );
+            if is_judged {
+                let reason = error.said().unwrap_or("the enrollment was refused");
+                gateway.tell_refusal(
+                    client,
+                    AgentRefusal {
+                        agent,
+                        from: client.reported,
+                        token_prefix,
+                        reason: reason.to_owned(),
+                    },
+                );
+            }
+            refuse_enrollment(agent, &error)
+        }
     }
+}
+
+/// What finds a token's row and is no secret: the part between the first two underscores.
+fn prefix_of(token: &str) -> Option<String> {
+    let (prefix, _) = token.strip_prefix("hidps_")?.split_once('_')?;
+    Some(prefix.to_owned())
 }
 
 fn refuse_enrollment(agent: AgentId, error: &StoreError) -> Response {

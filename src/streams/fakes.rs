@@ -2,6 +2,7 @@
 //! They behave like the real ones as far as the tests look, and remember what they were told.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -21,8 +22,9 @@ use uuid::Uuid;
 
 use crate::config::Tokens;
 use crate::model::{
-    AgentAccess, AgentCredential, ChangeReport, ConditionReport, DesiredState, FactsReport,
-    HostFacts, KeyStatus, Observation, OrgId, PresenceReport, ProcessesReport, UsageReport,
+    AgentAccess, AgentCredential, AgentRefusal, ChangeReport, ConditionReport, DesiredState,
+    FactsReport, HostFacts, KeyStatus, Observation, OrgId, PresenceReport, ProcessesReport,
+    UsageReport,
 };
 use crate::ports::{
     Access, DesiredSource, Directory, EventIntake, Observations, RawBatch, Records, SigningKeys,
@@ -69,6 +71,10 @@ pub(super) fn sign_connect(agent: AgentId, host: &str, seconds: i64) -> HeaderMa
 pub(super) struct FakeDirectory {
     status: KeyStatus,
     is_down: bool,
+    /// Whom it was told of.
+    pub(super) refusals: Mutex<Vec<AgentRefusal>>,
+    /// From where enrollments came.
+    pub(super) enrolled_from: Mutex<Vec<Option<IpAddr>>>,
 }
 
 impl FakeDirectory {
@@ -76,6 +82,8 @@ impl FakeDirectory {
         Self {
             status,
             is_down: false,
+            refusals: Mutex::default(),
+            enrolled_from: Mutex::default(),
         }
     }
 }
@@ -84,8 +92,8 @@ impl FakeDirectory {
     /// A directory that does not answer.
     pub(super) fn down() -> Self {
         Self {
-            status: KeyStatus::Admitted,
             is_down: true,
+            ..Self::with_status(KeyStatus::Admitted)
         }
     }
 }
@@ -124,14 +132,28 @@ impl Directory for FakeDirectory {
         agent: AgentId,
         token: Option<String>,
         _: EnrollRequest,
+        from: Option<IpAddr>,
     ) -> StoreResult<'_, Enrollment> {
         Box::pin(async move {
+            let mut places = self.enrolled_from.lock().expect("unpoisoned");
+            places.push(from);
+            drop(places);
             match token.as_deref() {
                 _ if agent != AGENT => Err(failure(StoreErrorKind::NotFound)),
                 Some("good") => Ok(Enrollment::Admitted),
                 Some(_) => Err(failure(StoreErrorKind::Unauthorized)),
                 None => Ok(Enrollment::Pending),
             }
+        })
+    }
+
+    fn record_refusal(&self, refusal: AgentRefusal) -> StoreResult<'_, ()> {
+        Box::pin(async move {
+            if self.is_down {
+                return Err(failure(StoreErrorKind::Unavailable));
+            }
+            self.refusals.lock().expect("unpoisoned").push(refusal);
+            Ok(())
         })
     }
 }

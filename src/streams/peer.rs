@@ -83,6 +83,8 @@ pub(super) struct Client {
     /// The address; none for this machine's own programs, of which one may be a proxy that nobody
     /// has named, so that all the world would share its limit.
     pub(super) address: Option<IpAddr>,
+    /// The address as it is told to others, this machine's own included.
+    pub(super) reported: Option<IpAddr>,
 }
 
 impl FromRequestParts<Gateway> for Client {
@@ -96,6 +98,7 @@ impl FromRequestParts<Gateway> for Client {
         let client = peer.map(|peer| gateway.trusted_proxies.client(peer.0, &parts.headers));
         Ok(Self {
             address: client.filter(|address| !address.is_loopback()),
+            reported: client,
         })
     }
 }

@@ -69,6 +69,18 @@ const VIEWERS_OF_ADDRESS: Rate = Rate {
     burst: 100,
 };
 
+/// Refusals of all that the audit log is told of: each is a transaction.
+const REFUSALS: Rate = Rate {
+    per_second: 10,
+    burst: 100,
+};
+
+/// Refusals of one address that it is told of.
+const REFUSALS_OF_ADDRESS: Rate = Rate {
+    per_second: 1,
+    burst: 20,
+};
+
 /// How long one has to wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct TooOften {
@@ -85,6 +97,7 @@ pub struct RateLimits {
     enrollments: Route,
     enrollments_of_token: Keyed<[u8; 32]>,
     viewers: Route,
+    refusals: Route,
 }
 
 /// The limits of one route.
@@ -102,6 +115,7 @@ impl Default for RateLimits {
             enrollments: Route::new("enroll", ENROLLMENTS, ENROLLMENTS_OF_ADDRESS),
             enrollments_of_token: Keyed::new(ENROLLMENTS_OF_TOKEN),
             viewers: Route::new("viewer", VIEWERS, VIEWERS_OF_ADDRESS),
+            refusals: Route::new("refusal", REFUSALS, REFUSALS_OF_ADDRESS),
         }
     }
 }
@@ -115,6 +129,11 @@ impl RateLimits {
     /// Whether somebody may open a viewer's socket.
     pub(super) fn viewer(&self, address: Option<IpAddr>) -> Result<(), TooOften> {
         self.viewers.check(address)
+    }
+
+    /// Whether a refusal of somebody is still worth a line of the audit log.
+    pub(super) fn may_tell_refusal(&self, address: Option<IpAddr>) -> bool {
+        self.refusals.look(address).is_ok()
     }
 
     /// Whether somebody may enroll. Tokens are told apart whole, so that who guesses with a known
@@ -143,16 +162,21 @@ impl Route {
         }
     }
 
-    /// The address comes first: one that asks too often takes nothing from the others.
+    /// Counts what it refuses.
     fn check(&self, address: Option<IpAddr>) -> Result<(), TooOften> {
+        let looked = self.look(address);
+        looked.map_err(|(by, wait)| refused(self.name, by, wait))
+    }
+
+    /// The address comes first: one that asks too often takes nothing from the others.
+    fn look(&self, address: Option<IpAddr>) -> Result<(), (&'static str, Duration)> {
         if let Some(address) = address {
             let checked = self.by_address.check(&block(address));
-            checked.map_err(|wait| refused(self.name, "address", wait))?;
+            checked.map_err(|wait| ("address", wait))?;
         }
-        let checked = self.all.check();
-        checked.map_err(|until| {
-            let wait = until.wait_time_from(DefaultClock::default().now());
-            refused(self.name, "all", wait)
+        self.all.check().map_err(|until| {
+            let now = DefaultClock::default().now();
+            ("all", until.wait_time_from(now))
         })
     }
 }

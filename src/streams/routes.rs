@@ -11,13 +11,14 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
-use hidps_wire::{CONNECT_PATH, MAX_AGENT_FRAME_BYTES, MAX_VIEWER_FRAME_BYTES};
+use hidps_wire::{CONNECT_PATH, HEADER_AGENT, MAX_AGENT_FRAME_BYTES, MAX_VIEWER_FRAME_BYTES};
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use crate::health::Health;
+use crate::model::AgentRefusal;
 use crate::ports::Directory;
 use crate::streams::access::AccessCheck;
 use crate::streams::agent_auth::{AgentAuth, ClockFault, ConnectError};
@@ -29,6 +30,8 @@ use crate::streams::health;
 use crate::streams::installer::{self, Installer};
 use crate::streams::peer::{Client, TrustedProxies};
 use crate::streams::rate_limits::{RateLimits, TooOften};
+use crate::streams::refusals;
+use crate::streams::refusals::RefusalLog;
 use crate::streams::viewer_link::{self, Arrival, ViewerLinks};
 use crate::streams::watchers::Watchers;
 use crate::telemetry::{self, Chain};
@@ -66,6 +69,8 @@ pub struct Gateway {
     pub access: AccessCheck,
     /// How often somebody may ask.
     pub limits: Arc<RateLimits>,
+    /// Where refused agents are told of.
+    pub refusals: RefusalLog,
     /// Proxies that are believed about addresses.
     pub trusted_proxies: Arc<TrustedProxies>,
     /// Serves live logs.
@@ -92,6 +97,17 @@ pub struct Gateway {
 impl std::fmt::Debug for Gateway {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Gateway").finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// Has a refusal told to the audit log, unless too many were.
+    pub(super) fn tell_refusal(&self, client: Client, refusal: AgentRefusal) {
+        if self.limits.may_tell_refusal(client.address) {
+            self.refusals.tell(refusal);
+        } else {
+            refusals::count_untold("limit");
+        }
     }
 }
 
@@ -195,6 +211,7 @@ async fn connect_agent(
                 let presence = &gateway.links.presence;
                 presence.observe_skew(agent, seconds, Timestamp::now());
             }
+            tell_refused_connect(&gateway, client, &headers, &error);
             return refuse_connect(&error);
         }
     };
@@ -288,6 +305,37 @@ fn viewer_token(headers: &HeaderMap) -> Option<String> {
     protocols
         .find_map(|protocol| protocol.strip_prefix(BEARER_PROTOCOL))
         .map(str::to_owned)
+}
+
+/// Tells of a connect that was judged and refused. A wrong clock is told in another way, and what was
+/// not looked up was not judged.
+fn tell_refused_connect(
+    gateway: &Gateway,
+    client: Client,
+    headers: &HeaderMap,
+    error: &ConnectError,
+) {
+    match error {
+        ConnectError::Unknown
+        | ConnectError::Replayed
+        | ConnectError::Pending
+        | ConnectError::Revoked => {}
+        ConnectError::Header(_)
+        | ConnectError::Clock(_)
+        | ConnectError::TooOften
+        | ConnectError::Unavailable(_) => return,
+    }
+    let named = headers.get(HEADER_AGENT).and_then(|id| id.to_str().ok());
+    let Some(Ok(agent)) = named.map(str::parse) else {
+        return;
+    };
+    let refusal = AgentRefusal {
+        agent,
+        from: client.reported,
+        token_prefix: None,
+        reason: error.to_string(),
+    };
+    gateway.tell_refusal(client, refusal);
 }
 
 fn refuse_connect(error: &ConnectError) -> Response {

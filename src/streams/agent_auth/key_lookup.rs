@@ -145,6 +145,7 @@ fn share_out(
 #[cfg(test)]
 mod tests {
     use std::future::pending;
+    use std::net::IpAddr;
     use std::sync::Mutex;
 
     use hidps_wire::{EnrollRequest, Enrollment};
@@ -153,7 +154,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::model::{KeyStatus, OrgId};
+    use crate::model::{AgentRefusal, KeyStatus, OrgId};
     use crate::ports::{StoreErrorKind, StoreResult};
 
     /// Answers when let, and remembers how it was asked. Agent 0 has no key; 666 fails a question.
@@ -205,7 +206,12 @@ mod tests {
             _: AgentId,
             _: Option<String>,
             _: EnrollRequest,
+            _: Option<IpAddr>,
         ) -> StoreResult<'_, Enrollment> {
+            Box::pin(pending())
+        }
+
+        fn record_refusal(&self, _: AgentRefusal) -> StoreResult<'_, ()> {
             Box::pin(pending())
         }
     }

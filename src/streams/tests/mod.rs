@@ -5,6 +5,7 @@ mod frames;
 mod hostile;
 mod installer;
 mod rate_limits;
+mod refusals;
 mod routes;
 mod tls;
 mod viewers;
@@ -36,7 +37,7 @@ use crate::streams::fakes::{
 };
 use crate::streams::{
     AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, Installer, KeyLookups, Keyring, Listener,
-    Origins, Presence, TrustedProxies, Watchers, router,
+    Origins, Presence, RefusalReports, TrustedProxies, Watchers, router,
 };
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -48,6 +49,7 @@ struct World {
     desired: Arc<FakeDesired>,
     fanout: Arc<Fanout>,
     access: Arc<FakeAccess>,
+    directory: Arc<FakeDirectory>,
     watchers: Arc<Watchers>,
     _tasks: JoinSet<()>,
 }
@@ -91,28 +93,19 @@ async fn build(
     let access = Arc::new(FakeAccess::default());
     let directory = Arc::new(FakeDirectory::with_status(status));
     let stop = CancellationToken::new();
-    let links = AgentLinks {
-        presence: Presence::new(
-            Arc::default(),
-            Arc::clone(&recorder) as _,
-            Arc::clone(&recorder) as _,
-        ),
-        sessions: Arc::new(Sessions::default()),
-        desired: Arc::clone(&desired) as _,
-        records: Arc::clone(&recorder) as _,
-        intake: Arc::clone(&recorder) as _,
-        stop: stop.clone(),
-    };
+    let links = links_to(&recorder, &desired, &stop);
     let loopback_network = "127.0.0.0/8".parse().expect("a network");
     let watchers = Arc::new(Watchers::default());
     let (key_lookups, keys) = KeyLookups::new(Arc::clone(&directory) as _);
+    let (refusals, refusal_log) = RefusalReports::new(Arc::clone(&directory) as _);
     let (keyring, key_reads) = Keyring::new(Arc::new(PublishedKey("current")), Arc::clone(&health));
     let gateway = Gateway {
         auth: Arc::new(AgentAuth::new(keys)),
         links: Arc::new(links),
-        directory,
+        directory: Arc::clone(&directory) as _,
         access: AccessCheck::new(Arc::clone(&access) as _, &token_settings(), keyring),
         limits: Arc::default(),
+        refusals: refusal_log,
         trusted_proxies: Arc::new(TrustedProxies::new(vec![loopback_network])),
         fanout: Arc::clone(&fanout),
         watchers: Arc::clone(&watchers),
@@ -132,6 +125,7 @@ async fn build(
     let mut tasks = JoinSet::new();
     tasks.spawn(key_lookups.run(stop.clone()));
     tasks.spawn(key_reads.run(stop.clone()));
+    tasks.spawn(refusals.run(stop.clone()));
     tasks.spawn(listener.run(router(gateway), TaskTracker::new(), stop));
     World {
         address,
@@ -139,8 +133,28 @@ async fn build(
         desired,
         fanout,
         access,
+        directory,
         watchers,
         _tasks: tasks,
+    }
+}
+
+fn links_to(
+    recorder: &Arc<Recorder>,
+    desired: &Arc<FakeDesired>,
+    stop: &CancellationToken,
+) -> AgentLinks {
+    AgentLinks {
+        presence: Presence::new(
+            Arc::default(),
+            Arc::clone(recorder) as _,
+            Arc::clone(recorder) as _,
+        ),
+        sessions: Arc::new(Sessions::default()),
+        desired: Arc::clone(desired) as _,
+        records: Arc::clone(recorder) as _,
+        intake: Arc::clone(recorder) as _,
+        stop: stop.clone(),
     }
 }
 
