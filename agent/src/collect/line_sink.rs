@@ -104,6 +104,11 @@ impl LineSink {
         self.has_kernel_log.store(true, Ordering::Relaxed);
     }
 
+    /// Whether the kernel's messages come from the kernel itself.
+    pub(super) fn has_kernel_log(&self) -> bool {
+        self.has_kernel_log.load(Ordering::Relaxed)
+    }
+
     /// Takes note whether audit records come from the audit itself; copies of them that the
     /// journal and the kernel's log hold are left out while they do.
     pub(super) fn expect_audit(&self, is_read: bool) {
@@ -170,7 +175,7 @@ impl LineSink {
     /// Takes in what was read of a line.
     pub(super) fn push(&self, read: NormalLine<'_>, is_cut: bool) {
         let is_kernels = matches!(read.event.service.as_str(), "kernel" | "ufw");
-        if !is_kernels || !self.has_kernel_log.load(Ordering::Relaxed) {
+        if !is_kernels || !self.has_kernel_log() {
             self.take_in(read, is_cut);
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::audit::{self, AuditSource};
 use super::journal::{self, JournalSource, find_journal};
-use super::kernel_log::{self, KernelLog};
+use super::kernel_log::{self, KernelSource};
 use super::line_sink::LineSink;
 use super::log_file::{self, LogFiles};
 use super::positions::Positions;
@@ -28,8 +28,8 @@ const WELL_KNOWN: [&str; 5] = [
 pub struct LogSources {
     /// The journal, where it can be read.
     pub journal: Option<JournalSource>,
-    /// The kernel's log, where the journal does not tell it.
-    pub kernel: Option<KernelLog>,
+    /// The kernel's log, where the journal does not tell it or may cease to.
+    pub kernel: Option<KernelSource>,
     /// The kernel's audit, unless it is not to be read.
     pub audit: Option<AuditSource>,
     /// The files.
@@ -57,19 +57,8 @@ impl LogSources {
                 None
             }
         };
-        let is_wanted = match settings.kernel_log {
-            KernelLogMode::Auto => journal.is_none(),
-            KernelLogMode::On => true,
-            KernelLogMode::Off => false,
-        };
-        let kernel = is_wanted
-            .then(|| open_kernel_log(sink, positions))
-            .flatten();
-        if !is_wanted {
-            let how = "the journal tells what the kernel says, or nobody is to";
-            sink.board()
-                .tell("kernel log", Standing::Off, how, kernel_log::CANNOT_SEE);
-        }
+        let mode = (settings.kernel_log, journal.is_some());
+        let kernel = open_kernel_log(mode, sink, positions);
         let audit = (settings.audit != AuditMode::Off).then(|| {
             let (sink, positions) = (Arc::clone(sink), Arc::clone(positions));
             AuditSource::new(PathBuf::from("/"), sink, positions)
@@ -101,23 +90,20 @@ fn open_journal(
     JournalSource::open(&directories, Arc::clone(sink), Arc::clone(positions)).map(Some)
 }
 
-fn open_kernel_log(sink: &Arc<LineSink>, positions: &Arc<Positions>) -> Option<KernelLog> {
-    match KernelLog::open(Arc::clone(sink), Arc::clone(positions)) {
-        Ok(log) => {
-            sink.board().tell(
-                "kernel log",
-                Standing::Read,
-                "from /dev/kmsg",
-                kernel_log::CANNOT_SEE,
-            );
-            sink.expect_kernel_log();
-            Some(log)
+/// The kernel's log as it is asked for, with a journal or without one.
+fn open_kernel_log(
+    (mode, has_journal): (KernelLogMode, bool),
+    sink: &Arc<LineSink>,
+    positions: &Arc<Positions>,
+) -> Option<KernelSource> {
+    match mode {
+        KernelLogMode::Auto if has_journal => {
+            let proc = Path::new("/proc");
+            Some(KernelSource::beside_journal(proc, sink, positions))
         }
-        Err(error) => {
-            let how = format!("/dev/kmsg: {error}");
-            sink.board()
-                .tell("kernel log", Standing::Failed, &how, kernel_log::CANNOT_SEE);
-            tracing::warn!(%error, "the kernel's log cannot be read; files may hold its messages");
+        KernelLogMode::Auto | KernelLogMode::On => KernelSource::alone(sink, positions),
+        KernelLogMode::Off => {
+            kernel_log::leave(sink, positions, "kernel_log = \"off\"");
             None
         }
     }

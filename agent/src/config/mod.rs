@@ -140,9 +140,9 @@ pub struct LogSettings {
 /// Whether the kernel's log is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KernelLogMode {
-    /// Where the journal is not.
+    /// Where the journal does not tell it: there is none, or its journald does not read it.
     Auto,
-    /// Also beside a journal, for one whose journald does not read it.
+    /// Always; where it cannot be, that is a fault.
     On,
     /// Never.
     Off,

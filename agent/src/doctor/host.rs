@@ -9,7 +9,7 @@ use std::path::Path;
 use super::Finding;
 use crate::collect::audit;
 use crate::collect::journal;
-use crate::collect::kernel_log;
+use crate::collect::kernel_log::{self, Journald};
 use crate::collect::log_file;
 use crate::collect::log_sources::{list_doubles, list_well_known};
 use crate::collect::process::{CANNOT_SEE, CANNOT_SEE_BY_LOOKING, Connector};
@@ -173,14 +173,13 @@ fn check_limit(name: &'static str, setting: &str, least: u64) -> Finding {
 /// Whether the kernel's log is read.
 pub(super) fn check_kernel_log(config: &Config) -> Finding {
     let name = "kernel log";
+    if config.logs.kernel_log == KernelLogMode::Off {
+        return Finding::well(name, "not read, as kernel_log = \"off\"");
+    }
     let has_journal = config.logs.journal == JournalMode::Auto && journal::check_readable().is_ok();
-    let is_wanted = match config.logs.kernel_log {
-        KernelLogMode::Auto => !has_journal,
-        KernelLogMode::On => true,
-        KernelLogMode::Off => false,
-    };
-    if !is_wanted {
-        return Finding::well(name, "not read by itself");
+    let is_asked_for = config.logs.kernel_log == KernelLogMode::On;
+    if has_journal && !is_asked_for && kernel_log::look_at_journald() == Journald::Reads {
+        return Finding::well(name, "the journal tells it, for journald reads /dev/kmsg");
     }
     match kernel_log::check_readable() {
         Ok(()) => Finding::well(
@@ -190,6 +189,9 @@ pub(super) fn check_kernel_log(config: &Config) -> Finding {
                 kernel_log::CANNOT_SEE
             ),
         ),
+        Err(error) if kernel_log::is_absence(&error) && !is_asked_for => {
+            Finding::well(name, format!("this host has none: /dev/kmsg: {error}"))
+        }
         Err(error) => Finding::wrong(
             name,
             format!("it cannot be read: {error}"),

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use hidps_lab::command::Running;
+use hidps_lab::command::{Running, run, wait_for};
 use hidps_lab::ports::free_port;
 use hidps_lab::say_skipped;
 use hidps_wire::{EventKind, FieldValue, LogEvent, MAX_EVENT_TEXT_BYTES};
@@ -28,12 +28,17 @@ struct World {
 
 impl World {
     fn make(test: &str) -> Option<Self> {
+        Self::make_with(test, "journal = \"auto\"", false)
+    }
+
+    /// One whose agent has further settings, and whose journald reads the kernel's log or leaves it.
+    fn make_with(test: &str, settings: &str, reads_kernel_log: bool) -> Option<Self> {
         let ssh_port = free_port(LOOPBACK).unwrap();
         let daemon = ScriptedDaemon::start(LOOPBACK);
         // Before the host: it sees the machine as it is when it starts.
-        let settings = "firewall = \"observe\"\njournal = \"auto\"";
-        let home = AgentHome::new(daemon.address(), settings);
-        match JournalHost::start(ssh_port) {
+        let settings = format!("firewall = \"observe\"\n{settings}");
+        let home = AgentHome::new(daemon.address(), &settings);
+        match JournalHost::start(ssh_port, reads_kernel_log) {
             Ok(host) => Some(Self {
                 host,
                 home,
@@ -45,6 +50,12 @@ impl World {
                 None
             }
         }
+    }
+
+    /// What the agent says of itself.
+    fn status(&self) -> String {
+        let command = self.host.exec(&self.home.command("status"));
+        String::from_utf8(run(command, DEADLINE).unwrap().stdout).unwrap()
     }
 
     fn start_agent(&self) -> Running {
@@ -161,4 +172,45 @@ fn a_restarted_agent_goes_on_in_a_rotated_journal() {
     }
 
     assert_eq!(numbers, ["2", "3", "4", "5"]);
+}
+
+#[test]
+fn the_kernels_lines_come_once_whether_journald_reads_them_or_not() {
+    let test = "the_kernels_lines_come_once_whether_journald_reads_them_or_not";
+    for (reads, words) in [
+        (true, "the journal tells it, for journald reads /dev/kmsg"),
+        (false, "from /dev/kmsg, which journald does not read"),
+    ] {
+        let settings = "journal = \"auto\"\nkernel_log = \"auto\"";
+        let Some(world) = World::make_with(test, settings, reads) else {
+            return;
+        };
+        let _agent = world.start_agent();
+        let (mut connection, _) = world.daemon.admit();
+        connection.greet(64, 15);
+        find(&mut connection, |event| event.message.ends_with("started"));
+        let mark = format!("hidps-kernel-{}-{reads}", std::process::id());
+
+        world.host.shell(&format!(
+            "echo {mark} one >/dev/kmsg; logger -t marked one
+             echo {mark} two >/dev/kmsg; logger -t marked two"
+        ));
+        let mut told = Vec::new();
+        let marked = |event: &LogEvent<'_>| {
+            let is_end = &*event.service == "marked" || event.message.contains(&mark);
+            is_end.then(|| event.message.to_string())
+        };
+        while !(told.contains(&"two".to_owned()) && told.contains(&format!("{mark} two"))) {
+            let (seq, events) = connection.next_batch();
+            connection.acknowledge(seq);
+            told.extend(events.iter().filter_map(marked));
+        }
+
+        told.sort();
+        let expected = [format!("{mark} one"), format!("{mark} two")];
+        assert_eq!(told.split_off(told.len() - 2), ["one", "two"]);
+        assert_eq!(told, expected, "journald reads: {reads}");
+        let says_so = || world.status().contains(words).then_some(());
+        wait_for("the status to say so", DEADLINE, says_so).unwrap();
+    }
 }

@@ -19,11 +19,12 @@ pub(crate) struct JournalHost {
 }
 
 impl JournalHost {
-    /// Starts a host whose sshd listens on a port of loopback.
+    /// Starts a host whose sshd listens on a port of loopback, and whose journald reads the kernel's
+    /// log of the machine or leaves it.
     ///
     /// # Errors
     /// Says what the machine lacks.
-    pub(crate) fn start(ssh_port: u16) -> Result<Self, String> {
+    pub(crate) fn start(ssh_port: u16, reads_kernel_log: bool) -> Result<Self, String> {
         netns::check().map_err(|missing| missing.to_string())?;
         let is_absent = |program: &&&str| find_program(program).is_none();
         if let Some(missing) = PROGRAMS.iter().find(is_absent) {
@@ -43,6 +44,7 @@ impl JournalHost {
             script,
         ]);
         command.arg(ssh_port.to_string());
+        command.arg(if reads_kernel_log { "yes" } else { "no" });
         let mut host =
             Running::start("journal host", command).map_err(|error| error.to_string())?;
         host.wait_for_line("ready", DEADLINE, |line| line == "ready")

@@ -1,7 +1,7 @@
 #!/bin/sh
 # A host with journald, sshd, sudo and su of its own, whose every change is gone when it ends.
 # It shares the network of the machine, so that its agent finds the test's daemon.
-# Usage: journal_host.sh PORT (of its sshd)
+# Usage: journal_host.sh PORT (of its sshd) READ_KMSG (of its journald: yes or no)
 set -e
 mount --make-rprivate /
 top=$(mktemp -d)
@@ -18,6 +18,7 @@ for device in null zero full random urandom tty; do
   mount --bind "/dev/$device" "$root/dev/$device"
 done
 touch "$root/dev/kmsg"
+mount --bind /dev/kmsg "$root/dev/kmsg"
 mkdir "$root/dev/pts" "$root/dev/shm"
 mount -t devpts -o newinstance,ptmxmode=666,mode=620 devpts "$root/dev/pts"
 ln -s pts/ptmx "$root/dev/ptmx"
@@ -28,7 +29,7 @@ done
 mkdir -p "$root/run/sshd" "$root/run/lock" "$root/run/systemd/journal" "$root/etc/systemd"
 ln -s /run/systemd/journal/dev-log "$root/dev/log"
 echo 0123456789abcdef0123456789abcdef > "$root/etc/machine-id"
-printf '[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=no\nRateLimitBurst=0\nLineMax=2M\n' \
+printf '[Journal]\nStorage=volatile\nReadKMsg=%s\nAudit=no\nRateLimitBurst=0\nLineMax=2M\n' "$2" \
   > "$root/etc/systemd/journald.conf"
 rm -rf "$root/etc/systemd/journald.conf.d"
 hostname journal-host

@@ -36,8 +36,7 @@ use record::Record;
 
 /// What reading the journal cannot see.
 pub const CANNOT_SEE: &str = "lines that journald itself dropped by its rate limit or never got, \
-                              journals of other namespaces and machines, and kernel messages \
-                              where journald does not read them";
+                              and journals of other namespaces and machines";
 
 /// The name of this source, where losses are counted and among the positions.
 const SOURCE: &str = "journal";
@@ -258,8 +257,8 @@ fn push_record(sink: &LineSink, head: &EntryHead, record: &Record) {
     };
     let message = String::from_utf8_lossy(message);
     let message = message.trim_end();
-    let is_copy =
-        (record.is_audit && sink.has_audit()) || (record.is_kernel && sink.is_audits(message));
+    let is_copy = (record.is_audit && sink.has_audit())
+        || (record.is_kernel && (sink.has_kernel_log() || sink.is_audits(message)));
     if message.is_empty() || is_copy {
         return;
     }

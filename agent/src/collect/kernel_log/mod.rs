@@ -1,11 +1,14 @@
 //! The kernel's log as a source of lines, for hosts without a journal that has them.
 //! It writes nothing to it, and tells no record twice.
 
+mod journald;
 mod record;
+mod source;
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -19,7 +22,10 @@ use super::line_sink::LineSink;
 use super::positions::{Position, Positions};
 use crate::normalize::{JournalEntry, normalize_entry};
 use crate::shutdown::Shutdown;
+pub use journald::Journald;
+use journald::JournaldLook;
 use record::{Record, parse_record};
+pub use source::{KernelSource, leave};
 
 /// What reading the kernel's log cannot see.
 pub const CANNOT_SEE: &str = "messages that the kernel overwrote before they were read, which are \
@@ -74,8 +80,7 @@ impl KernelLog {
     /// Says why it cannot be read.
     pub fn open(sink: Arc<LineSink>, positions: Arc<Positions>) -> io::Result<Self> {
         let mut device = open_device()?;
-        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
-        let boot = boot.trim().to_owned();
+        let boot = read_boot()?;
         let last = match positions.last(SOURCE) {
             Some(Position::Kernel(position)) if position.boot == boot => Some(position.number),
             Some(Position::Kernel(_)) => None,
@@ -205,6 +210,24 @@ pub fn check_readable() -> io::Result<()> {
     open_device().map(drop)
 }
 
+/// Looks whether the host's journald reads the log.
+#[must_use]
+pub fn look_at_journald() -> Journald {
+    JournaldLook::new(Path::new("/proc")).look()
+}
+
+/// Whether the host has no such log: a container often has none, or a file in its place.
+#[must_use]
+pub fn is_absence(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+}
+
+/// The boot, as the kernel numbers it.
+fn read_boot() -> io::Result<String> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(boot.trim().to_owned())
+}
+
 #[expect(
     deprecated,
     reason = "what takes its place asks for a promise about descriptors that a file keeps by itself"
@@ -220,7 +243,8 @@ fn open_device() -> io::Result<File> {
         .custom_flags(flags)
         .open(DEVICE)?;
     if !device.metadata()?.file_type().is_char_device() {
-        return Err(io::Error::other("it is not the kernel's device"));
+        let kind = io::ErrorKind::NotFound;
+        return Err(io::Error::new(kind, "it is not the kernel's device"));
     }
     Ok(device)
 }
