@@ -24,6 +24,7 @@ mod other_filters;
 mod program;
 mod ruleset;
 mod ssh_peers;
+mod ssh_sessions;
 mod ufw;
 
 use std::collections::BTreeSet;

@@ -1,18 +1,19 @@
 //! Who is logged in by SSH now, as the kernel's tables of sockets and processes tell.
 //! It reads `/proc` alone, and what cannot be read is nobody.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use super::guard::{MAX_PEERS, SshPeer};
-use crate::collect::process::parse_users;
+use super::ssh_sessions::{Progress, SshSession, read_sessions};
+use crate::collect::process::UserNames;
 use crate::config::Port;
 
-/// Sockets beyond this are not looked through: the tables are read into memory.
-const MAX_TABLE_BYTES: u64 = 4 * 1024 * 1024;
+/// Most connections to the usual port that are kept of those that no process is seen to hold.
+const MAX_UNKNOWN: usize = 16_384;
 
 /// The state of a connection that is open, as the tables write it.
 const ESTABLISHED: &str = "01";
@@ -25,81 +26,58 @@ struct Connection {
     inode: u64,
 }
 
-/// The sessions of this network namespace, at most 64.
+/// The sessions of this network namespace, at most 64: those who have logged in before those who
+/// only have a connection, and the oldest first, so that nobody is pushed out by a flood.
 pub(super) fn read_ssh_peers() -> BTreeSet<SshPeer> {
-    let tables = ["/proc/self/net/tcp", "/proc/self/net/tcp6"].map(read_bounded);
-    let connections: Vec<_> = tables
-        .iter()
-        .flat_map(|table| table.lines().filter_map(parse_connection))
-        .collect();
-    if connections.is_empty() {
-        return BTreeSet::new();
+    let mut users = UserNames::default();
+    let sessions = read_sessions(Path::new("/proc"), |user| users.name(user, 0).to_string());
+    let mut connections = Vec::new();
+    for table in ["/proc/self/net/tcp", "/proc/self/net/tcp6"] {
+        if let Ok(file) = fs::File::open(table) {
+            // A busy host has more of them than one would hold in memory.
+            let lines = BufReader::new(file).lines().map_while(Result::ok);
+            keep_possible(lines, &sessions, &mut connections);
+        }
     }
-    let held = read_sshd_sockets(Path::new("/proc"));
-    find_peers(&connections, &held)
+    find_peers(&connections, &sessions)
 }
 
-/// Those of the host's SSH server, and whoever is at its usual port: without privileges the
-/// processes of others do not show their sockets.
-fn find_peers(connections: &[Connection], held: &BTreeSet<u64>) -> BTreeSet<SshPeer> {
-    connections
-        .iter()
-        .filter(|it| held.contains(&it.inode) || it.local_port == Port::SSH.number)
-        .filter(|it| !it.remote.is_loopback())
-        .map(|it| SshPeer {
+/// Keeps the connections of the host's SSH server, and those to its usual port: without privileges
+/// the processes of others do not show their sockets.
+fn keep_possible(
+    lines: impl Iterator<Item = String>,
+    sessions: &BTreeMap<u64, SshSession>,
+    kept: &mut Vec<Connection>,
+) {
+    for connection in lines.filter_map(|line| parse_connection(&line)) {
+        let is_held = sessions.contains_key(&connection.inode);
+        let is_usual = connection.local_port == Port::SSH.number && kept.len() < MAX_UNKNOWN;
+        if (is_held || is_usual) && !connection.remote.is_loopback() {
+            kept.push(connection);
+        }
+    }
+}
+
+/// Who is at the other ends of some connections, as many as are kept in mind.
+fn find_peers(
+    connections: &[Connection],
+    sessions: &BTreeMap<u64, SshSession>,
+) -> BTreeSet<SshPeer> {
+    let mut found: BTreeMap<SshPeer, SshSession> = BTreeMap::new();
+    for it in connections {
+        let peer = SshPeer {
             address: it.remote,
             port: it.local_port,
-        })
-        .take(MAX_PEERS)
-        .collect()
-}
-
-fn read_bounded(path: &str) -> String {
-    let mut text = String::new();
-    if let Ok(file) = fs::File::open(path) {
-        file.take(MAX_TABLE_BYTES).read_to_string(&mut text).ok();
+        };
+        let session = sessions.get(&it.inode).copied();
+        let session = session.unwrap_or((Progress::Unknown, 0));
+        let known = found.entry(peer).or_insert(session);
+        *known = session.min(*known);
     }
-    text
-}
-
-/// The inodes of all sockets of the host's SSH server, which holds those of all its sessions.
-fn read_sshd_sockets(proc: &Path) -> BTreeSet<u64> {
-    let mut inodes = BTreeSet::new();
-    for entry in fs::read_dir(proc).into_iter().flatten().flatten() {
-        if !is_sshd(&entry.path()) {
-            continue;
-        }
-        let handles = fs::read_dir(entry.path().join("fd"));
-        for handle in handles.into_iter().flatten().flatten() {
-            let target = fs::read_link(handle.path()).unwrap_or_default();
-            let inode = target.to_str().and_then(parse_socket);
-            inodes.extend(inode);
-        }
-    }
-    inodes
-}
-
-/// Whether a process is root's own and runs a program of `sshd`. Its name says nothing: anybody may
-/// take that, and would keep the firewall open for whomever they are connected with.
-fn is_sshd(process: &Path) -> bool {
-    let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
-    if !name.starts_with("sshd") {
-        return false;
-    }
-    let program = fs::read_link(process.join("exe")).unwrap_or_default();
-    let program = program.file_name().and_then(|name| name.to_str());
-    // Who began it: a program that changes its user may have been called by that name.
-    let status = fs::read(process.join("status")).unwrap_or_default();
-    let user = parse_users(&String::from_utf8_lossy(&status)).map(|(real, _)| real);
-    program.is_some_and(|name| name.starts_with("sshd")) && user == Some(0)
-}
-
-fn parse_socket(target: &str) -> Option<u64> {
-    target
-        .strip_prefix("socket:[")?
-        .strip_suffix(']')?
-        .parse()
-        .ok()
+    let mut found: Vec<_> = found.into_iter().collect();
+    found.sort_by_key(|(_, session)| *session);
+    found.truncate(MAX_PEERS);
+    found.into_iter().map(|(peer, _)| peer).collect()
 }
 
 /// One line of a table: number, local and remote end, state, …, and the inode as the tenth word.
@@ -153,19 +131,20 @@ mod tests {
     #[test]
     #[cfg(target_endian = "little")]
     fn sessions_are_found_by_their_process_and_by_the_usual_port() {
-        let connections: Vec<_> = [HEAD, FOUR, SIX]
-            .iter()
-            .filter_map(|line| parse_connection(line))
-            .collect();
+        let read = |sessions: &BTreeMap<u64, SshSession>| {
+            let mut connections = Vec::new();
+            let lines = [HEAD, FOUR, SIX].map(str::to_owned).into_iter();
+            keep_possible(lines, sessions, &mut connections);
+            find_peers(&connections, sessions)
+        };
         let peer = |address: &str, port| SshPeer {
             address: address.parse().unwrap(),
             port,
         };
 
-        assert_eq!(connections.len(), 2);
-        let usual = find_peers(&connections, &BTreeSet::new());
+        let usual = read(&BTreeMap::new());
         assert_eq!(usual, BTreeSet::from([peer("10.77.0.3", 22)]));
-        let both = find_peers(&connections, &BTreeSet::from([42]));
+        let both = read(&BTreeMap::from([(42, (Progress::Waiting, 1))]));
         assert_eq!(
             both,
             BTreeSet::from([peer("10.77.0.3", 22), peer("fd77::3", 2_222)])
@@ -179,40 +158,69 @@ mod tests {
         assert_eq!(parse_connection(&FOUR.replace(" 01 ", " 06 ")), None);
     }
 
-    #[test]
-    fn only_the_hosts_own_ssh_server_holds_sessions() {
-        let proc = tempfile::tempdir().unwrap();
-        let process = |id: u32, name: &str, program: &str, user: u32| {
-            let directory = proc.path().join(id.to_string());
-            fs::create_dir_all(directory.join("fd")).unwrap();
-            fs::write(directory.join("comm"), format!("{name}\n")).unwrap();
-            let status = format!("Name:\t{name}\nUid:\t{user}\t0\t0\t0\n");
-            fs::write(directory.join("status"), status).unwrap();
-            std::os::unix::fs::symlink(program, directory.join("exe")).unwrap();
-            let socket = format!("socket:[{id}]");
-            std::os::unix::fs::symlink(socket, directory.join("fd/3")).unwrap();
+    /// Connections to the usual port of so many strangers, and of an admin behind them all.
+    fn flood(n_strangers: u64) -> (Vec<Connection>, SshPeer) {
+        let connection = |inode: u64, remote: IpAddr| Connection {
+            local_port: 22,
+            remote,
+            inode,
         };
-        process(1, "sshd", "/usr/sbin/sshd", 0);
-        process(
-            2,
-            "sshd-session",
-            "/usr/lib/openssh/sshd-session (deleted)",
-            0,
-        );
-        process(3, "sshd", "/home/eve/sshd", 1_000);
-        process(4, "sshd", "/usr/bin/sudo", 0);
-        process(5, "nginx", "/usr/sbin/nginx", 0);
-
-        let held = read_sshd_sockets(proc.path());
-
-        assert_eq!(held, BTreeSet::from([1, 2]));
+        let stranger = |number| Ipv6Addr::from((0xfd77_u128 << 112) + u128::from(number));
+        let admin = SshPeer {
+            address: "fd99::1".parse().unwrap(),
+            port: 22,
+        };
+        let strangers = (1_000..1_000 + n_strangers).map(|n| connection(n, stranger(n).into()));
+        let admins = connection(7, admin.address);
+        (strangers.chain([admins]).collect(), admin)
     }
 
     #[test]
-    fn a_socket_is_told_from_other_handles() {
-        assert_eq!(parse_socket("socket:[123]"), Some(123));
-        assert_eq!(parse_socket("pipe:[123]"), None);
-        assert_eq!(parse_socket("/etc/socket:[1]"), None);
+    fn a_flood_of_connections_without_a_login_pushes_nobody_out_who_has_logged_in() {
+        let (connections, admin) = flood(500);
+        let mut sessions: BTreeMap<_, _> = connections
+            .iter()
+            .map(|it| (it.inode, (Progress::Waiting, it.inode)))
+            .collect();
+        // The admin came last of all.
+        sessions.insert(7, (Progress::LoggedIn, 9_000));
+
+        let peers = find_peers(&connections, &sessions);
+
+        assert_eq!(peers.len(), MAX_PEERS);
+        assert!(peers.contains(&admin));
+    }
+
+    #[test]
+    fn those_who_were_there_first_stay_whatever_comes_later() {
+        let (connections, admin) = flood(500);
+        let check = |of_all, of_admin| {
+            let mut sessions: BTreeMap<_, _> =
+                connections.iter().map(|it| (it.inode, of_all)).collect();
+            sessions.insert(7, of_admin);
+            let peers = find_peers(&connections, &sessions);
+            assert!(peers.contains(&admin), "{of_all:?} {of_admin:?}");
+        };
+
+        check((Progress::LoggedIn, 2_000), (Progress::LoggedIn, 1_999));
+        check((Progress::Waiting, 2_000), (Progress::Waiting, 1_999));
+        check((Progress::Unknown, 0), (Progress::Waiting, 9_000));
+    }
+
+    #[test]
+    fn many_connections_of_one_address_are_one_peer() {
+        let (mut connections, admin) = flood(0);
+        let address = "198.51.100.7".parse().unwrap();
+        connections.extend((0..500).map(|inode| Connection {
+            local_port: 22,
+            remote: address,
+            inode,
+        }));
+
+        let peers = find_peers(&connections, &BTreeMap::new());
+
+        let stranger = SshPeer { address, port: 22 };
+        assert_eq!(peers, BTreeSet::from([admin, stranger]));
     }
 
     proptest! {

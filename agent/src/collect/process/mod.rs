@@ -35,7 +35,7 @@ pub use pace::Held;
 pub use proc_entry::{ProcEntry, parse_arguments, parse_stat, parse_users};
 use snapshot::Snapshot;
 pub use table::{KnownProcess, ProcessTable};
-pub(in crate::collect) use users::UserNames;
+pub(crate) use users::UserNames;
 
 /// What this source cannot see where the kernel tells.
 pub const CANNOT_SEE: &str = "what a program was that ended before it could be looked at (its \

@@ -18,7 +18,7 @@ const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The names of users.
 #[derive(Debug)]
-pub(in crate::collect) struct UserNames {
+pub(crate) struct UserNames {
     file: PathBuf,
     names: HashMap<u32, Arc<str>>,
     modified: Option<SystemTime>,
@@ -44,7 +44,7 @@ impl UserNames {
     }
 
     /// The name of a user, or the number where there is none.
-    pub(in crate::collect) fn name(&mut self, user: u32, now: u64) -> Arc<str> {
+    pub(crate) fn name(&mut self, user: u32, now: u64) -> Arc<str> {
         if self
             .looked_at
             .is_none_or(|at| now.saturating_sub(at) > BELIEVED)
