@@ -150,6 +150,12 @@ impl LineSink {
         &self.events
     }
 
+    /// How many lines were passed on without being understood.
+    #[cfg(test)]
+    pub(super) fn unread(&self) -> u64 {
+        self.lock().unread.total()
+    }
+
     /// Takes in an event of the audit.
     pub(super) fn push_audit(&self, event: LogEvent<'_>) {
         self.events.push(event);

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::follower::{Follower, Start};
 use super::line_sink::LineSink;
 use super::positions::{Position, Positions};
+use super::source_board::Standing;
 use crate::config::LogFileSource;
 use crate::shutdown::Shutdown;
 
@@ -22,8 +23,8 @@ pub const CANNOT_SEE: &str = "lines that a logger truncates away before the next
                               rotated files that were packed while the agent did not run, and \
                               who really wrote a line";
 
-/// The name of this source where losses are counted.
-const SOURCE: &str = "log files";
+/// The name of this source, where losses are counted as well.
+pub const SOURCE: &str = "log files";
 
 /// A look without being told: inotify does not see what happens behind a symbolic link.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -60,10 +61,20 @@ enum Look {
 struct FollowedFile {
     follower: Follower,
     program: String,
-    was_readable: bool,
+    /// Why it is not read; none while it is, and before it was looked at.
+    fault: Option<Fault>,
+    /// Whether it was said how it is with it.
+    is_told: bool,
     /// Its name among the positions.
     key: String,
     position: Option<Position>,
+}
+
+/// Why a file is not read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Fault {
+    is_absent: bool,
+    error: String,
 }
 
 impl LogFiles {
@@ -136,7 +147,27 @@ impl LogFiles {
         for file in &mut self.files {
             look = look.max(file.read_new(&self.sink, &self.positions));
         }
+        if self.files.iter().any(|file| !file.is_told) {
+            self.tell();
+            self.files.iter_mut().for_each(|file| file.is_told = true);
+        }
         look
+    }
+
+    /// Says how it is with the files: one that is not read is enough to say that they are not.
+    fn tell(&self) {
+        let faults = || self.files.iter().filter_map(|file| file.fault.as_ref());
+        let standing = match faults().map(|fault| fault.is_absent).reduce(|a, b| a && b) {
+            None => Standing::Read,
+            Some(true) => Standing::Absent,
+            Some(false) => Standing::Failed,
+        };
+        // What is wrong goes first, as the sentence is cut where it is long.
+        let mut files: Vec<_> = self.files.iter().collect();
+        files.sort_by_key(|file| file.fault.is_none());
+        let told: Vec<_> = files.into_iter().map(FollowedFile::describe).collect();
+        let board = self.sink.board();
+        board.tell(SOURCE, standing, &told.join(", "), CANNOT_SEE);
     }
 }
 
@@ -160,7 +191,8 @@ impl FollowedFile {
                 .program
                 .clone()
                 .unwrap_or_else(|| stem.to_string_lossy().into_owned()),
-            was_readable: true,
+            fault: None,
+            is_told: false,
             key,
             position,
         }
@@ -176,15 +208,28 @@ impl FollowedFile {
             sink.count_lost(SOURCE, None, why);
         }
         let has_moved = self.note_position(positions);
-        let is_readable = read.is_ok();
-        if self.was_readable != is_readable {
-            self.was_readable = is_readable;
+        let fault = read.as_ref().err().map(|error| Fault {
+            is_absent: error.kind() == io::ErrorKind::NotFound,
+            error: error.to_string(),
+        });
+        if self.fault.is_some() != fault.is_some() {
             tell_readable(self.follower.path(), read.as_ref().err());
         }
+        self.is_told &= self.fault == fault;
+        self.fault = fault;
         match read {
             Ok(true) => Look::More,
             Ok(false) if has_moved => Look::Found,
             Ok(false) | Err(_) => Look::Nothing,
+        }
+    }
+
+    /// Its path, and why it is not read.
+    fn describe(&self) -> String {
+        let path = self.follower.path().display();
+        match &self.fault {
+            None => path.to_string(),
+            Some(fault) => format!("{path} (not read: {})", fault.error),
         }
     }
 

@@ -67,7 +67,11 @@ impl LogSources {
             sink.board()
                 .tell("audit", Standing::Off, "audit = \"off\"", audit::CANNOT_SEE);
         }
-        tell_files(sink.board(), &followed);
+        if followed.is_empty() {
+            let how = "none is followed";
+            sink.board()
+                .tell(log_file::SOURCE, Standing::Off, how, log_file::CANNOT_SEE);
+        }
         let files = LogFiles::start(&followed, Arc::clone(sink), Arc::clone(positions));
         Self {
             journal,
@@ -123,19 +127,6 @@ fn tell_journal(board: &SourceBoard, opened: &io::Result<Option<JournalSource>>)
         ),
     };
     board.tell("journal", standing, &how, journal::CANNOT_SEE);
-}
-
-fn tell_files(board: &SourceBoard, files: &[LogFileSource]) {
-    let paths: Vec<_> = files
-        .iter()
-        .map(|file| file.path.to_string_lossy())
-        .collect();
-    let (standing, how) = if paths.is_empty() {
-        (Standing::Off, "none is followed".to_owned())
-    } else {
-        (Standing::Read, paths.join(", "))
-    };
-    board.tell("log files", standing, &how, log_file::CANNOT_SEE);
 }
 
 /// The well-known files that are there.

@@ -30,6 +30,12 @@ impl SourcesAsked {
                 "give the agent CAP_SYSLOG, as its unit does, or set kernel_log = \"auto\"",
             ),
             (
+                !config.logs.files.is_empty(),
+                "log files",
+                "correct its path, start the agent by its unit, which may read the files of others, \
+                 or take it out of the configuration",
+            ),
+            (
                 config.logs.audit == AuditMode::On,
                 "audit",
                 "start auditd, or the agent by its unit, which gives it CAP_AUDIT_READ, or set \
@@ -103,6 +109,8 @@ mod tests {
 
     const READ: (Standing, &str) = (Standing::Read, "so");
 
+    const LOG_FILE: &str = "[[log_file]]\npath = \"/var/log/app.log\"";
+
     fn asked(settings: &str) -> SourcesAsked {
         let text = format!(
             "agent_id = \"7d444840-9dc0-11d1-b245-5ffdce74fad2\"\n\
@@ -142,6 +150,10 @@ mod tests {
             ("audit = \"on\"", "audit", failed, False, "SourceUnread"),
             ("audit = \"on\"", "audit", absent, False, "SourceUnread"),
             ("audit = \"on\"", "audit", READ, True, "Reading"),
+            ("", "log files", absent, True, "Reading"),
+            (LOG_FILE, "log files", absent, False, "SourceUnread"),
+            (LOG_FILE, "log files", failed, False, "SourceUnread"),
+            (LOG_FILE, "log files", READ, True, "Reading"),
             (
                 "processes = \"connector\"",
                 "processes",

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::super::line_sink::LineSink;
 use super::super::process::{UserNames, monotonic_nanos};
-use crate::normalize::audit::{AuditEvent, AuditId, AuditRecord, Joiner, Naming};
+use crate::normalize::audit::{AuditEvent, AuditId, AuditRecord, Joiner, Naming, parse_message};
 use crate::redact::{redact_command, redact_each};
 
 /// Most events that are remembered as told: what a busy host records while it is noticed that
@@ -52,6 +52,18 @@ impl Intake {
             self.joiner.push(record, now, |event| ended.push(event));
         }
         self.tell(ended);
+    }
+
+    /// Takes in a message of the kernel. One that is no record is told with the number of its kind,
+    /// under a name of which nothing is known, and counted as not understood.
+    pub(super) fn push_message(&mut self, kind: u16, text: &str) {
+        match parse_message(kind, text) {
+            Some(record) => self.push(record),
+            None => {
+                let text = text.trim_end_matches(['\0', '\n']);
+                self.pass_on(&format!("type=UNKNOWN[{kind}] msg={text}"));
+            }
+        }
     }
 
     /// Takes in a line that is no record; it is told as it stands.

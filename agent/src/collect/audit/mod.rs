@@ -10,6 +10,8 @@ mod intake;
 mod netlink;
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +26,7 @@ use super::log_file::watch_directories;
 use super::positions::{Position, Positions};
 use super::source_board::Standing;
 use crate::error_chain::chain;
-use crate::normalize::audit::{parse_line, parse_message};
+use crate::normalize::audit::parse_line;
 use crate::shutdown::Shutdown;
 use auditd::find_log;
 use intake::Intake;
@@ -161,25 +163,27 @@ impl AuditSource {
         }
     }
 
-    /// Looks which way there is now, and takes it.
+    /// Looks which way there is now, and takes it. A log that has no name for a moment is being
+    /// rotated, and one that was removed is still written to: whoever reads it goes on.
     fn look(&mut self) {
         self.look_at = Instant::now() + LOOK_INTERVAL;
         match (find_log(&self.root), &self.way) {
-            (Some(path), Way::Log(log)) if log.path == path => {}
-            (Some(path), _) => {
+            (Some(path), Way::Log(log)) if log.path == path && is_readable_or_gone(&path) => {}
+            (Some(path), _) if File::open(&path).is_ok() => {
                 tracing::info!(path = %path.display(), "audit records are read from auditd's log");
                 self.tell(Standing::Read, &format!("from {}", path.display()));
                 let log = AuditLog::open(path, &self.positions);
                 self.take(Way::Log(Box::new(log)));
             }
-            (None, Way::Kernel(_)) => {}
-            (None, _) => self.listen(),
+            (_, Way::Kernel(_)) => {}
+            (_, Way::Log(_) | Way::None) => self.listen(),
         }
     }
 
     fn listen(&mut self) {
         if matches!(self.way, Way::Log(_)) {
-            let why = "auditd ended, and what the kernel told until this was noticed is gone";
+            let why = "auditd ended or its log cannot be read any more, and what the kernel told until \
+                       this was noticed is gone";
             self.intake.sink.count_lost(SOURCE, None, why.to_owned());
         }
         match AuditSocket::open() {
@@ -224,20 +228,24 @@ impl AuditSource {
 /// # Errors
 /// Says why it cannot.
 pub fn check_readable(root: &Path) -> Result<Option<PathBuf>, AuditError> {
-    match find_log(root) {
+    match find_log(root).filter(|path| File::open(path).is_ok()) {
         Some(path) => Ok(Some(path)),
         None => AuditSocket::open().map(|_| None),
+    }
+}
+
+/// Whether a log can be opened, or there is none under this name now.
+fn is_readable_or_gone(path: &Path) -> bool {
+    match File::open(path) {
+        Ok(_) => true,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
 }
 
 fn read_kernel(socket: &mut AuditSocket, intake: &mut Intake) -> bool {
     for _ in 0..TURN_RECORDS {
         match socket.receive() {
-            Received::Record(kind, text) => {
-                if let Some(record) = parse_message(kind, &text) {
-                    intake.push(record);
-                }
-            }
+            Received::Record(kind, text) => intake.push_message(kind, &text),
             Received::Other => {}
             Received::Overrun => {
                 let why = "the kernel told of more than the agent could take in";

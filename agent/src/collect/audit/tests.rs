@@ -1,6 +1,6 @@
 //! auditd's log as it grows and goes, and records of this machine's own kernel.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -62,14 +62,20 @@ impl Host {
         self.start_as(std::process::id())
     }
 
-    /// A run in which another process is the agent.
-    fn start_as(&self, own_pid: u32) -> Run {
+    /// The source, and what it needs.
+    fn open(&self) -> (AuditSource, Arc<EventQueue>, Arc<Positions>) {
         let events = Arc::new(EventQueue::default());
         events.on_connected(u32::MAX);
         let positions = Arc::new(Positions::load(self.state.clone(), Arc::clone(&events)));
         let (sink, _counts) = LineSink::new(Arc::clone(&events), SourceBoard::new().0);
         let root = self.directory.path().to_owned();
-        let mut source = AuditSource::new(root, sink, Arc::clone(&positions));
+        let source = AuditSource::new(root, sink, Arc::clone(&positions));
+        (source, events, positions)
+    }
+
+    /// A run in which another process is the agent.
+    fn start_as(&self, own_pid: u32) -> Run {
+        let (mut source, events, positions) = self.open();
         source.intake.own_pid = own_pid;
         let (switch, shutdown) = crate::shutdown::shutdown();
         let mut tasks = JoinSet::new();
@@ -177,6 +183,53 @@ async fn an_auditd_that_ended_is_told_as_a_gap() {
     let gap = told.last().unwrap();
     assert!(is(gap, "source", "audit") && gap.message.contains("auditd ended"));
     run.end().await;
+}
+
+#[tokio::test]
+async fn a_log_without_a_name_for_a_moment_is_rotated_and_no_end_of_auditd() {
+    let host = Host::new();
+    let (mut source, events, _positions) = host.open();
+    let session = |serial: u32| {
+        format!("type=USER_START msg=audit(1795290704.0:{serial}): pid=1 uid=0 mark={serial}")
+    };
+    let log = host.directory.path().join("var/log/audit/audit.log");
+    host.log(&[&session(1)]);
+    while source.read_new() {}
+
+    fs::rename(&log, log.with_extension("log.1")).unwrap();
+    source.look();
+    let is_followed = matches!(source.way, Way::Log(_));
+    host.write("var/log/audit/audit.log", "");
+    host.log(&[&session(2)]);
+    source.look();
+    while source.read_new() {}
+
+    assert!(is_followed);
+    let batch = events.next_batch().await;
+    let batch: EventBatch<'_> = decode(&batch.text, MAX_AGENT_FRAME_BYTES).unwrap();
+    let marks: Vec<_> = batch
+        .events
+        .iter()
+        .map(|it| it.fields.get("mark"))
+        .collect();
+    assert_eq!(marks, [Some(&"1".into()), Some(&"2".into())]);
+}
+
+#[tokio::test]
+async fn a_message_of_the_kernel_that_is_no_record_is_told_and_counted() {
+    let host = Host::new();
+    let (mut source, events, _positions) = host.open();
+
+    for text in ["audit: not of this form\0", "audit(1.0:9): pid=1 uid=0"] {
+        source.intake.push_message(1_112, text);
+    }
+
+    let batch = events.next_batch().await;
+    let batch: EventBatch<'_> = decode(&batch.text, MAX_AGENT_FRAME_BYTES).unwrap();
+    let told: Vec<_> = batch.events.iter().map(|it| &*it.message).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(told[0], "type=UNKNOWN[1112] msg=audit: not of this form");
+    assert_eq!(source.intake.sink.unread(), 1);
 }
 
 #[tokio::test]

@@ -1,13 +1,14 @@
 //! Files into events, and their positions over a restart.
 
 use super::*;
-use crate::collect::source_board::SourceBoard;
+use crate::collect::source_board::{SourceBoard, SourceStates};
 use crate::event_queue::EventQueue;
 use crate::shutdown::{ShutdownSwitch, shutdown};
 use crate::state_dir::StateDir;
 use hidps_wire::{EventBatch, EventKind, FieldValue, LogEvent, MAX_AGENT_FRAME_BYTES, decode};
 use std::fs::File;
 use std::io::Write as _;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -16,6 +17,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 struct Run {
     queue: Arc<EventQueue>,
     positions: Arc<Positions>,
+    states: watch::Receiver<SourceStates>,
     switch: ShutdownSwitch,
     tasks: JoinSet<()>,
 }
@@ -29,7 +31,8 @@ impl Run {
             path: path.to_owned(),
             program: Some("sshd".to_owned()),
         };
-        let (sink, _counts) = LineSink::new(Arc::clone(&queue), SourceBoard::new().0);
+        let (board, states) = SourceBoard::new();
+        let (sink, _counts) = LineSink::new(Arc::clone(&queue), board);
         let files = LogFiles::start(&[source], sink, Arc::clone(&positions));
         let (switch, shutdown) = shutdown();
         let mut tasks = JoinSet::new();
@@ -37,9 +40,20 @@ impl Run {
         Self {
             queue,
             positions,
+            states,
             switch,
             tasks,
         }
+    }
+
+    /// Waits until the files are said to be so, and says how.
+    async fn until_said(&mut self, standing: Standing) -> String {
+        let is_so = |states: &SourceStates| {
+            let state = states.get(SOURCE);
+            state.is_some_and(|state| state.standing == standing)
+        };
+        let said = tokio::time::timeout(DEADLINE, self.states.wait_for(is_so)).await;
+        said.expect("it is said").unwrap()[SOURCE].how.clone()
     }
 
     /// Takes events without acknowledging them; the number is that of the last batch.
@@ -128,4 +142,26 @@ async fn a_new_run_goes_on_behind_what_the_daemon_has() {
     let users: Vec<_> = events.iter().map(user).collect();
     let expected = ["sent", "meanwhile"].map(|user| Some(FieldValue::from(user)));
     assert_eq!(users, expected);
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_there_or_is_none_is_not_said_to_be_read() {
+    let (_directory, state, path) = fresh();
+    let mut run = Run::start(&state, &path);
+
+    let absent = run.until_said(Standing::Absent).await;
+    std::fs::create_dir(&path).unwrap();
+    let failed = run.until_said(Standing::Failed).await;
+    std::fs::remove_dir(&path).unwrap();
+    File::create(&path).unwrap();
+    let read = run.until_said(Standing::Read).await;
+    run.end().await;
+
+    let path = path.display().to_string();
+    assert!(
+        absent.starts_with(&format!("{path} (not read: No such file")),
+        "{absent}"
+    );
+    assert!(failed.contains("not a regular file"), "{failed}");
+    assert_eq!(read, path);
 }
