@@ -8,7 +8,9 @@ use hidps_wire::AgentId;
 use crate::error_chain::chain;
 use crate::state_dir::{StateDir, StateError};
 
-pub use record::{Acceptance, LedgerRecord, Refusal, Trial, judge, plan_record};
+pub use record::{
+    Acceptance, LedgerRecord, MAX_FIRST, MAX_LEAP, Refusal, Trial, judge, plan_record,
+};
 
 /// The ledger's file.
 const FILE: &str = "desired.json";

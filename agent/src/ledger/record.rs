@@ -13,6 +13,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::firewall::FirewallGoal;
 
+/// The furthest that a document may be ahead of the one before: more than anybody changes what is
+/// desired of a host while it is away. A database counts by ones, or to one past what a host has, so
+/// only a daemon that means to lock out every later one goes further; at this pace it would need
+/// years of documents to get to where a database cannot follow.
+pub const MAX_LEAP: u64 = 100_000_000;
+
+/// The highest generation of a first document: half of what a database can count to, so that it can
+/// always go past it.
+pub const MAX_FIRST: u64 = 1 << 62;
+
 /// The content of a ledger.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -84,6 +94,17 @@ pub enum Refusal {
         /// The ledger's.
         held: Generation,
     },
+    /// No database counts so far from one document to the next.
+    #[error(
+        "generation {offered} is beyond {most}, further than a database counts from the document \
+         before; whoever sent it would lock out every later daemon"
+    )]
+    Leap {
+        /// The document's.
+        offered: Generation,
+        /// The highest that would be accepted.
+        most: Generation,
+    },
     /// It has the ledger's generation and another content.
     #[error(
         "generation {generation} came with the hash {offered}, but this host has accepted it \
@@ -140,13 +161,21 @@ impl LedgerRecord {
     }
 }
 
-/// Compares a document with the accepted one: the generation never goes back, and a document never
-/// takes the place of another of the same generation.
+/// Compares a document with the accepted one: the generation never goes back and never leaps, and a
+/// document never takes the place of another of the same generation.
 ///
 /// # Errors
-/// Refuses what is older and what conflicts.
+/// Refuses what is older, what is too far ahead and what conflicts.
 pub fn judge(held: Option<&LedgerRecord>, offered: &Apply) -> Result<Acceptance, Refusal> {
-    let Some(held) = held.map(|record| &record.accepted) else {
+    let held = held.map(|record| &record.accepted);
+    let most = held.map_or(MAX_FIRST, |held| held.generation.0.saturating_add(MAX_LEAP));
+    if offered.generation.0 > most {
+        return Err(Refusal::Leap {
+            offered: offered.generation,
+            most: Generation(most),
+        });
+    }
+    let Some(held) = held else {
         return Ok(Acceptance::New);
     };
     if offered.generation < held.generation {
@@ -269,6 +298,29 @@ mod tests {
     }
 
     #[test]
+    fn a_generation_that_no_database_counts_to_is_refused() {
+        let held = LedgerRecord {
+            accepted: offer(3, "on", None),
+            ..confirmed(None)
+        };
+        let check = |held, generation, is_taken: bool| {
+            let judged = judge(held, &offer(generation, "new", None));
+
+            assert_eq!(judged.is_ok(), is_taken, "{generation}: {judged:?}");
+            if !is_taken {
+                assert!(matches!(judged, Err(Refusal::Leap { .. })), "{judged:?}");
+            }
+        };
+
+        check(None, MAX_FIRST, true);
+        check(None, MAX_FIRST + 1, false);
+        check(None, u64::MAX, false);
+        check(Some(&held), 3 + MAX_LEAP, true);
+        check(Some(&held), 4 + MAX_LEAP, false);
+        check(Some(&held), u64::MAX, false);
+    }
+
+    #[test]
     fn only_a_firewall_that_differs_in_effect_goes_on_trial() {
         let (on, off, unmanaged) = (Some(true), Some(false), None);
         let check = |held: Option<Option<bool>>, is_loaded, offered, restore: Option<bool>| {
@@ -383,6 +435,30 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn whatever_a_daemon_once_sent_a_database_can_go_past_it(
+            offers in prop::collection::vec(
+                prop_oneof![any::<u64>(), Just(u64::MAX), 0..=MAX_FIRST, (1_u64 << 62)..(1 << 63)],
+                1..40,
+            )
+        ) {
+            let mut held: Option<LedgerRecord> = None;
+
+            for generation in offers {
+                let offered = offer(generation, "hostile", None);
+                if judge(held.as_ref(), &offered) == Ok(Acceptance::New) {
+                    held = Some(plan_record(held.as_ref(), agent(), offered, Some(false)));
+                }
+            }
+
+            // What an admin's release makes of it: one past what the host has.
+            let has = held.as_ref().map_or(0, |held| held.accepted.generation.0);
+            let next = i64::try_from(has).ok().and_then(|has| has.checked_add(1));
+            let next = next.and_then(|next| u64::try_from(next).ok()).expect("a bigint");
+            let judged = judge(held.as_ref(), &offer(next, "honest", None));
+            prop_assert_eq!(judged, Ok(Acceptance::New));
+        }
+
         #[test]
         fn the_generation_never_goes_back(
             offers in prop::collection::vec((0_u64..6, "[ab]", any::<Option<bool>>()), 1..12)

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use hidps_agent::ledger::{MAX_FIRST, MAX_LEAP};
 use hidps_wire::{ConditionStatus, DesiredDocument, FacetCondition, FirewallRuleEntry};
 use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
@@ -87,6 +88,26 @@ fn a_document_of_the_greatest_length_is_borne() {
 }
 
 fn rule(number: u128, change: impl FnOnce(&mut FirewallRuleEntry)) -> FirewallRuleEntry {
+#[test]
+fn a_generation_that_would_lock_out_every_later_daemon_is_refused() {
+    let mut victim = Victim::greet();
+    let nothing = || document(None, &[]);
+
+    for generation in [u64::MAX, i64::MAX.cast_unsigned(), MAX_FIRST + 1] {
+        victim.connection.apply(generation, "hostile", nothing());
+        victim.says(&format!("generation {generation} is beyond {MAX_FIRST}"));
+    }
+    victim.connection.apply(5, "first", nothing());
+    victim.connection.status_of(5);
+    let leap = 6 + MAX_LEAP;
+    victim.connection.apply(leap, "hostile", nothing());
+    victim.says(&format!("generation {leap} is beyond {}", leap - 1));
+
+    victim.still_obeys(6);
+    let desired = victim.home.print("desired");
+    assert!(desired.contains("generation 6"), "{desired}");
+}
+
     let mut entry = FirewallRuleEntry {
         id: Uuid::from_u128(number),
         action: "deny".to_owned(),
