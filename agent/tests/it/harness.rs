@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hidps_lab::command::{Running, run};
 use hidps_lab::netns::Namespace;
-use hidps_wire::DesiredDocument;
+use hidps_wire::{DesiredDocument, LogEvent};
 use tempfile::TempDir;
 
 /// Every agent of these tests.
@@ -87,4 +87,14 @@ pub(crate) fn document(firewall: Option<bool>, files: &[&Path]) -> DesiredDocume
             .collect(),
         ..DesiredDocument::default()
     }
+}
+
+/// Whether an event tells, in these words and no others, that this process has modified a file; who
+/// did it is told where the agent has the right to know.
+pub(crate) fn tells_modified(event: &LogEvent<'_>, file: &Path) -> bool {
+    let modified = format!("{} was modified", file.display());
+    let program = std::env::current_exe().unwrap();
+    let (program, process) = (program.display(), std::process::id());
+    let by_this = format!("{modified} by {program} (process {process})");
+    [modified, by_this].contains(&event.message.to_string())
 }

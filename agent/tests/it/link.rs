@@ -8,7 +8,7 @@ use hidps_wire::{DaemonFrame, FacetCondition, Generation, RetryAdvice};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::http::StatusCode;
 
-use crate::harness::{AGENT_ID, AgentHome, document};
+use crate::harness::{AGENT_ID, AgentHome, document, tells_modified};
 use crate::scripted_daemon::{DEADLINE, ScriptedDaemon, condition};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -40,9 +40,7 @@ fn an_agent_enrolls_connects_and_applies() {
         condition(&status, FacetCondition::FilesWatched).1,
         "AllWatched"
     );
-    // Who did it follows where the agent has the right to know.
-    let modified = format!("{} was modified", watched.display());
-    assert!(event.message.starts_with(&modified), "{event:?}");
+    assert!(tells_modified(&event, &watched), "{event:?}");
 }
 
 #[test]
@@ -197,7 +195,7 @@ fn events_wait_for_credit_and_are_sent_again_after_a_cut() {
         resent.first(),
         "the oldest comes first again"
     );
-    assert!(modified.message.contains(" was modified"));
+    assert!(tells_modified(&modified, &watched), "{modified:?}");
 }
 
 #[test]

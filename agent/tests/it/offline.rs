@@ -6,7 +6,7 @@ use std::fs;
 use hidps_lab::command::wait_for;
 use hidps_wire::{ConditionStatus, FacetCondition};
 
-use crate::harness::document;
+use crate::harness::{document, tells_modified};
 use crate::scripted_daemon::{DEADLINE, ScriptedDaemon, condition};
 use crate::world::{PORT, World};
 
@@ -56,7 +56,7 @@ fn a_rebooted_host_is_enforced_without_its_daemon_and_converges_on_its_return() 
     let mut daemon = world.daemon.accept(&key);
     let hello = daemon.greet(64, 15);
     assert_eq!(hello.applied.map(|applied| applied.generation.0), Some(1));
-    let told = daemon.next_event(|event| event.message.contains("watched was modified"));
+    let told = daemon.next_event(|event| tells_modified(event, &watched));
     assert_eq!(&*told.service, "inotify");
     daemon.apply(2, "off", document(Some(false), &[]));
     let status = daemon.status_of(2);

@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
 
 use super::Victim;
-use crate::harness::document;
+use crate::harness::{document, tells_modified};
 use crate::scripted_daemon::condition;
 use crate::world::World;
 
@@ -41,8 +41,9 @@ fn paths_that_lead_elsewhere_are_refused_by_name_and_the_others_watched() {
     let named = &status.conditions.iter().find(facet).unwrap().subjects;
     assert_eq!(named.len(), refused.len(), "{named:#?}");
     fs::write(&watched, "2").unwrap();
-    let modified = |event: &hidps_wire::LogEvent<'_>| event.message.contains(" was modified");
-    victim.connection.next_event(modified);
+    victim
+        .connection
+        .next_event(|event| tells_modified(event, &watched));
     victim.still_obeys(2);
 }
 
@@ -87,7 +88,6 @@ fn a_document_of_the_greatest_length_is_borne() {
     victim.still_obeys(2);
 }
 
-fn rule(number: u128, change: impl FnOnce(&mut FirewallRuleEntry)) -> FirewallRuleEntry {
 #[test]
 fn a_generation_that_would_lock_out_every_later_daemon_is_refused() {
     let mut victim = Victim::greet();
@@ -108,6 +108,7 @@ fn a_generation_that_would_lock_out_every_later_daemon_is_refused() {
     assert!(desired.contains("generation 6"), "{desired}");
 }
 
+fn rule(number: u128, change: impl FnOnce(&mut FirewallRuleEntry)) -> FirewallRuleEntry {
     let mut entry = FirewallRuleEntry {
         id: Uuid::from_u128(number),
         action: "deny".to_owned(),
