@@ -81,17 +81,32 @@ impl std::fmt::Debug for AgentLinks {
 
 impl AgentLinks {
     /// Serves one authenticated connection until it ends.
-    pub async fn serve(&self, owned: OwnedAgent, from: Option<IpAddr>, mut socket: WebSocket) {
+    pub fn serve(
+        &self,
+        owned: OwnedAgent,
+        from: Option<IpAddr>,
+        socket: WebSocket,
+    ) -> impl Future<Output = ()> + Send {
+        // Elsewhere from the first: an argument of a future takes its place in it twice.
+        self.serve_boxed(owned, from, Box::new(socket))
+    }
+
+    async fn serve_boxed(
+        &self,
+        owned: OwnedAgent,
+        from: Option<IpAddr>,
+        mut socket: Box<WebSocket>,
+    ) {
         // Each phase is boxed, so that the long steady one does not carry the space of the others.
         let hello = match Box::pin(timeout(PATIENCE, receive_hello(&mut socket))).await {
             Ok(Ok(hello)) => hello,
             Ok(Err(reason)) => {
                 metrics::counter!(telemetry::FRAMES_REFUSED, "peer" => "agent").increment(1);
-                return Box::pin(part(socket, &reason, RETURN_WITHIN_MS)).await;
+                return Box::pin(part(*socket, &reason, RETURN_WITHIN_MS)).await;
             }
             Err(_) => {
                 metrics::counter!(telemetry::SLOW_PEERS, "owed" => "hello").increment(1);
-                return Box::pin(part(socket, "no hello within 10 s", RETURN_WITHIN_MS)).await;
+                return Box::pin(part(*socket, "no hello within 10 s", RETURN_WITHIN_MS)).await;
             }
         };
         let agent = owned.agent;
@@ -103,7 +118,7 @@ impl AgentLinks {
                 address: from,
             },
         );
-        let mut link = Box::new(Link::open(self, owned, mailbox, socket, &hello));
+        let mut link = Box::new(Link::open(self, owned, mailbox, *socket, &hello));
         drop(hello);
         let reason = Box::pin(link.run()).await;
         let last = link.signs.take_last_facts(Instant::now());
