@@ -63,10 +63,11 @@ impl AgentNote {
         match self {
             Self::Started => format!("hidps-agent {AGENT_VERSION} started"),
             Self::EventsLost(losses) => format!(
-                "{} event(s) were lost, {} of them about logins, the firewall or watched files, {} \
-                 about programs and connections: more came than the daemon took",
+                "{} event(s) were lost, {} of them about logins, the firewall or watched files{}, \
+                 {} about programs and connections: more came than the daemon took",
                 losses.total(),
                 losses.security,
+                losses.of_security(),
                 losses.activity
             ),
             Self::FileEventsLost => "the kernel dropped file events; changes below watched \
@@ -111,6 +112,10 @@ impl AgentNote {
                 fields.push("lost_security", number(losses.security));
                 fields.push("lost_activity", number(losses.activity));
                 fields.push("lost_telemetry", number(losses.telemetry));
+                fields.push("lost_files", number(losses.files));
+                fields.push("lost_firewall", number(losses.firewall));
+                fields.push("lost_remote_logins", number(losses.remote_logins));
+                fields.push("lost_logins", number(losses.logins));
             }
             Self::LinesUnread { new, .. } => {
                 fields.push("unread", number(*new));
@@ -148,6 +153,8 @@ mod tests {
             telemetry: 4,
             activity: 1,
             security: 2,
+            files: 2,
+            ..Losses::default()
         };
 
         let event = AgentNote::EventsLost(losses).into_event();
@@ -162,6 +169,8 @@ mod tests {
             ("lost_security", 2),
             ("lost_activity", 1),
             ("lost_telemetry", 4),
+            ("lost_files", 2),
+            ("lost_logins", 0),
         ] {
             let field = event.fields.get(name);
             assert_eq!(field, Some(&FieldValue::Integer(count)), "{name}");

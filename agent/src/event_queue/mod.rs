@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::agent_note::AgentNote;
 use encoding::encode_within_limits;
-pub use ring::{Batch, EventRing, Held, Losses, Poll, Priority, RingLimits};
+pub use ring::{Batch, EventRing, Held, Lane, Losses, Poll, Priority, RingLimits};
 
 /// The least time between two batches; what comes meanwhile travels together. It is shorter than
 /// the pause between two looks at a log, so that what a look finds never waits a second time.
@@ -45,12 +45,12 @@ impl EventQueue {
         }
     }
 
-    /// Puts an event at the end; when the queue is full the oldest one of the least priority is
-    /// lost and counted.
+    /// Puts an event at the end; when the queue is full the oldest one of what there is most of, of
+    /// the least priority, is lost and counted.
     pub fn push(&self, event: LogEvent<'_>) {
-        let priority = Priority::of(&event);
+        let lane = Lane::of(&event);
         let text = encode_within_limits(event);
-        self.lock().push(priority, text.into_boxed_str());
+        self.lock().push(lane, text.into_boxed_str());
         self.changed.notify_one();
         self.stirred.notify_one();
     }
@@ -288,7 +288,7 @@ mod tests {
                 ..event("a line")
             };
             assert_eq!(
-                Priority::of(&event),
+                Lane::of(&event).priority(),
                 expected,
                 "{kind:?} {service} {field:?}"
             );
@@ -359,7 +359,45 @@ mod tests {
         let expected = Losses {
             telemetry: 100,
             activity: 3,
-            security: 0,
+            ..Losses::default()
+        };
+        assert_eq!(queue.dropped(), expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_file_events_or_of_guesses_costs_no_sudo() {
+        let queue = EventQueue::new(RingLimits {
+            events: 40,
+            ..RingLimits::default()
+        });
+        let of = |kind, message: &'static str, field: &'static str| {
+            let mut fields = Fields::default();
+            fields.push(field, "x");
+            LogEvent {
+                kind,
+                fields,
+                ..event(message)
+            }
+        };
+
+        for _ in 0..10 {
+            queue.push(of(EventKind::Login, "a sudo", "user"));
+        }
+        for _ in 0..200 {
+            queue.push(of(EventKind::FileMonitoring, "a change", "TargetFilename"));
+            queue.push(of(EventKind::Login, "a guess", "src_ip"));
+        }
+        queue.on_connected(8);
+        let text = queue.next_batch().await.text;
+
+        assert_eq!(text.matches("a sudo").count(), 10);
+        assert_eq!(text.matches("a change").count(), 15);
+        assert_eq!(text.matches("a guess").count(), 15);
+        let expected = Losses {
+            security: 370,
+            files: 185,
+            remote_logins: 185,
+            ..Losses::default()
         };
         assert_eq!(queue.dropped(), expected);
     }

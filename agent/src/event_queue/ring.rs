@@ -1,57 +1,23 @@
 //! The queue's bookkeeping: what waits, what is in flight, what was lost.
 //! It has no clock, lock or socket; the present time is an argument.
 
+mod lane;
+
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use hidps_wire::{EventBatch, EventKind, LogEvent, MAX_AGENT_FRAME_BYTES, MAX_EVENTS_PER_BATCH};
+use hidps_wire::{EventBatch, MAX_AGENT_FRAME_BYTES, MAX_EVENTS_PER_BATCH};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+
+pub use lane::{Lane, Priority};
 
 /// Room of a frame for everything but its events.
 const ENVELOPE_BYTES: usize = 256;
 
 /// The least time between two notes of losses: a flood must not be made longer by its own notes.
 const NOTE_INTERVAL: Duration = Duration::from_secs(10);
-
-/// How dear an event is when there is no room for all; the least is lost first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Priority {
-    /// Lines without a meaning of their own, ends of processes, usage.
-    Telemetry,
-    /// Programs that begin, connections, ports, audit records, and what the agent says of itself.
-    Activity,
-    /// Logins, sudo, accounts, the firewall and watched files.
-    Security,
-}
-
-impl Priority {
-    /// All of them, in the order in which they are lost.
-    pub const ALL: [Self; 3] = [Self::Telemetry, Self::Activity, Self::Security];
-
-    /// The priority of an event.
-    #[must_use]
-    pub fn of(event: &LogEvent<'_>) -> Self {
-        let has = |name| event.fields.get(name).is_some();
-        match event.kind {
-            EventKind::Login | EventKind::Firewall | EventKind::FileMonitoring => Self::Security,
-            EventKind::AgentInfo => Self::Activity,
-            EventKind::SystemUsage => Self::Telemetry,
-            // An end says less than the beginning that was told before.
-            EventKind::Process if has("ExitCode") || has("Signal") => Self::Telemetry,
-            EventKind::Process => {
-                let is_activity = ["Image", "CommandLine", "DestinationIp", "port"]
-                    .into_iter()
-                    .any(has);
-                if is_activity || &*event.service == "auditd" {
-                    Self::Activity
-                } else {
-                    Self::Telemetry
-                }
-            }
-        }
-    }
-}
 
 /// How many events were lost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -62,6 +28,18 @@ pub struct Losses {
     pub activity: u64,
     /// Of [`Priority::Security`].
     pub security: u64,
+    /// Of those, what was about watched files.
+    #[serde(default)]
+    pub files: u64,
+    /// What was about the packet filter.
+    #[serde(default)]
+    pub firewall: u64,
+    /// Logins from elsewhere.
+    #[serde(default)]
+    pub remote_logins: u64,
+    /// The other logins.
+    #[serde(default)]
+    pub logins: u64,
 }
 
 impl Losses {
@@ -71,19 +49,67 @@ impl Losses {
         self.telemetry + self.activity + self.security
     }
 
+    /// What those of security were about, in parentheses; nothing where there were none.
+    #[must_use]
+    pub fn of_security(self) -> String {
+        let parts = [
+            (self.files, "watched files"),
+            (self.firewall, "firewall"),
+            (self.remote_logins, "logins from elsewhere"),
+            (self.logins, "logins on the host"),
+        ];
+        let parts = parts.iter().filter(|(count, _)| *count > 0);
+        let parts: Vec<_> = parts
+            .map(|(count, what)| format!("{what} {count}"))
+            .collect();
+        if parts.is_empty() {
+            return String::new();
+        }
+        format!(" ({})", parts.join(", "))
+    }
+
     const fn since(self, earlier: Self) -> Self {
         Self {
             telemetry: self.telemetry - earlier.telemetry,
             activity: self.activity - earlier.activity,
             security: self.security - earlier.security,
+            files: self.files - earlier.files,
+            firewall: self.firewall - earlier.firewall,
+            remote_logins: self.remote_logins - earlier.remote_logins,
+            logins: self.logins - earlier.logins,
         }
     }
 
-    const fn count(&mut self, priority: Priority) {
-        match priority {
+    const fn none() -> Self {
+        Self {
+            telemetry: 0,
+            activity: 0,
+            security: 0,
+            files: 0,
+            firewall: 0,
+            remote_logins: 0,
+            logins: 0,
+        }
+    }
+
+    const fn count(&mut self, lane: Lane) {
+        match lane.priority() {
             Priority::Telemetry => self.telemetry += 1,
             Priority::Activity => self.activity += 1,
             Priority::Security => self.security += 1,
+        }
+        match lane {
+            Lane::Files => self.files += 1,
+            Lane::Firewall => self.firewall += 1,
+            Lane::RemoteLogins => self.remote_logins += 1,
+            Lane::Logins => self.logins += 1,
+            Lane::Lines
+            | Lane::Exits
+            | Lane::Usage
+            | Lane::Programs
+            | Lane::Network
+            | Lane::Audit
+            | Lane::Notes => {}
         }
     }
 }
@@ -116,13 +142,14 @@ impl Default for RingLimits {
     }
 }
 
-/// Encoded events, sent in the order they came and lost in the order of their priority.
+/// Encoded events, sent in the order they came and lost in the order of their priority; within one,
+/// what there is most of is lost first.
 #[derive(Debug)]
 pub struct EventRing {
     limits: RingLimits,
     linger: Duration,
-    /// What waits, by priority.
-    waiting: [VecDeque<Queued>; Priority::ALL.len()],
+    /// What waits, by lane.
+    waiting: [Waiting; Lane::ALL.len()],
     in_flight: VecDeque<Flight>,
     n_in_flight: usize,
     bytes: usize,
@@ -136,11 +163,18 @@ pub struct EventRing {
     last_sent: Option<Instant>,
 }
 
+/// What waits in one lane, in order.
+#[derive(Debug)]
+struct Waiting {
+    events: VecDeque<Queued>,
+    bytes: usize,
+}
+
 #[derive(Debug)]
 struct Queued {
     /// Its place among all events of the agent.
     place: u64,
-    priority: Priority,
+    lane: Lane,
     text: Box<str>,
 }
 
@@ -179,21 +213,13 @@ impl EventRing {
         Self {
             limits,
             linger,
-            waiting: [const { VecDeque::new() }; Priority::ALL.len()],
+            waiting: [const { Waiting::empty() }; Lane::ALL.len()],
             in_flight: VecDeque::new(),
             n_in_flight: 0,
             bytes: 0,
             n_pushed: 0,
-            dropped: Losses {
-                telemetry: 0,
-                activity: 0,
-                security: 0,
-            },
-            told: Losses {
-                telemetry: 0,
-                activity: 0,
-                security: 0,
-            },
+            dropped: Losses::none(),
+            told: Losses::none(),
             last_told: None,
             last_seq: 0,
             last_granted: 0,
@@ -229,23 +255,25 @@ impl EventRing {
             .in_flight
             .iter()
             .find_map(|flight| flight.events.first());
-        let waiting = self.waiting.iter().filter_map(VecDeque::front);
+        let waiting = self.waiting.iter().filter_map(Waiting::oldest);
         let places = waiting.chain(in_flight);
         let oldest = places.map(|event| event.place).min();
         oldest.unwrap_or(self.n_pushed)
     }
 
-    /// Adds an event and drops waiting ones beyond the limits: the oldest of the least priority, and
-    /// of a dearer one only when none of a lesser is left.
-    pub fn push(&mut self, priority: Priority, text: Box<str>) {
+    /// Adds an event and drops waiting ones beyond the limits: of the least priority, and of a dearer
+    /// one only when none of a lesser is left; within it the oldest of the lane that has most.
+    pub fn push(&mut self, lane: Lane, text: Box<str>) {
         self.bytes += text.len();
         let queued = Queued {
             place: self.n_pushed,
-            priority,
+            lane,
             text,
         };
         self.n_pushed += 1;
-        self.waiting(priority).push_back(queued);
+        if let Some(waiting) = self.waiting.get_mut(lane.index()) {
+            waiting.push_back(queued);
+        }
         self.drop_excess();
     }
 
@@ -284,7 +312,9 @@ impl EventRing {
     pub fn on_disconnected(&mut self) {
         while let Some(flight) = self.in_flight.pop_back() {
             for event in flight.events.into_iter().rev() {
-                self.waiting(event.priority).push_front(event);
+                if let Some(waiting) = self.waiting.get_mut(event.lane.index()) {
+                    waiting.push_front(event);
+                }
             }
         }
         self.n_in_flight = 0;
@@ -355,11 +385,8 @@ impl EventRing {
         let mut events = Vec::new();
         while events.len() < max_events {
             // One byte more for the comma.
-            let Some(oldest) = self.oldest() else {
-                break;
-            };
-            let next = self.waiting(oldest);
-            let Some(event) = next.pop_front_if(|event| event.text.len() < room) else {
+            let fits = |event: &mut Queued| event.text.len() < room;
+            let Some(event) = self.oldest().and_then(|waiting| waiting.pop_front_if(fits)) else {
                 break;
             };
             room -= event.text.len() + 1;
@@ -368,45 +395,90 @@ impl EventRing {
         events
     }
 
-    fn waiting(&mut self, priority: Priority) -> &mut VecDeque<Queued> {
-        let [telemetry, activity, security] = &mut self.waiting;
-        match priority {
-            Priority::Telemetry => telemetry,
-            Priority::Activity => activity,
-            Priority::Security => security,
-        }
-    }
-
-    /// The priority whose turn it is: that of the oldest waiting event.
-    fn oldest(&self) -> Option<Priority> {
-        let fronts = self.waiting.iter().filter_map(VecDeque::front);
-        let oldest = fronts.min_by_key(|event| event.place);
-        oldest.map(|event| event.priority)
+    /// The lane whose turn it is: that of the oldest waiting event.
+    fn oldest(&mut self) -> Option<&mut Waiting> {
+        let waiting = self.waiting.iter_mut();
+        let waiting = waiting.filter(|waiting| !waiting.events.is_empty());
+        waiting.min_by_key(|waiting| waiting.oldest().map(|event| event.place))
     }
 
     fn n_waiting(&self) -> usize {
-        self.waiting.iter().map(VecDeque::len).sum()
+        self.waiting
+            .iter()
+            .map(|waiting| waiting.events.len())
+            .sum()
     }
 
     fn drop_excess(&mut self) {
-        while self.n_waiting() + self.n_in_flight > self.limits.events
-            || self.bytes > self.limits.bytes
-        {
-            let Some(lost) = self.waiting.iter_mut().find_map(VecDeque::pop_front) else {
-                break;
+        loop {
+            let is_too_long = self.bytes > self.limits.bytes;
+            if !is_too_long && self.n_waiting() + self.n_in_flight <= self.limits.events {
+                return;
+            }
+            let Some(lost) = self.fullest(is_too_long).and_then(Waiting::pop_front) else {
+                return;
             };
             self.bytes -= lost.text.len();
-            self.dropped.count(lost.priority);
+            self.dropped.count(lost.lane);
         }
+    }
+
+    /// The lane that has to give: of the least priority of which anything waits, the one that takes
+    /// most of what there is too little of.
+    fn fullest(&mut self, is_too_long: bool) -> Option<&mut Waiting> {
+        let waiting = Lane::ALL.iter().zip(&mut self.waiting);
+        let waiting = waiting.filter(|(_, waiting)| !waiting.events.is_empty());
+        let fullest = waiting.min_by_key(|(lane, waiting)| {
+            let share = if is_too_long {
+                waiting.bytes
+            } else {
+                waiting.events.len()
+            };
+            (lane.priority(), Reverse(share))
+        });
+        fullest.map(|(_, waiting)| waiting)
     }
 
     /// An outage may have grown the ring to its limit; an agent at rest should be small again.
     fn give_memory_back(&mut self) {
-        for waiting in &mut self.waiting {
-            if waiting.capacity() > 1_024 && waiting.len() < waiting.capacity() / 4 {
-                waiting.shrink_to(waiting.len() * 2);
+        for Waiting { events, .. } in &mut self.waiting {
+            if events.capacity() > 1_024 && events.len() < events.capacity() / 4 {
+                events.shrink_to(events.len() * 2);
             }
         }
+    }
+}
+
+impl Waiting {
+    const fn empty() -> Self {
+        Self {
+            events: VecDeque::new(),
+            bytes: 0,
+        }
+    }
+
+    fn oldest(&self) -> Option<&Queued> {
+        self.events.front()
+    }
+
+    fn push_back(&mut self, event: Queued) {
+        self.bytes += event.text.len();
+        self.events.push_back(event);
+    }
+
+    fn push_front(&mut self, event: Queued) {
+        self.bytes += event.text.len();
+        self.events.push_front(event);
+    }
+
+    fn pop_front(&mut self) -> Option<Queued> {
+        self.pop_front_if(|_| true)
+    }
+
+    fn pop_front_if(&mut self, is_wanted: impl FnOnce(&mut Queued) -> bool) -> Option<Queued> {
+        let event = self.events.pop_front_if(is_wanted)?;
+        self.bytes -= event.text.len();
+        Some(event)
     }
 }
 

@@ -147,11 +147,13 @@ impl ShownStatus {
             telemetry,
             activity,
             security,
+            ..
         } = self.dropped;
         if self.dropped.total() > 0 {
             let counts = format!(
-                "{security} of security, {activity} of activity, {telemetry} of telemetry: more \
-                 came than the daemon took"
+                "{security} of security{}, {activity} of activity, {telemetry} of telemetry: \
+                 more came than the daemon took",
+                self.dropped.of_security()
             );
             line("dropped", &counts);
         }

@@ -223,7 +223,9 @@ fn the_status_as_json_keeps_its_names() {
         dropped: Losses {
             telemetry: 12,
             activity: 3,
-            security: 0,
+            security: 2,
+            files: 2,
+            ..Losses::default()
         },
     };
 

@@ -38,7 +38,8 @@ fn take_at(ring: &mut EventRing, now: Instant) -> Option<Batch> {
 /// The places of all events that are waiting or in flight.
 fn places(ring: &EventRing) -> Vec<u64> {
     let in_flight = ring.in_flight.iter().flat_map(|flight| &flight.events);
-    let held = in_flight.chain(ring.waiting.iter().flatten());
+    let waiting = ring.waiting.iter().flat_map(|waiting| &waiting.events);
+    let held = in_flight.chain(waiting);
     held.map(|event| event.place).collect()
 }
 
@@ -50,7 +51,7 @@ fn told(batch: &Batch) -> Option<u64> {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Push(Priority, u8),
+    Push(Lane, u8),
     Wait(u8),
     Connect(u8),
     Cut,
@@ -59,9 +60,9 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let priority = prop::sample::select(Priority::ALL.to_vec());
+    let lane = prop::sample::select(Lane::ALL.to_vec());
     prop_oneof![
-        6 => (priority, 1_u8..120).prop_map(|(priority, count)| Step::Push(priority, count)),
+        6 => (lane, 1_u8..120).prop_map(|(lane, count)| Step::Push(lane, count)),
         2 => (1_u8..8).prop_map(Step::Wait),
         1 => (0_u8..6).prop_map(Step::Connect),
         1 => Just(Step::Cut),
@@ -119,14 +120,19 @@ proptest! {
 
         for step in steps {
             match step {
-                Step::Push(priority, count) => for _ in 0..count {
+                Step::Push(lane, count) => for _ in 0..count {
                     let before = ring.dropped();
-                    ring.push(priority, n_pushed.to_string().into());
+                    ring.push(lane, n_pushed.to_string().into());
                     n_pushed += 1;
-                    let (now, [telemetry, activity, _]) = (ring.dropped(), &ring.waiting);
-                    let is_lesser_gone = telemetry.is_empty();
+                    let now = ring.dropped();
+                    let is_gone = |priority| {
+                        let lanes = Lane::ALL.iter().zip(&ring.waiting);
+                        let mut of_it = lanes.filter(|(lane, _)| lane.priority() == priority);
+                        of_it.all(|(_, waiting)| waiting.events.is_empty())
+                    };
+                    let is_lesser_gone = is_gone(Priority::Telemetry);
                     prop_assert!(now.activity == before.activity || is_lesser_gone);
-                    let is_lesser_gone = is_lesser_gone && activity.is_empty();
+                    let is_lesser_gone = is_lesser_gone && is_gone(Priority::Activity);
                     prop_assert!(now.security == before.security || is_lesser_gone);
                 },
                 Step::Wait(seconds) => now += Duration::from_secs(u64::from(seconds)),
@@ -146,6 +152,10 @@ proptest! {
                     prop_assert!(ring.on_acknowledged(seq, u32::from(credit)));
                     daemon.acknowledge(seq);
                 }
+            }
+            for waiting in &ring.waiting {
+                let bytes: usize = waiting.events.iter().map(|event| event.text.len()).sum();
+                prop_assert_eq!(waiting.bytes, bytes);
             }
             let held = ring.n_waiting() + ring.n_in_flight;
             prop_assert!(held <= LIMITS.events && ring.bytes <= LIMITS.bytes);
@@ -171,6 +181,34 @@ proptest! {
         prop_assert_eq!(daemon.told, ring.dropped().total());
         prop_assert!(daemon.notes.windows(2).all(|pair| pair[1] - pair[0] >= NOTE_INTERVAL));
         prop_assert_eq!(daemon.acknowledged.len() as u64 + ring.dropped().total(), n_pushed);
+        let lost = ring.dropped();
+        let parts = lost.files + lost.firewall + lost.remote_logins + lost.logins;
+        prop_assert_eq!(parts, lost.security);
+    }
+
+    #[test]
+    fn whatever_floods_what_keeps_within_its_share_is_kept(
+        pushes in prop::collection::vec((0_usize..4, 1_u64..90, 1_usize..30), 1..40)
+    ) {
+        const SECURITY: [Lane; 4] = [Lane::Files, Lane::Firewall, Lane::RemoteLogins, Lane::Logins];
+        let mut ring = ring();
+        let mut pushed = [(0, 0); SECURITY.len()];
+
+        for (at, count, n_bytes) in pushes {
+            for _ in 0..count {
+                ring.push(SECURITY[at], "x".repeat(n_bytes).into());
+            }
+            pushed[at].0 += count;
+            pushed[at].1 += count * n_bytes as u64;
+        }
+
+        let lost = ring.dropped();
+        let lost = [lost.files, lost.firewall, lost.remote_logins, lost.logins];
+        let share = |of_all: usize| (of_all / SECURITY.len()) as u64;
+        for ((n_events, n_bytes), lost) in pushed.into_iter().zip(lost) {
+            let is_within = n_events <= share(LIMITS.events) && n_bytes <= share(LIMITS.bytes);
+            prop_assert!(!is_within || lost == 0, "{n_events} of {n_bytes} bytes: {lost} lost");
+        }
     }
 }
 
@@ -178,21 +216,22 @@ proptest! {
 fn telemetry_is_lost_first_and_security_only_when_none_is_left() {
     let mut ring = ring();
     for number in 0..100 {
-        ring.push(Priority::Security, number.to_string().into());
-        ring.push(Priority::Telemetry, "0".into());
+        ring.push(Lane::Logins, number.to_string().into());
+        ring.push(Lane::Lines, "0".into());
     }
 
     for number in 100..300 {
-        ring.push(Priority::Security, number.to_string().into());
+        ring.push(Lane::Logins, number.to_string().into());
     }
-    ring.push(Priority::Telemetry, "0".into());
+    ring.push(Lane::Lines, "0".into());
     ring.on_connected(8);
     let batches: Vec<_> = std::iter::from_fn(|| take(&mut ring)).collect();
 
     let expected = Losses {
         telemetry: 101,
-        activity: 0,
         security: 100,
+        logins: 100,
+        ..Losses::default()
     };
     assert_eq!(ring.dropped(), expected);
     let kept: Vec<_> = batches.iter().flat_map(numbers).collect();
@@ -204,7 +243,7 @@ fn what_was_not_acknowledged_is_sent_again_first() {
     let mut ring = ring();
     ring.on_connected(8);
     for number in 0..130 {
-        ring.push(Priority::Telemetry, number.to_string().into());
+        ring.push(Lane::Lines, number.to_string().into());
     }
     let sent: Vec<_> = std::iter::from_fn(|| take(&mut ring)).collect();
     ring.on_acknowledged(1, 8);
@@ -226,7 +265,7 @@ fn no_more_batches_than_granted_are_in_flight() {
     let mut sent = 0;
 
     for number in 0..5 {
-        ring.push(Priority::Telemetry, number.to_string().into());
+        ring.push(Lane::Lines, number.to_string().into());
         sent += u32::from(take(&mut ring).is_some());
     }
 
@@ -237,7 +276,7 @@ fn no_more_batches_than_granted_are_in_flight() {
 fn an_acknowledgement_of_what_was_never_sent_is_refused() {
     let mut ring = ring();
     ring.on_connected(2);
-    ring.push(Priority::Security, "1".into());
+    ring.push(Lane::Logins, "1".into());
     take(&mut ring).unwrap();
 
     assert!(!ring.on_acknowledged(2, u32::MAX));
@@ -251,7 +290,7 @@ fn a_batch_of_long_events_fits_a_frame() {
     ring.on_connected(8);
     let long = format!("\"{}\"", "x".repeat(MAX_AGENT_FRAME_BYTES / 2 - 2));
     for _ in 0..4 {
-        ring.push(Priority::Telemetry, long.clone().into());
+        ring.push(Lane::Lines, long.clone().into());
     }
 
     let batches: Vec<_> = std::iter::from_fn(|| take(&mut ring)).collect();
