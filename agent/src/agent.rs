@@ -26,7 +26,7 @@ use crate::config::{Config, LogSettings};
 use crate::converge::Converge;
 use crate::dial::{DialError, Dialer};
 use crate::event_queue::EventQueue;
-use crate::file_watch::file_watch;
+use crate::file_watch::{FileMemory, file_watch};
 use crate::firewall::{Drift, HostFirewall, watch_drift};
 use crate::host_facts::{AGENT_VERSION, HostFacts};
 use crate::identity::{Identity, IdentityError};
@@ -95,7 +95,9 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
     );
     let events = Arc::new(EventQueue::default());
     let positions = Arc::new(Positions::load(state.clone(), Arc::clone(&events)));
-    let mut parts = start_parts(config, state, shutdown, Arc::clone(&positions))?;
+    let memory = Arc::new(FileMemory::new(state.clone(), Arc::clone(&events)));
+    let kept = (Arc::clone(&positions), Arc::clone(&memory));
+    let mut parts = start_parts(config, state, shutdown, kept)?;
 
     let unexpected = tokio::select! {
         _ = terminated.recv() => None,
@@ -113,6 +115,7 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
     drain(parts).await;
     // Only now is it known what the daemon has taken in.
     positions.save();
+    memory.save_last();
     Ok(())
 }
 
@@ -120,7 +123,7 @@ fn start_parts(
     config: Config,
     state: StateDir,
     shutdown: Shutdown,
-    positions: Arc<Positions>,
+    (positions, memory): (Arc<Positions>, Arc<FileMemory>),
 ) -> Result<JoinSet<&'static str>, AgentError> {
     let identity = Identity::load_or_create(&state).map_err(AgentError::Identity)?;
     let firewall = Arc::new(HostFirewall::new(&config));
@@ -135,7 +138,7 @@ fn start_parts(
     let (link_tx, link_state) = watch::channel(LinkState::default());
     let (drift_tx, drift) = watch::channel(Drift::default());
     let table = host_processes();
-    let (files, files_task) = file_watch(Arc::clone(&events), Arc::clone(&table));
+    let (files, files_task) = file_watch(Arc::clone(&events), Arc::clone(&table), memory);
     let mut parts = JoinSet::new();
     let looks = (config.processes, config.network_interval, cadence, table);
     let told = start_sources(&mut parts, (looks, &config.logs), &positions, &shutdown)?;

@@ -75,6 +75,14 @@ pub fn file_actors(data: &[u8]) {
     );
 }
 
+/// What was known of watched files is read whole or not at all, and written as it was read.
+pub fn file_memory(data: &[u8]) {
+    if let Some((n_files, again)) = hidps_agent::file_watch::fuzzing::read_memory(data) {
+        assert!(n_files <= data.len(), "nothing is made up");
+        assert_eq!(again, Some(n_files), "it is read as it was written");
+    }
+}
+
 /// What the kernel tells of processes and sockets: read or nothing, and never more than there is.
 pub fn process_sources(data: &[u8]) {
     let n_notices = parse_notices(data).count();

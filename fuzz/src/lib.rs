@@ -15,9 +15,10 @@ pub use tokens::*;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets; each has a file in `fuzz_targets` and a directory in `corpus`.
-pub const TARGETS: [Target; 25] = [
+pub const TARGETS: [Target; 26] = [
     ("audit_record", audit_record),
     ("file_actors", file_actors),
+    ("file_memory", file_memory),
     ("host_files", host_files),
     ("journal_entry", journal_entry),
     ("journal_file", journal_file),

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use hidps_wire::{EventKind, Fields, LogEvent, WatchPath};
+use hidps_wire::{EventKind, FieldValue, Fields, LogEvent, WatchPath};
 use jiff::Timestamp;
 
 use super::entry::Entry;
@@ -78,6 +78,8 @@ pub(super) struct FileChange {
     pub(super) cookie: u32,
     /// How it was known when the change was seen.
     pub(super) before: Option<Box<Entry>>,
+    /// Whether it happened while the agent was not there to see it.
+    pub(super) is_away: bool,
 }
 
 impl FileChange {
@@ -91,8 +93,16 @@ impl FileChange {
     ) -> LogEvent<'static> {
         let target = self.path.to_string_lossy().into_owned();
         let mut fields = Fields::with_capacity(16);
-        let action = facts.refine(self.action);
+        let action = facts.refine(self.action, self.is_away);
         let mut message = format!("{target} {}", action.sentence());
+        if self.is_away {
+            message.push_str(" while the agent was not running");
+            fields.push("while_away", FieldValue::Bool(true));
+            let changed_at = facts.after.as_ref().and_then(Entry::changed_at);
+            if let Some(changed_at) = changed_at {
+                fields.push("changed_at", clock::rfc3339(changed_at));
+            }
+        }
         if let Some(from) = &self.from {
             let from = from.to_string_lossy().into_owned();
             message = format!("{from} was renamed to {target}");

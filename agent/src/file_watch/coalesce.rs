@@ -101,6 +101,7 @@ mod tests {
             from: None,
             cookie: 0,
             before: None,
+            is_away: false,
         }
     }
 

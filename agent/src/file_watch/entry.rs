@@ -4,13 +4,17 @@
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 
-use super::hashing::{Hash, MAX_BYTES};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::hashing::{self, Hash, MAX_BYTES};
 
 /// Nanoseconds of a second.
 const NANOS: i64 = 1_000_000_000;
 
 /// What kind of file it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum EntryKind {
     /// A directory.
     Directory,
@@ -21,7 +25,8 @@ pub(super) enum EntryKind {
 }
 
 /// One file as it was when somebody looked.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Entry {
     pub(super) kind: EntryKind,
     pub(super) mode: u32,
@@ -33,6 +38,11 @@ pub(super) struct Entry {
     modified: i64,
     changed: i64,
     /// Of its content, where it was read since it changed.
+    #[serde(
+        default,
+        with = "hashing::text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub(super) hash: Option<Hash>,
 }
 
@@ -57,6 +67,11 @@ impl Entry {
             changed: nanos(metadata.ctime(), metadata.ctime_nsec()),
             hash: None,
         }
+    }
+
+    /// The same with a content that is known.
+    pub(super) fn with_hash(self, hash: Option<Hash>) -> Self {
+        Self { hash, ..self }
     }
 
     /// Whether both are of one file.
@@ -93,6 +108,18 @@ impl Entry {
             && self.has_rights_of(before)
             && self.size == before.size
             && self.modified != before.modified
+    }
+
+    /// Whether nothing happened to it since, as far as that can be seen without reading it. Its
+    /// number does not count: a file system may give others when it is mounted again.
+    pub(super) fn is_untouched_since(&self, before: &Self) -> bool {
+        let content = |entry: &Self| (entry.kind, entry.size, entry.modified, entry.changed);
+        content(self) == content(before) && self.has_rights_of(before)
+    }
+
+    /// When something was done to it last.
+    pub(super) fn changed_at(&self) -> Option<Timestamp> {
+        Timestamp::from_nanosecond(i128::from(self.changed)).ok()
     }
 
     /// Whether mode, owner or whatever else is not content is another one.

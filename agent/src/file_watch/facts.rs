@@ -5,7 +5,7 @@ use hidps_wire::{FieldValue, Fields};
 
 use super::change::FileAction;
 use super::entry::{Entry, EntryKind};
-use super::hashing::{Hash, Unhashed};
+use super::hashing::{Unhashed, hex};
 
 /// The bit by which a program runs with its owner's rights.
 const SETUID: u32 = 0o4000;
@@ -21,15 +21,18 @@ pub(super) struct Facts {
 
 impl Facts {
     /// What really happened, as far as it can be told: what was written with the same content, or
-    /// only got other times, was only touched.
-    pub(super) fn refine(&self, action: FileAction) -> FileAction {
+    /// only got other times, was only touched. Of what happened while the agent was away there is
+    /// one event, which must not hide other rights.
+    pub(super) fn refine(&self, action: FileAction, is_away: bool) -> FileAction {
         let (Some(before), Some(after)) = (&self.before, &self.after) else {
             return action;
         };
         let is_as_before = before.hash.is_some() && before.hash == after.hash;
         let is_touch = action == FileAction::Modified && is_as_before
             || action == FileAction::Attributes && after.was_only_touched(before);
-        if is_touch {
+        if is_touch && is_away && !after.has_rights_of(before) {
+            FileAction::Attributes
+        } else if is_touch {
             FileAction::Touched
         } else {
             action
@@ -75,13 +78,4 @@ impl Facts {
 
 fn octal(mode: u32) -> String {
     format!("{mode:04o}")
-}
-
-fn hex(hash: &Hash) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::with_capacity(2 * hash.len());
-    for byte in hash {
-        write!(text, "{byte:02x}").expect("a string takes any text");
-    }
-    text
 }

@@ -1,7 +1,9 @@
-//! Entrances for fuzzing: what reads the kernel's words about who changes files, from any bytes.
+//! Entrances for fuzzing: what reads the kernel's words about who changes files, and what was known
+//! of files before, from any bytes.
 //! Nothing here is used by the agent itself.
 
 use super::fid::{parse, parse_fdinfo};
+use super::memory::Memory;
 
 /// Reads bytes as events that name files by handle; gives how many there are and how many of them
 /// have a place.
@@ -15,4 +17,22 @@ pub fn read_who(bytes: &[u8]) -> (usize, usize) {
 #[must_use]
 pub fn read_watch(text: &str) -> bool {
     parse_fdinfo(text, [0; 8]).is_some()
+}
+
+/// Reads bytes as what was known of watched files; gives how many files that is, and the same after
+/// it was written and read once more. None where it is no memory.
+#[must_use]
+pub fn read_memory(bytes: &[u8]) -> Option<(usize, Option<usize>)> {
+    let memory = Memory::parse(bytes).ok()?;
+    let again = memory.text().ok();
+    let again = again.and_then(|text| Memory::parse(&text).ok());
+    let is_same = again.as_ref() == Some(&memory);
+    let n_files = |memory: Memory| {
+        memory
+            .directories
+            .values()
+            .map(std::collections::BTreeMap::len)
+            .sum()
+    };
+    Some((n_files(memory), again.filter(|_| is_same).map(n_files)))
 }

@@ -38,6 +38,53 @@ const STACK_BYTES: usize = 128 * 1024;
 /// The content of a file.
 pub(super) type Hash = [u8; 32];
 
+/// A hash as people write it.
+pub(super) fn hex(hash: &Hash) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(2 * hash.len());
+    for byte in hash {
+        write!(text, "{byte:02x}").expect("a string takes any text");
+    }
+    text
+}
+
+/// Hashes in files of the agent.
+pub(super) mod text {
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use super::{Hash, hex};
+
+    pub(in super::super) fn serialize<S: Serializer>(
+        hash: &Option<Hash>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match hash {
+            Some(hash) => serializer.serialize_some(&hex(hash)),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(in super::super) fn deserialize<'d, D: Deserializer<'d>>(
+        deserializer: D,
+    ) -> Result<Option<Hash>, D::Error> {
+        let text = Option::<std::borrow::Cow<'d, str>>::deserialize(deserializer)?;
+        let parsed = |text: &str| parse(text).ok_or_else(|| D::Error::custom("this is no hash"));
+        text.as_deref().map(parsed).transpose()
+    }
+
+    fn parse(text: &str) -> Option<Hash> {
+        let mut hash = Hash::default();
+        if text.len() != 2 * hash.len() || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return None;
+        }
+        for (byte, digits) in hash.iter_mut().zip(text.as_bytes().chunks(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        }
+        Some(hash)
+    }
+}
+
 /// Why a file has no hash.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Unhashed {

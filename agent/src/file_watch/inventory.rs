@@ -18,9 +18,10 @@ use super::beneath::open_to_look;
 use super::change::FileAction;
 use super::entry::Entry;
 use super::kernel::KernelWatches;
+use super::memory::Memory;
 use super::path_state::{PathState, Stamp};
-pub(super) use tree::Why;
 use tree::{Room, Tree};
+pub(super) use tree::{Why, plan_away};
 
 /// Most directories below all recursive paths: each takes a kernel watch of a kilobyte, and the
 /// usual limit of a host is some 100,000 for everybody.
@@ -46,13 +47,17 @@ pub(super) struct Finding {
     pub(super) root: PathBuf,
     pub(super) path: PathBuf,
     pub(super) action: FileAction,
+    /// How it was, where that is not known any more.
+    pub(super) before: Option<Entry>,
+    /// Whether it happened while the agent was away.
+    pub(super) is_away: bool,
 }
 
 /// The watched directories.
 #[derive(Debug, Default)]
 pub(super) struct Inventory {
     trees: BTreeMap<PathBuf, Tree>,
-    /// Watched files that are no directories.
+    /// The watched paths themselves.
     singles: BTreeMap<PathBuf, Entry>,
     single_to_hash: VecDeque<PathBuf>,
     findings: Vec<Finding>,
@@ -61,8 +66,15 @@ pub(super) struct Inventory {
 }
 
 impl Inventory {
-    /// Takes in a watched directory. One that was not there before is told with what is in it.
-    pub(super) fn ensure(&mut self, root: &Path, depth: WatchDepth, stamp: &Stamp, why: Why) {
+    /// Takes in a watched directory. One that was not there before is told with what is in it, and
+    /// one that is remembered with what became of that.
+    pub(super) fn ensure(
+        &mut self,
+        (root, depth): (&Path, WatchDepth),
+        stamp: &Stamp,
+        why: Why,
+        memory: &Memory,
+    ) {
         if let Some(tree) = self.trees.get(root)
             && tree.depth() == depth
             && tree.is_of(stamp)
@@ -70,10 +82,22 @@ impl Inventory {
             return;
         }
         self.remove(root);
-        let Ok(tree) = Tree::open(root, depth, why) else {
+        let is_remembered = memory.directories.contains_key(root);
+        let why = if why == Why::Away && !is_remembered {
+            Why::Survey
+        } else {
+            why
+        };
+        let Ok(mut tree) = Tree::open(root, depth, why) else {
             // Gone again: the event of it looks anew.
             return;
         };
+        if why == Why::Away {
+            let below = memory.below(root);
+            for (directory, files) in below.take(if tree.is_recursive() { usize::MAX } else { 1 }) {
+                tree.recall(directory, files);
+            }
+        }
         if depth == WatchDepth::Everything
             && let Some(outer) = self.recursive_tree_of(root)
         {
@@ -165,13 +189,30 @@ impl Inventory {
         self.announced.remove(path)
     }
 
-    /// Takes in a watched file that is no directory; what is known of it already stays.
+    /// Takes in a watched path itself; what is known of it already stays.
     pub(super) fn ensure_single(&mut self, path: &Path) {
         if !self.singles.contains_key(path)
             && let Some((_, entry)) = self.look(path)
         {
             self.singles.insert(path.to_owned(), entry);
             self.single_to_hash.push_back(path.to_owned());
+        }
+    }
+
+    /// Takes in a watched path itself, whose content may be remembered.
+    pub(super) fn recall_single(&mut self, path: &Path, entry: Entry) {
+        if entry.hash.is_none() {
+            self.single_to_hash.push_back(path.to_owned());
+        }
+        self.singles.insert(path.to_owned(), entry);
+    }
+
+    /// Adds all that is known to what is remembered.
+    pub(super) fn remember_all(&self, memory: &mut Memory) {
+        for tree in self.trees.values() {
+            for (directory, files) in tree.known_directories() {
+                memory.add_directory(directory, files);
+            }
         }
     }
 

@@ -13,7 +13,10 @@ mod fid;
 pub mod fuzzing;
 mod hashing;
 mod inventory;
+mod keeping;
 mod kernel;
+mod look_plan;
+mod memory;
 mod path_state;
 mod telling;
 mod watch_tree;
@@ -37,6 +40,9 @@ use crate::collect::process::ProcessTable;
 use crate::event_queue::EventQueue;
 use coalesce::Coalescer;
 use hashing::Done;
+pub use keeping::FileMemory;
+use keeping::Keeping;
+use memory::Memory;
 pub use path_state::{FileKind, PathState, TreeLack, WatchProblem};
 use telling::Telling;
 use watch_tree::WatchTree;
@@ -143,6 +149,9 @@ pub struct FileWatchTask {
     /// Whether events were lost since.
     has_lost: bool,
     instance: Option<Instance>,
+    /// Whether there never was one.
+    is_new: bool,
+    keeping: Keeping,
 }
 
 struct Instance {
@@ -159,7 +168,7 @@ enum Wake {
     Event(io::Result<EventOwned>),
     Who(io::Result<usize>),
     Hashed(Done),
-    ChangeDue,
+    Due,
     Work,
     Closed,
 }
@@ -169,6 +178,7 @@ enum Wake {
 pub fn file_watch(
     events: Arc<EventQueue>,
     processes: Arc<ProcessTable>,
+    memory: Arc<FileMemory>,
 ) -> (FileWatchHandle, FileWatchTask) {
     // One request at a time: the loop waits for the answer.
     let (requests_tx, requests) = mpsc::channel(1);
@@ -187,6 +197,8 @@ pub fn file_watch(
         vanished: BTreeSet::new(),
         has_lost: false,
         instance: None,
+        is_new: true,
+        keeping: Keeping::new(memory),
     };
     (handle, task)
 }
@@ -201,16 +213,17 @@ impl FileWatchTask {
                 Wake::Event(Err(error)) => self.on_failure(&error),
                 Wake::Who(read) => self.on_who(read),
                 Wake::Hashed(done) => self.on_hashed(done),
-                Wake::ChangeDue => {}
+                Wake::Due => {}
                 Wake::Work => self.on_work(),
-                Wake::Closed => return,
+                Wake::Closed => return self.keeping.end(self.known()),
             }
             self.tell_due();
         }
     }
 
     async fn wait(&mut self) -> Wake {
-        let due = self.coalescer.next_due();
+        let due = [self.coalescer.next_due(), self.keeping.next_due()];
+        let due = due.into_iter().flatten().min();
         let has_work = self
             .instance
             .as_ref()
@@ -245,14 +258,17 @@ impl FileWatchTask {
             Some(event) = next_event => Wake::Event(event),
             read = next_who => Wake::Who(read),
             Some(done) = self.telling.hasher.done.recv() => Wake::Hashed(done),
-            () = sleep_until(telling_due.unwrap_or_else(Instant::now)), if has_telling => Wake::ChangeDue,
-            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Wake::ChangeDue,
+            () = sleep_until(telling_due.unwrap_or_else(Instant::now)), if has_telling => Wake::Due,
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Wake::Due,
             // A walk goes on whenever nobody else has anything to do.
             () = tokio::task::yield_now(), if has_work => Wake::Work,
         }
     }
 
     fn on_request(&mut self, request: Request) {
+        if self.paths != request.paths {
+            self.keeping.on_news(Instant::now());
+        }
         self.paths = request.paths;
         let states = self.set_paths();
         let mut n_changes = 0;
@@ -278,8 +294,17 @@ impl FileWatchTask {
 
     fn set_paths(&mut self) -> WatchReport {
         if self.instance.is_none() {
-            match open_instance(self.telling.processes()) {
-                Ok(instance) => self.instance = Some(instance),
+            // Only a first instance finds what happened while the agent was away.
+            let memory = if self.is_new {
+                self.keeping.load()
+            } else {
+                Memory::default()
+            };
+            match open_instance(self.telling.processes(), memory) {
+                Ok(instance) => {
+                    self.instance = Some(instance);
+                    self.is_new = false;
+                }
                 Err(error) => {
                     tracing::warn!(%error, "inotify is not to be had");
                     let state = PathState::Failed(WatchProblem::from(&error));
@@ -322,6 +347,9 @@ impl FileWatchTask {
     fn on_work(&mut self) {
         if let Some(Instance { tree, .. }) = &mut self.instance {
             tree.work();
+            if !tree.has_work() {
+                self.keeping.on_news(Instant::now());
+            }
         }
         self.collect_states();
         self.collect_changes();
@@ -398,6 +426,20 @@ impl FileWatchTask {
             self.telling.begin(due, tree, now);
         }
         self.telling.work(tree, now);
+        if self.telling.take_news() {
+            self.keeping.on_news(now);
+        }
+        let is_quiet = self.coalescer.next_due().is_none() && self.telling.is_quiet();
+        let tree = is_quiet.then_some(&*tree);
+        self.keeping
+            .work(now, || tree.and_then(WatchTree::remember_all));
+    }
+
+    /// What is known now; none while something is being looked at or told.
+    fn known(&self) -> Option<Memory> {
+        let is_quiet = self.coalescer.next_due().is_none() && self.telling.is_quiet();
+        let instance = self.instance.as_ref().filter(|_| is_quiet);
+        instance.and_then(|instance| instance.tree.remember_all())
     }
 }
 
@@ -412,7 +454,7 @@ async fn read_who(who: &pipe::Receiver, buffer: &mut [u8]) -> io::Result<usize> 
     }
 }
 
-fn open_instance(processes: &Arc<ProcessTable>) -> io::Result<Instance> {
+fn open_instance(processes: &Arc<ProcessTable>, memory: Memory) -> io::Result<Instance> {
     let inotify = Inotify::init()?;
     let opened = Who::open(Arc::clone(processes)).and_then(|who| {
         // Not a pipe, but read and waited for like one.
@@ -426,7 +468,7 @@ fn open_instance(processes: &Arc<ProcessTable>) -> io::Result<Instance> {
             (None, Err(error.to_string()))
         }
     };
-    let tree = WatchTree::new(inotify.watches(), who);
+    let tree = WatchTree::new(inotify.watches(), who, memory);
     let stream = inotify.into_event_stream(vec![0; READ_BUFFER_BYTES])?;
     Ok(Instance {
         tree,

@@ -50,6 +50,8 @@ pub(super) struct Telling {
     baseline_at: Option<Instant>,
     /// Changes told without who did them, because that was not read in time; not said yet.
     n_without_actor: u64,
+    /// Whether something is known that was not, since that was asked.
+    has_news: bool,
 }
 
 #[derive(Debug)]
@@ -80,7 +82,18 @@ impl Telling {
             baseline: None,
             baseline_at: None,
             n_without_actor: 0,
+            has_news: false,
         }
+    }
+
+    /// Whether no change is being told.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Whether something became known since this was asked.
+    pub(super) const fn take_news(&mut self) -> bool {
+        std::mem::replace(&mut self.has_news, false)
     }
 
     pub(super) fn events(&self) -> &EventQueue {
@@ -169,6 +182,7 @@ impl Telling {
             let is_as_looked_at = looked.is_some_and(|(_, now)| now.is_as_written(&entry));
             if entry.hash.is_some() && is_as_looked_at {
                 tree.on_hashed(&path, &entry);
+                self.has_news = true;
             }
             return;
         }
@@ -264,6 +278,7 @@ impl Telling {
                 after.hash = before.hash;
             }
             let actor = tree.actor_of(&change);
+            self.has_news = true;
             tree.on_told(&change, facts.after.as_ref());
             let about = (&facts, actor.as_ref());
             self.events
@@ -275,6 +290,7 @@ impl Telling {
 #[cfg(test)]
 mod tests {
     use super::super::fid::tests::{directory, event};
+    use super::super::memory::Memory;
     use super::super::who::Who;
     use super::*;
     use crate::collect::process::host_processes;
@@ -296,6 +312,7 @@ mod tests {
             from: None,
             cookie: 0,
             before: None,
+            is_away: false,
         }
     }
 
@@ -306,7 +323,10 @@ mod tests {
         rustix::pipe::fcntl_setpipe_size(&kernel, 1024 * 1024).unwrap();
         let who = Who::hearing(said, ("/d".into(), directory().0)).ok()?;
         let watches = Inotify::init().unwrap().watches();
-        Some((WatchTree::new(watches, Some(who)), kernel))
+        Some((
+            WatchTree::new(watches, Some(who), Memory::default()),
+            kernel,
+        ))
     }
 
     /// What was told, as message and process.
@@ -382,7 +402,7 @@ mod tests {
     async fn a_change_whose_content_is_never_read_is_told_without_it() {
         let events = Arc::new(EventQueue::default());
         let mut telling = Telling::new(Arc::clone(&events), host_processes());
-        let mut tree = WatchTree::new(Inotify::init().unwrap().watches(), None);
+        let mut tree = WatchTree::new(Inotify::init().unwrap().watches(), None, Memory::default());
         let now = Instant::now();
         telling.waiting.push_back(Waiting {
             change: FileChange {
@@ -392,6 +412,7 @@ mod tests {
                 from: None,
                 cookie: 0,
                 before: None,
+                is_away: false,
             },
             seen: Timestamp::now(),
             facts: Facts::default(),

@@ -18,8 +18,10 @@ use tokio::time::Instant;
 use super::WatchReport;
 use super::change::{FileAction, FileChange};
 use super::entry::{Entry, EntryKind};
-use super::inventory::{Inventory, Why};
+use super::inventory::{Finding, Inventory, Why, plan_away};
 use super::kernel::{ENTRIES, ITSELF, KernelWatches, NAMES};
+use super::look_plan::{Cause, plan_telling, plan_walk, was_gone};
+use super::memory::Memory;
 use super::path_state::{FileKind, PathState, Stamp, WatchProblem, is_absence};
 use super::who::{Actor, Who};
 
@@ -40,6 +42,8 @@ pub(super) struct WatchTree {
     is_dirty: bool,
     /// Desired paths that were gone, if only for a moment.
     vanished: BTreeSet<WatchPath>,
+    /// What was known of paths when the agent was there last, until each was looked at.
+    memory: Memory,
 }
 
 struct Desired {
@@ -49,21 +53,8 @@ struct Desired {
     stamp: Option<Stamp>,
 }
 
-/// Why a path is looked at again.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Cause {
-    /// It became desired.
-    Desired,
-    /// An event that was told already.
-    Told(FileAction),
-    /// An event of a directory above it.
-    Above(FileAction),
-    /// Events may have been lost.
-    Lost,
-}
-
 impl WatchTree {
-    pub(super) fn new(watches: Watches, who: Option<Who>) -> Self {
+    pub(super) fn new(watches: Watches, who: Option<Who>, memory: Memory) -> Self {
         Self {
             kernel: KernelWatches::new(watches, who),
             desired: BTreeMap::new(),
@@ -72,6 +63,7 @@ impl WatchTree {
             is_dirty: false,
             changes: Vec::new(),
             vanished: BTreeSet::new(),
+            memory,
         }
     }
 
@@ -113,7 +105,29 @@ impl WatchTree {
         for _ in 0..TURNS_AT_ONCE {
             self.work();
         }
+        // What was looked at is known now, or will be.
+        let desired = &self.desired;
+        self.memory.retain(|path| desired.contains_key(path));
         self.is_dirty = false;
+    }
+
+    /// All that is known, for the next start of the agent; none while something is being looked at.
+    pub(super) fn remember_all(&self) -> Option<Memory> {
+        if self.inventory.has_work() || !self.changes.is_empty() {
+            return None;
+        }
+        // What could not be looked at yet is as it was.
+        let mut memory = self.memory.clone();
+        for (path, desired) in &self.desired {
+            match (&desired.state, self.inventory.known(path)) {
+                (PathState::Failed(_), _) => {}
+                (PathState::Missing, _) => memory.add_watched(path, None),
+                (_, Some(known)) => memory.add_watched(path, Some(known)),
+                (_, None) => {}
+            }
+        }
+        self.inventory.remember_all(&mut memory);
+        Some(memory)
     }
 
     /// Whether there are directories left to walk through.
@@ -128,7 +142,7 @@ impl WatchTree {
         }
         self.inventory.work(&mut self.kernel);
         for finding in self.inventory.take_findings() {
-            self.tell(&finding.root, finding.path, finding.action);
+            self.tell_found(finding);
         }
         self.is_dirty |= !self.inventory.has_work();
     }
@@ -184,8 +198,7 @@ impl WatchTree {
         if let Some(from) = &change.from {
             self.inventory.remember(from, None, false);
         }
-        let is_single = self.desired.contains_key(&change.path)
-            && entry.is_some_and(|entry| entry.kind != EntryKind::Directory);
+        let is_single = self.desired.contains_key(&change.path);
         self.inventory.remember(&change.path, entry, is_single);
     }
 
@@ -224,13 +237,14 @@ impl WatchTree {
         seen: Instant,
         now: Instant,
     ) -> bool {
-        let who = self.kernel.who.as_mut();
+        let who = self.kernel.who.as_mut().filter(|_| !change.is_away);
         who.is_some_and(|who| who.is_behind(&change.path, seen, now))
     }
 
     /// Who made a change lately; none where nobody tells.
     pub(super) fn actor_of(&self, change: &FileChange) -> Option<Actor> {
-        let who = self.kernel.who.as_ref()?;
+        // Of the last one who did this nothing is said about whoever did it before.
+        let who = self.kernel.who.as_ref().filter(|_| !change.is_away)?;
         let mut action = change.action;
         if action == FileAction::Renamed {
             action = FileAction::MovedTo;
@@ -362,17 +376,29 @@ impl WatchTree {
         }
         desired.state = state;
         let (depth, known) = (desired.depth, (before, desired.stamp));
+        let is_failed = matches!(desired.state, PathState::Failed(_));
+        // A failed look knows nothing new.
+        let remembered = (!is_failed)
+            .then(|| self.memory.watched.remove(path))
+            .flatten();
         match (&desired.state, known.1) {
             (PathState::Watched(FileKind::Directory), Some(stamp)) => {
-                let why = plan_walk(cause, known);
-                self.inventory.ensure(path, depth, &stamp, why);
+                let why = match &remembered {
+                    Some(Some(before)) if before.kind == EntryKind::Directory => Why::Away,
+                    Some(_) => Why::CameAway,
+                    None => plan_walk(cause, known),
+                };
+                let root = (path, depth);
+                self.inventory.ensure(root, &stamp, why, &self.memory);
             }
-            // A failed look knows nothing new.
             (PathState::Failed(_), _) => {}
-            (PathState::Watched(_), _) if cause == Cause::Desired => {
-                self.inventory.ensure_single(path);
-            }
             _ => self.inventory.remove(path),
+        }
+        if let Some(remembered) = remembered {
+            return self.compare_remembered(path, remembered);
+        }
+        if cause == Cause::Desired && !is_failed {
+            self.inventory.ensure_single(path);
         }
         if let Some(action) = plan_telling(cause, known) {
             self.tell(path, path.to_owned(), action);
@@ -381,6 +407,34 @@ impl WatchTree {
         {
             // The same file: what its content did is compared against what was told.
             desired.stamp = Some(before);
+        }
+    }
+
+    /// Tells what became of a path itself since the agent was there last.
+    fn compare_remembered(&mut self, path: &Path, before: Option<Entry>) {
+        let now = self.inventory.look(path).map(|(_, entry)| entry);
+        let action = match (&before, &now) {
+            (Some(before), Some(now)) => plan_away(before, now),
+            (Some(_), None) => Some(FileAction::Deleted),
+            (None, Some(_)) => Some(FileAction::Created),
+            (None, None) => None,
+        };
+        if let Some(now) = now {
+            let hash = before.as_ref().and_then(|before| before.hash);
+            let known = match &before {
+                Some(before) if action.is_some() => before.clone(),
+                _ => now.with_hash(hash),
+            };
+            self.inventory.recall_single(path, known);
+        }
+        if let Some(action) = action {
+            self.tell_found(Finding {
+                root: path.to_owned(),
+                path: path.to_owned(),
+                action,
+                before,
+                is_away: true,
+            });
         }
     }
 
@@ -444,74 +498,51 @@ impl WatchTree {
     }
 
     fn tell_moved(&mut self, watched: &Path, path: PathBuf, action: FileAction, cookie: u32) {
+        // Later it may be known as it is after the change.
+        let before = self.inventory.known(&path).cloned();
+        self.push_change(watched, path, |change| FileChange {
+            action,
+            cookie,
+            before: before.map(Box::new),
+            ..change
+        });
+    }
+
+    /// Tells what was found by looking.
+    fn tell_found(&mut self, finding: Finding) {
+        let Finding {
+            root,
+            path,
+            action,
+            before,
+            is_away,
+        } = finding;
+        let before = before.or_else(|| self.inventory.known(&path).cloned());
+        self.push_change(&root, path, |change| FileChange {
+            action,
+            before: before.map(Box::new),
+            is_away,
+            ..change
+        });
+    }
+
+    fn push_change(
+        &mut self,
+        watched: &Path,
+        path: PathBuf,
+        complete: impl FnOnce(FileChange) -> FileChange,
+    ) {
         if let Some(desired) = self.desired.get(watched) {
-            // Later it may be known as it is after the change.
-            let before = self.inventory.known(&path).cloned().map(Box::new);
-            self.changes.push(FileChange {
+            self.changes.push(complete(FileChange {
                 path,
-                action,
+                action: FileAction::Modified,
                 watched: desired.name.clone(),
                 from: None,
-                cookie,
-                before,
-            });
+                cookie: 0,
+                before: None,
+                is_away: false,
+            }));
         }
-    }
-}
-
-/// Whether a path was there, and is not, or is another one below a directory that was gone.
-fn was_gone(cause: Cause, (before, after): (Option<Stamp>, Option<Stamp>)) -> bool {
-    match (before, after) {
-        (None, _) => false,
-        (Some(_), None) => true,
-        (Some(before), Some(after)) => {
-            let is_above = matches!(cause, Cause::Above(action) if action != FileAction::MovedTo);
-            is_above && !before.is_same_file(&after)
-        }
-    }
-}
-
-/// Why a watched directory is walked through, should it be another one than before.
-fn plan_walk(cause: Cause, (before, after): (Option<Stamp>, Option<Stamp>)) -> Why {
-    let is_same = match (before, after) {
-        (Some(before), Some(after)) => before.is_same_file(&after),
-        _ => false,
-    };
-    match cause {
-        Cause::Desired => Why::Survey,
-        Cause::Lost if is_same => Why::Survey,
-        Cause::Told(FileAction::MovedTo) | Cause::Above(FileAction::MovedTo) => {
-            Why::Appeared(FileAction::MovedTo)
-        }
-        Cause::Told(_) | Cause::Above(_) | Cause::Lost => Why::Appeared(FileAction::Created),
-    }
-}
-
-/// What a look has to tell: a change that no event of the path itself told.
-fn plan_telling(
-    cause: Cause,
-    (before, after): (Option<Stamp>, Option<Stamp>),
-) -> Option<FileAction> {
-    let by_cause = match cause {
-        Cause::Desired | Cause::Told(_) => return None,
-        Cause::Above(action) => Some(action),
-        Cause::Lost => None,
-    };
-    match (before, after) {
-        (None, None) => None,
-        (None, Some(_)) => Some(match by_cause {
-            Some(FileAction::MovedTo) => FileAction::MovedTo,
-            _ => FileAction::Created,
-        }),
-        (Some(_), None) => Some(match by_cause {
-            Some(FileAction::MovedFrom) => FileAction::MovedFrom,
-            _ => FileAction::Deleted,
-        }),
-        (Some(before), Some(after)) if before.is_same_file(&after) => None,
-        (Some(_), Some(_)) => Some(match by_cause {
-            Some(FileAction::MovedTo | FileAction::MovedFrom) => FileAction::MovedTo,
-            _ => FileAction::Created,
-        }),
     }
 }
 

@@ -2,6 +2,8 @@
 //! Nothing here reaches into the agent; what it does is asserted from outside.
 
 #[cfg(test)]
+mod away;
+#[cfg(test)]
 mod commit_confirm;
 #[cfg(test)]
 mod drift;

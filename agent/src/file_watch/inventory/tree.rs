@@ -15,6 +15,7 @@ use super::super::beneath::Beneath;
 use super::super::change::FileAction;
 use super::super::entry::{Entry, EntryKind};
 use super::super::kernel::KernelWatches;
+use super::super::memory::Files;
 use super::super::path_state::{PathState, Stamp, TreeLack, WatchProblem, is_absence};
 use super::listing::Listing;
 use super::{Finding, MAX_VISITS};
@@ -31,6 +32,17 @@ pub(in super::super) enum Why {
     Appeared(FileAction),
     /// Events may have been lost.
     Lost,
+    /// The agent was away, and remembers what was there before.
+    Away,
+    /// It came while the agent was away, and what is in it with it.
+    CameAway,
+}
+
+impl Why {
+    /// Whether what is known and not found is gone.
+    fn compares(self) -> bool {
+        matches!(self, Self::Lost | Self::Away)
+    }
 }
 
 /// A directory that is to be looked at.
@@ -54,8 +66,10 @@ pub(super) struct Tree {
     beneath: Beneath,
     /// By device and number: the same path may become another directory.
     identity: (u64, u64),
-    directories: BTreeMap<PathBuf, BTreeMap<Box<OsStr>, Entry>>,
+    directories: BTreeMap<PathBuf, Files>,
     n_entries: usize,
+    /// Directories of which not everything is known.
+    partly_known: BTreeSet<PathBuf>,
     visits: VecDeque<Visit>,
     listing: Option<Listing>,
     /// Directories with files that may not be hashed, and how far the first one is.
@@ -84,6 +98,7 @@ impl Tree {
             // Its kernel watch is there already.
             directories: [(root.to_owned(), BTreeMap::new())].into(),
             n_entries: 0,
+            partly_known: BTreeSet::new(),
             visits: [first].into(),
             listing: None,
             to_hash: VecDeque::new(),
@@ -92,6 +107,18 @@ impl Tree {
             lack: None,
             is_lost: false,
         })
+    }
+
+    /// Takes in what was in a directory when the agent was there last, to be compared.
+    pub(super) fn recall(&mut self, directory: &Path, files: &Files) {
+        self.n_entries += files.len();
+        self.directories.insert(directory.to_owned(), files.clone());
+    }
+
+    /// What is in each directory of which everything is known.
+    pub(super) fn known_directories(&self) -> impl Iterator<Item = (&PathBuf, &Files)> {
+        let all = self.directories.iter();
+        all.filter(|(path, _)| !self.partly_known.contains(*path))
     }
 
     pub(super) const fn depth(&self) -> WatchDepth {
@@ -173,6 +200,7 @@ impl Tree {
         for directory in below {
             let known = self.directories.remove(&directory).unwrap_or_default();
             self.n_entries -= known.len();
+            self.partly_known.remove(&directory);
         }
         self.visits.retain(|visit| !is_below(&visit.path));
         let is_listed = |listing: &Listing| is_below(&listing.visit.path);
@@ -196,7 +224,9 @@ impl Tree {
     pub(super) fn remember(&mut self, path: &Path, entry: Option<Entry>) {
         match entry {
             Some(entry) => self.insert(path, entry),
-            None => self.remove(path),
+            None => {
+                self.remove(path);
+            }
         }
     }
 
@@ -283,6 +313,7 @@ impl Tree {
             }
         }
         let path = visit.path.clone();
+        self.partly_known.remove(&path);
         match Listing::new(visit, opened) {
             Ok(listing) => self.listing = Some(listing),
             Err(error) => self.on_unreadable(&path, &error),
@@ -296,30 +327,31 @@ impl Tree {
         entry: Entry,
         (recursive, room): (&BTreeSet<PathBuf>, &mut Room),
     ) {
+        let why = listing.visit.why;
         let path = listing.visit.path.join(name);
         let directory = self.directories.get(&listing.visit.path);
         let known = directory.and_then(|known| known.get(name));
-        let (actions, is_new) = plan_findings(listing.visit.why, known, &entry);
+        let (actions, is_new) = plan_findings(why, known, &entry);
         let was_directory = known.is_some_and(|known| known.kind == EntryKind::Directory);
+        let is_directory = entry.kind == EntryKind::Directory;
         if known.is_none() && room.n_entries == 0 {
+            self.partly_known.insert(listing.visit.path.clone());
             self.note(TreeLack::TooManyFiles);
         } else if is_new {
             room.n_entries -= usize::from(known.is_none());
-            self.insert(&path, entry.clone());
+            let hash = known.and_then(|known| known.hash.filter(|_| why == Why::Away));
+            self.insert(&path, entry.with_hash(hash));
         }
         // Only what is known can be missed, and a directory may hold any number of files.
-        if listing.visit.why == Why::Lost && self.known(&path).is_some() {
+        if why.compares() && self.known(&path).is_some() {
             listing.found.insert(name.into());
         }
         for action in actions {
-            self.tell(path.clone(), action);
+            self.tell(path.clone(), action, why);
         }
-        if entry.kind == EntryKind::Directory && !recursive.contains(&path) {
-            let mut why = listing.visit.why;
-            if why == Why::Lost && !was_directory {
-                why = Why::Appeared(FileAction::Created);
-            }
-            self.descend(path, why);
+        if is_directory && !recursive.contains(&path) {
+            let is_remembered = self.has_directory(&path);
+            self.descend(path, plan_descent(why, was_directory, is_remembered));
         }
     }
 
@@ -337,7 +369,7 @@ impl Tree {
     /// What was known and is not found is gone.
     fn on_listed(&mut self, listing: &Listing) {
         self.want_hashes(&listing.visit.path);
-        if listing.visit.why != Why::Lost {
+        if !listing.visit.why.compares() {
             return;
         }
         let known = self.directories.get(&listing.visit.path);
@@ -348,14 +380,18 @@ impl Tree {
             .map(|(name, _)| listing.visit.path.join(Path::new(name)))
             .collect();
         for path in gone {
-            self.remove(&path);
+            let before = self.remove(&path);
             self.forget_below(&path);
-            self.tell(path, FileAction::Deleted);
+            self.tell(path, FileAction::Deleted, listing.visit.why);
+            if let Some(told) = self.findings.last_mut() {
+                told.before = before;
+            }
         }
     }
 
     fn on_unreadable(&mut self, path: &Path, error: &io::Error) {
         tracing::debug!(%error, path = %path.display(), "a directory cannot be watched");
+        self.partly_known.insert(path.to_owned());
         self.note(TreeLack::Unwatched {
             first: path.to_owned(),
             problem: WatchProblem::from(error),
@@ -367,11 +403,13 @@ impl Tree {
         self.lack.get_or_insert(lack);
     }
 
-    fn tell(&mut self, path: PathBuf, action: FileAction) {
+    fn tell(&mut self, path: PathBuf, action: FileAction, why: Why) {
         self.findings.push(Finding {
             root: self.root().to_owned(),
             path,
             action,
+            before: None,
+            is_away: matches!(why, Why::Away | Why::CameAway),
         });
     }
 
@@ -386,15 +424,22 @@ impl Tree {
         }
     }
 
-    fn remove(&mut self, path: &Path) {
-        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-            return;
-        };
-        if let Some(directory) = self.directories.get_mut(directory)
-            && directory.remove(name).is_some()
-        {
-            self.n_entries -= 1;
-        }
+    fn remove(&mut self, path: &Path) -> Option<Entry> {
+        let (directory, name) = (path.parent()?, path.file_name()?);
+        let removed = self.directories.get_mut(directory)?.remove(name);
+        self.n_entries -= usize::from(removed.is_some());
+        removed
+    }
+}
+
+/// Why a directory that was found is looked at, by why the one above it is.
+fn plan_descent(above: Why, was_directory: bool, is_remembered: bool) -> Why {
+    match above {
+        Why::Lost if !was_directory => Why::Appeared(FileAction::Created),
+        Why::Away if !was_directory => Why::CameAway,
+        // There was no room to remember what is in it.
+        Why::Away if !is_remembered => Why::Survey,
+        Why::Survey | Why::Appeared(_) | Why::Lost | Why::Away | Why::CameAway => above,
     }
 }
 
@@ -405,9 +450,13 @@ fn plan_findings(why: Why, known: Option<&Entry>, found: &Entry) -> (Vec<FileAct
         return match why {
             Why::Survey => (Vec::new(), true),
             Why::Appeared(action) => (vec![action], true),
-            Why::Lost => (vec![FileAction::Created], true),
+            Why::Lost | Why::Away | Why::CameAway => (vec![FileAction::Created], true),
         };
     };
+    if why == Why::Away {
+        let action = plan_away(known, found);
+        return (action.into_iter().collect(), action.is_none());
+    }
     if why != Why::Lost {
         return (Vec::new(), false);
     }
@@ -422,6 +471,27 @@ fn plan_findings(why: Why, known: Option<&Entry>, found: &Entry) -> (Vec<FileAct
         actions.push(FileAction::Attributes);
     }
     (actions, false)
+}
+
+/// What was done to a file while the agent was away, if anything: one thing, of which the event
+/// says the rest.
+pub(in super::super) fn plan_away(before: &Entry, now: &Entry) -> Option<FileAction> {
+    if before.kind != now.kind {
+        return Some(FileAction::Created);
+    }
+    if now.kind == EntryKind::Directory {
+        return (!now.has_rights_of(before)).then_some(FileAction::Attributes);
+    }
+    if now.is_untouched_since(before) {
+        return None;
+    }
+    // Where the content was known it is compared, whatever the file's times say.
+    let may_differ = !now.is_as_written(before) || before.hash.is_some();
+    Some(if may_differ {
+        FileAction::Modified
+    } else {
+        FileAction::Attributes
+    })
 }
 
 fn is_link(error: &io::Error) -> bool {

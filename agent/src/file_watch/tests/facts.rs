@@ -21,7 +21,7 @@ impl Watcher {
     }
 
     /// Waits until what is in a file is known, so that a change of it can be told as one.
-    async fn content_is_known(&self, name: &str) {
+    pub(super) async fn content_is_known(&self, name: &str) {
         let path = self.path(name);
         let content = fs::read(&path).unwrap();
         let end = Instant::now() + DEADLINE;
