@@ -267,11 +267,10 @@ impl Inventory {
     /// Takes note of the content of a file, if it is still as it was when that was read.
     pub(super) fn on_hashed(&mut self, path: &Path, read: &Entry) {
         let is_single = self.singles.contains_key(path);
-        if self
-            .known(path)
-            .is_some_and(|known| known.is_as_written(read))
-        {
-            self.remember(path, Some(read), is_single);
+        let known = self.known(path).filter(|known| known.is_as_written(read));
+        // Its rights may have been changed since, which is still to be told as a change.
+        if let Some(known) = known.cloned() {
+            self.remember(path, Some(&known.with_hash(read.hash)), is_single);
         }
     }
 
@@ -360,5 +359,30 @@ impl Inventory {
             .root()
             .to_owned();
         self.trees.get_mut(&root)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{Permissions, set_permissions, write};
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn a_file_that_is_read_after_its_rights_changed_is_known_with_those_it_had() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        write(&path, "abc").unwrap();
+        set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        let mut inventory = Inventory::default();
+        inventory.ensure_single(&path);
+
+        // The kernel's word of it is still to come.
+        set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        let (_, read) = inventory.look(&path).unwrap();
+        inventory.on_hashed(&path, &read.with_hash(Some([7; 32])));
+
+        let known = inventory.known(&path).unwrap();
+        assert_eq!((known.mode, known.hash), (0o640, Some([7; 32])));
     }
 }
