@@ -19,6 +19,16 @@ pub(super) struct Count {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Counts(HashMap<Uuid, Count>);
 
+impl Count {
+    /// Both together.
+    pub(super) const fn plus(self, other: Self) -> Self {
+        Self {
+            packets: self.packets.saturating_add(other.packets),
+            bytes: self.bytes.saturating_add(other.bytes),
+        }
+    }
+}
+
 impl Counts {
     /// What the rules and members of sets of a listed table have counted.
     pub(super) fn read(table: &Value) -> Self {

@@ -156,7 +156,7 @@ impl Managed {
             // ufw works without nft.
             BackEnd::Ufw => Ok(with_ufw(
                 &listing.unwrap_or_default(),
-                Ufw::list_rules().await?,
+                self.ufw.list_rules().await?,
             )),
         }
     }

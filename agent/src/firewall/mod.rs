@@ -142,8 +142,8 @@ impl BackEnd {
         match self {
             Self::Nftables => None,
             Self::Ufw => Some(
-                "ufw changes one rule at a time, counts no packets for a rule, and lets in ping, \
-                 multicast name service and DHCP before any rule",
+                "ufw changes one rule at a time, and lets in ping, multicast name service and DHCP \
+                 before any rule",
             ),
         }
     }

@@ -11,6 +11,7 @@ use hidps_wire::FirewallAction;
 use super::UfwError;
 use super::plan::{Defaults, UfwState};
 use super::rule::parse_rules;
+use super::tally::{Place, parse_places};
 
 /// Where ufw says whether it is on, and how much it logs.
 pub(super) const CONFIG: &str = "/etc/ufw/ufw.conf";
@@ -39,6 +40,8 @@ pub(super) struct UfwFiles {
     pub(super) state: UfwState,
     /// What the kernel has to have of it, for IPv4 and IPv6.
     pub(super) chains: [Vec<ChainRule>; 2],
+    /// Which lines of it decide for each rule, for IPv4 and IPv6.
+    pub(super) places: [Vec<Vec<Place>>; 2],
 }
 
 /// A rule of a chain, as far as it is the same in a file and in a listing: the chain, and what
@@ -90,6 +93,7 @@ pub(super) fn read_files() -> Result<UfwFiles, UfwError> {
             log_level: parse_level(&setting(&config, "LOGLEVEL")),
         },
         chains: [parse_chains(&four), parse_chains(&six)],
+        places: [parse_places(&four), parse_places(&six)],
     })
 }
 
@@ -211,6 +215,26 @@ pub(super) fn read_any(text: &str) {
     // What is wrong with it is of no interest here.
     check_kernel(text, &parse_chains(text), defaults).ok();
     parse_level(&setting(text, "LOGLEVEL"));
+    parse_places(text);
+}
+
+/// What is so where ufw has written this of IPv4, and nothing of IPv6.
+#[cfg(test)]
+pub(super) fn of_text(four: &str) -> UfwFiles {
+    UfwFiles {
+        state: UfwState {
+            rules: [parse_rules(four), Vec::new()],
+            has_ipv6: false,
+            defaults: Defaults {
+                incoming: FirewallAction::Deny,
+                outgoing: FirewallAction::Allow,
+            },
+            is_enabled: true,
+            log_level: "off".to_owned(),
+        },
+        chains: [parse_chains(four), Vec::new()],
+        places: [parse_places(four), Vec::new()],
+    }
 }
 
 #[cfg(test)]

@@ -9,9 +9,10 @@ use serde_json::json;
 use super::files;
 use super::found::Found;
 use super::plan::{UfwGoal, UfwState, next_step};
-use super::rule::UfwRule;
+use super::rule::{Family, UfwRule};
 use super::wishes::Wishes;
 use super::{Ufw, UfwError};
+use crate::firewall::counts::Count;
 use crate::firewall::difference::Difference;
 use crate::firewall::forecast::{foretell_peers, plan};
 use crate::firewall::goal::FirewallGoal;
@@ -89,14 +90,18 @@ impl Ufw {
         wishes.goal
     }
 
-    /// The rules of ufw in its own order.
-    pub(in crate::firewall) async fn list_rules() -> Result<Vec<FirewallRule>, UfwError> {
-        let [four, six] = files::read_settled().await?.state.rules;
-        let list = |rules: Vec<UfwRule>, family: &'static str| {
-            let numbered = rules.into_iter().zip(1_u64..);
-            numbered.map(move |(rule, number)| show(&rule, family, number))
+    /// The rules of ufw in its own order, with what they have counted where that can be read.
+    pub(in crate::firewall) async fn list_rules(&self) -> Result<Vec<FirewallRule>, UfwError> {
+        let files = files::read_settled().await?;
+        self.count(&files).await;
+        let list = |family: Family| {
+            let rules = files.state.rules[family as usize].iter();
+            rules.zip(1_u64..).map(move |(rule, number)| {
+                let count = self.tally(|tally| tally.of(family, rule));
+                show(rule, family, number, count)
+            })
         };
-        Ok(list(four, "ip").chain(list(six, "ip6")).collect())
+        Ok(Family::BOTH.into_iter().flat_map(list).collect())
     }
 }
 
@@ -110,19 +115,23 @@ fn foretell(state: &UfwState, goal: &UfwGoal, change: PlannedChange, why: &str) 
     }
 }
 
-/// A rule as an entry of a listing; ufw counts no packets for it.
-fn show(rule: &UfwRule, family: &str, number: u64) -> FirewallRule {
+/// A rule as an entry of a listing.
+fn show(rule: &UfwRule, family: Family, number: u64, count: Option<Count>) -> FirewallRule {
     let way = if rule.is_incoming() { "in" } else { "out" };
     FirewallRule {
         managed: rule.is_ours(),
-        family: family.to_owned(),
+        family: match family {
+            Family::Four => "ip",
+            Family::Six => "ip6",
+        }
+        .to_owned(),
         table: TABLE.to_owned(),
         chain: format!("ufw-user-{way}put"),
         handle: number,
         expression: json!([{ "ufw": rule.to_string() }]),
         comment: (!rule.comment.is_empty()).then(|| rule.comment.clone()),
         rule: rule.row(),
-        packets: None,
-        bytes: None,
+        packets: count.map(|count| count.packets),
+        bytes: count.map(|count| count.bytes),
     }
 }

@@ -10,12 +10,13 @@ mod forecast;
 mod found;
 mod plan;
 mod rule;
+mod tally;
 mod watch;
 mod wishes;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use hidps_wire::FirewallPolicy;
@@ -34,11 +35,14 @@ use super::{
 };
 use crate::config::{Config, Port};
 use crate::dial::FirstHop;
+use crate::error_chain::chain;
 use crate::text::printable;
 pub use error::UfwError;
 use files::UfwFiles;
 use found::{Found, FoundFile};
 use plan::{UfwGoal, UfwState, next_step};
+use rule::Family;
+use tally::Tally;
 pub(super) use watch::tell_changes;
 use wishes::Wishes;
 
@@ -58,6 +62,8 @@ pub(super) struct Ufw {
     hop: FirstHop,
     found: FoundFile,
     memory: Mutex<Memory>,
+    /// Beside the memory, which is held as long as a change takes.
+    tally: StdMutex<Tally>,
 }
 
 /// What this process has made of ufw and knows.
@@ -96,6 +102,7 @@ impl Ufw {
             hop: config.way().first_hop(),
             found: FoundFile::new(&config.state_dir),
             memory: Mutex::default(),
+            tally: StdMutex::default(),
         }
     }
 
@@ -247,7 +254,10 @@ impl Ufw {
             let files = files::read_settled().await?;
             let Some(step) = next_step(&files.state, goal) else {
                 match self.check_kernel(&files).await? {
-                    Ok(()) => return Ok(n_steps),
+                    Ok(()) => {
+                        self.tally(|tally| tally.keep_only(&files));
+                        return Ok(n_steps);
+                    }
                     Err(why) if is_reloaded => return Err(UfwError::ReadBack(why)),
                     Err(why) => {
                         tracing::warn!(why, "ufw's rules are loaded anew");
@@ -261,6 +271,10 @@ impl Ufw {
                 return Err(UfwError::ReadBack(format!("{step}: {said}")));
             }
             tracing::debug!(%step, "ufw");
+            // A step may empty the chains, and what they have counted would be gone with them.
+            if n_steps > 0 || files.state.has_ours() {
+                self.count(&files).await;
+            }
             let said = self.call(&step.arguments(&files.state)).await?;
             last = Some((files.state, said));
         }
@@ -284,6 +298,28 @@ impl Ufw {
             }
         }
         Ok(Ok(()))
+    }
+
+    /// Takes what the rules have counted by now; a kernel that does not say it hinders nothing.
+    async fn count(&self, files: &UfwFiles) {
+        let n_families = if files.state.has_ipv6 { 2 } else { 1 };
+        for (family, iptables) in Family::BOTH
+            .into_iter()
+            .zip(&self.iptables)
+            .take(n_families)
+        {
+            match run(iptables, "iptables", &["-S", "-v"]).await {
+                Ok(listing) => self.tally(|tally| tally.take(family, files, &listing)),
+                Err(error) => {
+                    let error = chain(&error);
+                    tracing::warn!(error, "what rules of ufw have counted cannot be read");
+                }
+            }
+        }
+    }
+
+    fn tally<T>(&self, with: impl FnOnce(&mut Tally) -> T) -> T {
+        with(&mut self.tally.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Gives ufw an order, and says what it answered.

@@ -27,7 +27,7 @@ const TUPLE_WORDS: std::ops::RangeInclusive<usize> = 6..=9;
 const MATCH_WORDS: usize = 6;
 
 /// A version of IP.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) enum Family {
     /// IPv4.
     Four,
@@ -165,8 +165,13 @@ impl UfwRule {
         })
     }
 
+    /// Whether a line of ufw's files begins what it keeps of one rule.
+    pub(super) fn is_tuple(line: &str) -> bool {
+        line.starts_with(TUPLE)
+    }
+
     /// Reads a line of ufw's files; none when ufw itself would see no rule in it.
-    fn parse(line: &str) -> Option<Self> {
+    pub(super) fn parse(line: &str) -> Option<Self> {
         let line = line.strip_prefix(TUPLE)?;
         let (tuple, comment) = line
             .split_once(" comment=")

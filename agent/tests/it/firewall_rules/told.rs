@@ -221,4 +221,6 @@ contract! { ufw of Ufw:
     a_rule_that_makes_no_sense_is_named_and_the_others_are_in_force,
     a_plan_tells_the_difference_of_the_rules_alone,
     a_filter_of_somebody_else_is_named_and_not_touched,
+    counters_tell_which_rule_met_packets_and_outlive_a_change_of_others,
+    each_address_of_a_long_list_has_a_counter_of_its_own,
 }
