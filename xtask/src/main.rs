@@ -15,6 +15,7 @@ mod program;
 mod report;
 mod setup;
 mod test;
+mod test_programs;
 mod tidy;
 
 use std::process::ExitCode;

@@ -11,6 +11,7 @@ use crate::private_postgres::PrivatePostgres;
 use crate::program::{build_directory, capture, cargo, program, repository_root, succeed};
 use crate::report::Report;
 use crate::setup;
+use crate::test_programs;
 
 /// Runs all tests, or `cargo test` with the given arguments.
 pub(crate) fn run(args: &[String]) -> ExitCode {
@@ -21,9 +22,7 @@ pub(crate) fn run(args: &[String]) -> ExitCode {
         report.step("cargo test", || succeed(cargo().arg("test").args(args)));
         return report.finish();
     }
-    report.step("workspace", || {
-        succeed(cargo().args(["test", "--quiet", "--workspace", "--no-fail-fast"]))
-    });
+    report.step("workspace", test_programs::run_all);
     run_sql_tests(&mut report);
     run_rule_tests(&mut report);
     report.step("fuzz corpora", replay_corpora);
