@@ -125,6 +125,10 @@ impl AgentLinks {
         link.record_facts(last);
         // An agent that connects anew has let go of its older connection; whoever answers there
         // is another holder of the same key.
+        if reason == STOPPING {
+            // What it knows to be taken in it does not send to the next daemon.
+            Box::pin(link.acknowledge_rest()).await;
+        }
         if reason == SUPERSEDED && Box::pin(self.is_answered(&mut link.socket)).await {
             self.presence.observe_twin(agent, from);
         }
@@ -238,6 +242,15 @@ impl<'a> Link<'a> {
                 ControlFlow::Continue(frame) => next = frame,
                 ControlFlow::Break(reason) => return reason,
             }
+        }
+    }
+
+    /// Acknowledges what would have been acknowledged a moment later.
+    async fn acknowledge_rest(&mut self) {
+        if let Some(seq) = self.progress.untold() {
+            let credit = CREDIT;
+            // The connection ends either way.
+            self.send(&DaemonFrame::Ack { seq, credit }).await.ok();
         }
     }
 

@@ -408,6 +408,35 @@ async fn batches_carry_the_id_of_the_connection_and_are_acknowledged_when_taken_
     ));
 }
 
+#[tokio::test]
+async fn an_agent_knows_what_was_taken_in_before_the_daemon_goes() {
+    let world = world(KeyStatus::Admitted).await;
+    let mut socket = world.agent(None).await;
+    send(
+        &mut socket,
+        r#"{"type":"events","seq":1,"dropped":0,"events":[]}"#,
+    )
+    .await;
+    until("the batch arrives", || {
+        !locked(&world.recorder.batches).is_empty()
+    })
+    .await;
+    let batch = locked(&world.recorder.batches).remove(0);
+
+    // No time passes in between in which it would be acknowledged anyway.
+    batch.progress.taken(1);
+    world.stop.cancel();
+
+    assert!(matches!(
+        receive(&mut socket).await,
+        DaemonFrame::Ack { seq: 1, .. }
+    ));
+    assert!(matches!(
+        receive(&mut socket).await,
+        DaemonFrame::Goodbye(_)
+    ));
+}
+
 /// The size of the future that a function returns.
 fn future_size<'a, F>(
     _: impl Fn(&'a AgentLinks, OwnedAgent, Option<IpAddr>, WebSocket) -> F,

@@ -51,6 +51,8 @@ struct World {
     access: Arc<FakeAccess>,
     directory: Arc<FakeDirectory>,
     watchers: Arc<Watchers>,
+    /// Ends the daemon's sockets.
+    stop: CancellationToken,
     _tasks: JoinSet<()>,
 }
 
@@ -126,7 +128,7 @@ async fn build(
     tasks.spawn(key_lookups.run(stop.clone()));
     tasks.spawn(key_reads.run(stop.clone()));
     tasks.spawn(refusals.run(stop.clone()));
-    tasks.spawn(listener.run(router(gateway), TaskTracker::new(), stop));
+    tasks.spawn(listener.run(router(gateway), TaskTracker::new(), stop.clone()));
     World {
         address,
         recorder,
@@ -135,6 +137,7 @@ async fn build(
         access,
         directory,
         watchers,
+        stop,
         _tasks: tasks,
     }
 }

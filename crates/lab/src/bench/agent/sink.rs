@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hidps_wire::{
     AgentFrame, Apply, ContentHash, DaemonFrame, DesiredDocument, EventBatch, Generation,
@@ -15,7 +15,7 @@ use hidps_wire::{
 };
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Message, WebSocket};
+use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message, WebSocket};
 
 use super::arrivals::Arrivals;
 use super::certificate::Certificate;
@@ -25,6 +25,12 @@ const CREDIT: u32 = 32;
 
 /// What the daemon asks for.
 const HEARTBEAT_SECS: u32 = 15;
+
+/// How many batches the daemon acknowledges together.
+const TOLD_TOGETHER: u32 = 8;
+
+/// Within which it acknowledges the first of them.
+const TOLD_WITHIN: Duration = Duration::from_millis(100);
 
 /// Longest line of a request.
 const MAX_HEAD_BYTES: u64 = 16 * 1024;
@@ -119,10 +125,11 @@ impl Shared {
 
 fn serve(stream: TcpStream, speech: &Speech, shared: &Shared) -> anyhow::Result<()> {
     stream.set_nodelay(true)?;
+    let connection = stream.try_clone()?;
     match speech {
         Speech::Lines => serve_lines(stream, shared),
-        Speech::Frames => serve_http(stream, shared),
-        Speech::Sealed(certificate) => serve_http(certificate.accept(stream)?, shared),
+        Speech::Frames => serve_http(stream, &connection, shared),
+        Speech::Sealed(certificate) => serve_http(certificate.accept(stream)?, &connection, shared),
     }
 }
 
@@ -145,7 +152,11 @@ fn serve_lines(mut stream: impl Read, shared: &Shared) -> anyhow::Result<()> {
 }
 
 /// Answers an enrollment or a probe, or goes on as a WebSocket.
-fn serve_http(stream: impl Read + Write, shared: &Shared) -> anyhow::Result<()> {
+fn serve_http(
+    stream: impl Read + Write,
+    connection: &TcpStream,
+    shared: &Shared,
+) -> anyhow::Result<()> {
     let mut stream = BufReader::new(stream);
     let head = read_head(&mut stream)?;
     let header = |name: &str| {
@@ -171,7 +182,7 @@ fn serve_http(stream: impl Read + Write, shared: &Shared) -> anyhow::Result<()> 
     )?;
     stream.get_mut().flush()?;
     // A peer says nothing before it has the answer, so that nothing is left in the buffer.
-    serve_frames(stream.into_inner(), shared)
+    serve_frames(stream.into_inner(), connection, shared)
 }
 
 fn read_head(stream: &mut impl io::BufRead) -> io::Result<String> {
@@ -185,34 +196,86 @@ fn read_head(stream: &mut impl io::BufRead) -> io::Result<String> {
     Ok(head)
 }
 
-fn serve_frames(stream: impl Read + Write, shared: &Shared) -> anyhow::Result<()> {
+fn serve_frames(
+    stream: impl Read + Write,
+    connection: &TcpStream,
+    shared: &Shared,
+) -> anyhow::Result<()> {
     let config = WebSocketConfig::default()
         .max_message_size(Some(MAX_AGENT_FRAME_BYTES))
         .max_frame_size(Some(MAX_AGENT_FRAME_BYTES));
     let mut socket = WebSocket::from_raw_socket(stream, Role::Server, Some(config));
     shared.on_connected();
+    let mut untold = Untold::default();
     loop {
-        let Message::Text(text) = socket.read()? else {
-            continue;
-        };
-        for answer in on_frame(&text, shared)? {
+        connection.set_read_timeout(untold.wait(Instant::now()))?;
+        match socket.read() {
+            Ok(Message::Text(text)) => {
+                for answer in on_frame(&text, shared, &mut untold)? {
+                    socket.send(Message::text(encode(&answer)))?;
+                }
+            }
+            Ok(_) => {}
+            Err(WebSocketError::Io(error)) if is_timeout(&error) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if let Some(answer) = untold.take(Instant::now()) {
             socket.send(Message::text(encode(&answer)))?;
         }
     }
 }
 
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
+}
+
+/// Batches that the agent has not been told of: as the daemon does, several are acknowledged together.
+#[derive(Default)]
+struct Untold {
+    seq: u64,
+    n_batches: u32,
+    since: Option<Instant>,
+}
+
+impl Untold {
+    fn on_batch(&mut self, seq: u64) {
+        self.seq = seq;
+        self.n_batches += 1;
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    /// How long the next frame may be waited for; without end while nothing is owed.
+    fn wait(&self, now: Instant) -> Option<Duration> {
+        let left = TOLD_WITHIN.saturating_sub(now.duration_since(self.since?));
+        // No time at all is refused by the kernel.
+        Some(left.max(Duration::from_millis(1)))
+    }
+
+    fn take(&mut self, now: Instant) -> Option<DaemonFrame> {
+        let is_late = now.duration_since(self.since?) >= TOLD_WITHIN;
+        if !is_late && self.n_batches < TOLD_TOGETHER {
+            return None;
+        }
+        let seq = self.seq;
+        *self = Self::default();
+        let credit = CREDIT;
+        Some(DaemonFrame::Ack { seq, credit })
+    }
+}
+
 /// Takes a frame in and says what the daemon would answer.
-fn on_frame(text: &str, shared: &Shared) -> anyhow::Result<Vec<DaemonFrame>> {
+fn on_frame(text: &str, shared: &Shared, untold: &mut Untold) -> anyhow::Result<Vec<DaemonFrame>> {
     let name = frame_type(text);
     if name.as_deref() == Some(EventBatch::TYPE) {
         let batch: EventBatch<'_> = decode(text, MAX_AGENT_FRAME_BYTES)?;
         let mut arrivals = shared.lock();
         arrivals.on_text(text);
         arrivals.on_batch(&batch, &shared.program);
-        return Ok(vec![DaemonFrame::Ack {
-            seq: batch.seq,
-            credit: CREDIT,
-        }]);
+        untold.on_batch(batch.seq);
+        return Ok(Vec::new());
     }
     let Ok(AgentFrame::Hello(_)) = decode(text, MAX_AGENT_FRAME_BYTES) else {
         shared.lock().on_text(text);
