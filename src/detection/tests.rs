@@ -15,6 +15,7 @@ use crate::model::{
 };
 use crate::ports::{AlertQueue, BatchProgress, DetectionRecords, LiveLog};
 
+mod audit;
 mod explained;
 mod processes;
 mod suspension;

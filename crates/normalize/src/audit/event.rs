@@ -155,6 +155,10 @@ impl<'e> Scene<'e> {
                 told.push_if(name, call.get(name));
             }
             told.push_if("success", call.get("success"));
+            if record.kind == "EXECVE" {
+                // Some rules look for words that follow each other.
+                told.push_if("proctitle", self.title.as_deref());
+            }
         }
         told.push_if("cwd", self.directory);
         for (number, name) in USERS {
