@@ -1,5 +1,5 @@
 //! What a mail about an alert or an account says: subject, text and HTML with the same content.
-//! It never lets text from a host become a header, markup, a link or a control character.
+//! It never lets text from a host become a header, markup, a link or a character that deceives.
 
 use jiff::Timestamp;
 
@@ -181,12 +181,22 @@ fn write_html(
     )
 }
 
-/// Text from outside on one line: no control or direction characters, links broken, cut.
+/// Whether a character deceives a reader: control characters, ends of lines and paragraphs, what has no
+/// width, and what turns the direction of writing.
+fn is_misleading(c: char) -> bool {
+    let deceives = matches!(
+        c,
+        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}'
+            | '\u{feff}'
+    );
+    c.is_control() || deceives
+}
+
+/// Text from outside on one line: nothing that deceives a reader, links broken, cut.
 fn plain(text: &str, max_chars: usize) -> String {
-    let is_direction = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let tame = |c: char| match c {
         c if c.is_control() => ' ',
-        c if is_direction(c) => char::REPLACEMENT_CHARACTER,
+        c if is_misleading(c) => char::REPLACEMENT_CHARACTER,
         c => c,
     };
     let mut tamed: String = text.chars().take(max_chars).map(tame).collect();
@@ -267,8 +277,7 @@ mod tests {
 
     #[test]
     fn hostile_text_stays_text() {
-        let hostile =
-            "x\r\nBcc: all@example.com <script>alert(1)</script> \u{202e}http://evil.example";
+        let hostile = "x\r\nBcc: all@example.com <script>alert(1)</script> \u{202e}\u{2028}http://evil.example";
         let of_alert = Notice::Alert(NotifiedAlert {
             title: hostile.into(),
             agent_name: hostile.into(),
@@ -283,11 +292,7 @@ mod tests {
         });
 
         for mail in [write_mail(&of_alert), write_mail(&of_account)] {
-            assert!(
-                !mail.subject.contains(['\r', '\n', '\u{202e}']),
-                "{:?}",
-                mail.subject
-            );
+            assert!(!mail.subject.contains(is_misleading), "{:?}", mail.subject);
             assert!(!mail.html.contains("<script>"), "{}", mail.html);
             assert!(!mail.text.contains("http://evil"), "{}", mail.text);
         }

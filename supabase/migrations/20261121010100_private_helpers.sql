@@ -126,11 +126,15 @@ language sql immutable set search_path = '' as $$
   end
 $$;
 
--- A text of at most most_characters without control characters; those that part words become spaces.
+-- A text of at most most_characters without what deceives a reader: control characters, what has no width,
+-- marks that turn the direction of writing, and ends of lines, which become spaces.
 create function private.clean_text(value text, most_characters integer) returns text
 language sql immutable set search_path = '' as $$
   select left(
-    btrim(regexp_replace(translate(value, e'\t\n\r', '   '), '[\u0001-\u001f\u007f]', '', 'g')),
+    btrim(regexp_replace(
+      translate(value, e'\t\n\r\u0085\u2028\u2029', '      '),
+      '[\u0001-\u001f\u007f-\u009f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]', '', 'g'
+    )),
     most_characters
   )
 $$;

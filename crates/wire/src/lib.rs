@@ -64,6 +64,6 @@ pub use question::{
     Answer, CutOff, FirewallPlan, FirewallRule, HostPlan, PlannedChange, PlannedPeer, Question,
 };
 pub use shown::Shown;
-pub use text::{Text, printable};
+pub use text::{Text, is_misleading, printable};
 pub use usage::{DiskUse, Sensor, Usage};
 pub use viewer_frame::{Refusal, StreamFrame, ViewerFrame};

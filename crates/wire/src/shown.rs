@@ -6,6 +6,8 @@ use std::ops::Deref;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::text::tame;
+
 /// At most `MAX` bytes without control characters and without marks that turn the direction of
 /// what is written; whoever sends them, they do not get past the decoder.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize)]
@@ -38,19 +40,6 @@ impl<const MAX: usize> Shown<MAX> {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-fn tame(c: char) -> char {
-    let deceives = matches!(
-        c,
-        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}'
-            | '\u{feff}'
-    );
-    if c.is_control() || deceives {
-        char::REPLACEMENT_CHARACTER
-    } else {
-        c
     }
 }
 

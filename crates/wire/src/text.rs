@@ -53,17 +53,31 @@ impl fmt::Display for Text<'_> {
     }
 }
 
-/// Text from outside that may be shown: at most `max_chars`, control characters replaced.
+/// Text from outside that may be shown: at most `max_chars`, what [`is_misleading`] replaced.
 #[must_use]
 pub fn printable(text: &str, max_chars: usize) -> String {
-    let tame = |c: char| {
-        if c.is_control() {
-            char::REPLACEMENT_CHARACTER
-        } else {
-            c
-        }
-    };
     text.chars().take(max_chars).map(tame).collect()
+}
+
+/// The character as it may be shown.
+pub(crate) fn tame(c: char) -> char {
+    if is_misleading(c) {
+        char::REPLACEMENT_CHARACTER
+    } else {
+        c
+    }
+}
+
+/// Whether a character deceives a reader about the text it stands in: control characters, ends of
+/// lines and paragraphs, what has no width, and what turns the direction of writing.
+#[must_use]
+pub fn is_misleading(c: char) -> bool {
+    let deceives = matches!(
+        c,
+        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}'
+            | '\u{feff}'
+    );
+    c.is_control() || deceives
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {

@@ -30,11 +30,11 @@ const HANDSHAKE_WITHIN: Duration = Duration::from_secs(20);
 const READ_BUFFER_BYTES: usize = 4 * 1024;
 
 /// A connection that carries frames.
-pub(super) type Socket = WebSocketStream<TcpStream>;
+pub type Socket = WebSocketStream<TcpStream>;
 
 /// Why an agent did not get in.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ConnectError {
+pub enum ConnectError {
     /// Nobody answers at the address.
     #[error("the daemon was not reached: {0}")]
     Dial(#[source] std::io::Error),
@@ -75,7 +75,10 @@ impl ConnectError {
 }
 
 /// Connects once.
-pub(super) async fn connect(
+///
+/// # Errors
+/// When the daemon is not reached or refuses.
+pub async fn connect(
     address: SocketAddr,
     agent: AgentId,
     key: &SigningKey,

@@ -3,7 +3,7 @@
 
 mod backoff;
 pub(crate) mod chance;
-mod connect;
+pub mod connect;
 pub mod field;
 mod journal;
 mod ledger;

@@ -14,6 +14,8 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// What its people got by mail.
+pub use hidps_local_supabase::Mail;
 /// What can be made to go wrong with the stack.
 pub use hidps_local_supabase::{ChangeError, Faults, Lane, RestFault, SystemOk};
 use hidps_local_supabase::{Options, Person as Account, Stack, StackError};
