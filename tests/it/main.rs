@@ -2,6 +2,7 @@
 //! One binary, one world at a time (faults, which mostly wait, take two); a test that cannot run
 //! here says why and what to install.
 
+mod account_mail;
 mod boundaries;
 mod faults;
 mod firewall_rules;
