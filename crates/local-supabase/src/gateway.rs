@@ -1,5 +1,5 @@
 //! The one address of a stack: forwards REST and Auth, upgrades Realtime.
-//! Never looks into a request it forwards.
+//! Never looks into a request it forwards, but for its access token where the project has signing keys.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
 use crate::faults::{Faults, RestFault};
+use crate::keys::Keys;
 use crate::realtime::{self, Claims, Realtime, RestBroadcast, Version};
 
 /// Largest frame a client may send; Supabase's own limit.
@@ -35,6 +36,7 @@ struct Gateway {
     client: Client<HttpConnector, Body>,
     faults: Faults,
     realtime: Arc<Realtime>,
+    keys: Keys,
 }
 
 impl Gateway {
@@ -50,12 +52,18 @@ impl Gateway {
 }
 
 /// Builds the routes; `upstream` serves REST and Auth.
-pub(crate) fn router(upstream: Authority, faults: Faults, realtime: Arc<Realtime>) -> Router {
+pub(crate) fn router(
+    upstream: Authority,
+    faults: Faults,
+    realtime: Arc<Realtime>,
+    keys: Keys,
+) -> Router {
     let client = Client::builder(TokioExecutor::new()).build_http();
     Router::new()
         .route("/rest/v1/{*path}", any(rest))
         .route("/rest/v1/", any(rest))
-        .route("/auth/v1/{*path}", any(forward))
+        .route("/auth/v1/.well-known/jwks.json", get(signing_keys))
+        .route("/auth/v1/{*path}", any(auth))
         .route("/realtime/v1/websocket", get(upgrade))
         .route("/socket/websocket", get(upgrade))
         .route(
@@ -71,6 +79,7 @@ pub(crate) fn router(upstream: Authority, faults: Faults, realtime: Arc<Realtime
             client,
             faults,
             realtime,
+            keys,
         })
 }
 
@@ -109,7 +118,53 @@ async fn truncate(response: Response) -> Response {
     Response::from_parts(parts, Body::from_stream(pieces))
 }
 
+/// Publishes the keys with which the project signs; while it has none, Auth says what it says.
+async fn signing_keys(state: State<Gateway>, request: Request) -> Response {
+    match state.keys.signing.published() {
+        Some(list) => with_cors(Json(list).into_response()),
+        None => forward(state, request).await,
+    }
+}
+
+/// Forwards to Auth and signs what it issues with the project's key.
+async fn auth(state: State<Gateway>, mut request: Request) -> Response {
+    if state.keys.signing.published().is_none() {
+        return forward(state, request).await;
+    }
+    let host = request.headers().get(header::HOST).cloned();
+    let host = host.as_ref().and_then(|host| host.to_str().ok());
+    let issuer = format!("http://{}/auth/v1", host.unwrap_or_default());
+    // Its answer has to be readable here.
+    request.headers_mut().remove(header::ACCEPT_ENCODING);
+    let keys = state.keys.clone();
+    let (mut parts, body) = forward(state, request).await.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, MAX_FRAME).await else {
+        return refuse(StatusCode::BAD_GATEWAY, "the answer of Auth broke off");
+    };
+    let Ok(mut answer) = serde_json::from_slice::<Value>(&body) else {
+        return Response::from_parts(parts, Body::from(body));
+    };
+    for place in ["/access_token", "/session/access_token"] {
+        if let Some(Value::String(token)) = answer.pointer_mut(place) {
+            *token = keys.outside(token, &issuer);
+        }
+    }
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, Body::from(answer.to_string()))
+}
+
+/// Replaces the token of a request by one that REST and Auth know.
+fn turn_token(keys: &Keys, headers: &mut HeaderMap) {
+    let given = headers.get(header::AUTHORIZATION);
+    let given = given.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    let turned = given.map(|token| HeaderValue::try_from(format!("Bearer {}", keys.inside(token))));
+    if let Some(Ok(turned)) = turned {
+        headers.insert(header::AUTHORIZATION, turned);
+    }
+}
+
 async fn forward(State(gateway): State<Gateway>, mut request: Request) -> Response {
+    turn_token(&gateway.keys, request.headers_mut());
     let path = request.uri().path_and_query().cloned();
     *request.uri_mut() = match forwarded(&gateway.upstream, path) {
         Ok(uri) => uri,

@@ -6,6 +6,7 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::error::{StackError, io_failed};
+use crate::signing::SigningKeys;
 
 /// Keys and passwords of one stack.
 #[derive(Clone)]
@@ -14,8 +15,10 @@ pub(crate) struct Keys {
     pub(crate) publishable: String,
     /// Key of a server.
     pub(crate) secret: String,
-    /// Key that signs access tokens.
+    /// Key that signs access tokens inside, and outside as long as there are no others.
     pub(crate) jwt_secret: String,
+    /// Keys that sign them outside.
+    pub(crate) signing: SigningKeys,
     /// Password of the database's superuser.
     pub(crate) superuser_password: String,
     /// Password of the role REST and Auth log in as.
@@ -29,9 +32,20 @@ impl Keys {
             publishable: format!("sb_publishable_{}", random_hex()?),
             secret: format!("sb_secret_{}", random_hex()?),
             jwt_secret: random_hex()?,
+            signing: SigningKeys::default(),
             superuser_password: random_hex()?,
             authenticator_password: random_hex()?,
         })
+    }
+
+    /// Gives a token as a client gets it, from one that the shared secret signed.
+    pub(crate) fn outside(&self, token: &str, issuer: &str) -> String {
+        self.signing.sign(token, &self.jwt_secret, issuer)
+    }
+
+    /// Gives a token that a client brings as the parts of the stack know it.
+    pub(crate) fn inside(&self, token: &str) -> String {
+        self.signing.turn_back(token, &self.jwt_secret)
     }
 
     /// Gives the claims an opaque key stands for.

@@ -17,6 +17,7 @@ mod options;
 mod owned_process;
 mod postgres;
 mod realtime;
+mod signing;
 mod stack;
 
 pub use database::Row;

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -79,7 +80,12 @@ impl Stack {
         .await?;
         let realtime = Arc::new(realtime);
         let served = Arc::clone(&realtime);
-        let address = serve(&options, &lite, &faults, served, &stopping, &mut tasks).await?;
+        let upstream = lite
+            .authority()
+            .parse()
+            .expect("an address and a port are an authority");
+        let router = gateway::router(upstream, faults.clone(), served, keys.clone());
+        let address = serve(options.port, router, &stopping, &mut tasks).await?;
         Ok(Self {
             keys,
             faults,
@@ -172,9 +178,30 @@ impl Stack {
     /// # Errors
     /// If Auth refuses.
     pub async fn sign_in(&self, email: &str, password: &str) -> Result<String, StackError> {
-        self.lite
-            .sign_in(&self.keys.publishable, &person(email, password))
-            .await
+        let person = person(email, password);
+        let token = self.lite.sign_in(&self.keys.publishable, &person).await?;
+        Ok(self.sign_token(&token))
+    }
+
+    /// Gives a token of the shared secret as Auth would issue it now: with the newest signing key, if there is one.
+    #[must_use]
+    pub fn sign_token(&self, token: &str) -> String {
+        self.keys.outside(token, &format!("{}/auth/v1", self.url()))
+    }
+
+    /// Makes a signing key (ES256) and gives its name: from now on Auth signs access tokens with it, and those
+    /// of the keys before it stay good. The first one turns the project away from its shared secret.
+    ///
+    /// # Errors
+    /// If no key can be made.
+    pub fn rotate_signing_key(&self) -> Result<String, StackError> {
+        self.keys.signing.rotate()
+    }
+
+    /// Revokes a signing key: the project publishes it no more and takes no token of it. Without any key the
+    /// shared secret signs again.
+    pub fn revoke_signing_key(&self, id: &str) {
+        self.keys.signing.revoke(id);
     }
 
     /// Runs statements as the superuser and gives the rows of all of them, values as text.
@@ -252,24 +279,17 @@ async fn prepare_project(
 
 /// Starts the gateway and gives its address.
 async fn serve(
-    options: &Options,
-    lite: &Lite,
-    faults: &Faults,
-    realtime: Arc<Realtime>,
+    port: u16,
+    router: Router,
     stopping: &watch::Sender<bool>,
     tasks: &mut JoinSet<()>,
 ) -> Result<SocketAddr, StackError> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .await
-        .map_err(io_failed(format!("listen on port {}", options.port)))?;
+        .map_err(io_failed(format!("listen on port {port}")))?;
     let address = listener
         .local_addr()
         .map_err(io_failed("read the gateway's address"))?;
-    let upstream = lite
-        .authority()
-        .parse()
-        .expect("an address and a port are an authority");
-    let router = gateway::router(upstream, faults.clone(), realtime);
     let mut stop_seen = stopping.subscribe();
     tasks.spawn(async move {
         let stopped = async move { drop(stop_seen.wait_for(|stopping| *stopping).await) };

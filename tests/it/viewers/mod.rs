@@ -3,6 +3,7 @@
 
 mod endings;
 mod same_as_sql;
+mod signing_keys;
 
 use hidps_lab::world::World;
 use jsonwebtoken::{EncodingKey, Header};

@@ -106,6 +106,19 @@ impl Viewer {
         Ok(viewer)
     }
 
+    /// Shows a newer token over the open socket, as programs do before theirs expires.
+    ///
+    /// # Errors
+    /// With the reason, when the daemon refuses it.
+    pub async fn renew(&mut self, token: &str) -> Result<(), ViewerError> {
+        let token = token.to_owned();
+        self.send(&ViewerFrame::Authenticate { token }).await?;
+        self.wait_for("the daemon's ready", Duration::from_secs(30), |arrival| {
+            matches!(arrival, Arrival::Ready).then_some(())
+        })
+        .await
+    }
+
     /// Subscribes to an agent.
     ///
     /// # Errors

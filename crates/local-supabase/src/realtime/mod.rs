@@ -132,7 +132,7 @@ impl Realtime {
         {
             Some(claims) => Ok(claims),
             None => Claims::verify(
-                token,
+                &self.keys.inside(token),
                 &self.keys.jwt_secret,
                 jiff::Timestamp::now().as_second(),
             ),

@@ -7,4 +7,5 @@ mod lifecycle;
 mod official;
 mod project;
 mod shared;
+mod signing_keys;
 mod subscription;

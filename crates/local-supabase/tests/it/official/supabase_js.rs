@@ -2,16 +2,17 @@
 //! Never looks at more than the outcome of each step.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use hidps_local_supabase::Stack;
+use hidps_local_supabase::{Pace, Stack};
 
 use super::{Step, check_steps, parse_steps};
-use crate::shared::{PASSWORD, SHARED};
+use crate::shared::{PASSWORD, SHARED, Shared};
 
 /// Runs one area of the script.
 async fn run_area(stack: &Stack, area: &str) -> anyhow::Result<Vec<Step>> {
@@ -74,4 +75,19 @@ fn supabase_js_broadcasts_on_public_topics() -> anyhow::Result<()> {
 #[test]
 fn supabase_js_joins_only_the_private_topics_of_its_person() -> anyhow::Result<()> {
     check("private", 5)
+}
+
+#[test]
+fn supabase_js_does_all_of_it_with_the_tokens_of_signing_keys() -> anyhow::Result<()> {
+    let own = Shared::start(Pace {
+        publication: Duration::from_secs(3600),
+        ..Pace::default()
+    });
+    own.run(async |stack| {
+        stack.rotate_signing_key()?;
+        for (area, n_steps) in [("auth", 6), ("rest", 9), ("changes", 5), ("private", 5)] {
+            check_steps(&run_area(stack, area).await?, n_steps);
+        }
+        Ok(())
+    })
 }
