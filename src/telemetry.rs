@@ -27,6 +27,10 @@ pub const EVENTS_LOST: &str = "hidps_events_lost_total";
 pub const FRAMES_REFUSED: &str = "hidps_frames_refused_total";
 /// Connections ended because the peer took too long, by what it owed.
 pub const SLOW_PEERS: &str = "hidps_slow_peers_total";
+/// Requests and handshakes that could not be read, by why.
+pub const BAD_REQUESTS: &str = "hidps_bad_requests_total";
+/// Connections closed before a word was read, by why.
+pub const CONNECTIONS_CLOSED: &str = "hidps_connections_closed_total";
 /// Matches, by rule.
 pub const DETECTIONS: &str = "hidps_detections_total";
 /// Fetches of the agent's program by new hosts, by what became of them.
@@ -120,6 +124,14 @@ pub const METRICS: &[(&str, &str)] = &[
     (
         SLOW_PEERS,
         "connections ended because the peer took too long, by what it owed",
+    ),
+    (
+        BAD_REQUESTS,
+        "requests and handshakes that could not be read, by why",
+    ),
+    (
+        CONNECTIONS_CLOSED,
+        "connections closed before a word was read, by why",
     ),
     (DETECTIONS, "matches, by rule"),
     (RULES_IN_FORCE, "rules in force"),

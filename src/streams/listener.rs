@@ -1,5 +1,5 @@
 //! Accepts connections, with or without TLS, and hands them to the routes.
-//! It never waits for one peer: a handshake has its deadline, and their number is bounded.
+//! It never waits for one peer: a handshake has its deadline, and nobody's keep back another's.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,7 +15,6 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -23,12 +22,10 @@ use tokio_util::task::TaskTracker;
 use tower_layer::Layer as _;
 
 use crate::config::Tls;
+use crate::streams::handshakes::Handshakes;
 use crate::streams::open_files::make_room;
 use crate::streams::peer::PeerAddress;
 use crate::telemetry;
-
-/// Handshakes that may be under way at once; more wait in the backlog.
-const MAX_HANDSHAKES: usize = 256;
 
 /// Most connections at once, so that a flood ends before memory does; fewer where fewer files may be
 /// open.
@@ -40,6 +37,9 @@ const BACKLOG: u32 = 4_096;
 
 /// Longest TLS handshake, and longest wait for a request's headers.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Longest wait for others' handshakes to end: as long as an agent waits for its connection.
+const SEAT_WITHIN: Duration = Duration::from_secs(10);
 
 /// Pause after a failed accept: out of file descriptors, which only time frees.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -120,7 +120,7 @@ impl Listener {
 
     /// Accepts until it is told to stop; every connection is followed by `connections`.
     pub async fn run(self, router: Router, connections: TaskTracker, stop: CancellationToken) {
-        let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+        let handshakes = Arc::new(Handshakes::default());
         let accept = |socket: TcpListener| {
             accept_all(Acceptor {
                 socket,
@@ -153,16 +153,14 @@ struct Acceptor {
     tls: Option<TlsAcceptor>,
     router: Router,
     connections: TaskTracker,
-    handshakes: Arc<Semaphore>,
+    handshakes: Arc<Handshakes>,
     max_connections: usize,
     stop: CancellationToken,
 }
 
 async fn accept_all(acceptor: Acceptor) {
+    let mut is_full = false;
     loop {
-        let Ok(permit) = Arc::clone(&acceptor.handshakes).acquire_owned().await else {
-            return;
-        };
         let accepted = tokio::select! {
             () = acceptor.stop.cancelled() => return,
             accepted = acceptor.socket.accept() => accepted,
@@ -175,24 +173,34 @@ async fn accept_all(acceptor: Acceptor) {
                 continue;
             }
         };
-        if acceptor.connections.len() >= acceptor.max_connections {
-            tracing::warn!(
-                limit = acceptor.max_connections,
-                "a connection was closed: too many are open"
-            );
+        let was_full = is_full;
+        is_full = acceptor.connections.len() >= acceptor.max_connections;
+        if is_full {
+            // Once for all of a flood, which would otherwise be one of the log as well.
+            if !was_full {
+                let limit = acceptor.max_connections;
+                tracing::warn!(limit, "connections are closed: too many are open");
+            }
+            metrics::counter!(telemetry::CONNECTIONS_CLOSED, "why" => "too_many").increment(1);
             continue;
         }
-        let (tls, router, stop) = (
-            acceptor.tls.clone(),
+        let (peer, router, stop) = (
+            PeerAddress(peer.ip()),
             acceptor.router.clone(),
             acceptor.stop.clone(),
         );
+        let tls = acceptor
+            .tls
+            .clone()
+            .map(|tls| (tls, Arc::clone(&acceptor.handshakes)));
         acceptor.connections.spawn(async move {
-            let Some(stream) = secure(stream, tls).await else {
-                return;
+            let secured = tokio::select! {
+                secured = secure(stream, peer, tls) => secured,
+                () = stop.cancelled() => None,
             };
-            drop(permit);
-            serve(stream, (router, PeerAddress(peer.ip())), stop).await;
+            if let Some(stream) = secured {
+                serve(stream, (router, peer), stop).await;
+            }
         });
     }
 }
@@ -200,21 +208,44 @@ async fn accept_all(acceptor: Acceptor) {
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-async fn secure(stream: TcpStream, tls: Option<TlsAcceptor>) -> Option<Box<dyn Stream>> {
+/// The stream of a peer, after its TLS handshake where there has to be one; in a box, because most
+/// of its life a connection is beyond it.
+async fn secure(
+    stream: TcpStream,
+    peer: PeerAddress,
+    tls: Option<(TlsAcceptor, Arc<Handshakes>)>,
+) -> Option<Box<dyn Stream>> {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "the peer was gone at once");
         return None;
     }
-    let Some(tls) = tls else {
+    let Some((tls, handshakes)) = tls else {
         return Some(Box::new(stream));
+    };
+    Box::pin(shake_hands(stream, peer, tls, handshakes)).await
+}
+
+async fn shake_hands(
+    stream: TcpStream,
+    peer: PeerAddress,
+    tls: TlsAcceptor,
+    handshakes: Arc<Handshakes>,
+) -> Option<Box<dyn Stream>> {
+    let Ok(_seat) = timeout(SEAT_WITHIN, handshakes.enter(peer.0)).await else {
+        metrics::counter!(telemetry::CONNECTIONS_CLOSED, "why" => "handshakes").increment(1);
+        return None;
     };
     match timeout(HANDSHAKE_WITHIN, tls.accept(stream)).await {
         Ok(Ok(stream)) => Some(Box::new(stream)),
         Ok(Err(error)) => {
+            metrics::counter!(telemetry::BAD_REQUESTS, "why" => "handshake").increment(1);
             tracing::debug!(%error, "a TLS handshake failed");
             None
         }
-        Err(_) => None,
+        Err(_) => {
+            metrics::counter!(telemetry::SLOW_PEERS, "owed" => "handshake").increment(1);
+            None
+        }
     }
 }
 
@@ -239,11 +270,24 @@ async fn serve(
         }
     };
     if let Err(error) = ended {
-        if error.is_timeout() {
-            metrics::counter!(telemetry::SLOW_PEERS, "owed" => "headers").increment(1);
-        }
+        count_failed(&error);
         tracing::debug!(%error, "an HTTP connection failed");
     }
+}
+
+fn count_failed(error: &hyper::Error) {
+    if error.is_timeout() {
+        metrics::counter!(telemetry::SLOW_PEERS, "owed" => "headers").increment(1);
+        return;
+    }
+    let why = if error.is_parse_too_large() {
+        "too_large"
+    } else if error.is_parse() {
+        "malformed"
+    } else {
+        "broken_off"
+    };
+    metrics::counter!(telemetry::BAD_REQUESTS, "why" => why).increment(1);
 }
 
 fn acceptor(tls: &Tls) -> Result<TlsAcceptor, ListenError> {

@@ -8,6 +8,7 @@ mod agent_link;
 mod browsers;
 mod enroll;
 mod fanout;
+mod handshakes;
 mod health;
 mod holders;
 mod installer;

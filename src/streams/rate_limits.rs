@@ -250,7 +250,7 @@ fn quota(rate: Rate) -> Quota {
 }
 
 /// What one customer of a network usually has: one address of IPv4, a /64 of IPv6.
-fn block(address: IpAddr) -> IpAddr {
+pub(super) fn block(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),

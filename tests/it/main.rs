@@ -14,6 +14,7 @@ mod observations;
 mod open_files;
 mod raw_agent;
 mod rules_cli;
+mod slow_peers;
 mod swarm;
 mod turn;
 mod viewers;

@@ -403,6 +403,8 @@ async fn request(world: &World, text: &str) -> String {
 
 #[tokio::test]
 async fn headers_without_end_are_refused() {
+    let (recorder, counts) = Counts::recorder();
+    let _counting = metrics::set_default_local_recorder(&recorder);
     let world = world(KeyStatus::Admitted).await;
     let mut bystanders = Bystanders::of(&world).await;
     let long = format!("GET / HTTP/1.1\r\nhost: h\r\nx: {}", "a".repeat(1_000_000));
@@ -416,6 +418,8 @@ async fn headers_without_end_are_refused() {
 
         assert!(!answer.contains("hidpsd"), "{answer}");
     }
+    let refused = || counts.of(r#"hidps_bad_requests_total{why="too_large"}"#);
+    until("both are counted", || refused() == 2).await;
     bystanders.go_on(&world).await;
 }
 
