@@ -13,6 +13,7 @@ mod misuse;
 mod observations;
 mod open_files;
 mod raw_agent;
+mod revocation;
 mod rules_cli;
 mod slow_peers;
 mod swarm;
