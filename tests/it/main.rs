@@ -18,4 +18,5 @@ mod rules_cli;
 mod slow_peers;
 mod swarm;
 mod turn;
+mod typescript;
 mod viewers;

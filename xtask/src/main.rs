@@ -8,6 +8,7 @@
 
 mod check;
 mod dist;
+mod frame_types;
 mod judge;
 mod lab;
 mod private_postgres;
@@ -60,6 +61,8 @@ enum Task {
         #[arg(long)]
         target: Vec<String>,
     },
+    /// Write the frames' types for TypeScript anew, from their JSON Schema.
+    Types,
     /// Find or install the programs that tests and the local stack need.
     Setup,
     /// Run the whole product on this machine until Ctrl-C.
@@ -100,6 +103,7 @@ fn main() -> ExitCode {
             seed,
         } => Ok(judge::run(events, streams, seed)),
         Task::Dist { target } => Ok(dist::run(&target)),
+        Task::Types => frame_types::run(),
         Task::Setup => setup::run(),
         Task::Dev { args } => lab::run("dev", lab::Profile::Debug, &args),
         Task::Demo { args } => lab::run("demo", lab::Profile::Debug, &args),

@@ -1,133 +1,173 @@
-//! The JSON Schemas of viewers' frames against the golden lines: each line is valid, no line is valid
-//! with a field more or a required one less, and both know the same frames.
+//! The JSON Schema of all frames against the golden lines and the decoder: what the schema allows is
+//! taken, what is taken is written as the schema says, and both know the same frames.
+
+#[path = "schema/mutants.rs"]
+mod mutants;
+#[path = "schema/validity.rs"]
+mod validity;
 
 use std::collections::BTreeSet;
 use std::fs;
 
-use serde_json::{Value, json};
+use hidps_wire::{
+    AgentFrame, DaemonFrame, EnrollRequest, EnrollResponse, EventBatch, MAX_DAEMON_FRAME_BYTES,
+    StreamFrame, ViewerFrame, decode, encode, frame_type,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use mutants::mutants;
+use validity::is_valid;
+
+/// Reads a frame and writes it again; none where it is refused.
+type Again = fn(&str) -> Option<String>;
 
 fn read(path: &str) -> String {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     fs::read_to_string(format!("{root}/{path}")).expect("the file is there")
 }
 
-fn schema(name: &str) -> Value {
-    serde_json::from_str(&read(&format!("docs/schema/{name}.json"))).expect("JSON")
+fn schema() -> Value {
+    serde_json::from_str(&read("docs/schema/frames.json")).expect("JSON")
 }
 
 fn golden(name: &str) -> Vec<Value> {
     let text = read(&format!("crates/wire/tests/golden/{name}.jsonl"));
-    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    let lines = text.lines();
     lines
         .map(|line| serde_json::from_str(line).expect("JSON"))
         .collect()
 }
 
-/// Whether a value is valid, for the words of JSON Schema that ours use.
-fn is_valid(value: &Value, schema: &Value, root: &Value) -> bool {
-    if let Some(reference) = schema["$ref"].as_str() {
-        let target = root
-            .pointer(reference.trim_start_matches('#'))
-            .expect("it is defined");
-        return is_valid(value, target, root);
-    }
-    let has_type = |name: &Value| match name.as_str().expect("a type") {
-        "object" => value.is_object(),
-        "array" => value.is_array(),
-        "string" => value.is_string(),
-        "integer" => value.is_u64() || value.is_i64(),
-        "boolean" => value.is_boolean(),
-        "null" => value.is_null(),
-        other => panic!("{other} is not known here"),
-    };
-    let is_typed = schema.get("type").is_none_or(|types| {
-        let several = types.as_array();
-        several.map_or_else(|| has_type(types), |names| names.iter().any(has_type))
-    });
-    let of = |name: &str| schema[name].as_array();
-    let one_of = of("oneOf").is_none_or(|choices| {
-        choices
-            .iter()
-            .filter(|choice| is_valid(value, choice, root))
-            .count()
-            == 1
-    });
-    let in_enum = of("enum").is_none_or(|words| words.contains(value));
-    let is_const = schema.get("const").is_none_or(|wanted| wanted == value);
-    let has_all = of("required").is_none_or(|names| {
-        names
-            .iter()
-            .all(|name| value.get(name.as_str().expect("a name")).is_some())
-    });
-    let fields = value.as_object().is_none_or(|fields| {
-        fields
-            .iter()
-            .all(|(name, field)| match schema["properties"].get(name) {
-                Some(property) => is_valid(field, property, root),
-                None => schema["additionalProperties"] != json!(false),
-            })
-    });
-    let items = value.as_array().is_none_or(|items| {
-        let schema = schema.get("items");
-        schema.is_none_or(|schema| items.iter().all(|item| is_valid(item, schema, root)))
-    });
-    is_typed && one_of && in_enum && is_const && has_all && fields && items
+fn again<'a, T: Serialize + Deserialize<'a>>(text: &'a str) -> Option<String> {
+    let frame: T = decode(text, MAX_DAEMON_FRAME_BYTES).ok()?;
+    Some(encode(&frame))
 }
 
-fn check(schema_name: &str, golden_name: &str) {
-    let schema = schema(schema_name);
-    let mut seen = BTreeSet::new();
-    for frame in golden(golden_name) {
-        assert!(is_valid(&frame, &schema, &schema), "{schema_name}: {frame}");
-        let kind = frame["type"].as_str().expect("a type").to_owned();
-        let mut more = frame.clone();
-        more["surplus"] = json!(1);
-        assert!(!is_valid(&more, &schema, &schema), "{more}");
-        let choices = schema["oneOf"].as_array().expect("choices");
-        let choice = choices
-            .iter()
-            .find(|choice| choice["properties"]["type"]["const"] == kind);
-        for name in choice.expect("one")["required"].as_array().expect("names") {
-            let mut less = frame.clone();
-            less.as_object_mut()
-                .expect("a frame")
-                .remove(name.as_str().expect("a name"));
-            assert!(!is_valid(&less, &schema, &schema), "{less}");
+/// An agent's frames go two ways, told apart by their type as the daemon does.
+fn agent_again(text: &str) -> Option<String> {
+    if frame_type(text).as_deref() == Some(EventBatch::TYPE) {
+        return again::<EventBatch<'_>>(text);
+    }
+    again::<AgentFrame>(text)
+}
+
+/// Every word that a schema names as the whole of a text.
+fn words(schema: &Value) -> BTreeSet<String> {
+    let own = ["const", "enum"]
+        .iter()
+        .flat_map(|name| match &schema[name] {
+            Value::String(word) => vec![word.clone()],
+            Value::Array(words) => words
+                .iter()
+                .filter_map(|word| word.as_str().map(str::to_owned))
+                .collect(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
+        });
+    let mut all: BTreeSet<String> = own.collect();
+    match schema {
+        Value::Object(fields) => all.extend(fields.values().flat_map(words)),
+        Value::Array(items) => all.extend(items.iter().flat_map(words)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+    all
+}
+
+/// The names of the frames that a definition describes.
+fn described(definition: &Value) -> BTreeSet<&str> {
+    let choices = definition["oneOf"].as_array().into_iter().flatten();
+    choices
+        .map(|choice| {
+            choice["properties"]["type"]["const"]
+                .as_str()
+                .expect("a name")
+        })
+        .collect()
+}
+
+fn check(name: &str, files: &[&str], again: Again) {
+    let root = schema();
+    let definition = &root["$defs"][name];
+    let words: Vec<String> = words(&root).into_iter().collect();
+    let frames: Vec<Value> = files.iter().flat_map(|file| golden(file)).collect();
+    let (mut n_taken, mut n_refused) = (0, 0);
+    for frame in &frames {
+        assert!(is_valid(frame, definition, &root), "{name}: {frame}");
+        for mutant in mutants(frame, &words) {
+            let written = again(&mutant.to_string());
+            if is_valid(&mutant, definition, &root) {
+                assert!(written.is_some(), "allowed and not taken: {mutant}");
+            }
+            match written {
+                None => n_refused += 1,
+                Some(text) => {
+                    n_taken += 1;
+                    let written: Value = serde_json::from_str(&text).expect("JSON");
+                    let is_allowed = is_valid(&written, definition, &root);
+                    assert!(is_allowed, "taken and not allowed: {mutant} as {text}");
+                }
+            }
         }
-        seen.insert(kind);
     }
-    let choices = schema["oneOf"].as_array().expect("choices").iter();
-    let described = choices.map(|choice| choice["properties"]["type"]["const"].as_str());
-    let described: BTreeSet<_> = described
-        .map(|kind| kind.expect("a type").to_owned())
+    assert!(n_taken > 0 && n_refused > 0, "{n_taken}, {n_refused}");
+    let seen: BTreeSet<&str> = frames
+        .iter()
+        .filter_map(|frame| frame["type"].as_str())
         .collect();
-    assert_eq!(described, seen);
+    assert_eq!(described(definition), seen);
 }
 
 #[test]
-fn viewers_frames_are_what_their_schema_says() {
-    check("viewer-frame", "viewer");
+fn agents_frames_are_what_the_schema_says() {
+    check("agent_frame", &["agent", "events"], agent_again);
 }
 
 #[test]
-fn frames_to_viewers_are_what_their_schema_says() {
-    check("stream-frame", "stream");
+fn frames_to_agents_are_what_the_schema_says() {
+    check("daemon_frame", &["daemon"], |text| {
+        again::<DaemonFrame>(text)
+    });
 }
 
 #[test]
-fn every_answer_of_a_host_is_what_the_schema_says() {
-    let schema = schema("stream-frame");
-    let answers = golden("agent")
-        .into_iter()
-        .filter(|frame| frame["type"] == "answer");
-    let mut n_answers = 0;
-    for frame in answers {
-        let answer = &frame["answer"];
-        assert!(
-            is_valid(answer, &schema["$defs"]["answer"], &schema),
-            "{answer}"
-        );
-        n_answers += 1;
+fn viewers_frames_are_what_the_schema_says() {
+    check("viewer_frame", &["viewer"], |text| {
+        again::<ViewerFrame>(text)
+    });
+}
+
+#[test]
+fn frames_to_viewers_are_what_the_schema_says() {
+    check("stream_frame", &["stream"], |text| {
+        again::<StreamFrame<'_>>(text)
+    });
+}
+
+#[test]
+fn bodies_of_enrollments_are_what_the_schema_says() {
+    check("enroll_request", &["enroll_request"], |text| {
+        again::<EnrollRequest>(text)
+    });
+    check("enroll_response", &["enroll_response"], |text| {
+        again::<EnrollResponse>(text)
+    });
+}
+
+#[test]
+fn a_field_that_nobody_knows_is_allowed_nowhere() {
+    let root = schema();
+    fn assert_closed(schema: &Value, path: &str) {
+        if schema["properties"].is_object() {
+            let rest = &schema["additionalProperties"];
+            assert_eq!(rest, &Value::Bool(false), "{path}");
+        }
+        for (name, part) in schema.as_object().into_iter().flatten() {
+            assert_closed(part, &format!("{path}/{name}"));
+        }
+        for part in schema.as_array().into_iter().flatten() {
+            assert_closed(part, path);
+        }
     }
-    assert!(n_answers >= 4, "{n_answers} answers");
+
+    assert_closed(&root["$defs"], "");
 }

@@ -3,6 +3,7 @@
 
 use super::Finding;
 use super::tree::{Tree, has_extension};
+use crate::frame_types::{SCHEMA, TYPES, generate};
 
 /// Everything that may stand at the top of the repository, apart from dot files.
 const TOP: [&str; 25] = [
@@ -64,6 +65,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     check_protocol(tree, &mut findings);
     check_settings(tree, &mut findings);
     check_promises(tree, &mut findings);
+    check_frame_types(tree, &mut findings);
     findings
 }
 
@@ -130,6 +132,21 @@ fn check_protocol(tree: &Tree, findings: &mut Vec<Finding>) {
                 findings.push(Finding::at(path, number + 1, message));
             }
         }
+    }
+}
+
+/// The frames' types for TypeScript are those of the schema as it is.
+fn check_frame_types(tree: &Tree, findings: &mut Vec<Finding>) {
+    let Some(schema) = tree.text(SCHEMA) else {
+        return;
+    };
+    match generate(schema) {
+        Ok(types) if tree.text(TYPES) == Some(&types) => {}
+        Ok(_) => {
+            let message = format!("is not what {SCHEMA} says; run `cargo x types`");
+            findings.push(Finding::of_file(TYPES, message));
+        }
+        Err(error) => findings.push(Finding::of_file(SCHEMA, format!("{error:#}"))),
     }
 }
 
@@ -269,6 +286,17 @@ mod tests {
 
         assert_eq!(findings.len(), 1);
         assert_eq!(findings[0].line, Some(2));
+    }
+
+    #[test]
+    fn types_that_are_not_those_of_the_schema_are_found() {
+        let schema = r#"{"$defs": {"a": {"const": 1}}}"#;
+        let with = |types: &str| check(&made_up([(SCHEMA, schema), (TYPES, types)]));
+
+        assert!(with(&generate(schema).unwrap()).is_empty());
+        let findings = with("export type A = 2;\n");
+        assert_eq!(findings.len(), 1);
+        assert!(findings[0].to_string().contains("cargo x types"));
     }
 
     #[test]
