@@ -26,7 +26,7 @@ use crate::config::{Config, LogSettings};
 use crate::converge::Converge;
 use crate::dial::{DialError, Dialer};
 use crate::event_queue::EventQueue;
-use crate::file_watch::{FileMemory, file_watch};
+use crate::file_watch::{FileMemory, FileWatchHandle, file_watch};
 use crate::firewall::{Drift, HostFirewall, watch_drift};
 use crate::host_facts::{AGENT_VERSION, HostFacts};
 use crate::identity::{Identity, IdentityError};
@@ -138,10 +138,10 @@ fn start_parts(
     let (link_tx, link_state) = watch::channel(LinkState::default());
     let (drift_tx, drift) = watch::channel(Drift::default());
     let table = host_processes();
-    let (files, files_task) = file_watch(Arc::clone(&events), Arc::clone(&table), memory);
     let mut parts = JoinSet::new();
     let looks = (config.processes, config.network_interval, cadence, table);
-    let told = start_sources(&mut parts, (looks, &config.logs), &positions, &shutdown)?;
+    let sources = (looks, &config.logs);
+    let (files, told) = start_sources(&mut parts, sources, (&positions, memory), &shutdown)?;
 
     let converge = Converge {
         ledger: Ledger::new(state.clone(), config.agent_id),
@@ -175,7 +175,6 @@ fn start_parts(
         shutdown: shutdown.clone(),
     };
     begin(&mut parts, "drift", watch_drift(drift_tx, shutdown.clone()));
-    begin(&mut parts, "files", files_task.run());
     begin(&mut parts, "converge", converge.run());
     begin(&mut parts, "host reader", host_reader);
     let status_file = keep_status_file(state, statuses.latest(), link_state.clone(), told);
@@ -196,17 +195,24 @@ type Looks = (
     Arc<ProcessTable>,
 );
 
-/// Starts everything that events come from, and returns what is told of it on the host.
+/// What is told on the host of the sources of events.
+type Told = (watch::Receiver<LineCounts>, watch::Receiver<SourceStates>);
+
+/// Starts everything that events come from, and returns the way to the watcher of files and what is
+/// told of all of it on the host.
 fn start_sources(
     parts: &mut JoinSet<&'static str>,
     (looks, logs): (Looks, &LogSettings),
-    positions: &Arc<Positions>,
+    (positions, memory): (&Arc<Positions>, Arc<FileMemory>),
     shutdown: &Shutdown,
-) -> Result<(watch::Receiver<LineCounts>, watch::Receiver<SourceStates>), AgentError> {
+) -> Result<(FileWatchHandle, Told), AgentError> {
     let (board, sources) = SourceBoard::new();
+    let (events, table) = (Arc::clone(positions.events()), Arc::clone(&looks.3));
+    let (files, files_task) = file_watch(events, table, memory, Arc::clone(&board));
+    begin(parts, "files", files_task.run());
     watch_processes(parts, looks, (positions, &board), shutdown)?;
     let counts = start_logs(parts, logs, (positions, board), shutdown);
-    Ok((counts, sources))
+    Ok((files, (counts, sources)))
 }
 
 /// Starts everything that reads lines, and returns what is counted of them.

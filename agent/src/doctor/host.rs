@@ -14,11 +14,13 @@ use crate::collect::log_file;
 use crate::collect::log_sources::{list_doubles, list_well_known};
 use crate::collect::process::{CANNOT_SEE, CANNOT_SEE_BY_LOOKING, Connector};
 use crate::collect::sockets;
+use crate::collect::source_board::Standing;
 use crate::config::{AuditMode, Config, FirewallMode, JournalMode, KernelLogMode, ProcessMode};
 use crate::error_chain::chain;
-use crate::file_watch;
+use crate::file_watch::{self, FILE_ACTORS};
 use crate::firewall::{BackEnd, Firewall as _, HostFirewall};
 use crate::identity::Identity;
+use crate::report::read_status;
 use crate::state_dir::StateDir;
 
 /// Fewer watches than this do not carry 1,000 paths and the directories above them.
@@ -138,16 +140,34 @@ pub(super) fn check_instances() -> Finding {
     check_limit("instances", "max_user_instances", MIN_INSTANCES)
 }
 
-/// Whether it can be known who changes watched files.
-pub(super) fn check_who() -> Finding {
-    let found = match file_watch::check_who() {
-        Ok(()) => "fanotify tells who changes watched files".to_owned(),
-        Err(error) => format!(
-            "inotify tells what changes, and nobody who did it: fanotify says {error}; it takes \
-             CAP_SYS_ADMIN, which install.sh --with-file-actors gives"
-        ),
+/// Whether it is known who changes watched files: to the running agent if there is one, which may
+/// not be allowed what whoever asks is.
+pub(super) fn check_who(config: &Config) -> Finding {
+    let name = "fanotify";
+    let status = read_status(config).ok().filter(|status| status.running);
+    let Some(status) = status else {
+        let found = match file_watch::check_who() {
+            Ok(()) => "fanotify would tell an agent started by this user who changes watched files"
+                .to_owned(),
+            Err(error) => format!(
+                "inotify tells what changes, and nobody who did it: fanotify says {error} to an \
+                 agent started by this user; it takes CAP_SYS_ADMIN, which install.sh \
+                 --with-file-actors gives"
+            ),
+        };
+        return Finding::well(name, found);
     };
-    Finding::well("fanotify", found)
+    let source = status.sources.iter().find(|it| it.name == FILE_ACTORS);
+    let found = match source.map(|source| (source.state.standing, &source.state.how)) {
+        Some((Standing::Read, _)) => {
+            "fanotify tells the running agent who changes watched files".to_owned()
+        }
+        Some((_, how)) => {
+            format!("inotify tells the running agent what changes, and nobody who did it: {how}")
+        }
+        None => "the running agent watches no files yet".to_owned(),
+    };
+    Finding::well(name, found)
 }
 
 fn check_limit(name: &'static str, setting: &str, least: u64) -> Finding {

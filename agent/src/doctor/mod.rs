@@ -88,7 +88,7 @@ pub async fn examine(config: &Config) -> Diagnosis {
         host::check_firewall(config).await,
         host::check_watches(),
         host::check_instances(),
-        host::check_who(),
+        host::check_who(config),
         host::check_journal(config),
         host::check_kernel_log(config),
         host::check_audit(config),

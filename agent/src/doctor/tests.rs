@@ -5,6 +5,10 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 
 use super::*;
+use crate::collect::source_board::{SourceBoard, Standing};
+use crate::file_watch::FILE_ACTORS;
+use crate::report::StatusReport;
+use crate::state_dir::StateDir;
 
 fn config(state_dir: &std::path::Path, port: u16) -> Config {
     let text = format!(
@@ -114,4 +118,35 @@ fn a_diagnosis_as_json_keeps_its_names() {
 
     let golden = include_str!("../../tests/golden/doctor.json");
     assert_eq!(shown.trim(), golden.trim());
+}
+
+#[test]
+fn who_changes_files_is_judged_by_what_the_running_agent_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    let state = StateDir::open(&path).unwrap();
+    let config = config(&path, 9);
+    let (board, sources) = SourceBoard::new();
+    let check = |standing: Option<Standing>, words: &str| {
+        if let Some(standing) = standing {
+            board.tell(FILE_ACTORS, standing, "fanotify says no", "x");
+        }
+        let report = StatusReport {
+            process: std::process::id(),
+            sources: sources.borrow().clone(),
+            ..StatusReport::default()
+        };
+        let text = hidps_wire::encode(&report);
+        state.write("status.json", text.as_bytes()).unwrap();
+
+        let finding = host::check_who(&config);
+
+        assert!(finding.found.contains(words), "{words}: {finding:?}");
+    };
+
+    // Whatever this process may do, nobody runs who could say it.
+    check(Some(Standing::Off), "started by this user");
+    let _lock = state.lock().unwrap();
+    check(None, "nobody who did it: fanotify says no");
+    check(Some(Standing::Read), "tells the running agent");
 }

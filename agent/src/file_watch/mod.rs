@@ -37,6 +37,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::agent_note::AgentNote;
 use crate::collect::process::ProcessTable;
+use crate::collect::source_board::{SourceBoard, Standing};
 use crate::event_queue::EventQueue;
 use coalesce::Coalescer;
 use hashing::Done;
@@ -47,7 +48,7 @@ pub use path_state::{FileKind, PathState, TreeLack, WatchProblem};
 use telling::Telling;
 use watch_tree::WatchTree;
 use who::Who;
-pub use who::check_who;
+pub use who::{FILE_ACTORS, check_who};
 
 /// Events are read into a buffer of this size; the longest event is 272 bytes.
 const READ_BUFFER_BYTES: usize = 4_096;
@@ -140,6 +141,7 @@ impl FileWatch for FileWatchHandle {
 pub struct FileWatchTask {
     requests: mpsc::Receiver<Request>,
     report: watch::Sender<Report>,
+    board: Arc<SourceBoard>,
     telling: Telling,
     coalescer: Coalescer,
     /// The paths asked for last, for a new instance after one that failed.
@@ -179,6 +181,7 @@ pub fn file_watch(
     events: Arc<EventQueue>,
     processes: Arc<ProcessTable>,
     memory: Arc<FileMemory>,
+    board: Arc<SourceBoard>,
 ) -> (FileWatchHandle, FileWatchTask) {
     // One request at a time: the loop waits for the answer.
     let (requests_tx, requests) = mpsc::channel(1);
@@ -192,6 +195,7 @@ pub fn file_watch(
         requests,
         report,
         telling: Telling::new(events, processes),
+        board,
         coalescer: Coalescer::default(),
         paths: WatchSet::new(),
         vanished: BTreeSet::new(),
@@ -302,6 +306,7 @@ impl FileWatchTask {
             };
             match open_instance(self.telling.processes(), memory) {
                 Ok(instance) => {
+                    tell_who(&self.board, instance.who.as_ref().err());
                     self.instance = Some(instance);
                     self.is_new = false;
                 }
@@ -406,6 +411,7 @@ impl FileWatchTask {
             }
             Err(error) => {
                 tracing::warn!(%error, "who changes files is no longer told");
+                tell_who(&self.board, Some(&error.to_string()));
                 instance.who = Err(error.to_string());
             }
         }
@@ -441,6 +447,20 @@ impl FileWatchTask {
         let instance = self.instance.as_ref().filter(|_| is_quiet);
         instance.and_then(|instance| instance.tree.remember_all())
     }
+}
+
+/// Says whether it is told who changes files.
+fn tell_who(board: &SourceBoard, problem: Option<&String>) {
+    let (standing, how) = match problem {
+        None => (Standing::Read, "by fanotify".to_owned()),
+        // It takes a right that the unit leaves out on purpose.
+        Some(problem) => {
+            let how =
+                format!("fanotify says {problem}; install.sh --with-file-actors gives the right");
+            (Standing::Off, how)
+        }
+    };
+    board.tell(FILE_ACTORS, standing, &how, who::CANNOT_SEE);
 }
 
 /// Reads once; nothing is lost when the wait is abandoned.

@@ -17,6 +17,7 @@ use super::entry::{Entry, EntryKind};
 use super::facts::Facts;
 use super::hashing::{Done, Hasher, Unhashed};
 use super::watch_tree::WatchTree;
+use super::who::FILE_ACTORS;
 use crate::agent_note::AgentNote;
 use crate::collect::process::ProcessTable;
 use crate::event_queue::EventQueue;
@@ -121,7 +122,7 @@ impl Telling {
 
     fn tell_loss(&self, lost: Option<u64>, why: &str) {
         let note = AgentNote::LinesLost {
-            source: "file actors",
+            source: FILE_ACTORS,
             lost,
             why: why.to_owned(),
         };

@@ -22,6 +22,14 @@ use super::change::FileAction;
 use super::fid::{Handle, Told, parse, parse_fdinfo};
 use crate::collect::process::{KnownProcess, ProcessTable, monotonic_nanos};
 
+/// The source of events that this is.
+pub const FILE_ACTORS: &str = "file actors";
+
+/// What it cannot see.
+pub(super) const CANNOT_SEE: &str = "who changes files on file systems without file handles \
+                                     (overlayfs, some network file systems) or from other hosts, \
+                                     and more than the number of a process that ended at once";
+
 /// How long an answer is kept for the change it belongs to, which is told after a moment.
 const KEPT: Duration = Duration::from_secs(5);
 

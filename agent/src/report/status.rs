@@ -12,6 +12,7 @@ use crate::collect::source_losses::SourceLosses;
 use crate::collect::unread::UnreadLines;
 use crate::config::Config;
 use crate::event_queue::Losses;
+use crate::file_watch::FILE_ACTORS;
 use crate::link::LinkState;
 use crate::state_dir::StateDir;
 
@@ -50,8 +51,8 @@ pub struct ShownSource {
     /// How it is with it, since when, how it is read, and what it cannot see.
     #[serde(flatten)]
     pub state: SourceState,
-    /// What it lost since the agent started, in a few words; null for nothing, and for processes
-    /// and connections, which tell their losses as events alone.
+    /// What it lost since the agent started, in a few words; null for nothing, and for processes,
+    /// connections and file actors, which tell their losses as events alone.
     pub lost: Option<String>,
 }
 
@@ -97,7 +98,8 @@ impl ShownSource {
             how,
             cannot_see,
         } = &self.state;
-        let is_counted = !["processes", "connections"].contains(&self.name.as_str());
+        let by_events = ["processes", "connections", FILE_ACTORS];
+        let is_counted = !by_events.contains(&self.name.as_str());
         let lost = match &self.lost {
             Some(lost) => lost,
             None if is_counted => "none",

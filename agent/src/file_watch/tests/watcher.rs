@@ -91,7 +91,12 @@ impl Watcher {
         events.on_connected(u32::MAX);
         let state_dir = StateDir::open(&state.path().join("state")).unwrap();
         let memory = Arc::new(FileMemory::new(state_dir, Arc::clone(&events)));
-        let (handle, task) = file_watch(Arc::clone(&events), host_processes(), Arc::clone(&memory));
+        let (handle, task) = file_watch(
+            Arc::clone(&events),
+            host_processes(),
+            Arc::clone(&memory),
+            SourceBoard::new().0,
+        );
         let mut tasks = JoinSet::new();
         tasks.spawn(task.run());
         Self {
