@@ -311,7 +311,7 @@ mod tests {
         };
         let unwatched = TreeLack::Unwatched {
             first: "/a/b".into(),
-            problem: WatchProblem::LimitReached,
+            problem: WatchProblem::Denied,
         };
         let too_large = TreeLack::TooManyDirectories;
 
@@ -323,8 +323,8 @@ mod tests {
         check(surveying(true), "EventsLost", "the kernel dropped events");
         check(
             PathState::Partly(unwatched),
-            "LimitReached",
-            "/a/b cannot be watched: the kernel's limit is reached",
+            "MissingPrivilege",
+            "/a/b cannot be watched: the agent may not read it",
         );
         check(
             PathState::Partly(too_large),

@@ -75,11 +75,11 @@ impl Inventory {
         why: Why,
         memory: &Memory,
     ) {
-        if let Some(tree) = self.trees.get(root)
+        if let Some(tree) = self.trees.get_mut(root)
             && tree.depth() == depth
             && tree.is_of(stamp)
         {
-            return;
+            return tree.retry();
         }
         self.remove(root);
         let is_remembered = memory.directories.contains_key(root);

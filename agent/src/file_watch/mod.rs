@@ -44,7 +44,7 @@ use hashing::Done;
 pub use keeping::FileMemory;
 use keeping::Keeping;
 use memory::Memory;
-pub use path_state::{FileKind, PathState, TreeLack, WatchProblem};
+pub use path_state::{FileKind, PathState, TreeLack, WatchLimit, WatchProblem};
 use telling::Telling;
 use watch_tree::WatchTree;
 use who::Who;
@@ -312,7 +312,7 @@ impl FileWatchTask {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "inotify is not to be had");
-                    let state = PathState::Failed(WatchProblem::from(&error));
+                    let state = PathState::Failed(WatchProblem::of_instance(&error));
                     return self
                         .paths
                         .keys()

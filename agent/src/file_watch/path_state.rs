@@ -29,6 +29,9 @@ pub enum PathState {
     Failed(WatchProblem),
 }
 
+/// Nobody is told to raise a limit to less.
+const MIN_RAISED: u64 = 8_192;
+
 /// Longest name of a path in a sentence.
 const MAX_NAME: usize = 200;
 
@@ -89,11 +92,9 @@ pub enum FileKind {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum WatchProblem {
     /// The kernel's limit on watches or instances is reached.
-    #[error(
-        "the kernel's limit is reached; raise fs.inotify.max_user_watches or \
-         fs.inotify.max_user_instances by sysctl"
-    )]
-    LimitReached,
+    #[error("the kernel's limit is reached{}; raise it: sysctl {}",
+        .0.shown_value(), .0.shown_setting())]
+    LimitReached(WatchLimit),
     /// The agent may not look.
     #[error("the agent may not read it or its directory; run it as root")]
     Denied,
@@ -107,11 +108,86 @@ impl WatchProblem {
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
-            Self::LimitReached => "LimitReached",
+            Self::LimitReached(_) => "LimitReached",
             Self::Denied => "MissingPrivilege",
             Self::Other(_) => "WatchFailed",
         }
     }
+}
+
+impl WatchProblem {
+    /// Why inotify is not to be had at all.
+    pub(super) fn of_instance(error: &io::Error) -> Self {
+        let code = error
+            .raw_os_error()
+            .map(rustix::io::Errno::from_raw_os_error);
+        if code == Some(rustix::io::Errno::MFILE) {
+            Self::LimitReached(WatchLimit::of_instances())
+        } else {
+            Self::from(error)
+        }
+    }
+}
+
+/// A limit of the kernel, under the name by which `sysctl` raises it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WatchLimit {
+    setting: &'static str,
+    /// None where the kernel does not show it.
+    value: Option<u64>,
+}
+
+impl WatchLimit {
+    /// How many files may be watched.
+    pub(super) fn of_watches() -> Self {
+        Self::least_of(["fs.inotify.max_user_watches", "user.max_inotify_watches"])
+    }
+
+    /// How often somebody may begin to watch.
+    fn of_instances() -> Self {
+        Self::least_of([
+            "fs.inotify.max_user_instances",
+            "user.max_inotify_instances",
+        ])
+    }
+
+    /// A user namespace, such as a container's, may have a smaller one of its own.
+    fn least_of([everywhere, here]: [&'static str; 2]) -> Self {
+        let read = |setting: &'static str| Self {
+            setting,
+            value: read_sysctl(setting),
+        };
+        let (everywhere, here) = (read(everywhere), read(here));
+        let is_less = here
+            .value
+            .is_some_and(|value| everywhere.value.is_none_or(|everywhere| value < everywhere));
+        if is_less { here } else { everywhere }
+    }
+
+    /// What it is, after the word that it is reached.
+    fn shown_value(&self) -> String {
+        let value = self
+            .value
+            .map(|value| format!(": {} is {value}", self.setting));
+        value.unwrap_or_default()
+    }
+
+    /// What to give to `sysctl`.
+    fn shown_setting(&self) -> String {
+        match self.value {
+            // Room for as much again; who has little gets what a small host needs.
+            Some(value) => {
+                let more = value.saturating_mul(2).max(MIN_RAISED);
+                format!("{}={more}", self.setting)
+            }
+            None => self.setting.to_owned(),
+        }
+    }
+}
+
+fn read_sysctl(setting: &str) -> Option<u64> {
+    let path = format!("/proc/sys/{}", setting.replace('.', "/"));
+    fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 impl From<&io::Error> for WatchProblem {
@@ -119,8 +195,8 @@ impl From<&io::Error> for WatchProblem {
         let code = error
             .raw_os_error()
             .map(rustix::io::Errno::from_raw_os_error);
-        if code == Some(rustix::io::Errno::NOSPC) || code == Some(rustix::io::Errno::MFILE) {
-            Self::LimitReached
+        if code == Some(rustix::io::Errno::NOSPC) {
+            Self::LimitReached(WatchLimit::of_watches())
         } else if error.kind() == io::ErrorKind::PermissionDenied {
             Self::Denied
         } else {
@@ -203,4 +279,39 @@ pub(super) fn is_absence(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_said_with_what_it_is_and_what_raises_it() {
+        let limit = |value| {
+            WatchProblem::LimitReached(WatchLimit {
+                setting: "fs.inotify.max_user_watches",
+                value,
+            })
+        };
+
+        let known = limit(Some(65_536)).to_string();
+        let small = limit(Some(8)).to_string();
+        let unknown = limit(None).to_string();
+
+        assert_eq!(
+            known,
+            "the kernel's limit is reached: fs.inotify.max_user_watches is 65536; raise it: sysctl \
+             fs.inotify.max_user_watches=131072"
+        );
+        assert!(small.ends_with("=8192"), "{small}");
+        assert!(unknown.ends_with("raise it: sysctl fs.inotify.max_user_watches"));
+    }
+
+    #[test]
+    fn too_many_open_files_are_a_limit_of_inotify_only_where_it_is_asked_for() {
+        let error = io::Error::from(rustix::io::Errno::MFILE);
+
+        assert_eq!(WatchProblem::from(&error).reason(), "WatchFailed");
+        assert_eq!(WatchProblem::of_instance(&error).reason(), "LimitReached");
+    }
 }

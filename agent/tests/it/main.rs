@@ -40,4 +40,6 @@ mod scripted_daemon;
 #[cfg(test)]
 mod unit;
 #[cfg(test)]
+mod watch_limits;
+#[cfg(test)]
 mod world;

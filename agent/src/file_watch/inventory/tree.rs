@@ -185,6 +185,17 @@ impl Tree {
         self.visit(self.root().to_owned(), Why::Lost);
     }
 
+    /// Tries the directories again that could not be watched: somebody may have mended that.
+    pub(super) fn retry(&mut self) {
+        if self.has_work() || !matches!(self.lack, Some(TreeLack::Unwatched { .. })) {
+            return;
+        }
+        self.lack = None;
+        for path in std::mem::take(&mut self.partly_known) {
+            self.visit(path, Why::Survey);
+        }
+    }
+
     /// Forgets a directory and everything below; the kernel watches are another's business.
     pub(super) fn forget_below(&mut self, path: &Path) {
         if path == self.root() {
