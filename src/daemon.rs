@@ -26,9 +26,9 @@ use crate::persistence::{
 use crate::ports::{Observations, Records, StoreError};
 use crate::reconcile::{Mode, Sessions};
 use crate::streams::{
-    AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, Installer, KeyHints, KeyLookups, KeyReads,
-    Keyring, ListenError, Listener, Origins, Presence, RefusalLog, RefusalReports, TrustedProxies,
-    Watchers, router, watch_keys, watch_silence,
+    AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, HttpWays, Installer, KeyHints, KeyLookups,
+    KeyReads, Keyring, ListenError, Listener, Origins, Presence, RefusalLog, RefusalReports,
+    TrustedProxies, Watchers, router, watch_keys, watch_silence,
 };
 use crate::tasks::TaskSet;
 use crate::telemetry::Chain;
@@ -317,6 +317,7 @@ impl Daemon {
             access: AccessCheck::new(Arc::new(rest.clone()), &config.tokens, doors.keyring),
             limits: Arc::default(),
             refusals: doors.refusals,
+            ways: Arc::new(HttpWays::new(config.agent_http)),
             trusted_proxies: Arc::new(TrustedProxies::new(config.trusted_proxies.clone())),
             fanout,
             watchers,

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use hidps_wire::{
     AgentId, ConditionStatus, ContentHash, DesiredDocument, DiskUse, Facts, Generation, Processes,
-    Sensor, SubjectCondition,
+    Sensor, SubjectCondition, Usage,
 };
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -201,6 +201,23 @@ pub struct UsageReport {
     pub disks: Vec<DiskUse>,
     /// How warm it is.
     pub sensors: Vec<Sensor>,
+}
+
+impl UsageReport {
+    /// What an agent measured, and what is known of its firewall.
+    #[must_use]
+    pub fn of(agent_id: AgentId, usage: Usage, firewall_active: Option<bool>) -> Self {
+        Self {
+            agent_id,
+            cpu: usage.cpu,
+            ram: usage.ram,
+            storage: usage.storage,
+            firewall_active,
+            load: usage.load,
+            disks: usage.disks,
+            sensors: usage.sensors,
+        }
+    }
 }
 
 /// What runs on a host and takes most of it.

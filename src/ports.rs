@@ -189,6 +189,9 @@ pub trait Directory: Send + Sync + 'static {
         request: EnrollRequest,
         from: Option<IpAddr>,
     ) -> StoreResult<'_, Enrollment>;
+    /// Counts one use of a token by an agent that asks over HTTP.
+    fn use_token(&self, agent: AgentId, token: String, from: Option<IpAddr>)
+    -> StoreResult<'_, ()>;
     /// Tells of an enrollment or a connect that was refused.
     fn record_refusal(&self, refusal: AgentRefusal) -> StoreResult<'_, ()>;
 }
@@ -305,6 +308,9 @@ pub trait BatchProgress: Send + Sync + std::fmt::Debug {
     fn taken(&self, seq: u64);
     /// A batch could not be read; the connection should end.
     fn refused(&self, reason: String);
+    /// An event of the batch that is being taken in matched a rule, and not one that is kept quiet
+    /// about; of interest where somebody waits for an answer.
+    fn matched(&self, _rule_id: &str, _title: &str, _risk: u8) {}
 }
 
 /// Takes batches of events for detection; never blocks the caller.

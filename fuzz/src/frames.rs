@@ -5,7 +5,8 @@ use hidps_local_supabase::fuzzing::{read_client_frame, weigh_log_message};
 use hidps_realtime::fuzzing::{TOKEN, receive};
 use hidps_wire::{
     AgentFrame, DaemonFrame, EventBatch, MAX_AGENT_FRAME_BYTES, MAX_DAEMON_FRAME_BYTES,
-    MAX_VIEWER_FRAME_BYTES, StreamFrame, ViewerFrame, WatchPath, decode, encode, frame_type,
+    MAX_EVENTS_PER_BATCH, MAX_VIEWER_FRAME_BYTES, Posted, StreamFrame, ViewerFrame, WatchPath,
+    decode, encode, frame_type, read_posted,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -41,6 +42,32 @@ pub fn wire_event_batch(data: &[u8]) {
         let within = event.is_within_limits();
         let owned = event.into_owned();
         assert_eq!(owned.is_within_limits(), within, "owning changes no length");
+    }
+}
+
+/// What hosts post: refused, or lines within their bounds.
+pub fn wire_posted(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let Ok(posted) = read_posted(text) else {
+        return;
+    };
+    assert!(text.len() <= MAX_AGENT_FRAME_BYTES);
+    match posted {
+        Posted::Batch | Posted::Frame(_) => {}
+        Posted::Lines(lines) => {
+            assert!(lines.len() <= MAX_EVENTS_PER_BATCH);
+            for line in lines {
+                assert!(line.kind.is_none() == line.parties.is_some());
+                assert!(line.message.len() <= MAX_AGENT_FRAME_BYTES);
+            }
+        }
+        Posted::Report(report) => {
+            for share in [report.usage.cpu, report.usage.ram, report.usage.storage] {
+                assert!((0.0..=100.0).contains(&share));
+            }
+        }
     }
 }
 

@@ -15,7 +15,7 @@ pub use tokens::*;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets; each has a file in `fuzz_targets` and a directory in `corpus`.
-pub const TARGETS: [Target; 26] = [
+pub const TARGETS: [Target; 28] = [
     ("audit_record", audit_record),
     ("file_actors", file_actors),
     ("file_memory", file_memory),
@@ -36,10 +36,12 @@ pub const TARGETS: [Target; 26] = [
     ("rule_file", rule_file),
     ("rule_pipeline", rule_pipeline),
     ("rule_placeholders", rule_placeholders),
+    ("token_request", token_request),
     ("ufw_rules", ufw_rules),
     ("watch_path", watch_path),
     ("wire_agent_frame", wire_agent_frame),
     ("wire_daemon_frame", wire_daemon_frame),
     ("wire_event_batch", wire_event_batch),
+    ("wire_posted", wire_posted),
     ("wire_viewer_frame", wire_viewer_frame),
 ];

@@ -1,7 +1,9 @@
 //! What is sent as an access token, and what is published as keys.
 //! Neither may ever be taken here: nobody has signed it.
 
-use hidps_tokens::{KeySet, MAX_KEYS, Verifier};
+use hidps_tokens::{
+    AgentTokens, ClientAssertion, ClientProof, KeySet, MAX_KEYS, Verifier, parse_token_request,
+};
 
 /// A second long before any token of a corpus expires.
 const NOW: i64 = 0;
@@ -30,4 +32,26 @@ pub fn access_token(data: &[u8]) {
         verifier.verify(token, &keys, NOW).is_err(),
         "nobody signed it"
     );
+}
+
+/// The form in which an agent asks for a token, and after the first NUL its `Authorization` header;
+/// neither is taken for a token of ours.
+pub fn token_request(data: &[u8]) {
+    let mut parts = data.splitn(2, |byte| *byte == 0);
+    let form = parts.next().unwrap_or_default();
+    let header = parts
+        .next()
+        .and_then(|header| std::str::from_utf8(header).ok());
+    if let Ok(request) = parse_token_request(form, header)
+        && let ClientProof::Assertion(text) = &request.proof
+    {
+        let assertion = ClientAssertion::parse(text).expect("it was read once");
+        assert_eq!(assertion.agent, request.client, "it names its own client");
+        let forever = assertion.check("nowhere", i64::MAX);
+        assert!(forever.is_err(), "none is good for ever");
+    }
+    if let Ok(text) = std::str::from_utf8(form) {
+        let tokens = AgentTokens::new(&[7; 32]);
+        assert!(tokens.verify(text, NOW).is_err(), "nobody signed it");
+    }
 }

@@ -54,6 +54,19 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// Whether hosts are only observed and no command is sent.
     pub read_only: bool,
+    /// Which of the older ways are open to agents.
+    pub agent_http: AgentHttp,
+}
+
+/// The older ways of agents, each open or closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AgentHttp {
+    /// Tokens are given out, which the others ask for.
+    pub token: bool,
+    /// Events and states are taken.
+    pub events: bool,
+    /// What is desired is told.
+    pub desired: bool,
 }
 
 /// Shortest shared secret of tokens, in bytes; Auth and PostgREST ask for as many.
@@ -140,6 +153,7 @@ impl Config {
         let access_recheck = read.seconds("HIDPS_ACCESS_RECHECK_SECS", 1..=300);
         let allowed_origins = read.origins();
         let read_only = read.flag("HIDPS_READ_ONLY");
+        let agent_http = read.agent_http();
         let complete = (|| {
             Some(Self {
                 supabase: Supabase {
@@ -164,6 +178,7 @@ impl Config {
                 access_recheck: access_recheck?,
                 allowed_origins: allowed_origins?,
                 read_only: read_only?,
+                agent_http: agent_http?,
             })
         })();
         complete.filter(|_| faults.is_empty()).ok_or(faults)
@@ -388,6 +403,24 @@ impl Reader<'_> {
             "false" => Some(false),
             _ => self.fault(name, "must be true or false"),
         }
+    }
+
+    /// Whoever asks shows a token, so that without tokens the others would be closed to everybody.
+    fn agent_http(&mut self) -> Option<AgentHttp> {
+        let token = self.flag("HIDPS_HTTP_TOKEN");
+        let events = self.flag("HIDPS_HTTP_EVENTS");
+        let desired = self.flag("HIDPS_HTTP_DESIRED");
+        let open = AgentHttp {
+            token: token?,
+            events: events?,
+            desired: desired?,
+        };
+        if (open.events || open.desired) && !open.token {
+            let problem = "must be true beside HIDPS_HTTP_EVENTS or HIDPS_HTTP_DESIRED, which ask \
+                           for a token";
+            return self.fault("HIDPS_HTTP_TOKEN", problem);
+        }
+        Some(open)
     }
 
     fn mail(&mut self) -> Option<Mail> {

@@ -174,4 +174,26 @@ pub const SETTINGS: &[Setting] = &[
             "true where hosts are observed and alerted on, but sent no command",
         )
     },
+    Setting {
+        // Another way in is another way to attack; most fleets need none of the three.
+        default: Some("false"),
+        ..setting(
+            "HIDPS_HTTP_TOKEN",
+            "true where agents may fetch a short token (OAuth client credentials) for plain HTTP",
+        )
+    },
+    Setting {
+        default: Some("false"),
+        ..setting(
+            "HIDPS_HTTP_EVENTS",
+            "true where agents without a WebSocket may post events and states",
+        )
+    },
+    Setting {
+        default: Some("false"),
+        ..setting(
+            "HIDPS_HTTP_DESIRED",
+            "true where agents without a WebSocket may ask what is desired of them",
+        )
+    },
 ];

@@ -1,6 +1,6 @@
 //! Every fault of a configuration is named at once, and secrets stay out of what is printed.
 
-use super::{Config, Fault, Source};
+use super::{AgentHttp, Config, Fault, Source};
 
 const GOOD: &[(&str, &str)] = &[
     ("SUPABASE_URL", "https://ref.supabase.co"),
@@ -259,5 +259,18 @@ fn only_origins_as_browsers_write_them_are_taken() {
             &[("HIDPS_ALLOWED_ORIGINS", bad)],
             &["is not an origin such as"],
         );
+    }
+}
+
+#[test]
+fn the_older_ways_are_closed_and_none_opens_without_tokens() {
+    let closed = load(&[]).expect("the defaults cover it").agent_http;
+    assert_eq!(closed, AgentHttp::default());
+    let open = load(&[("HIDPS_HTTP_TOKEN", "true"), ("HIDPS_HTTP_DESIRED", "true")]);
+    let open = open.expect("two of them").agent_http;
+    assert!(open.token && open.desired && !open.events);
+
+    for alone in ["HIDPS_HTTP_EVENTS", "HIDPS_HTTP_DESIRED"] {
+        check(&[(alone, "true")], &["HIDPS_HTTP_TOKEN must be true"]);
     }
 }

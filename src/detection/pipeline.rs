@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use hidps_rules::{Account, Engine, Event, Limits, Scope};
+use hidps_rules::{Account, Engine, Event, Limits, Match, Scope};
 use hidps_wire::{
     AgentId, DecodeError, EventBatch, LogEvent, MAX_AGENT_FRAME_BYTES, MAX_EVENTS_PER_BATCH, decode,
 };
@@ -21,7 +21,7 @@ use crate::detection::rule_check::LoadedRules;
 use crate::detection::suspended::suspension_alert;
 use crate::detection::tenants::{Layers, OrgEngines, OrgLayer, TenantFeed};
 use crate::model::Observation;
-use crate::ports::{AlertQueue, DetectionRecords, LiveLog, RawBatch};
+use crate::ports::{AlertQueue, BatchProgress, DetectionRecords, LiveLog, RawBatch};
 use crate::telemetry;
 
 /// The name of all rules of tenants in metrics: theirs are not known beforehand and without number.
@@ -133,7 +133,8 @@ impl Pipeline {
                 let layer = self.layers.of(batch.agent_id).cloned();
                 for event in &parsed.events {
                     let view = RuleView::of(event);
-                    self.try_rules(batch.agent_id, &view.event(), layer.as_ref());
+                    let heard = Some(batch.progress.as_ref());
+                    self.try_rules(batch.agent_id, &view.event(), layer.as_ref(), heard);
                 }
                 batch.progress.taken(parsed.seq);
             }
@@ -169,10 +170,16 @@ impl Pipeline {
         // Few and short: nobody has to pay for them.
         self.engine.bill(Account::default());
         let layer = self.layers.of(agent).cloned();
-        self.try_rules(agent, &observed.event(), layer.as_ref());
+        self.try_rules(agent, &observed.event(), layer.as_ref(), None);
     }
 
-    fn try_rules(&mut self, agent: AgentId, event: &Event<'_>, layer: Option<&Arc<OrgLayer>>) {
+    fn try_rules(
+        &mut self,
+        agent: AgentId,
+        event: &Event<'_>,
+        layer: Option<&Arc<OrgLayer>>,
+        heard: Option<&dyn BatchProgress>,
+    ) {
         let now_ms = Timestamp::now().as_millisecond();
         let scope = Scope(agent.uuid().as_u128());
         let Self {
@@ -193,7 +200,8 @@ impl Pipeline {
         };
         engine.observe(scope, event, now_ms, &mut |found| {
             if !layer.is_some_and(|layer| layer.replaces(&found.rule.id)) {
-                raising.on_match(context, &found);
+                let risk = raising.on_match(context, &found);
+                tell(heard, &found, risk);
             }
         });
         let Some(layer) = layer else {
@@ -209,7 +217,8 @@ impl Pipeline {
                     label: (!layer.replaces(&found.rule.id)).then_some(OWN_RULE),
                     ..context
                 };
-                raising.on_match(context, found);
+                let risk = raising.on_match(context, found);
+                tell(heard, found, risk);
             },
         );
     }
@@ -217,6 +226,13 @@ impl Pipeline {
     /// Raises the repeats whose time has come, or all of them, and tells what was counted.
     pub fn raise_due(&mut self, all: bool) {
         self.raising.raise_due(all);
+    }
+}
+
+/// Tells whoever sent the batch of a match.
+fn tell(heard: Option<&dyn BatchProgress>, found: &Match<'_>, risk: Option<u8>) {
+    if let (Some(heard), Some(risk)) = (heard, risk) {
+        heard.matched(&found.rule.id, &found.rule.title, risk);
     }
 }
 

@@ -63,8 +63,8 @@ impl Raising {
         }
     }
 
-    /// Takes a match in.
-    pub(super) fn on_match(&mut self, context: Context<'_>, found: &Match<'_>) {
+    /// Takes a match in; gives the risk of one that somebody is to hear of.
+    pub(super) fn on_match(&mut self, context: Context<'_>, found: &Match<'_>) -> Option<u8> {
         let (rule, agent) = (found.rule, context.agent);
         let label = || match context.label {
             Some(label) => label.to_owned(),
@@ -77,12 +77,12 @@ impl Raising {
             .layer
             .map_or_else(Settings::default, |layer| layer.settings_of(rule));
         if settings.enabled == Some(false) {
-            return;
+            return None;
         }
         if settings.shadow.unwrap_or(rule.shadow) {
             metrics::counter!(telemetry::SHADOW_MATCHES, "rule" => label()).increment(1);
             self.tally.count_shadow(agent, rule);
-            return;
+            return None;
         }
         let silence = context
             .layer
@@ -90,10 +90,10 @@ impl Raising {
         if let Some(silence) = silence {
             metrics::counter!(telemetry::SUPPRESSED).increment(1);
             self.tally.count_suppressed(silence, agent);
-            return;
+            return None;
         }
         if !self.hysteresis.may_raise(agent, rule, group) {
-            return;
+            return None;
         }
         let weight = Weight::of(rule, settings.level);
         let seen = Seen {
@@ -108,6 +108,7 @@ impl Raising {
         if let Some(alert) = alert {
             self.alerts.raise(alert);
         }
+        Some(weight.risk)
     }
 
     /// Raises what needs no count: it is rare by itself.

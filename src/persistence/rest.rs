@@ -431,6 +431,21 @@ impl Directory for Rest {
         })
     }
 
+    fn use_token(
+        &self,
+        agent: AgentId,
+        token: String,
+        from: Option<IpAddr>,
+    ) -> StoreResult<'_, ()> {
+        Box::pin(async move {
+            let body = json!({ "p_agent_id": agent, "p_token": token });
+            let _uses_left: i64 = self
+                .call_for_agent("use agent token", "use_agent_token", &body, from)
+                .await?;
+            Ok(())
+        })
+    }
+
     fn record_refusal(&self, refusal: AgentRefusal) -> StoreResult<'_, ()> {
         Box::pin(async move {
             let body = json!({

@@ -92,6 +92,18 @@ impl AgentAuth {
         }
     }
 
+    /// The key of an agent, or none.
+    ///
+    /// # Errors
+    /// When it could not be looked up.
+    pub(super) async fn credential(
+        &self,
+        agent: AgentId,
+    ) -> Result<Option<AgentCredential>, ConnectError> {
+        let found = self.keys.credential(agent).await;
+        found.map_err(ConnectError::Unavailable)
+    }
+
     /// The agent that signed these headers.
     ///
     /// # Errors
@@ -144,8 +156,16 @@ fn check_signature(
     // Strict: a key of small order would let one signature pass for many messages.
     key.verify_strict(&connect.signing_bytes, &connect.signature)
         .map_err(|_| ConnectError::Unknown)?;
+    judge(Some(credential)).map(|credential| credential.org)
+}
+
+/// The key, if it may connect.
+pub(super) fn judge(
+    credential: Option<&AgentCredential>,
+) -> Result<&AgentCredential, ConnectError> {
+    let credential = credential.ok_or(ConnectError::Unknown)?;
     match credential.status {
-        KeyStatus::Admitted => Ok(credential.org),
+        KeyStatus::Admitted => Ok(credential),
         KeyStatus::Pending => Err(ConnectError::Pending),
         KeyStatus::Revoked => Err(ConnectError::Revoked),
     }

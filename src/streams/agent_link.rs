@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
 use hidps_wire::{
-    AgentFrame, AgentId, Answer, DaemonFrame, EventBatch, Facts, Hello, MAX_AGENT_FRAME_BYTES,
-    PROTOCOL_VERSION, Processes, Question, Usage, Welcome, decode, encode, frame_type,
+    AgentFrame, AgentId, Answer, DaemonFrame, EventBatch, Facts, Generation, Hello,
+    MAX_AGENT_FRAME_BYTES, PROTOCOL_VERSION, Processes, Question, Usage, Welcome, decode, encode,
+    frame_type,
 };
 use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
@@ -47,7 +48,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const STALL: Duration = Duration::from_millis(20);
 
 /// Least time between two usage reports that rules see; an agent sends far fewer.
-const USAGE_EVERY: Duration = Duration::from_secs(1);
+pub(super) const USAGE_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a connection ends whose agent has a newer one.
 const SUPERSEDED: &str = "another connection of this agent took over";
@@ -138,6 +139,26 @@ impl AgentLinks {
             .leave(agent, connection, left, Timestamp::now());
         if reason == REVOKED {
             self.presence.expect_silence(agent);
+        }
+    }
+
+    /// Records the steps of changes; those sent were given to the agent just now.
+    pub(super) fn record_milestones(
+        &self,
+        agent_id: AgentId,
+        milestones: Vec<(Generation, Timestamp, Milestone)>,
+    ) {
+        let now = Timestamp::now();
+        for (generation, changed_at, milestone) in milestones {
+            let at = |wanted| (milestone == wanted).then_some(now);
+            self.records.change(ChangeReport {
+                agent_id,
+                generation,
+                changed_at,
+                sent_at: at(Milestone::Sent),
+                applied_at: at(Milestone::Applied),
+                observed_at: at(Milestone::Observed),
+            });
         }
     }
 
@@ -236,7 +257,8 @@ impl<'a> Link<'a> {
                     return reason;
                 }
             }
-            self.record_milestones();
+            let milestones = self.session.poll_milestones();
+            self.links.record_milestones(self.agent, milestones);
             let wake = self.wait().await;
             match self.on_wake(wake) {
                 ControlFlow::Continue(frame) => next = frame,
@@ -251,22 +273,6 @@ impl<'a> Link<'a> {
             let credit = CREDIT;
             // The connection ends either way.
             self.send(&DaemonFrame::Ack { seq, credit }).await.ok();
-        }
-    }
-
-    /// Records the steps of changes; those sent were given to the socket just now.
-    fn record_milestones(&mut self) {
-        let now = Timestamp::now();
-        for (generation, changed_at, milestone) in self.session.poll_milestones() {
-            let at = |wanted| (milestone == wanted).then_some(now);
-            self.links.records.change(ChangeReport {
-                agent_id: self.agent,
-                generation,
-                changed_at,
-                sent_at: at(Milestone::Sent),
-                applied_at: at(Milestone::Applied),
-                observed_at: at(Milestone::Observed),
-            });
         }
     }
 
@@ -420,29 +426,10 @@ impl<'a> Link<'a> {
         let now = Instant::now();
         if now >= self.usage_at {
             self.usage_at = now + USAGE_EVERY;
-            let Usage {
-                cpu, ram, storage, ..
-            } = usage;
-            let warmest = usage.sensors.iter().map(|sensor| sensor.celsius);
-            let usage = Observation::Usage {
-                cpu,
-                ram,
-                storage,
-                load: usage.load,
-                celsius: warmest.reduce(f32::max),
-            };
-            self.links.presence.observe(self.agent, usage);
+            let observed = observed_usage(&usage);
+            self.links.presence.observe(self.agent, observed);
         }
-        let report = UsageReport {
-            agent_id: self.agent,
-            cpu: usage.cpu,
-            ram: usage.ram,
-            storage: usage.storage,
-            firewall_active: self.firewall_active,
-            load: usage.load,
-            disks: usage.disks,
-            sensors: usage.sensors,
-        };
+        let report = UsageReport::of(self.agent, usage, self.firewall_active);
         if self.signs.is_news(&report, now) {
             self.links.records.usage(report);
         }
@@ -488,6 +475,18 @@ impl<'a> Link<'a> {
                 Err("the agent took no frame for 10 s".into())
             }
         }
+    }
+}
+
+/// Usage as rules see it.
+pub(super) fn observed_usage(usage: &Usage) -> Observation {
+    let warmest = usage.sensors.iter().map(|sensor| sensor.celsius);
+    Observation::Usage {
+        cpu: usage.cpu,
+        ram: usage.ram,
+        storage: usage.storage,
+        load: usage.load,
+        celsius: warmest.reduce(f32::max),
     }
 }
 

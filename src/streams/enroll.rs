@@ -91,7 +91,7 @@ pub(super) async fn enroll(
 }
 
 /// What finds a token's row and is no secret: the part between the first two underscores.
-fn prefix_of(token: &str) -> Option<String> {
+pub(super) fn prefix_of(token: &str) -> Option<String> {
     let (prefix, _) = token.strip_prefix("hidps_")?.split_once('_')?;
     Some(prefix.to_owned())
 }

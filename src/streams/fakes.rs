@@ -66,6 +66,27 @@ pub(super) fn sign_connect(agent: AgentId, host: &str, seconds: i64) -> HeaderMa
     pairs.map(parse).into_iter().collect()
 }
 
+/// An assertion of a client, signed with the key of [`AGENT`], with some claims replaced.
+pub(super) fn sign_assertion(agent: AgentId, audience: &str, replaced: &Value) -> String {
+    let mut claims = json!({
+        "iss": agent, "sub": agent, "aud": audience, "jti": Uuid::new_v4(),
+        "exp": Timestamp::now().as_second() + 60,
+    });
+    for (name, value) in replaced.as_object().expect("claims are an object") {
+        claims[name] = value.clone();
+    }
+    let coded = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    let header = coded(r#"{"alg":"EdDSA","typ":"JWT"}"#);
+    let message = format!("{header}.{}", coded(&claims.to_string()));
+    let signature = key().sign(message.as_bytes()).to_bytes();
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+/// The public key of [`AGENT`], as tokens name it.
+pub(super) fn public_key() -> String {
+    STANDARD.encode(key().verifying_key().to_bytes())
+}
+
 /// Knows the key of [`AGENT`] and of [`NEIGHBOUR`], and nothing else.
 #[derive(Debug)]
 pub(super) struct FakeDirectory {
@@ -143,6 +164,16 @@ impl Directory for FakeDirectory {
                 Some("good") => Ok(Enrollment::Admitted),
                 Some(_) => Err(failure(StoreErrorKind::Unauthorized)),
                 None => Ok(Enrollment::Pending),
+            }
+        })
+    }
+
+    fn use_token(&self, agent: AgentId, token: String, _: Option<IpAddr>) -> StoreResult<'_, ()> {
+        Box::pin(async move {
+            match token.as_str() {
+                _ if self.is_down => Err(failure(StoreErrorKind::Unavailable)),
+                "good" if agent == AGENT => Ok(()),
+                _ => Err(failure(StoreErrorKind::Unauthorized)),
             }
         })
     }

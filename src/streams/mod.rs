@@ -4,6 +4,7 @@
 mod access;
 mod agent_auth;
 mod agent_greeting;
+mod agent_http;
 mod agent_link;
 mod browsers;
 mod enroll;
@@ -43,6 +44,7 @@ mod tests;
 
 pub use access::AccessCheck;
 pub use agent_auth::{AgentAuth, KeyLookup, KeyLookups};
+pub use agent_http::HttpWays;
 pub use agent_link::AgentLinks;
 pub use browsers::Origins;
 pub use fanout::Fanout;

@@ -181,6 +181,15 @@ impl Presence {
         })
     }
 
+    /// Records that an agent which holds no connection is there, for as long as its lease is renewed.
+    pub fn begin_polling(&self, agent: AgentId, at: Timestamp) {
+        self.record(agent, true, at, None);
+        if self.registry.mailbox(agent).is_none() {
+            let message = "the agent asks over HTTP and holds no connection".to_owned();
+            self.record_condition(agent, ConditionStatus::True, "Polling", message);
+        }
+    }
+
     /// Records that a connected agent is alive.
     pub fn seen(&self, agent: AgentId, at: Timestamp) {
         self.record(agent, true, at, None);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
+use hidps_wire::AgentId;
 use sha2::{Digest as _, Sha256};
 
 use crate::telemetry;
@@ -69,6 +70,24 @@ const VIEWERS_OF_ADDRESS: Rate = Rate {
     burst: 100,
 };
 
+/// Requests over HTTP of all agents: each looks a key up.
+const HTTP: Rate = Rate {
+    per_second: 500,
+    burst: 2_000,
+};
+
+/// Requests over HTTP from one address.
+const HTTP_OF_ADDRESS: Rate = Rate {
+    per_second: 50,
+    burst: 500,
+};
+
+/// Requests over HTTP of one agent: 320 events a second, as they come by 64.
+const HTTP_OF_AGENT: Rate = Rate {
+    per_second: 5,
+    burst: 60,
+};
+
 /// Refusals of all that the audit log is told of: each is a transaction.
 const REFUSALS: Rate = Rate {
     per_second: 10,
@@ -97,6 +116,10 @@ pub struct RateLimits {
     enrollments: Route,
     enrollments_of_token: Keyed<[u8; 32]>,
     viewers: Route,
+    tokens: Route,
+    secrets: Keyed<[u8; 32]>,
+    http: Route,
+    http_of_agent: Keyed<AgentId>,
     refusals: Route,
 }
 
@@ -115,6 +138,10 @@ impl Default for RateLimits {
             enrollments: Route::new("enroll", ENROLLMENTS, ENROLLMENTS_OF_ADDRESS),
             enrollments_of_token: Keyed::new(ENROLLMENTS_OF_TOKEN),
             viewers: Route::new("viewer", VIEWERS, VIEWERS_OF_ADDRESS),
+            tokens: Route::new("token", ENROLLMENTS, ENROLLMENTS_OF_ADDRESS),
+            secrets: Keyed::new(ENROLLMENTS_OF_TOKEN),
+            http: Route::new("http", HTTP, HTTP_OF_ADDRESS),
+            http_of_agent: Keyed::new(HTTP_OF_AGENT),
             refusals: Route::new("refusal", REFUSALS, REFUSALS_OF_ADDRESS),
         }
     }
@@ -129,6 +156,28 @@ impl RateLimits {
     /// Whether somebody may open a viewer's socket.
     pub(super) fn viewer(&self, address: Option<IpAddr>) -> Result<(), TooOften> {
         self.viewers.check(address)
+    }
+
+    /// Whether somebody may ask for a token of an agent.
+    pub(super) fn token(&self, address: Option<IpAddr>) -> Result<(), TooOften> {
+        self.tokens.check(address)
+    }
+
+    /// Whether a secret may be tried once more.
+    pub(super) fn token_of(&self, secret: &str) -> Result<(), TooOften> {
+        let checked = self.secrets.check(&Sha256::digest(secret).into());
+        checked.map_err(|wait| refused(self.tokens.name, "token", wait))
+    }
+
+    /// Whether somebody may use an older way.
+    pub(super) fn http(&self, address: Option<IpAddr>) -> Result<(), TooOften> {
+        self.http.check(address)
+    }
+
+    /// Whether an agent may, which has proved to be it.
+    pub(super) fn http_of_agent(&self, agent: AgentId) -> Result<(), TooOften> {
+        let checked = self.http_of_agent.check(&agent);
+        checked.map_err(|wait| refused(self.http.name, "agent", wait))
     }
 
     /// Whether a refusal of somebody is still worth a line of the audit log.
@@ -192,10 +241,11 @@ impl TooOften {
         let whose = match self.by {
             "address" => "this address asks",
             "token" => "this token is used",
+            "agent" => "this agent asks",
             _ => "too many ask",
         };
         match self.by {
-            "address" | "token" => format!("{whose} too often; try again later"),
+            "address" | "token" | "agent" => format!("{whose} too often; try again later"),
             _ => format!("{whose} at once; try again later"),
         }
     }

@@ -22,6 +22,7 @@ use crate::model::AgentRefusal;
 use crate::ports::Directory;
 use crate::streams::access::AccessCheck;
 use crate::streams::agent_auth::{AgentAuth, ClockFault, ConnectError};
+use crate::streams::agent_http::{self, HttpWays, TOKEN_PATH};
 use crate::streams::agent_link::AgentLinks;
 use crate::streams::browsers::{Origins, without_secrets};
 use crate::streams::enroll::enroll;
@@ -69,6 +70,8 @@ pub struct Gateway {
     pub access: AccessCheck,
     /// How often somebody may ask.
     pub limits: Arc<RateLimits>,
+    /// What the older ways of agents need.
+    pub ways: Arc<HttpWays>,
     /// Where refused agents are told of.
     pub refusals: RefusalLog,
     /// Proxies that are believed about addresses.
@@ -138,6 +141,19 @@ pub(super) fn routes() -> Vec<Route> {
             path: "/v1/agents/{agent_id}/enroll",
             serve: post(enroll),
         },
+        Route {
+            method: "post",
+            path: TOKEN_PATH,
+            serve: post(agent_http::grant_token),
+        },
+        Route {
+            method: "post",
+            path: "/v1/agent/events",
+            // As much as a frame of the socket; it is read once the sender is known.
+            serve: post(agent_http::take_events)
+                .layer(DefaultBodyLimit::max(MAX_AGENT_FRAME_BYTES)),
+        },
+        get_route("/v1/agent/desired", get(agent_http::serve_desired)),
         get_route("/v1/viewers/connect", get(connect_viewer)),
         get_route("/install.sh", get(installer::script)),
         get_route("/agent/{architecture}/hidps-agent", get(installer::program)),
@@ -338,7 +354,7 @@ fn tell_refused_connect(
     gateway.tell_refusal(client, refusal);
 }
 
-fn refuse_connect(error: &ConnectError) -> Response {
+pub(super) fn refuse_connect(error: &ConnectError) -> Response {
     let (kind, status) = match error {
         ConnectError::Header(_) => ("header", StatusCode::UNAUTHORIZED),
         ConnectError::Clock(_) => ("clock", StatusCode::UNAUTHORIZED),

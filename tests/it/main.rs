@@ -3,6 +3,7 @@
 //! here says why and what to install.
 
 mod account_mail;
+mod agent_http;
 mod boundaries;
 mod faults;
 mod firewall_rules;

@@ -12,6 +12,7 @@ use hidps_lab::world::viewer::Viewer;
 use hidps_lab::world::{AGENT, STRANGER, VIEWER};
 use serde_json::json;
 
+use crate::faults::shared::with_world;
 use crate::turn::start_world;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -86,6 +87,48 @@ async fn a_read_only_person_is_refused_in_words_and_a_stranger_sees_nothing() {
         .subscribe(agent)
         .await
         .expect_err("another tenant's agent cannot be watched");
+}
+
+#[test]
+fn a_refused_agent_is_in_the_audit_log_with_where_it_asked_from() {
+    with_world(&[], async |world| {
+        let prefix = "0123456789ab";
+        let token = format!("hidps_{prefix}_{}", "5e".repeat(32));
+        let body = json!({
+            "public_key": "KioqKioqKioqKioqKioqKioqKioqKioqKioqKioqKio=", "hostname": "web",
+            "os": "linux", "arch": "x86_64", "agent_version": "0",
+        });
+        let url = format!("http://{}/v1/agents/{AGENT}/enroll", world.daemon.address());
+        rustls::crypto::ring::default_provider()
+            .install_default()
+            .ok();
+        let request = reqwest::Client::new().post(url).header("x-api-key", token);
+        let answer = request.json(&body).send().await.expect("it answers");
+        assert_eq!(answer.status(), 403);
+
+        // What a host's own agent did is told with that host's address.
+        let host = world.host.uplink_address();
+        let host = host.map_or_else(|| "127.0.0.1".to_owned(), |address| address.to_string());
+        let refused = "agent agent.refused 127.0.0.1 0123456789ab".to_owned();
+        let expected = [format!("agent agent_token.use {host} "), refused];
+        let entries = format!(
+            "select distinct concat_ws(' ', actor_kind, action, reported_ips, \
+               coalesce(details ->> 'token_prefix', '')) as entry \
+             from audit_log where actor_id = '{AGENT}' \
+               and action in ('agent.refused', 'agent_token.use')"
+        );
+        let told = wait_until("both entries", PATIENCE, async || {
+            let rows = world.stack.sql(&entries).await;
+            let rows = rows.map_err(|error| error.to_string())?;
+            let found = rows.iter().filter_map(|row| row.get("entry")?.clone());
+            let found: Vec<String> = found.collect();
+            let are_there = expected.iter().all(|entry| found.contains(entry));
+            are_there
+                .then_some(())
+                .ok_or_else(|| format!("{found:?}, not {expected:?}"))
+        });
+        told.await.expect("the organization can read who tried");
+    });
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ mod firewall;
 mod ids;
 mod limits;
 mod log_event;
+mod posted;
 mod processes;
 mod question;
 mod shown;
@@ -59,6 +60,7 @@ pub use limits::{
     PROTOCOL_VERSION,
 };
 pub use log_event::{EventKind, FieldValue, Fields, LogEvent};
+pub use posted::{Parties, Posted, PostedLine, PostedReport, read_posted};
 pub use processes::{ProcessEntry, Processes};
 pub use question::{
     Answer, CutOff, FirewallPlan, FirewallRule, HostPlan, PlannedChange, PlannedPeer, Question,

@@ -211,6 +211,10 @@ mod tests {
             Box::pin(pending())
         }
 
+        fn use_token(&self, _: AgentId, _: String, _: Option<IpAddr>) -> StoreResult<'_, ()> {
+            Box::pin(pending())
+        }
+
         fn record_refusal(&self, _: AgentRefusal) -> StoreResult<'_, ()> {
             Box::pin(pending())
         }

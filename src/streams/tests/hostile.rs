@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::*;
 use crate::model::DesiredState;
 use crate::ports::LiveLog as _;
-use crate::streams::fakes::{NEIGHBOUR, sign_token};
+use crate::streams::fakes::{NEIGHBOUR, public_key, sign_token};
 
 /// What the sockets counted in one test, all of which run on its thread.
 struct Counts(PrometheusHandle);
@@ -476,4 +476,70 @@ async fn an_agent_that_never_reads_is_left_and_counted() {
     drop(unread);
     world.desired.slot.send_replace(None);
     Bystanders::of(&world).await.go_on(&world).await;
+}
+
+/// Bodies that a hostile host posts with a good token, none of which may be taken.
+fn hostile_bodies() -> Vec<(&'static str, Vec<u8>)> {
+    let gzip = [&[0x1f, 0x8b, 8, 0][..], &[0; 5_000]].concat();
+    let claim =
+        format!(r#"{{"type":"login","service":"sshd","message":"x","agent_id":"{NEIGHBOUR}"}}"#);
+    vec![
+        ("deep", "[".repeat(100_000).into()),
+        ("bad UTF-8", vec![b'"', 0xff]),
+        ("packed", gzip),
+        ("too long", vec![b' '; MAX_AGENT_FRAME_BYTES + 1]),
+        ("another agent", claim.into()),
+        ("hello", hello(1, None).into()),
+        (
+            "a number out of range",
+            br#"{"type":"usage","cpu":1e999,"ram":1,"storage":1}"#.to_vec(),
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn whatever_is_posted_the_socket_of_another_agent_and_a_viewer_go_on() {
+    let (recorder, counts) = Counts::recorder();
+    let _counting = metrics::set_default_local_recorder(&recorder);
+    let world = world(KeyStatus::Admitted).await;
+    let mut bystanders = Bystanders::of(&world).await;
+    let whose = (AGENT.uuid(), Uuid::from_u128(10));
+    let now = Timestamp::now().as_second();
+    let token = world.ways.tokens.issue(whose, &public_key(), now);
+    let token = token.expect("claims can be written");
+    let head = |length: usize| {
+        format!(
+            "POST /v1/agent/events HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
+             Authorization: Bearer {token}\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n",
+            world.address
+        )
+    };
+
+    for (what, body) in hostile_bodies() {
+        let mut stream = TcpStream::connect(world.address).await.expect("loopback");
+        let head = head(body.len());
+        stream.write_all(head.as_bytes()).await.expect("taken");
+        // The daemon may have answered before the end of a long body.
+        stream.write_all(&body).await.ok();
+        let mut answer = Vec::new();
+        let reading = timeout(Duration::from_secs(60), stream.read_to_end(&mut answer));
+        // What was not read of a long body may cost the end of the connection, not its answer.
+        reading.await.expect("it answers").ok();
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        assert!(answer.starts_with("HTTP/1.1 4"), "{what}: {answer}");
+        bystanders.go_on(&world).await;
+    }
+
+    // Half a body, and then nothing: others do not wait for the rest.
+    let mut slow = TcpStream::connect(world.address).await.expect("loopback");
+    let half = head(1_000) + "{";
+    slow.write_all(half.as_bytes()).await.expect("taken");
+    bystanders.go_on(&world).await;
+    assert_eq!(counts.frames_refused(), hostile_bodies().len() as u64);
+    assert!(
+        locked(&world.recorder.batches)
+            .iter()
+            .all(|batch| batch.agent_id == NEIGHBOUR)
+    );
 }

@@ -25,7 +25,7 @@ async fn serve(program: &[u8]) -> Served {
     let installer = Installer::serving(None, false, Some(programs));
     let (health, status) = (Arc::default(), KeyStatus::Admitted);
     Served {
-        world: build(status, health, Duration::ZERO, (None, installer)).await,
+        world: build(status, health, Duration::ZERO, (None, installer), OPEN).await,
         _folder: folder,
     }
 }

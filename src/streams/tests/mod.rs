@@ -1,5 +1,6 @@
 //! The sockets as peers see them: real connections on loopback, stand-ins behind the ports.
 
+mod agent_http;
 mod agents;
 mod frames;
 mod hostile;
@@ -27,7 +28,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Tls;
+use crate::config::{AgentHttp, Tls};
 use crate::health::Health;
 use crate::model::KeyStatus;
 use crate::reconcile::Sessions;
@@ -36,11 +37,18 @@ use crate::streams::fakes::{
     token_settings,
 };
 use crate::streams::{
-    AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, Installer, KeyLookups, Keyring, Listener,
-    Origins, Presence, RefusalReports, TrustedProxies, Watchers, router,
+    AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, HttpWays, Installer, KeyLookups, Keyring,
+    Listener, Origins, Presence, RefusalReports, TrustedProxies, Watchers, router,
 };
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// All of the older ways, as no daemon has them unless it is told to.
+const OPEN: AgentHttp = AgentHttp {
+    token: true,
+    events: true,
+    desired: true,
+};
 
 /// The sockets, running on a free port.
 struct World {
@@ -50,6 +58,7 @@ struct World {
     fanout: Arc<Fanout>,
     access: Arc<FakeAccess>,
     directory: Arc<FakeDirectory>,
+    ways: Arc<HttpWays>,
     watchers: Arc<Watchers>,
     /// Ends the daemon's sockets.
     stop: CancellationToken,
@@ -59,7 +68,7 @@ struct World {
 async fn world(status: KeyStatus) -> World {
     let health = Arc::new(Health::default());
     health.set_open();
-    build(status, health, Duration::ZERO, (None, no_programs())).await
+    build(status, health, Duration::ZERO, (None, no_programs()), OPEN).await
 }
 
 /// A world whose daemon is as open as `health` says, and lets agents wait so long for it.
@@ -69,13 +78,21 @@ async fn world_starting(health: Arc<Health>, open_within: Duration) -> World {
         health,
         open_within,
         (None, no_programs()),
+        OPEN,
     )
     .await
 }
 
 async fn world_on(tls: Option<&Tls>) -> World {
     let served = (tls, no_programs());
-    build(KeyStatus::Admitted, Arc::default(), Duration::ZERO, served).await
+    build(
+        KeyStatus::Admitted,
+        Arc::default(),
+        Duration::ZERO,
+        served,
+        OPEN,
+    )
+    .await
 }
 
 fn no_programs() -> Installer {
@@ -87,7 +104,9 @@ async fn build(
     health: Arc<Health>,
     open_within: Duration,
     (tls, installer): (Option<&Tls>, Installer),
+    open: AgentHttp,
 ) -> World {
+    let ways = Arc::new(HttpWays::new(open));
     let (recorder, fanout) = (Arc::new(Recorder::default()), Arc::new(Fanout::default()));
     let desired = Arc::new(FakeDesired {
         slot: watch::Sender::new(None),
@@ -108,6 +127,7 @@ async fn build(
         access: AccessCheck::new(Arc::clone(&access) as _, &token_settings(), keyring),
         limits: Arc::default(),
         refusals: refusal_log,
+        ways: Arc::clone(&ways),
         trusted_proxies: Arc::new(TrustedProxies::new(vec![loopback_network])),
         fanout: Arc::clone(&fanout),
         watchers: Arc::clone(&watchers),
@@ -136,6 +156,7 @@ async fn build(
         fanout,
         access,
         directory,
+        ways,
         watchers,
         stop,
         _tasks: tasks,

@@ -16,6 +16,10 @@ enum Guard {
     Anybody,
     /// Whoever signs with an agent's key; no token of a person helps.
     AgentKey,
+    /// Whoever shows a token that the daemon gave an agent; no token of a person is one.
+    AgentToken,
+    /// Whoever sends a form, in which the client proves who it is; what is asked here is none.
+    ClientForm,
     /// Whoever has an enrollment token; no token of a person is one.
     EnrollmentToken,
     /// A person, whose token is judged inside of the socket; see `frames`.
@@ -23,7 +27,7 @@ enum Guard {
 }
 
 /// Every route; a new one is described here or the test fails.
-const GUARDS: [(&str, &str, Guard); 12] = [
+const GUARDS: [(&str, &str, Guard); 15] = [
     ("get", "/", Guard::Anybody),
     ("get", "/livez", Guard::Anybody),
     ("get", "/healthz", Guard::Anybody),
@@ -36,6 +40,9 @@ const GUARDS: [(&str, &str, Guard); 12] = [
         "/v1/agents/{agent_id}/enroll",
         Guard::EnrollmentToken,
     ),
+    ("post", "/v1/agent/token", Guard::ClientForm),
+    ("post", "/v1/agent/events", Guard::AgentToken),
+    ("get", "/v1/agent/desired", Guard::AgentToken),
     ("get", "/v1/viewers/connect", Guard::Person),
     ("get", "/install.sh", Guard::Anybody),
     ("get", "/agent/{architecture}/hidps-agent", Guard::Anybody),
@@ -145,7 +152,8 @@ async fn every_route_answers_every_caller_as_its_guard_says() {
             let (status, text) = ask(&world, &request(&world, (method, path), &headers)).await;
             let expected: &[u16] = match (guard, caller) {
                 (Guard::Anybody, _) => &[200, 404, 503],
-                (Guard::AgentKey, _) => &[401],
+                (Guard::AgentKey | Guard::AgentToken, _) => &[401],
+                (Guard::ClientForm, _) => &[415],
                 // Without a token it waits for approval; a person's token is none of ours.
                 (Guard::EnrollmentToken, "nobody") => &[200],
                 (Guard::EnrollmentToken, _) => &[400, 403],

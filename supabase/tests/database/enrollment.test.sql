@@ -37,6 +37,20 @@ create function pg_temp.rotate(present text, successor text) returns text langua
     pg_temp.id('host'), pg_temp.key(present), pg_temp.key(successor)))
 $$;
 
+-- How many uses of the token are left, or "SQLSTATE message".
+create function pg_temp.use_over_http(token text, agent uuid default pg_temp.id('host')) returns text
+language plpgsql as $$
+declare
+  statement text := format('select public.use_agent_token(%L, %L)', agent, token);
+  refusal text := pg_temp.refusal('service', statement);
+begin
+  if refusal <> '' then
+    return refusal;
+  end if;
+  return (select k.max_uses - k.uses from public.agent_tokens k where k.prefix = split_part(token, '_', 2));
+end
+$$;
+
 -- Makes the agent old enough that nobody is trusted on first use.
 create function pg_temp.age(agent text default 'host') returns void language sql as $$
   update public.agents set created_at = now() - interval '16 minutes' where id = pg_temp.id(agent);
@@ -419,6 +433,29 @@ begin
   end loop;
   perform pg_temp.must_match('null', pg_temp.refusal('service', format(
     'select public.enroll_agent(%L, null, null, '''', '''', '''', '''')', pg_temp.id('host'))), '^22023');
+end
+$$;
+
+-- an_agent_over_http_uses_a_token_of_its_own_organization_up_and_no_other
+do $$
+declare
+  token text := pg_temp.make_token('adam', 'org', ', max_uses => 2');
+  foreign_token text := pg_temp.make_token('otto', 'other org');
+  revoked text := pg_temp.make_token('adam', 'org');
+begin
+  perform pg_temp.must_equal('first', pg_temp.use_over_http(token), '1');
+  perform pg_temp.must_equal('last', pg_temp.use_over_http(token), '0');
+  perform pg_temp.must_match('one more', pg_temp.use_over_http(token), '^28000 .*is used up');
+  perform pg_temp.must_match('wrong secret', pg_temp.use_over_http(
+    left(token, -1) || case right(token, 1) when '0' then '1' else '0' end),
+    '^28000 .*is not valid for this agent');
+  perform pg_temp.must_match('of others', pg_temp.use_over_http(foreign_token),
+    '^28000 .*is not valid for this agent');
+  update public.agent_tokens set revoked_at = now() where prefix = split_part(revoked, '_', 2);
+  perform pg_temp.must_match('revoked', pg_temp.use_over_http(revoked), '^28000 .*was revoked');
+  perform pg_temp.must_match('nobody', pg_temp.use_over_http(token, gen_random_uuid()), '^P0002');
+  perform pg_temp.must_match('nothing', pg_temp.use_over_http(null), '^22023');
+  perform pg_temp.must_match('nonsense', pg_temp.use_over_http(token || ' '), '^22023');
 end
 $$;
 

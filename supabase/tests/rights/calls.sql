@@ -75,4 +75,6 @@ insert into calls values
   ('report_health(jsonb)', 'DDDDDDDDDDR', 'select public.report_health(''[]'')'),
   ('reset_presence()', 'DDDDDDDDDDR', 'select public.reset_presence()'),
   ('unheard_agents(uuid,integer)', 'DDDDDDDDDDN', 'select * from public.unheard_agents(null, 10)'),
-  ('upsert_alert(jsonb)', 'DDDDDDDDDDI', 'select public.upsert_alert(''{}'')');
+  ('upsert_alert(jsonb)', 'DDDDDDDDDDI', 'select public.upsert_alert(''{}'')'),
+  ('use_agent_token(uuid,text)', 'DDDDDDDDDDI',
+    'select public.use_agent_token(pg_temp.id(''host''), ''x'')');

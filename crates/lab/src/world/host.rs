@@ -108,6 +108,12 @@ impl Host {
         self.place.as_ref().map(|place| place.to_stranger.near)
     }
 
+    /// Its address on the cable to this machine, from which its agent connects.
+    #[must_use]
+    pub fn uplink_address(&self) -> Option<Ipv4Addr> {
+        self.place.as_ref().map(|place| place.to_machine.near)
+    }
+
     /// The machine's end of the cable, where the daemon has to listen.
     #[must_use]
     pub fn machine_address(&self) -> Option<Ipv4Addr> {

@@ -1,0 +1,198 @@
+//! `GET /v1/agent/desired`: the document a host should apply, for hosts that can only ask; and what
+//! such a host says it has applied. The session that decides is the socket's, and lives for one request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use hidps_wire::{
+    AgentId, Applied, ConditionStatus, ContentHash, Generation, Hello, PROTOCOL_VERSION, Status,
+    encode,
+};
+use tokio::time::{Instant, timeout};
+
+use crate::model::{ConditionKind, DesiredState};
+use crate::streams::agent_http::{admit, closed};
+use crate::streams::agent_link::AgentLinks;
+use crate::streams::peer::Client;
+use crate::streams::routes::{Gateway, refuse};
+
+/// Longest wait for what is desired to be read.
+const READ_WITHIN: Duration = Duration::from_secs(5);
+
+/// Longest hash taken, in bytes; the database's has 64.
+const MAX_HASH: usize = 128;
+
+/// Says what is to be applied, that nothing is, or why it is held back.
+pub(in crate::streams) async fn serve_desired(
+    State(gateway): State<Gateway>,
+    client: Client,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Response {
+    if !gateway.ways.open.desired {
+        return closed("HIDPS_HTTP_DESIRED");
+    }
+    let owned = match admit(&gateway, client, &headers).await {
+        Ok(owned) => owned,
+        Err(refusal) => return refusal,
+    };
+    let applied = match parse_applied(query.as_deref().unwrap_or_default()) {
+        Ok(applied) => applied,
+        Err(message) => return refuse(StatusCode::BAD_REQUEST, message),
+    };
+    match read_desired(&gateway.links, owned.agent).await {
+        Some(desired) => answer(&gateway.links, owned.agent, (applied, desired)),
+        None => refuse(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "what is desired of this agent is not known just now; try again",
+        ),
+    }
+}
+
+fn answer(
+    links: &AgentLinks,
+    agent: AgentId,
+    (applied, desired): (Option<Applied>, Arc<DesiredState>),
+) -> Response {
+    let now = Instant::now().into_std();
+    let mut session = links.sessions.open(agent);
+    session.on_hello(&hello(applied), now);
+    session.on_desired(desired, now);
+    let conditions = session.poll_conditions();
+    let held = conditions.iter().find(|condition| {
+        condition.kind == ConditionKind::Held && condition.status == ConditionStatus::True
+    });
+    let held = held.map(|condition| condition.message.clone());
+    links.records.conditions(conditions);
+    let frame = session.poll_frame();
+    links.record_milestones(agent, session.poll_milestones());
+    match (frame, held) {
+        (Some(frame), _) => (json_kind(), encode(&frame)).into_response(),
+        (None, Some(sentence)) => refuse(StatusCode::CONFLICT, &sentence),
+        (None, None) => StatusCode::NOT_MODIFIED.into_response(),
+    }
+}
+
+fn json_kind() -> [(header::HeaderName, HeaderValue); 2] {
+    [
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        ),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ]
+}
+
+/// Takes what a host read back, as its connection would.
+///
+/// # Errors
+/// With the answer to a host that says it too often.
+pub(super) async fn take_status(
+    gateway: &Gateway,
+    agent: AgentId,
+    status: Status,
+) -> Result<(), Response> {
+    let (links, now) = (&gateway.links, Instant::now());
+    let over = gateway.ways.on_polling(agent, |polling| {
+        polling.firewall_active = status.firewall_active;
+        polling.statuses.take(now)
+    });
+    if over.flatten().is_some() {
+        let message = "this host says how it is too often; try again";
+        return Err(refuse(StatusCode::TOO_MANY_REQUESTS, message));
+    }
+    let desired = read_desired(links, agent).await;
+    let mut session = links.sessions.open(agent);
+    session.on_hello(&hello(status.applied.clone()), now.into_std());
+    // Of another document nothing is sent here, so that nothing may be said of having sent it.
+    let is_applied = |desired: &Arc<DesiredState>| {
+        let applied = status.applied.as_ref();
+        applied.is_some_and(|applied| {
+            applied.generation == desired.generation && applied.hash == desired.hash
+        })
+    };
+    if let Some(desired) = desired.filter(is_applied) {
+        session.on_desired(desired, now.into_std());
+    }
+    session.on_status(status, now.into_std());
+    links.records.conditions(session.poll_conditions());
+    links.record_milestones(agent, session.poll_milestones());
+    Ok(())
+}
+
+async fn read_desired(links: &AgentLinks, agent: AgentId) -> Option<Arc<DesiredState>> {
+    let mut following = links.desired.follow(agent);
+    let known = timeout(READ_WITHIN, following.wait_for(Option::is_some)).await;
+    known.ok()?.ok()?.clone()
+}
+
+/// The greeting of a host that says of itself only what it has applied.
+fn hello(applied: Option<Applied>) -> Hello {
+    Hello {
+        protocol: PROTOCOL_VERSION,
+        agent_version: String::new(),
+        hostname: String::new(),
+        os: String::new(),
+        arch: String::new(),
+        boot: None,
+        applied,
+    }
+}
+
+/// What a host says it has applied: `generation`, `hash` and `entries`, or nothing at all.
+fn parse_applied(query: &str) -> Result<Option<Applied>, &'static str> {
+    const WANTED: &str = "generation, hash and entries come together, each once, or not at all";
+    let (mut generation, mut hash, mut entries) = (None, None, None);
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        let before = match name.as_ref() {
+            "generation" => generation
+                .replace(value.parse().map_err(|_| WANTED)?)
+                .is_some(),
+            "entries" => entries
+                .replace(value.parse().map_err(|_| WANTED)?)
+                .is_some(),
+            "hash" if value.len() <= MAX_HASH => hash.replace(value.into_owned()).is_some(),
+            _ => true,
+        };
+        if before {
+            return Err(WANTED);
+        }
+    }
+    match (generation, hash, entries) {
+        (None, None, None) => Ok(None),
+        (Some(generation), Some(hash), Some(entries)) => Ok(Some(Applied {
+            generation: Generation(generation),
+            hash: ContentHash(hash),
+            entries,
+        })),
+        _ => Err(WANTED),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_applied_is_said_whole_or_not_at_all() {
+        assert_eq!(parse_applied(""), Ok(None));
+        let whole = parse_applied("generation=7&hash=9f2c&entries=2");
+        let applied = whole.expect("it is whole").expect("it is said");
+        assert_eq!((applied.generation, applied.entries), (Generation(7), 2));
+        assert_eq!(applied.hash, ContentHash("9f2c".into()));
+        for bad in [
+            "generation=7".to_owned(),
+            "generation=7&hash=9f2c".to_owned(),
+            "generation=-1&hash=a&entries=2".to_owned(),
+            "generation=7&hash=a&entries=2&entries=2".to_owned(),
+            "generation=7&hash=a&entries=2&more=1".to_owned(),
+            "generation=18446744073709551616&hash=a&entries=2".to_owned(),
+            format!("generation=7&hash={}&entries=2", "a".repeat(129)),
+        ] {
+            assert!(parse_applied(&bad).is_err(), "{bad}");
+        }
+    }
+}

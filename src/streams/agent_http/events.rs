@@ -1,0 +1,231 @@
+//! `POST /v1/agent/events`: what a host says of itself, on its way to where the frames of the socket go.
+//! It never takes a body before it knows who sends it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::ws::Utf8Bytes;
+use axum::extract::{FromRequest as _, Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use hidps_wire::{
+    AgentFrame, AgentId, DecodeError, EventBatch, LogEvent, Posted, PostedLine, Usage, encode,
+    read_posted,
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout};
+use uuid::Uuid;
+
+use crate::model::{FactsReport, Observation, OwnedAgent, ProcessesReport, UsageReport};
+use crate::ports::RawBatch;
+use crate::streams::agent_http::desired::take_status;
+use crate::streams::agent_http::lines::event_of;
+use crate::streams::agent_http::outcome::{PostProgress, RuleHit};
+use crate::streams::agent_http::{admit, check_body, closed};
+use crate::streams::agent_link::{USAGE_EVERY, observed_usage};
+use crate::streams::peer::Client;
+use crate::streams::routes::{Gateway, refuse};
+use crate::telemetry;
+
+/// Longest wait for detection; its queue holds some milliseconds of work.
+const TAKEN_WITHIN: Duration = Duration::from_secs(10);
+
+/// Takes a batch, a frame or lines of a host.
+pub(in crate::streams) async fn take_events(
+    State(gateway): State<Gateway>,
+    client: Client,
+    request: Request,
+) -> Response {
+    if !gateway.ways.open.events {
+        return closed("HIDPS_HTTP_EVENTS");
+    }
+    match receive(&gateway, client, request).await {
+        Ok(answer) => Json(answer).into_response(),
+        Err(refusal) => refusal,
+    }
+}
+
+async fn receive(gateway: &Gateway, client: Client, request: Request) -> Result<Value, Response> {
+    let owned = admit(gateway, client, request.headers()).await?;
+    check_body(request.headers(), "application/json")
+        .map_err(|message| refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, &message))?;
+    let Ok(_turn) = gateway.ways.bodies.try_acquire() else {
+        let message = "too many hosts post at once; try again";
+        return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, message));
+    };
+    let body = Bytes::from_request(request, &()).await;
+    let body = body.map_err(|rejection| refuse_body(rejection.status(), &rejection.body_text()))?;
+    let text = Utf8Bytes::try_from(body).map_err(|_| bad_body("the body is not UTF-8"))?;
+    match read_posted(&text) {
+        Ok(Posted::Batch) => {
+            let hits = submit(gateway, owned, text.clone()).await?;
+            Ok(accepted(&hits))
+        }
+        Ok(Posted::Lines(lines)) => take_lines(gateway, owned, &lines).await,
+        Ok(Posted::Frame(frame)) => take_frame(gateway, owned, frame).await,
+        Ok(Posted::Report(report)) => {
+            if !is_own(owned.agent, report.agent.as_deref()) {
+                return Err(names_another());
+            }
+            let firewall = report.firewall_active;
+            take_usage(gateway, owned.agent, report.usage, firewall);
+            Ok(accepted(&[]))
+        }
+        Err(error @ DecodeError::TooLarge { .. }) => Err(refuse_body(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            &error.to_string(),
+        )),
+        Err(error) => Err(bad_body(&error.to_string())),
+    }
+}
+
+/// Hands lines of an older agent to detection as one batch, and answers in its own words.
+async fn take_lines(
+    gateway: &Gateway,
+    owned: OwnedAgent,
+    lines: &[PostedLine<'_>],
+) -> Result<Value, Response> {
+    let of_own = |line: &PostedLine<'_>| is_own(owned.agent, line.agent.as_deref());
+    if !lines.iter().all(of_own) {
+        return Err(names_another());
+    }
+    let now = Timestamp::now();
+    let events: Vec<LogEvent<'_>> = lines.iter().map(|line| event_of(line, now)).collect();
+    let batch = encode(&EventBatch::new(1, 0, events));
+    let hits = submit(gateway, owned, batch.into()).await?;
+    let mut answer = accepted(&hits);
+    if lines.iter().any(|line| line.parties.is_some()) {
+        answer["message"] = json!("taken in");
+        // Names the post in the sender's own log; nothing of it is kept here.
+        answer["log_id"] = json!(Uuid::new_v4());
+    }
+    Ok(answer)
+}
+
+async fn take_frame(
+    gateway: &Gateway,
+    owned: OwnedAgent,
+    frame: AgentFrame,
+) -> Result<Value, Response> {
+    let (ways, records) = (&gateway.ways, &gateway.links.records);
+    let (agent, now) = (owned.agent, Instant::now());
+    match frame {
+        AgentFrame::Usage(usage) => take_usage(gateway, agent, usage, None),
+        AgentFrame::Processes(processes) => {
+            let is_news = ways.on_polling(agent, |polling| {
+                polling.signs.are_processes_news(&processes, now)
+            });
+            if is_news == Some(true) {
+                records.processes(ProcessesReport {
+                    agent_id: agent,
+                    org: owned.org,
+                    at: Timestamp::now(),
+                    processes,
+                });
+            }
+        }
+        AgentFrame::Facts(facts) => {
+            let due = ways.on_polling(agent, |polling| {
+                polling.signs.on_facts(facts);
+                polling.signs.take_facts(now)
+            });
+            if let Some(facts) = due.flatten() {
+                records.facts(FactsReport {
+                    agent_id: agent,
+                    facts,
+                });
+            }
+        }
+        AgentFrame::Status(status) => take_status(gateway, agent, status).await?,
+        AgentFrame::Hello(_) | AgentFrame::Answer { .. } => {
+            return Err(bad_body("this frame belongs to the socket alone"));
+        }
+    }
+    Ok(accepted(&[]))
+}
+
+/// Records usage, and shows it to rules, as a connection does.
+fn take_usage(gateway: &Gateway, agent: AgentId, usage: Usage, firewall_active: Option<bool>) {
+    let now = Instant::now();
+    let observed: Observation = observed_usage(&usage);
+    let decided = gateway.ways.on_polling(agent, |polling| {
+        polling.firewall_active = firewall_active.or(polling.firewall_active);
+        let is_shown = now >= polling.usage_at;
+        if is_shown {
+            polling.usage_at = now + USAGE_EVERY;
+        }
+        let report = UsageReport::of(agent, usage, polling.firewall_active);
+        let is_news = polling.signs.is_news(&report, now);
+        (is_shown, is_news.then_some(report))
+    });
+    let Some((is_shown, report)) = decided else {
+        return;
+    };
+    if is_shown {
+        gateway.links.presence.observe(agent, observed);
+    }
+    if let Some(report) = report {
+        gateway.links.records.usage(report);
+    }
+}
+
+/// Hands a batch to detection and waits until it was taken in.
+async fn submit(
+    gateway: &Gateway,
+    OwnedAgent { agent, org }: OwnedAgent,
+    text: Utf8Bytes,
+) -> Result<Vec<RuleHit>, Response> {
+    let (progress, outcome) = PostProgress::new();
+    let batch = RawBatch {
+        agent_id: agent,
+        org,
+        text,
+        progress: Arc::new(progress),
+    };
+    if gateway.links.intake.submit(batch).is_err() {
+        metrics::counter!(telemetry::STALLS).increment(1);
+        let message = "detection is behind; post the same again";
+        return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, message));
+    }
+    match timeout(TAKEN_WITHIN, outcome).await {
+        Ok(Ok(Ok(hits))) => Ok(hits),
+        Ok(Ok(Err(reason))) => Err(refuse(StatusCode::BAD_REQUEST, &reason)),
+        Ok(Err(_)) | Err(_) => Err(refuse(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "detection did not say that it took the events in; they may count twice when posted again",
+        )),
+    }
+}
+
+/// What is said of events that were taken in: the rules they matched, and the highest risk of these.
+fn accepted(hits: &[RuleHit]) -> Value {
+    let alerts: Vec<Value> = hits
+        .iter()
+        .map(|hit| json!({ "rule_id": hit.rule_id, "message": hit.title, "risk": hit.risk }))
+        .collect();
+    let risk = hits.iter().map(|hit| hit.risk).max().unwrap_or(0);
+    json!({ "accepted": true, "risk": risk, "alerts": alerts })
+}
+
+/// A body may name its agent, but no other.
+fn is_own(agent: AgentId, claimed: Option<&str>) -> bool {
+    claimed.is_none_or(|id| id.parse() == Ok(agent))
+}
+
+fn names_another() -> Response {
+    let message = "agent_id is not that of the token; nothing of this post was taken";
+    refuse_body(StatusCode::FORBIDDEN, message)
+}
+
+fn bad_body(message: &str) -> Response {
+    refuse_body(StatusCode::BAD_REQUEST, message)
+}
+
+/// Counts what cannot be read, as the socket does.
+fn refuse_body(status: StatusCode, message: &str) -> Response {
+    metrics::counter!(telemetry::FRAMES_REFUSED, "peer" => "agent").increment(1);
+    refuse(status, message)
+}

@@ -1,0 +1,187 @@
+//! The older ways of agents: plain HTTP, for hosts that can hold no WebSocket. Each is closed unless
+//! the operator opens it, and leads to where the frames of the socket go.
+//! It never learns from a body who speaks: the token says it, and the agent's key stands behind it.
+
+mod desired;
+mod events;
+mod lines;
+mod outcome;
+mod polling;
+mod token;
+
+use std::sync::{Mutex, PoisonError};
+
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hidps_tokens::{AgentTokens, TokenFault};
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+use uuid::Uuid;
+
+use crate::config::AgentHttp;
+use crate::model::{AgentCredential, OwnedAgent};
+use crate::streams::agent_auth::{ConnectError, judge};
+use crate::streams::agent_http::polling::PollingAgents;
+use crate::streams::nonces::{Nonces, Verdict};
+use crate::streams::peer::Client;
+use crate::streams::routes::{Gateway, refuse, refuse_connect, refuse_for_a_while};
+use crate::telemetry;
+
+pub(super) use desired::serve_desired;
+pub(super) use events::take_events;
+pub(super) use token::grant_token;
+
+/// Path at which a token is asked for; an assertion of a client names it.
+pub(super) const TOKEN_PATH: &str = "/v1/agent/token";
+
+/// Bodies that are read at once: 32 MiB at the very worst.
+const BODIES: usize = 128;
+
+/// What the older ways need beside the socket's parts.
+pub struct HttpWays {
+    open: AgentHttp,
+    pub(super) tokens: AgentTokens,
+    assertions: Mutex<Nonces>,
+    polling: Mutex<PollingAgents>,
+    bodies: Semaphore,
+}
+
+impl std::fmt::Debug for HttpWays {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpWays")
+            .field("open", &self.open)
+            .finish_non_exhaustive()
+    }
+}
+
+impl HttpWays {
+    /// As configured. Tokens are signed with a secret of this process, so that none outlives it.
+    #[must_use]
+    pub fn new(open: AgentHttp) -> Self {
+        // Two random ids hold 244 random bits.
+        let random = [Uuid::new_v4(), Uuid::new_v4()].map(Uuid::into_bytes);
+        let secret = Sha256::digest(random.concat()).into();
+        Self {
+            open,
+            tokens: AgentTokens::new(&secret),
+            assertions: Mutex::default(),
+            polling: Mutex::default(),
+            bodies: Semaphore::new(BODIES),
+        }
+    }
+
+    /// Whether an assertion is used for the first time.
+    fn remember(&self, agent: hidps_wire::AgentId, id: &str, (now, until): (u64, u64)) -> Verdict {
+        let mut assertions = self
+            .assertions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        assertions.insert(agent, id, now, until)
+    }
+}
+
+/// Answers a way that is closed as if it were not there, but says who can open it.
+fn closed(setting: &str) -> Response {
+    let message =
+        format!("this daemon serves no agents here; its operator can switch that on by {setting}");
+    refuse(StatusCode::NOT_FOUND, &message)
+}
+
+/// Who asks with a token of ours, if its agent may still connect.
+async fn admit(
+    gateway: &Gateway,
+    client: Client,
+    headers: &HeaderMap,
+) -> Result<OwnedAgent, Response> {
+    let limits = &gateway.limits;
+    limits.http(client.address).map_err(refuse_for_a_while)?;
+    if timeout(gateway.open_within, gateway.health.opened())
+        .await
+        .is_err()
+    {
+        return Err(refuse(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the daemon is starting; try again",
+        ));
+    }
+    let token = headers.get(header::AUTHORIZATION);
+    let token = token.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    let token = token.ok_or_else(|| unauthorized("a token is wanted, as a bearer", "missing"))?;
+    let now = Timestamp::now().as_second();
+    let claims = gateway.ways.tokens.verify(token, now).map_err(|fault| {
+        let message = if fault == TokenFault::Expired {
+            "the token has expired; ask for another one"
+        } else {
+            "this is no token of this daemon for agents; ask for one"
+        };
+        unauthorized(message, fault.word())
+    })?;
+    let agent = hidps_wire::AgentId::new(claims.agent);
+    let credential = gateway.auth.credential(agent).await;
+    let credential = credential.map_err(|error| refuse_connect(&error))?;
+    let credential = judge(credential.as_ref()).map_err(|error| refuse_connect(&error))?;
+    if key_text(credential) != claims.public_key {
+        return Err(unauthorized(
+            "the agent has another key since; ask for another token",
+            "old_key",
+        ));
+    }
+    let owned = OwnedAgent {
+        agent,
+        org: credential.org,
+    };
+    limits.http_of_agent(agent).map_err(refuse_for_a_while)?;
+    let at = Timestamp::now();
+    let heard = gateway.ways.with_polling(agent, Instant::now());
+    let heard = heard.ok_or_else(|| {
+        let message = "too many agents ask over HTTP just now; try again";
+        refuse(StatusCode::SERVICE_UNAVAILABLE, message)
+    })?;
+    if heard.is_new {
+        gateway.links.presence.begin_polling(agent, at);
+    } else if heard.is_due {
+        gateway.links.presence.seen(agent, at);
+    }
+    Ok(owned)
+}
+
+/// The key as tokens name it.
+fn key_text(credential: &AgentCredential) -> String {
+    STANDARD.encode(credential.public_key)
+}
+
+/// A refusal that says by which scheme to come back.
+fn unauthorized(message: &str, kind: &'static str) -> Response {
+    metrics::counter!(telemetry::AUTH_FAILURES, "kind" => kind).increment(1);
+    let mut response = refuse(StatusCode::UNAUTHORIZED, message);
+    response.headers_mut().insert(
+        header::WWW_AUTHENTICATE,
+        HeaderValue::from_static("Bearer error=\"invalid_token\""),
+    );
+    response
+}
+
+/// Refuses a body that is not of this type, or that is packed: nothing is ever unpacked here, so that
+/// no small body can become a large one.
+fn check_body(headers: &HeaderMap, wanted: &str) -> Result<(), String> {
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or(""));
+    let encoding = text(header::CONTENT_ENCODING).unwrap_or("identity");
+    if !encoding.trim().eq_ignore_ascii_case("identity") {
+        return Err("the body is packed; send it as it is".to_owned());
+    }
+    let kind = text(header::CONTENT_TYPE).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case(wanted) {
+        return Err(format!("the body has to be {wanted}, as Content-Type says"));
+    }
+    Ok(())
+}
+
+/// Tells those apart that could not be asked about from those that were refused.
+fn is_judged(error: &ConnectError) -> bool {
+    !matches!(error, ConnectError::Unavailable(_))
+}

@@ -1,0 +1,109 @@
+//! What a host that can only ask is told: the document, that it has it, or why it is held back.
+
+use hidps_wire::{ContentHash, DesiredDocument, Generation};
+
+use super::*;
+
+fn document(n_paths: usize) -> DesiredDocument {
+    DesiredDocument {
+        monitored_files: (0..n_paths).map(|n| format!("/etc/{n}")).collect(),
+        ..DesiredDocument::default()
+    }
+}
+
+fn desire(world: &World, generation: u64, n_paths: usize) {
+    let desired = crate::model::DesiredState {
+        generation: Generation(generation),
+        hash: ContentHash(format!("{n_paths:x}")),
+        document: document(n_paths),
+        ..desired_state()
+    };
+    world.desired.slot.send_replace(Some(Arc::new(desired)));
+}
+
+#[tokio::test]
+async fn a_host_is_told_the_document_until_it_says_that_it_has_it() {
+    let world = world(KeyStatus::Admitted).await;
+    let host = Host::of(&world, AGENT);
+    desire(&world, 8, 2);
+
+    let (status, body) = answer(host.desired("")).await;
+    assert_eq!(status, StatusCode::OK);
+    let text = body.to_string();
+    let frame: DaemonFrame = decode(&text, usize::MAX).expect("a frame of the socket");
+    let DaemonFrame::Apply(apply) = frame else {
+        panic!("{text}");
+    };
+    assert_eq!(
+        (apply.generation, apply.document),
+        (Generation(8), document(2))
+    );
+    let older = status_of(host.desired("?generation=7&hash=1&entries=1")).await;
+    assert_eq!(older, 200);
+    let same = status_of(host.desired("?generation=8&hash=2&entries=2")).await;
+    assert_eq!(same, 304);
+    let changes = locked(&world.recorder.changes);
+    assert!(changes.iter().all(|change| change.sent_at.is_some()));
+    assert_eq!(changes.len(), 2, "what was applied already is not sent");
+}
+
+#[tokio::test]
+async fn what_is_held_back_is_not_told_but_why() {
+    let world = world(KeyStatus::Admitted).await;
+    let host = Host::of(&world, AGENT);
+    desire(&world, 8, 0);
+
+    for (query, word) in [
+        ("?generation=7&hash=a&entries=10", "Emptied"),
+        ("?generation=9&hash=a&entries=10", "GenerationWentBack"),
+        ("?generation=8&hash=other&entries=10", "ContentDiffers"),
+    ] {
+        locked(&world.recorder.conditions).clear();
+        let (status, body) = answer(host.desired(query)).await;
+        assert_eq!(status, StatusCode::CONFLICT, "{query}");
+        assert!(
+            body["error"]
+                .as_str()
+                .expect("text")
+                .contains("held_releases"),
+            "{body}"
+        );
+        let conditions = locked(&world.recorder.conditions);
+        assert!(
+            conditions.iter().any(|condition| condition.reason == word),
+            "{conditions:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_a_host_says_it_has_applied_is_said_whole() {
+    let world = world(KeyStatus::Admitted).await;
+    let host = Host::of(&world, AGENT);
+    desire(&world, 8, 0);
+
+    for query in [
+        "?generation=7",
+        "?generation=x&hash=a&entries=1",
+        "?agent_id=1",
+    ] {
+        assert_eq!(status_of(host.desired(query)).await, 400, "{query}");
+    }
+    let status = json!({
+        "type": "status", "applied": {"generation": 8, "hash": "0", "entries": 0},
+        "firewall_active": null, "conditions": [
+            {"type": "FirewallSynced", "status": "true", "reason": "Unmanaged", "message": "off"},
+            {"type": "FilesWatched", "status": "true", "reason": "Watched", "message": "none"},
+        ],
+    });
+    assert_eq!(status_of(host.post(status.to_string())).await, 200);
+    let changes = locked(&world.recorder.changes);
+    assert!(
+        changes.iter().any(|change| change.observed_at.is_some()),
+        "{changes:?}"
+    );
+    assert!(
+        changes.iter().all(|change| change.sent_at.is_none()),
+        "{changes:?}"
+    );
+}
