@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use hidps_wire::{
-    AgentFrame, DaemonFrame, DecodeError, Hello, MAX_DAEMON_FRAME_BYTES, PROTOCOL_VERSION,
-    RetryAdvice, Welcome, decode, encode,
+    AgentFrame, DaemonFrame, DecodeError, Hello, PROTOCOL_VERSION, RetryAdvice, Welcome, decode,
+    encode,
 };
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::{self, Message};
@@ -21,6 +21,9 @@ use crate::text::printable;
 
 /// The daemon answers hello from what it holds in memory.
 const WELCOME_DEADLINE: Duration = Duration::from_secs(15);
+
+/// What comes first is a hundred bytes, or a goodbye with its sentence.
+const MAX_WELCOME_BYTES: usize = 64 * 1024;
 
 /// Questions that wait for the writer; more are refused by the daemon's own limit.
 const QUESTION_QUEUE: usize = 8;
@@ -153,7 +156,7 @@ async fn read_welcome(socket: &mut Socket) -> Result<DaemonFrame, SessionError> 
         };
         match message {
             Message::Text(text) => {
-                return decode(&text, MAX_DAEMON_FRAME_BYTES).map_err(SessionError::Welcome);
+                return decode(&text, MAX_WELCOME_BYTES).map_err(SessionError::Welcome);
             }
             Message::Ping(_) | Message::Pong(_) => {}
             Message::Close(close) => {

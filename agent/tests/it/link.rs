@@ -234,8 +234,8 @@ fn a_hostile_daemon_is_refused_and_survived() {
         "not JSON",
         // Of the command that there is not; what a frame holds is never quoted.
         "not one of the protocol (line 1, column 13)",
-        // Of the document without a hash; what is missing has no place.
-        "not one of the protocol (line 0, column 0)",
+        // Of the document without a hash, whose absence is seen where the frame ends.
+        "not one of the protocol (line 1, column 31)",
         "a binary frame",
         "never sent",
         "the connection broke",

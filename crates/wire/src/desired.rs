@@ -21,7 +21,11 @@ pub struct DesiredDocument {
     #[serde(default, deserialize_with = "crate::bounded::entries")]
     pub monitored_files: Vec<String>,
     /// Those of them that are watched with everything below.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "crate::bounded::entries"
+    )]
     pub monitored_recursively: Vec<String>,
     /// What the firewall lets through while it is on; the first rule that matches decides.
     #[serde(
