@@ -10,8 +10,11 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::TABLE_NAME;
-use super::ufw::tell_changes;
+use super::ufw::{rules_host, tell_changes};
 use crate::shutdown::Shutdown;
+
+/// The table of iptables that ufw's rules are in, where iptables is a face of nftables.
+const TABLE_OF_UFW: &str = "filter";
 
 /// The kernel's multicast group for changes of nftables.
 const GROUP_NFTABLES: u32 = 7;
@@ -80,7 +83,7 @@ async fn listen(drifts: &watch::Sender<Drift>) -> io::Result<()> {
         let drift = match socket.recv_from_full().await {
             // Only the kernel speaks from address 0; a program may forge a message.
             Ok((datagram, sender)) if sender.port_number() == kernel().port_number() => {
-                transaction.on_datagram(&datagram)
+                transaction.on_datagram(&datagram, rules_host)
             }
             Ok(_) => None,
             // The kernel had more to tell than the socket could hold.
@@ -109,11 +112,13 @@ fn is_overrun(error: &io::Error) -> bool {
 #[derive(Debug, Default)]
 struct Transaction {
     touches_table: bool,
+    touches_ufw: bool,
 }
 
 impl Transaction {
-    /// Takes in messages; the end of a transaction on the agent's table is a drift.
-    fn on_datagram(&mut self, datagram: &[u8]) -> Option<Drift> {
+    /// Takes in messages; the end of a transaction on the agent's table is a drift, and of one on that
+    /// of iptables where ufw filters by it.
+    fn on_datagram(&mut self, datagram: &[u8], is_ufw: impl Fn() -> bool) -> Option<Drift> {
         let mut drift = None;
         let mut rest = datagram;
         while let Some((message, next)) = Message::split_from(rest) {
@@ -122,13 +127,16 @@ impl Transaction {
                 continue;
             }
             if message.kind == NEW_GENERATION {
-                if std::mem::take(&mut self.touches_table) {
+                let transaction = std::mem::take(self);
+                if transaction.touches_table || (transaction.touches_ufw && is_ufw()) {
                     drift = Some(Drift {
                         actor: message.actor(),
                     });
                 }
             } else if message.kind <= MAX_NAMED_MESSAGE {
-                self.touches_table |= message.text(1) == Some(TABLE_NAME);
+                let table = message.text(1);
+                self.touches_table |= table == Some(TABLE_NAME);
+                self.touches_ufw |= table == Some(TABLE_OF_UFW);
             }
         }
         drift
@@ -237,9 +245,9 @@ mod tests {
         let mut transaction = Transaction::default();
         let deleted = message(2, &[attribute(1, b"hidps\0")]);
 
-        let before_end = transaction.on_datagram(&deleted);
-        let at_end = transaction.on_datagram(&generation());
-        let afterwards = transaction.on_datagram(&generation());
+        let before_end = transaction.on_datagram(&deleted, || false);
+        let at_end = transaction.on_datagram(&generation(), || false);
+        let afterwards = transaction.on_datagram(&generation(), || false);
 
         assert_eq!((before_end, afterwards), (None, None));
         let actor = Actor {
@@ -272,16 +280,29 @@ mod tests {
 
     #[test]
     fn transactions_on_other_tables_are_nobodys_business() {
-        let other = message(6, &[attribute(1, b"filter\0")]);
+        let other = message(6, &[attribute(1, b"nat\0")]);
         let datagram = [other, generation()].concat();
 
-        assert_eq!(Transaction::default().on_datagram(&datagram), None);
+        let told = Transaction::default().on_datagram(&datagram, || true);
+
+        assert_eq!(told, None);
+    }
+
+    #[test]
+    fn what_iptables_does_is_a_drift_where_ufw_filters_by_it() {
+        let other = message(6, &[attribute(1, b"filter\0")]);
+        let datagram = [other, generation()].concat();
+        let told = |is_ufw: bool| Transaction::default().on_datagram(&datagram, || is_ufw);
+
+        assert_eq!(told(false), None);
+        let actor = told(true).and_then(|drift| drift.actor);
+        assert_eq!(actor.map(|actor| actor.process), Some(77));
     }
 
     proptest! {
         #[test]
         fn no_bytes_break_anything(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            Transaction::default().on_datagram(&bytes);
+            Transaction::default().on_datagram(&bytes, || true);
         }
 
         #[test]
@@ -291,7 +312,7 @@ mod tests {
                 *byte = value;
             }
 
-            Transaction::default().on_datagram(&datagram);
+            Transaction::default().on_datagram(&datagram, || true);
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
@@ -80,8 +81,11 @@ impl Program {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
+            // What it started itself must not go on after it.
+            .process_group(0)
             .spawn()
             .map_err(RunError::Start)?;
+        let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let (stdin, stdout, stderr) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let talk = async {
@@ -99,9 +103,14 @@ impl Program {
                 errors: errors?,
             })
         };
-        tokio::time::timeout(self.deadline, talk)
-            .await
-            .map_err(|_| RunError::Deadline)?
+        let ended = tokio::time::timeout(self.deadline, talk).await;
+        ended.unwrap_or_else(|_| {
+            if let Some(group) = group {
+                // The one that hangs has not been waited for, so its number is still its own.
+                kill_process_group(group, Signal::KILL).ok();
+            }
+            Err(RunError::Deadline)
+        })
     }
 }
 
@@ -117,4 +126,39 @@ async fn read_all(pipe: Option<impl AsyncRead + Unpin>) -> Result<Vec<u8>, RunEr
         return Err(RunError::TooLong);
     }
     Ok(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[tokio::test]
+    async fn what_hangs_is_ended_with_all_that_it_started() {
+        let directory = tempfile::tempdir().unwrap();
+        let (script, child) = (
+            directory.path().join("hangs"),
+            directory.path().join("child"),
+        );
+        let text = format!(
+            "#!/bin/sh\nsleep 1000 &\necho $! >{}\nwait\n",
+            child.display()
+        );
+        fs::write(&script, text).unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).unwrap();
+        let program = Program::at(script, Duration::from_secs(2));
+
+        let ended = program.run(&[], "").await;
+
+        assert!(matches!(ended, Err(RunError::Deadline)), "{ended:?}");
+        let id = fs::read_to_string(&child).unwrap();
+        let stat = format!("/proc/{}/stat", id.trim());
+        let is_gone = || {
+            // Nobody may be there to wait for it.
+            let state = fs::read_to_string(&stat).unwrap_or_default();
+            (state.is_empty() || state.contains(") Z ")).then_some(())
+        };
+        hidps_lab::command::wait_for("the child's end", Duration::from_secs(20), is_gone).unwrap();
+    }
 }

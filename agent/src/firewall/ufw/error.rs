@@ -2,6 +2,7 @@
 //! It holds texts and numbers, and nothing that can be tried again.
 
 use std::io;
+use std::path::PathBuf;
 
 use crate::state_dir::StateError;
 
@@ -40,6 +41,33 @@ pub enum UfwError {
         "the file {0} says nothing sensible of how ufw was; remove it to take ufw as it is now"
     )]
     Memory(String),
+    /// Copies of its files, which would be put back one day, cannot be removed.
+    #[error("could not remove the copies of ufw's files in {path}; remove that file")]
+    Copies {
+        /// The file with the copies.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of its was half written and cannot be put back.
+    #[error("ufw's file {path} is half written and cannot be put back; restore it from a backup")]
+    Mend {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A call was broken off in the middle of a write, which is undone.
+    #[error("a call of ufw was broken off and left {files} half written; as before now")]
+    BrokenOff {
+        /// The files that are put back.
+        files: String,
+        /// How the call ended.
+        #[source]
+        source: Box<Self>,
+    },
     /// It could not be started.
     #[error("could not run {program}")]
     Run {
@@ -82,6 +110,9 @@ impl UfwError {
             | Self::NotWhole { .. }
             | Self::State(_)
             | Self::Memory(_)
+            | Self::Copies { .. }
+            | Self::Mend { .. }
+            | Self::BrokenOff { .. }
             | Self::Run { .. }
             | Self::Deadline { .. }
             | Self::Refused { .. } => "UfwFailed",

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hidps_wire::FirewallAction;
@@ -14,15 +14,15 @@ use super::rule::parse_rules;
 use super::tally::{Place, parse_places};
 
 /// Where ufw says whether it is on, and how much it logs.
-pub(super) const CONFIG: &str = "/etc/ufw/ufw.conf";
+const CONFIG: &str = "etc/ufw/ufw.conf";
 
 /// Where ufw keeps what becomes of packets that no rule decides.
-const DEFAULTS: &str = "/etc/default/ufw";
+const DEFAULTS: &str = "etc/default/ufw";
 
 /// Where ufw keeps the rules of people, and where it did before 0.34.
 const RULES: [[&str; 2]; 2] = [
-    ["/etc/ufw/user.rules", "/etc/ufw/user6.rules"],
-    ["/lib/ufw/user.rules", "/lib/ufw/user6.rules"],
+    ["etc/ufw/user.rules", "etc/ufw/user6.rules"],
+    ["lib/ufw/user.rules", "lib/ufw/user6.rules"],
 ];
 
 /// A file that is being written is whole a moment later.
@@ -33,6 +33,12 @@ const MOST_LOOKS: usize = 40;
 
 /// Rules beyond this are those of no people.
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// The directory below which ufw's files are: that of the host.
+#[derive(Clone, Debug)]
+pub(super) struct UfwPlace {
+    root: PathBuf,
+}
 
 /// What ufw has written down.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,69 +58,119 @@ pub(super) struct ChainRule {
     target: String,
 }
 
-/// Reads all of it, as soon as nobody is writing it: ufw writes its files in place.
-pub(super) async fn read_settled() -> Result<UfwFiles, UfwError> {
-    let mut read = read_files();
-    for _ in 0..MOST_LOOKS {
-        if !matches!(read, Err(UfwError::NotWhole { .. })) {
-            break;
+impl UfwPlace {
+    /// This host's.
+    pub(super) fn of_host() -> Self {
+        Self::below("/")
+    }
+
+    /// That of a host whose files are below a directory.
+    pub(super) fn below(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The files that ufw writes what it is told into; all are there where ufw is.
+    pub(super) fn written(&self) -> [PathBuf; 4] {
+        let [four, six] = self.rules();
+        [CONFIG, DEFAULTS, four, six].map(|path| self.root.join(path))
+    }
+
+    fn rules(&self) -> [&'static str; 2] {
+        let [new, old] = RULES;
+        let is_there = |path: &str| self.root.join(path).exists();
+        let is_old = !is_there(new[0]) && is_there(old[0]);
+        if is_old { old } else { new }
+    }
+
+    /// Reads all of it, as soon as nobody is writing it: ufw writes its files in place.
+    pub(super) async fn read_settled(&self) -> Result<UfwFiles, UfwError> {
+        let mut read = self.read_files();
+        for _ in 0..MOST_LOOKS {
+            if !matches!(read, Err(UfwError::NotWhole { .. })) {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+            read = self.read_files();
         }
-        tokio::time::sleep(PAUSE).await;
-        read = read_files();
+        read
     }
-    read
-}
 
-/// Reads all of it as it is now.
-pub(super) fn read_files() -> Result<UfwFiles, UfwError> {
-    let [new, old] = RULES;
-    let is_old = !Path::new(new[0]).exists() && Path::new(old[0]).exists();
-    let [four, six] = if is_old { old } else { new };
-    let defaults = read_whole(DEFAULTS, |text| text.contains("DEFAULT_OUTPUT_POLICY="))?;
-    let config = read_whole(CONFIG, |text| text.contains("ENABLED="))?;
-    let has_ipv6 = is_yes(&setting(&defaults, "IPV6"));
-    let is_closed = |text: &str| text.trim_end().ends_with("COMMIT");
-    let four = read_whole(four, is_closed)?;
-    // Without IPv6 ufw leaves what it has of it where it is.
-    let six = if has_ipv6 {
-        read_whole(six, is_closed)?
-    } else {
-        String::new()
-    };
-    Ok(UfwFiles {
-        state: UfwState {
-            rules: [parse_rules(&four), parse_rules(&six)],
-            has_ipv6,
-            defaults: Defaults {
-                incoming: parse_policy(&setting(&defaults, "DEFAULT_INPUT_POLICY")),
-                outgoing: parse_policy(&setting(&defaults, "DEFAULT_OUTPUT_POLICY")),
+    /// Reads all of it as it is now.
+    pub(super) fn read_files(&self) -> Result<UfwFiles, UfwError> {
+        let [four, six] = self.rules();
+        let defaults = self.read_whole(DEFAULTS, |text| text.contains("DEFAULT_OUTPUT_POLICY="))?;
+        let config = self.read_whole(CONFIG, |text| text.contains("ENABLED="))?;
+        let has_ipv6 = is_yes(&setting(&defaults, "IPV6"));
+        let four = self.read_whole(four, is_closed)?;
+        // Without IPv6 ufw leaves what it has of it where it is.
+        let six = if has_ipv6 {
+            self.read_whole(six, is_closed)?
+        } else {
+            String::new()
+        };
+        Ok(UfwFiles {
+            state: UfwState {
+                rules: [parse_rules(&four), parse_rules(&six)],
+                has_ipv6,
+                defaults: Defaults {
+                    incoming: parse_policy(&setting(&defaults, "DEFAULT_INPUT_POLICY")),
+                    outgoing: parse_policy(&setting(&defaults, "DEFAULT_OUTPUT_POLICY")),
+                },
+                is_enabled: is_yes(&setting(&config, "ENABLED")),
+                log_level: parse_level(&setting(&config, "LOGLEVEL")),
             },
-            is_enabled: is_yes(&setting(&config, "ENABLED")),
-            log_level: parse_level(&setting(&config, "LOGLEVEL")),
-        },
-        chains: [parse_chains(&four), parse_chains(&six)],
-        places: [parse_places(&four), parse_places(&six)],
-    })
-}
-
-/// Whether ufw says that it is on; one that cannot be read is not.
-pub(super) fn is_enabled() -> bool {
-    read(CONFIG).is_ok_and(|text| is_yes(&setting(&text, "ENABLED")))
-}
-
-fn read_whole(path: &str, is_whole: impl Fn(&str) -> bool) -> Result<String, UfwError> {
-    let text = read(path)?;
-    if is_whole(&text) {
-        return Ok(text);
+            chains: [parse_chains(&four), parse_chains(&six)],
+            places: [parse_places(&four), parse_places(&six)],
+        })
     }
-    Err(UfwError::NotWhole {
-        path: path.to_owned(),
-    })
+
+    /// Whether ufw says that it is on; one that cannot be read is not.
+    pub(super) fn is_enabled(&self) -> bool {
+        read(&self.root.join(CONFIG)).is_ok_and(|text| is_yes(&setting(&text, "ENABLED")))
+    }
+
+    fn read_whole(&self, path: &str, is_whole: impl Fn(&str) -> bool) -> Result<String, UfwError> {
+        let path = self.root.join(path);
+        let text = read(&path)?;
+        if is_whole(&text) {
+            return Ok(text);
+        }
+        Err(UfwError::NotWhole {
+            path: path.display().to_string(),
+        })
+    }
 }
 
-fn read(path: &str) -> Result<String, UfwError> {
+/// Whether a file of rules ends as ufw ends it.
+fn is_closed(text: &str) -> bool {
+    text.trim_end().ends_with("COMMIT")
+}
+
+/// Whether a file is what is left of one like `whole` when a write of it was broken off. A file of
+/// rules says so itself. In one of settings ufw changes lines and takes none away, so the lines it
+/// still has are those of the whole one, some with other values.
+pub(super) fn is_broken_off(whole: &str, found: &str) -> bool {
+    if is_closed(whole) {
+        return !is_closed(found);
+    }
+    let (wanted, there) = (whole.lines().count(), found.lines().count());
+    let has_end = found.ends_with('\n') || !whole.ends_with('\n');
+    if there > wanted || (there == wanted && has_end) {
+        return false;
+    }
+    let n_complete = found.matches('\n').count();
+    let mut pairs = whole.lines().zip(found.lines()).take(n_complete);
+    pairs.all(|(old, new)| old == new || is_same_setting(old, new))
+}
+
+fn is_same_setting(one: &str, other: &str) -> bool {
+    let name = |line: &str| line.split_once('=').map(|(name, _)| name.trim().to_owned());
+    name(one).is_some() && name(one) == name(other)
+}
+
+fn read(path: &Path) -> Result<String, UfwError> {
     let failed = |source: io::Error| UfwError::Read {
-        path: path.to_owned(),
+        path: path.display().to_string(),
         source,
     };
     let mut bytes = Vec::new();
@@ -174,12 +230,35 @@ fn parse_chains(text: &str) -> Vec<ChainRule> {
     rules
 }
 
+/// Why the kernel does otherwise than is written down.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct KernelFault {
+    pub(super) why: String,
+    /// Whether the kernel's own chains lead to those of ufw; ufw takes for granted that they do.
+    pub(super) is_led: bool,
+}
+
+impl KernelFault {
+    const fn new(why: String) -> Self {
+        Self { why, is_led: true }
+    }
+}
+
 /// Whether the kernel has what is written down, given what iptables lists.
 pub(super) fn check_kernel(
     listing: &str,
     chains: &[ChainRule],
     defaults: Defaults,
-) -> Result<(), String> {
+) -> Result<(), KernelFault> {
+    for chain in ["INPUT", "OUTPUT"] {
+        let first = format!("-A {chain} -j ufw");
+        if !listing.lines().any(|line| line.starts_with(&first)) {
+            return Err(KernelFault {
+                why: format!("the chain {chain} does not lead to those of ufw"),
+                is_led: false,
+            });
+        }
+    }
     for (chain, action) in [("INPUT", defaults.incoming), ("OUTPUT", defaults.outgoing)] {
         let policy = match action {
             FirewallAction::Allow => "ACCEPT",
@@ -187,23 +266,42 @@ pub(super) fn check_kernel(
         };
         let wanted = format!("-P {chain} {policy}");
         if !listing.lines().any(|line| line.trim() == wanted) {
-            return Err(format!("the chain {chain} does not {policy} by default"));
-        }
-        let first = format!("-A {chain} -j ufw");
-        if !listing.lines().any(|line| line.starts_with(&first)) {
-            return Err(format!("the chain {chain} does not lead to those of ufw"));
+            let why = format!("the chain {chain} does not {policy} by default");
+            return Err(KernelFault::new(why));
         }
     }
     let found = parse_chains(listing);
     if found == chains {
         Ok(())
     } else {
-        Err(format!(
+        Err(KernelFault::new(format!(
             "the kernel has {} rules of ufw's for people and not these {}",
             found.len(),
             chains.len()
-        ))
+        )))
     }
+}
+
+/// What iptables has to be told so that ufw makes its chains anew: what leads to them goes, and with it
+/// the one by which ufw sees that they are there.
+pub(super) fn plan_clearing(listing: &str) -> Vec<Vec<String>> {
+    let own = |words: &[&str]| words.iter().map(|it| (*it).to_owned()).collect();
+    let mut orders = Vec::new();
+    for line in listing.lines() {
+        let words: Vec<_> = line.split_ascii_whitespace().collect();
+        if let ["-A", chain @ ("INPUT" | "OUTPUT" | "FORWARD"), "-j", target] = words.as_slice()
+            && target.starts_with("ufw")
+        {
+            orders.push(own(&["-D", chain, "-j", target]));
+        }
+    }
+    for chain in ["ufw-before-logging-input", "ufw6-before-logging-input"] {
+        if listing.lines().any(|line| line == format!("-N {chain}")) {
+            orders.push(own(&["-F", chain]));
+            orders.push(own(&["-X", chain]));
+        }
+    }
+    orders
 }
 
 /// Reads any text as a file and as a listing.
@@ -214,6 +312,7 @@ pub(super) fn read_any(text: &str) {
     };
     // What is wrong with it is of no interest here.
     check_kernel(text, &parse_chains(text), defaults).ok();
+    plan_clearing(text);
     parse_level(&setting(text, "LOGLEVEL"));
     parse_places(text);
 }
@@ -280,6 +379,29 @@ mod tests {
             assert_eq!(check(&without).is_err(), is_needed, "without {line}");
         }
         assert!(check(&LISTING.replace("-j REJECT", "-j ACCEPT")).is_err());
+    }
+
+    #[test]
+    fn chains_that_nothing_leads_to_are_made_anew_and_those_of_others_stay() {
+        let flushed = "-P INPUT ACCEPT\n-N ufw-before-logging-input\n-N docker\n-N ufw-user-input\n\
+                       -A INPUT -j docker\n-A INPUT -s 10.0.0.1/32 -j ufw-user-input\n\
+                       -A OUTPUT -j ufw-before-output\n";
+
+        let fault = check_kernel(flushed, &[], DEFAULTS).unwrap_err();
+        let orders: Vec<_> = plan_clearing(flushed)
+            .iter()
+            .map(|words| words.join(" "))
+            .collect();
+
+        assert!(!fault.is_led, "{fault:?}");
+        assert_eq!(
+            orders,
+            [
+                "-D OUTPUT -j ufw-before-output",
+                "-F ufw-before-logging-input",
+                "-X ufw-before-logging-input"
+            ]
+        );
     }
 
     #[test]

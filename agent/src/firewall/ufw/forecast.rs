@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use hidps_wire::{CutOff, FirewallPolicy, FirewallRule, PlannedChange};
 use serde_json::json;
 
-use super::files;
 use super::found::Found;
 use super::plan::{UfwGoal, UfwState, next_step};
 use super::rule::{Family, UfwRule};
@@ -30,7 +29,7 @@ impl Ufw {
         goal: &FirewallGoal,
         place: &DaemonPlace,
     ) -> Result<Forecast, UfwError> {
-        let state = files::read_settled().await?.state;
+        let state = self.place.read_settled().await?.state;
         let found = self.found.read()?;
         let is_taken = found.is_some() || state.has_ours();
         let found = found.unwrap_or_else(|| Found::of(&state));
@@ -92,7 +91,7 @@ impl Ufw {
 
     /// The rules of ufw in its own order, with what they have counted where that can be read.
     pub(in crate::firewall) async fn list_rules(&self) -> Result<Vec<FirewallRule>, UfwError> {
-        let files = files::read_settled().await?;
+        let files = self.place.read_settled().await?;
         self.count(&files).await;
         let list = |family: Family| {
             let rules = files.state.rules[family as usize].iter();

@@ -4,6 +4,7 @@
 //! What is so is read from ufw's own files and from the kernel. What is to be done follows from that
 //! alone (see [`plan`]), so a way that was broken off is taken up by the next comparison.
 
+mod copies;
 mod error;
 mod files;
 mod forecast;
@@ -16,6 +17,7 @@ mod wishes;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
@@ -37,8 +39,9 @@ use crate::config::{Config, Port};
 use crate::dial::FirstHop;
 use crate::error_chain::chain;
 use crate::text::printable;
+use copies::Copies;
 pub use error::UfwError;
-use files::UfwFiles;
+use files::{ChainRule, KernelFault, UfwFiles, UfwPlace};
 use found::{Found, FoundFile};
 use plan::{UfwGoal, UfwState, next_step};
 use rule::Family;
@@ -60,7 +63,9 @@ pub(super) struct Ufw {
     keep_open: BTreeSet<Port>,
     /// Where packets to the daemon go first.
     hop: FirstHop,
+    place: UfwPlace,
     found: FoundFile,
+    copies: Copies,
     memory: Mutex<Memory>,
     /// Beside the memory, which is held as long as a change takes.
     tally: StdMutex<Tally>,
@@ -92,6 +97,19 @@ struct Deed {
     unsupported: Vec<UnsupportedRule>,
 }
 
+/// Somebody who goes on flushing is not answered for ever within one comparison.
+const MOST_LOADS: usize = 3;
+
+/// The way that was gone.
+#[derive(Debug, Default)]
+struct Way {
+    n_steps: usize,
+    /// How many of them only loaded anew what was written down.
+    n_loads: usize,
+    /// What the kernel did otherwise than was written down, when that was put right.
+    kernel: Option<String>,
+}
+
 impl Ufw {
     /// ufw, as configured.
     pub(super) fn new(config: &Config) -> Self {
@@ -100,7 +118,9 @@ impl Ufw {
             iptables: ["iptables", "ip6tables"].map(|name| Program::find(name, DEADLINE)),
             keep_open: config.keep_open.clone(),
             hop: config.way().first_hop(),
+            place: UfwPlace::of_host(),
             found: FoundFile::new(&config.state_dir),
+            copies: Copies::new(&config.state_dir, UfwPlace::of_host()),
             memory: Mutex::default(),
             tally: StdMutex::default(),
         }
@@ -108,18 +128,21 @@ impl Ufw {
 
     /// Whether ufw rules this host, and the agent may change it.
     pub(super) fn is_usable(&self) -> bool {
-        self.ufw.is_there() && files::is_enabled() && rustix::process::geteuid().is_root()
+        self.ufw.is_there() && self.place.is_enabled() && rustix::process::geteuid().is_root()
     }
 
     /// Whether the agent has something in ufw.
     pub(super) fn is_taken(&self) -> bool {
-        let has_ours = || files::read_files().is_ok_and(|files| files.state.has_ours());
+        let has_ours = || {
+            let read = self.place.read_files();
+            read.is_ok_and(|files| files.state.has_ours())
+        };
         !matches!(self.found.read(), Ok(None)) || has_ours()
     }
 
     /// Whether ufw filters as the agent wants it.
     pub(super) async fn is_active(&self) -> Result<bool, UfwError> {
-        let state = files::read_settled().await?.state;
+        let state = self.place.read_settled().await?.state;
         let is_ours = self.found.read()?.is_some() || state.has_ours();
         Ok(state.is_enabled && is_ours)
     }
@@ -164,10 +187,32 @@ impl Ufw {
             }
             FirewallGoal::Off => {
                 memory.enforced = None;
-                self.put_back(deed).await
+                let mended = self.mend().await?;
+                self.put_back(deed).await?;
+                deed.tell_mended(&mended);
+                Ok(())
             }
-            FirewallGoal::On(policy) => self.enforce(policy, memory, deed).await,
+            FirewallGoal::On(policy) => {
+                let mended = self.mend().await?;
+                self.enforce(policy, memory, deed).await?;
+                deed.tell_mended(&mended);
+                Ok(())
+            }
         }
+    }
+
+    /// Puts back what a call that was broken off has left half written, in this life or an earlier one.
+    async fn mend(&self) -> Result<Vec<PathBuf>, UfwError> {
+        if self.copies.are_kept() {
+            // Whoever writes just now gets the time for it.
+            self.place.read_settled().await.ok();
+        }
+        let mended = self.copies.mend()?;
+        for path in &mended {
+            let path = path.display();
+            tracing::warn!(%path, "a call of ufw was broken off; its half-written file is put back");
+        }
+        Ok(mended)
     }
 
     /// Takes the agent's rules out, and leaves ufw's settings as they were found.
@@ -178,7 +223,7 @@ impl Ufw {
             return self.found.write(None);
         }
         // Without ufw's files there is nothing of the agent's in them.
-        let state = match files::read_settled().await {
+        let state = match self.place.read_settled().await {
             Err(_) if found.is_none() => return Ok(()),
             read => read?.state,
         };
@@ -201,7 +246,7 @@ impl Ufw {
         memory: &mut Memory,
         deed: &mut Deed,
     ) -> Result<(), UfwError> {
-        let state = files::read_settled().await?.state;
+        let state = self.place.read_settled().await?.state;
         let found = match self.found.read()? {
             Some(found) => found,
             None => {
@@ -224,9 +269,14 @@ impl Ufw {
         };
         let wishes = Wishes::new(policy, &self.keep_open, &guards, &state, &found);
         deed.unsupported = wishes.unsupported;
-        let n_steps = self.pursue(&wishes.goal).await?;
+        let way = self.pursue(&wishes.goal).await?;
+        // What this process did not make so was nobody's to change.
+        let of_kernel = way
+            .kernel
+            .filter(|_| same.is_some() && way.n_steps == way.n_loads);
+        let tampering = tampering.or(of_kernel);
         let is_only_later = same.is_some() && tampering.is_none();
-        deed.change = match (n_steps, &tampering) {
+        deed.change = match (way.n_steps, &tampering) {
             (0, _) => None,
             (_, Some(_)) => Some(FirewallChange::Repaired),
             // Somebody's time to come back is over.
@@ -244,25 +294,45 @@ impl Ufw {
         Ok(())
     }
 
-    /// Goes step by step until ufw and the kernel are as wanted; gives the number of steps.
-    async fn pursue(&self, goal: &UfwGoal) -> Result<usize, UfwError> {
+    /// Goes until ufw and the kernel are as wanted; what is broken off on the way is undone.
+    async fn pursue(&self, goal: &UfwGoal) -> Result<Way, UfwError> {
+        match self.go(goal).await {
+            Ok(way) => self.copies.forget().map(|()| way),
+            Err(error) => {
+                let mended = self.mend().await?;
+                if mended.is_empty() {
+                    return Err(error);
+                }
+                Err(UfwError::BrokenOff {
+                    files: name_all(&mended),
+                    source: Box::new(error),
+                })
+            }
+        }
+    }
+
+    async fn go(&self, goal: &UfwGoal) -> Result<Way, UfwError> {
         let mut last: Option<(UfwState, String)> = None;
-        let mut is_reloaded = false;
-        let first = files::read_settled().await?;
+        let mut way = Way::default();
+        let first = self.place.read_settled().await?;
         let most = goal.most_steps(&first.state);
-        for n_steps in 0..most {
-            let files = files::read_settled().await?;
+        while way.n_steps < most {
+            let files = self.place.read_settled().await?;
             let Some(step) = next_step(&files.state, goal) else {
                 match self.check_kernel(&files).await? {
                     Ok(()) => {
                         self.tally(|tally| tally.keep_only(&files));
-                        return Ok(n_steps);
+                        return Ok(way);
                     }
-                    Err(why) if is_reloaded => return Err(UfwError::ReadBack(why)),
-                    Err(why) => {
-                        tracing::warn!(why, "ufw's rules are loaded anew");
-                        is_reloaded = true;
-                        self.call(&["reload".to_owned()]).await?;
+                    Err(fault) if way.n_loads == MOST_LOADS => {
+                        return Err(UfwError::ReadBack(fault.why));
+                    }
+                    Err(fault) => {
+                        self.load_anew(&fault, &files).await?;
+                        way.n_loads += 1;
+                        way.n_steps += 1;
+                        let told = format!("changed what the kernel has of ufw: {}", fault.why);
+                        way.kernel.get_or_insert(told);
                         continue;
                     }
                 }
@@ -272,11 +342,12 @@ impl Ufw {
             }
             tracing::debug!(%step, "ufw");
             // A step may empty the chains, and what they have counted would be gone with them.
-            if n_steps > 0 || files.state.has_ours() {
+            if way.n_steps > 0 || files.state.has_ours() {
                 self.count(&files).await;
             }
             let said = self.call(&step.arguments(&files.state)).await?;
             last = Some((files.state, said));
+            way.n_steps += 1;
         }
         Err(UfwError::ReadBack(
             "somebody else keeps changing it".to_owned(),
@@ -284,13 +355,11 @@ impl Ufw {
     }
 
     /// Whether the kernel has what ufw has written down, or why not.
-    async fn check_kernel(&self, files: &UfwFiles) -> Result<Result<(), String>, UfwError> {
+    async fn check_kernel(&self, files: &UfwFiles) -> Result<Result<(), KernelFault>, UfwError> {
         if !files.state.is_enabled {
             return Ok(Ok(()));
         }
-        let n_families = if files.state.has_ipv6 { 2 } else { 1 };
-        let pairs = self.iptables.iter().zip(&files.chains).take(n_families);
-        for (iptables, chains) in pairs {
+        for (iptables, chains) in self.families(files) {
             let listing = run(iptables, "iptables", &["-S"]).await?;
             let checked = files::check_kernel(&listing, chains, files.state.defaults);
             if checked.is_err() {
@@ -322,9 +391,34 @@ impl Ufw {
         with(&mut self.tally.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Has the kernel do what is written down.
+    async fn load_anew(&self, fault: &KernelFault, files: &UfwFiles) -> Result<(), UfwError> {
+        tracing::warn!(fault.why, "ufw's rules are loaded anew");
+        if !fault.is_led {
+            for (iptables, _) in self.families(files) {
+                let listing = run(iptables, "iptables", &["-S"]).await?;
+                for order in files::plan_clearing(&listing) {
+                    let order: Vec<_> = order.iter().map(String::as_str).collect();
+                    run(iptables, "iptables", &order).await?;
+                }
+            }
+        }
+        self.call(&["reload".to_owned()]).await.map(drop)
+    }
+
+    /// What tells of the kernel and what it should have, for each version of IP that ufw filters.
+    fn families<'f>(
+        &'f self,
+        files: &'f UfwFiles,
+    ) -> impl Iterator<Item = (&'f Program, &'f Vec<ChainRule>)> {
+        let n_families = if files.state.has_ipv6 { 2 } else { 1 };
+        self.iptables.iter().zip(&files.chains).take(n_families)
+    }
+
     /// Gives ufw an order, and says what it answered.
     async fn call(&self, arguments: &[String]) -> Result<String, UfwError> {
         self.check_means()?;
+        self.copies.ensure()?;
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
         run(&self.ufw, "ufw", &arguments).await
     }
@@ -399,6 +493,24 @@ impl Enforced {
     }
 }
 
+impl Deed {
+    /// Somebody may look at what a broken-off call had done meanwhile.
+    fn tell_mended(&mut self, mended: &[PathBuf]) {
+        if mended.is_empty() {
+            return;
+        }
+        let files = name_all(mended);
+        let told = format!("broke off a call of ufw, which left {files} half written");
+        self.tampering = Some(told);
+        self.change = Some(self.change.unwrap_or(FirewallChange::Repaired));
+    }
+}
+
+fn name_all(paths: &[PathBuf]) -> String {
+    let names: Vec<_> = paths.iter().map(|it| it.display().to_string()).collect();
+    names.join(" and ")
+}
+
 impl Found {
     /// ufw without anything of the agent's.
     fn as_goal(&self) -> UfwGoal {
@@ -442,6 +554,11 @@ async fn run(
     })
 }
 
+/// Whether ufw says that it filters on this host, whoever told it to.
+pub(super) fn rules_host() -> bool {
+    UfwPlace::of_host().is_enabled()
+}
+
 /// Reads any text as each of ufw's files and as a listing of iptables; gives how many rules are in it.
 pub(super) fn read_any(text: &str) -> usize {
     let rules = rule::parse_rules(text);
@@ -453,61 +570,4 @@ pub(super) fn read_any(text: &str) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::SshPeer;
-    use super::plan::{Defaults, Step};
-    use super::*;
-    use hidps_wire::FirewallAction;
-
-    fn state() -> UfwState {
-        UfwState {
-            rules: [Vec::new(), Vec::new()],
-            has_ipv6: true,
-            defaults: Defaults {
-                incoming: FirewallAction::Deny,
-                outgoing: FirewallAction::Allow,
-            },
-            is_enabled: true,
-            log_level: "off".to_owned(),
-        }
-    }
-
-    #[test]
-    fn who_was_logged_in_may_come_back_for_ten_minutes_and_not_a_second_longer() {
-        let policy = Arc::new(FirewallPolicy::default());
-        let peer = SshPeer {
-            address: "192.0.2.7".parse().unwrap(),
-            port: 22,
-        };
-        let loaded_at: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-        let found = Found::of(&state());
-        let mut enforced = Enforced {
-            policy: Arc::clone(&policy),
-            guards: Guards {
-                peers: BTreeSet::from([peer]),
-                ..Guards::default()
-            },
-            until: loaded_at.checked_add(PEERS_FOR).unwrap(),
-            goal: found.as_goal(),
-        };
-        let goal_at = |text: &str| {
-            let (guards, until) = enforced.guards_at(text.parse().unwrap());
-            assert_eq!(until, enforced.until, "a look gives nobody more time");
-            Wishes::new(&policy, &BTreeSet::new(), &guards, &state(), &found).goal
-        };
-
-        let early = goal_at("2026-01-01T00:09:59Z");
-        let late = goal_at("2026-01-01T00:10:00Z");
-
-        let [rule] = early.rules[0].as_slice() else {
-            panic!("{early:?}")
-        };
-        let mut with_rule = state();
-        with_rule.rules.clone_from(&early.rules);
-        enforced.goal.clone_from(&early);
-        assert_eq!(enforced.tampering(&with_rule), None);
-        let step = next_step(&with_rule, &late);
-        assert_eq!(step, Some(Step::Delete(rule.clone())));
-        assert_eq!(next_step(&state(), &late), None, "nothing else is left");
-    }
-}
+mod tests;

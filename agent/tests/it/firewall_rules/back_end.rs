@@ -130,6 +130,17 @@ impl BackEnd {
         }
     }
 
+    /// What flushes all that filters, and what the agent tells of it.
+    pub(super) fn flush(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Nftables => ("nft flush ruleset", "deleted the firewall table"),
+            Self::Ufw => (
+                "iptables -P INPUT ACCEPT; iptables -F; ip6tables -P INPUT ACCEPT; ip6tables -F",
+                "changed what the kernel has of ufw",
+            ),
+        }
+    }
+
     /// The lines that a plan has for a rule about ports of TCP.
     pub(super) fn lines(self, sign: &str, action: &str, ports: &str, number: u128) -> Vec<String> {
         let id = Uuid::from_u128(number);

@@ -1,9 +1,10 @@
 //! Rules through their life: the same again, beside foreign tables, tampered with, killed, undone.
 
 use std::net::Ipv4Addr;
+use std::process::Command;
 use std::time::Duration;
 
-use hidps_lab::command::wait_for;
+use hidps_lab::command::{run, wait_for};
 
 use super::*;
 use crate::scripted_daemon::DEADLINE;
@@ -76,6 +77,37 @@ fn tampering_with_rules_and_with_sets_is_put_right(back_end: BackEnd) {
         let is_shut = || (author.doors([PORT]) == [Door::Silent]).then_some(());
         wait_for("the door is shut again", DEADLINE, is_shut).unwrap();
     }
+}
+
+fn a_flushed_packet_filter_is_noticed_put_right_and_told(back_end: BackEnd) {
+    let test = "a_flushed_packet_filter_is_noticed_put_right_and_told";
+    let Some(world) = back_end.world(test) else {
+        return;
+    };
+    let _listener = world.listen(PORT);
+    let home = world.home();
+    let _agent = home.start(Some(&world.host));
+    let mut author = Author::greet(&world);
+    let port = u32::from(PORT);
+    author.enforce(on(&[tcp(1, "reject", port, port)]));
+    let (order, words) = back_end.flush();
+
+    let mut flush = Command::new("sh");
+    flush.args(["-c", order]);
+    run(world.host.exec(&flush), DEADLINE).unwrap();
+
+    let told = author.daemon.next_status(|status| {
+        let (_, reason) = condition(status, FacetCondition::FirewallSynced);
+        reason == "Drifted"
+    });
+    let message = &told.conditions[0].message;
+    assert!(message.contains(words), "{message}");
+    let is_shut = || (author.doors([PORT]) == [Door::Refused]).then_some(());
+    wait_for("the door is shut again", DEADLINE, is_shut).unwrap();
+    let is_again = |status: &Status| {
+        condition(status, FacetCondition::FirewallSynced).0 == ConditionStatus::True
+    };
+    author.daemon.next_status(is_again);
 }
 
 fn an_agent_killed_while_it_changes_rules_leaves_one_set_of_them_and_ends_with_the_new_one(
@@ -165,6 +197,7 @@ contract! { nftables of Nftables:
     the_same_rules_again_change_nothing,
     foreign_tables_are_as_they_were_through_all_changes,
     tampering_with_rules_and_with_sets_is_put_right,
+    a_flushed_packet_filter_is_noticed_put_right_and_told,
     an_agent_killed_while_it_changes_rules_leaves_one_set_of_them_and_ends_with_the_new_one,
     rules_that_cut_the_host_off_go_back_to_those_before,
 }
@@ -173,6 +206,7 @@ contract! { ufw of Ufw:
     the_same_rules_again_change_nothing,
     foreign_tables_are_as_they_were_through_all_changes,
     tampering_with_rules_and_with_sets_is_put_right,
+    a_flushed_packet_filter_is_noticed_put_right_and_told,
     an_agent_killed_while_it_changes_rules_leaves_one_set_of_them_and_ends_with_the_new_one,
     rules_that_cut_the_host_off_go_back_to_those_before,
 }

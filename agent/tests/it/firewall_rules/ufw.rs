@@ -1,7 +1,10 @@
 //! What is ufw's alone: how it is chosen, how it is left, and what it says of rules.
 //! Nothing outside of a namespace is changed.
 
-use hidps_lab::command::{run, wait_for};
+use std::fs;
+use std::process::Command;
+
+use hidps_lab::command::{Running, run, wait_for};
 
 use super::back_end::ufw;
 use super::*;
@@ -100,4 +103,89 @@ fn a_ufw_that_the_agent_is_told_to_use_is_enabled_and_put_back() {
 
     assert_eq!(author.doors([PORT]), [Door::Open]);
     assert_eq!(BackEnd::Ufw.snapshot(&world), before);
+}
+
+/// Keeps every ufw of this machine waiting.
+fn hold_lock() -> Running {
+    let script = "import fcntl, time
+lock = open('/run/ufw.lock', 'w')
+fcntl.lockf(lock, fcntl.LOCK_EX)
+print('held', flush=True)
+time.sleep(100)";
+    let mut python = Command::new("python3");
+    python.args(["-c", script]);
+    let mut lock = Running::start("a holder of ufw's lock", python).unwrap();
+    let is_held = |line: &str| line == "held";
+    lock.wait_for_line("held", DEADLINE, is_held).unwrap();
+    lock
+}
+
+/// The processes in a host that run ufw.
+fn calls_of_ufw(world: &World) -> Vec<u32> {
+    let mut processes = world.host.processes().unwrap();
+    processes.retain(|id| {
+        let name = fs::read_to_string(format!("/proc/{id}/comm"));
+        name.is_ok_and(|name| name.trim() == "ufw")
+    });
+    processes
+}
+
+#[test]
+fn rules_that_a_killed_ufw_left_half_written_are_put_back_and_converge() {
+    let test = "rules_that_a_killed_ufw_left_half_written_are_put_back_and_converge";
+    let Some(world) = BackEnd::Ufw.world(test) else {
+        return;
+    };
+    let home = world.home();
+    let mut agent = home.start(Some(&world.host));
+    let (mut daemon, key) = world.daemon.admit();
+    daemon.greet(64, 15);
+    daemon.apply(1, "one", on(&[tcp(1, "allow", 80, 80)]));
+    daemon.status_of(1);
+    let lock = hold_lock();
+    daemon.apply(
+        2,
+        "two",
+        on(&[tcp(1, "allow", 80, 80), tcp(2, "allow", 90, 90)]),
+    );
+    let waits = || (!calls_of_ufw(&world).is_empty()).then_some(());
+    wait_for("a call of ufw", DEADLINE, waits).unwrap();
+
+    agent.kill().unwrap();
+    daemon.cut();
+    let mut kill = Command::new("kill");
+    let calls = calls_of_ufw(&world);
+    kill.arg("-KILL").args(calls.iter().map(u32::to_string));
+    run(kill, DEADLINE).unwrap();
+    let mut cut = Command::new("truncate");
+    cut.args(["-s", "100", "/etc/ufw/user.rules"]);
+    run(world.host.exec(&cut), DEADLINE).unwrap();
+    drop(lock);
+    let mut agent = home.start(Some(&world.host));
+    let mut daemon = world.daemon.accept(&key);
+    daemon.greet(64, 15);
+    daemon.apply(
+        3,
+        "three",
+        on(&[tcp(1, "allow", 80, 80), tcp(2, "allow", 90, 90)]),
+    );
+
+    let says_so = |line: &str| line.contains("its half-written file is put back");
+    agent
+        .wait_for_line("that it says so", DEADLINE, says_so)
+        .unwrap();
+    let is_synced = |status: &Status| {
+        condition(status, FacetCondition::FirewallSynced).0 == ConditionStatus::True
+    };
+    let has_all = || {
+        let snapshot = BackEnd::Ufw.snapshot(&world);
+        // What somebody had there stays.
+        let rules = ["allow tcp 80", "allow tcp 90", "allow tcp 7"];
+        rules.iter().all(|it| snapshot.contains(it)).then_some(())
+    };
+    if let Err(error) = wait_for("all rules", DEADLINE, has_all) {
+        let snapshot = BackEnd::Ufw.snapshot(&world);
+        panic!("{error}: {snapshot} {}", agent.log());
+    }
+    daemon.next_status(is_synced);
 }

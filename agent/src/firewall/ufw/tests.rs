@@ -1,0 +1,129 @@
+//! Who may come back and until when, and a ufw that hangs.
+//! No packet filter is changed here.
+
+use super::super::SshPeer;
+use super::plan::{Defaults, Step};
+use super::*;
+use hidps_wire::FirewallAction;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+fn state() -> UfwState {
+    UfwState {
+        rules: [Vec::new(), Vec::new()],
+        has_ipv6: true,
+        defaults: Defaults {
+            incoming: FirewallAction::Deny,
+            outgoing: FirewallAction::Allow,
+        },
+        is_enabled: true,
+        log_level: "off".to_owned(),
+    }
+}
+
+#[test]
+fn who_was_logged_in_may_come_back_for_ten_minutes_and_not_a_second_longer() {
+    let policy = Arc::new(FirewallPolicy::default());
+    let peer = SshPeer {
+        address: "192.0.2.7".parse().unwrap(),
+        port: 22,
+    };
+    let loaded_at: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    let found = Found::of(&state());
+    let mut enforced = Enforced {
+        policy: Arc::clone(&policy),
+        guards: Guards {
+            peers: BTreeSet::from([peer]),
+            ..Guards::default()
+        },
+        until: loaded_at.checked_add(PEERS_FOR).unwrap(),
+        goal: found.as_goal(),
+    };
+    let goal_at = |text: &str| {
+        let (guards, until) = enforced.guards_at(text.parse().unwrap());
+        assert_eq!(until, enforced.until, "a look gives nobody more time");
+        Wishes::new(&policy, &BTreeSet::new(), &guards, &state(), &found).goal
+    };
+
+    let early = goal_at("2026-01-01T00:09:59Z");
+    let late = goal_at("2026-01-01T00:10:00Z");
+
+    let [rule] = early.rules[0].as_slice() else {
+        panic!("{early:?}")
+    };
+    let mut with_rule = state();
+    with_rule.rules.clone_from(&early.rules);
+    enforced.goal.clone_from(&early);
+    assert_eq!(enforced.tampering(&with_rule), None);
+    let step = next_step(&with_rule, &late);
+    assert_eq!(step, Some(Step::Delete(rule.clone())));
+    assert_eq!(next_step(&state(), &late), None, "nothing else is left");
+}
+
+/// ufw of a host below a directory, whose programs are these scripts.
+fn ufw_below(root: &Path, [ufw, iptables]: [&str; 2]) -> Ufw {
+    let program = |name: &str, script: &str| {
+        let path = root.join(name);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        Program::at(path, Duration::from_secs(1))
+    };
+    let (place, state_dir) = (UfwPlace::below(root), root.join("state"));
+    let copies = Copies::new(&state_dir, place.clone());
+    Ufw {
+        ufw: program("ufw", ufw),
+        iptables: [
+            program("iptables", iptables),
+            program("ip6tables", iptables),
+        ],
+        keep_open: BTreeSet::new(),
+        hop: FirstHop {
+            host: "192.0.2.1".to_owned(),
+            port: 8_443,
+        },
+        place,
+        found: FoundFile::new(&state_dir),
+        copies,
+        memory: Mutex::default(),
+        tally: StdMutex::default(),
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_hangs_in_a_write_is_ended_and_its_file_put_back() {
+    let test = "a_call_that_hangs_in_a_write_is_ended_and_its_file_put_back";
+    if !rustix::process::geteuid().is_root() {
+        return hidps_lab::say_skipped(test, &"ufw takes orders of root alone");
+    }
+    let root = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = root.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    let rules = "*filter\n### RULES ###\n\n### END RULES ###\nCOMMIT\n";
+    write("etc/ufw/ufw.conf", "ENABLED=yes\nLOGLEVEL=low\n");
+    let defaults = "IPV6=no\nDEFAULT_INPUT_POLICY=ACCEPT\nDEFAULT_OUTPUT_POLICY=ACCEPT\n";
+    write("etc/default/ufw", defaults);
+    write("etc/ufw/user.rules", rules);
+    let half = root.path().join("etc/default/ufw");
+    let hangs = format!(
+        "printf 'IPV6=no\\nDEFAULT_INP' >{}; sleep 1000",
+        half.display()
+    );
+    let ufw = ufw_below(root.path(), [&hangs, "exit 1"]);
+    let policy = Arc::new(FirewallPolicy::default());
+
+    let outcome = ufw.ensure(&FirewallGoal::On(policy)).await;
+
+    let FirewallSync::Failed(error) = outcome.sync else {
+        panic!("{outcome:?}");
+    };
+    let error = crate::error_chain::chain(&error);
+    assert!(error.contains("half written; as before now"), "{error}");
+    assert!(error.contains("did not answer within 1 s"), "{error}");
+    assert_eq!(fs::read_to_string(&half).unwrap(), defaults);
+    assert!(!ufw.copies.are_kept());
+    assert_eq!(outcome.active, Some(true), "it can be read");
+}
