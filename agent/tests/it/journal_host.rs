@@ -5,6 +5,7 @@ use std::fs;
 use std::process::Command;
 
 use hidps_lab::command::{Running, find_program, run};
+use hidps_lab::fresh_host::COPIED_ROOT;
 use hidps_lab::netns;
 
 use crate::scripted_daemon::DEADLINE;
@@ -42,6 +43,7 @@ impl JournalHost {
             "--kill-child",
             "sh",
             script,
+            COPIED_ROOT,
         ]);
         command.arg(ssh_port.to_string());
         command.arg(if reads_kernel_log { "yes" } else { "no" });

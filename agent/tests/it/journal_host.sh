@@ -1,35 +1,16 @@
 #!/bin/sh
 # A host with journald, sshd, sudo and su of its own, whose every change is gone when it ends.
 # It shares the network of the machine, so that its agent finds the test's daemon.
-# Usage: journal_host.sh PORT (of its sshd) READ_KMSG (of its journald: yes or no)
+# Usage: journal_host.sh COPIED_ROOT.SH PORT (of its sshd) READ_KMSG (of its journald: yes or no)
 set -e
-mount --make-rprivate /
-top=$(mktemp -d)
-mount -t tmpfs tmpfs "$top"
-root="$top/root"
-mkdir "$top/upper" "$top/work" "$root"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$top/upper,workdir=$top/work" "$root"
-mount -t proc proc "$root/proc"
-mount -t sysfs sysfs "$root/sys"
-mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
-mount -t tmpfs -o mode=755 tmpfs "$root/dev"
-for device in null zero full random urandom tty; do
-  touch "$root/dev/$device"
-  mount --bind "/dev/$device" "$root/dev/$device"
-done
-touch "$root/dev/kmsg"
+lower=/ work=$(mktemp -d)
+. "$1"
 mount --bind /dev/kmsg "$root/dev/kmsg"
-mkdir "$root/dev/pts" "$root/dev/shm"
-mount -t devpts -o newinstance,ptmxmode=666,mode=620 devpts "$root/dev/pts"
-ln -s pts/ptmx "$root/dev/ptmx"
-ln -s /proc/self/fd "$root/dev/fd"
-for directory in run var/log; do
-  mount -t tmpfs -o mode=755 tmpfs "$root/$directory"
-done
-mkdir -p "$root/run/sshd" "$root/run/lock" "$root/run/systemd/journal" "$root/etc/systemd"
+mount -t tmpfs -o mode=755 tmpfs "$root/var/log"
+mkdir -p "$root/run/sshd" "$root/run/systemd/journal" "$root/etc/systemd"
 ln -s /run/systemd/journal/dev-log "$root/dev/log"
 echo 0123456789abcdef0123456789abcdef > "$root/etc/machine-id"
-printf '[Journal]\nStorage=volatile\nReadKMsg=%s\nAudit=no\nRateLimitBurst=0\nLineMax=2M\n' "$2" \
+printf '[Journal]\nStorage=volatile\nReadKMsg=%s\nAudit=no\nRateLimitBurst=0\nLineMax=2M\n' "$3" \
   > "$root/etc/systemd/journald.conf"
 rm -rf "$root/etc/systemd/journald.conf.d"
 hostname journal-host
@@ -45,4 +26,4 @@ exec chroot "$root" /bin/sh -ec '
   /usr/sbin/sshd -f /dev/null -h /run/host_key -o UsePAM=yes -o KbdInteractiveAuthentication=no \
     -o ListenAddress=127.0.0.1:$1
   echo ready
-  while :; do sleep 1; done' sh "$1"
+  while :; do sleep 1; done' sh "$2"

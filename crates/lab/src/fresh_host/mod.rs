@@ -19,6 +19,9 @@ pub use root::{RootError, check_root};
 /// What boots a root, inside of namespaces.
 const BOOT_SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/sh/fresh_host.sh");
 
+/// What makes a copy-on-write root; scripts that make hosts of other kinds source it as well.
+pub const COPIED_ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/sh/copied_root.sh");
+
 /// A boot takes half a second; a machine with two busy cores many more.
 const BOOT_DEADLINE: Duration = Duration::from_secs(90);
 
@@ -113,7 +116,7 @@ impl FreshHost {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let cgroup = mount.join(format!("hidps-lab-{}-{number}", std::process::id()));
         fs::create_dir(&cgroup).map_err(|source| file_error(&cgroup, source))?;
-        let command = boot_command(&namespace, &cgroup, &[&root, directory.path(), &mount]);
+        let command = boot_command(&namespace, &cgroup, &[&root, directory.path()]);
         let started = Running::start("a fresh host", command);
         let process = started.map_err(process_error("boot"))?;
         let found = wait_for("process 1 of the host", BOOT_DEADLINE, || {
@@ -192,7 +195,7 @@ impl Drop for FreshHost {
     }
 }
 
-fn boot_command(namespace: &Namespace, cgroup: &Path, arguments: &[&Path; 3]) -> Command {
+fn boot_command(namespace: &Namespace, cgroup: &Path, arguments: &[&Path; 2]) -> Command {
     let mut unshare = Command::new("unshare");
     unshare.args(["-m", "-p", "-f", "-u", "-i", "-C", "--kill-child"]);
     unshare.args(["bash", BOOT_SCRIPT]).args(arguments);
