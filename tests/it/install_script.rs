@@ -165,6 +165,53 @@ fn a_dry_run_names_every_action_and_takes_none() {
     assert!(!Path::new("/usr/local/bin/hidps-agent").exists());
 }
 
+#[test]
+fn the_program_is_the_one_for_the_machine_that_uname_names() {
+    let test = "the_program_is_the_one_for_the_machine_that_uname_names";
+    if Path::new("/usr/local/bin/hidps-agent").exists() || Path::new("/etc/hidps").exists() {
+        return say_skipped(test, &"an agent is installed on this machine");
+    }
+    let Some(uname) = find_program("uname") else {
+        return say_skipped(test, &"uname is missing");
+    };
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let path = std::env::var("PATH").expect("there is one");
+    let call = |machine: &str| {
+        let stand_in = folder.path().join("uname");
+        let script = format!(
+            "#!/bin/sh\n[ \"$*\" = -m ] && exec echo {machine}\nexec {} \"$@\"\n",
+            uname.display()
+        );
+        std::fs::write(&stand_in, script).expect("written");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&stand_in, mode).expect("it is ours");
+        let mut command = Command::new("sh");
+        command
+            .arg(SCRIPT)
+            .args(["--agent-id", AGENT, "--dry-run", "--no-start"]);
+        command.args(["--backend-url", "https://hidps.example.org"]);
+        command.env("PATH", format!("{}:{path}", folder.path().display()));
+        call_without_address(command.stdin(Stdio::null()))
+    };
+
+    for (machine, architecture) in [
+        ("x86_64", "x86_64"),
+        ("amd64", "x86_64"),
+        ("aarch64", "aarch64"),
+        ("arm64", "aarch64"),
+    ] {
+        let (code, said) = call(machine);
+
+        assert_eq!(code, 0, "{said}");
+        let address = format!("https://hidps.example.org/agent/{architecture}/hidps-agent");
+        let words = format!("would download {address} and check it against {address}.sha256");
+        assert!(said.contains(&words), "{machine}: {said}");
+    }
+    let (code, said) = call("riscv64");
+    assert_eq!(code, 4, "{said}");
+    assert!(said.contains("no agent for riscv64"), "{said}");
+}
+
 /// The words of a run without an address of the daemon, from an empty folder.
 fn call_without_address(command: &mut Command) -> (i32, String) {
     let output = command

@@ -8,7 +8,7 @@ use crate::streams::Installer;
 /// A daemon that serves this program for x86_64, and the answer to requests.
 struct Served {
     world: World,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 async fn serve(program: &[u8]) -> Served {
@@ -26,7 +26,7 @@ async fn serve(program: &[u8]) -> Served {
     let (health, status) = (Arc::default(), KeyStatus::Admitted);
     Served {
         world: build(status, health, Duration::ZERO, (None, installer), OPEN).await,
-        _folder: folder,
+        folder,
     }
 }
 
@@ -82,6 +82,28 @@ async fn a_program_arrives_whole_and_not_twice() {
     );
     let (_, body) = served.get("/agent/x86_64/hidps-agent.sha256", "").await;
     assert_eq!(body, b"0a1b  hidps-agent\n");
+}
+
+#[tokio::test]
+async fn each_machine_gets_the_program_for_it_with_the_checksum_of_that() {
+    let served = serve(b"for x86_64").await;
+    let folder = served.folder.path().join("agent/aarch64");
+    std::fs::create_dir(&folder).expect("made");
+    std::fs::write(folder.join("hidps-agent"), "for aarch64").expect("written");
+    std::fs::write(folder.join("hidps-agent.sha256"), "2c3d  hidps-agent\n").expect("written");
+
+    for (machine, sum) in [("x86_64", "0a1b"), ("aarch64", "2c3d")] {
+        let (head, program) = served
+            .get(&format!("/agent/{machine}/hidps-agent"), "")
+            .await;
+        let (_, checksum) = served
+            .get(&format!("/agent/{machine}/hidps-agent.sha256"), "")
+            .await;
+
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        assert_eq!(program, format!("for {machine}").into_bytes());
+        assert_eq!(checksum, format!("{sum}  hidps-agent\n").into_bytes());
+    }
 }
 
 #[tokio::test]
