@@ -61,8 +61,8 @@ Usage: install.sh --agent-id <id> [options]
 Exit codes: 0 done; 1 something unforeseen; 2 wrong arguments; 3 not root; 4 this host cannot run
 the agent; 5 no daemon or program to install from is known; 6 the download failed; 7 the checksum
 is wrong; 8 it contradicts what is installed; 9 the agent runs, but has not reached the daemon yet;
-10 the agent waits for an admin's approval; 11 the agent does not start, and what was there before
-is put back; 12 a file could not be written.
+10 the agent waits for an admin's approval; 11 the agent does not start, and its files are as they
+were before; 12 a file could not be written.
 USAGE
 }
 
@@ -90,6 +90,7 @@ main() {
   read_arguments "$@"
   WORK=
   CHANGED=0
+  UNDO=0
   trap clean_up EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP
@@ -100,6 +101,7 @@ main() {
   fi
   check_host
   find_installation
+  sweep
   find_agent_id
   find_backend
   if [ "$DRY_RUN" = 0 ]; then
@@ -132,8 +134,14 @@ check_work() {
 clean_up() {
   status=$?
   trap - EXIT
+  # What was written so far does not belong together.
+  if [ "$UNDO" = 1 ] && [ "$status" != 0 ]; then
+    put_back_files
+    printf 'install.sh: put back:%s\n' "$undone" >&2
+  fi
   if [ -n "$WORK" ]; then
     rm -rf "$WORK"
+    sweep
   fi
   exit "$status"
 }
@@ -246,6 +254,9 @@ find_installation() {
     PACKAGED=1
     TARGET=$PACKAGED_BIN
   fi
+  UNIT=$UNIT_DIR/$NAME.service
+  SETTINGS="$CONFIG_DIR/agent.toml $CONFIG_DIR/ca.pem $CONFIG_DIR/token"
+  FILES="$TARGET $UNIT $DROP_INS/ufw.conf $DROP_INS/file-actors.conf $SETTINGS"
   if [ "$MODE" = upgrade ]; then
     if [ "$PACKAGED" = 1 ]; then
       fail "$CONFLICT" "the agent is installed as a package; upgrade it with: apt-get install $NAME"
@@ -550,22 +561,44 @@ install_program() {
   if [ -z "$PROGRAM" ]; then
     return 0
   fi
-  keep_previous "$TARGET" || fail "$NOT_WRITTEN" "could not keep a copy of the old program"
+  keep_previous "$TARGET"
   act "install the program as $TARGET" replace_file "$PROGRAM" "$TARGET" 755
   CHANGED=1
 }
 
-# Keeps what is there beside it until the new one has started, also when this script is interrupted
-# before that; the next run goes on from it.
+# Keeps what is there beside it, or that nothing is, until the agent has started with the new one,
+# also when this script is interrupted before that; the next run goes on from it.
 keep_previous() {
-  if [ "$DRY_RUN" = 1 ] || [ ! -f "$1" ] || [ -f "$1.previous" ]; then
+  if [ "$DRY_RUN" = 1 ]; then
     return 0
   fi
-  cp -p "$1" "$1.previous.new" && mv -f "$1.previous.new" "$1.previous"
+  UNDO=1
+  if [ -f "$1.previous" ] || [ -f "$1.absent" ]; then
+    return 0
+  fi
+  if [ -f "$1" ]; then
+    cp -p "$1" "$1.previous.new" && mv -f "$1.previous.new" "$1.previous"
+  else
+    mkdir -p "$(dirname "$1")" && printf '' >"$1.absent"
+  fi || fail "$NOT_WRITTEN" "could not write beside $1; check that its directory can be written"
 }
 
+# The agent goes on with what there is now.
 drop_previous() {
-  rm -f "$TARGET.previous" "$UNIT_DIR/$NAME.service.previous" "$DROP_INS"/*.conf.previous
+  UNDO=0
+  for file in $FILES; do
+    rm -f "$file.previous" "$file.absent"
+  done
+  rmdir "$DROP_INS" 2>/dev/null || true
+}
+
+# Removes what is left of a file when a run is ended in the middle of writing it.
+sweep() {
+  if [ "$DRY_RUN" = 0 ]; then
+    for file in $FILES; do
+      rm -f "$file.new" "$file.previous.new"
+    done
+  fi
 }
 
 # Puts a file in the place of another whole, or not at all.
@@ -605,9 +638,11 @@ install_configuration() {
     say "$CONFIG_DIR/agent.toml is kept as it is"
   else
     if [ -n "$CA_FILE" ] && [ "$CA_FILE" != "$CONFIG_DIR/ca.pem" ]; then
+      keep_previous "$CONFIG_DIR/ca.pem"
       act "install the certificate authority as $CONFIG_DIR/ca.pem" \
         replace_file "$CA_FILE" "$CONFIG_DIR/ca.pem" 644
     fi
+    keep_previous "$CONFIG_DIR/agent.toml"
     act "write $CONFIG_DIR/agent.toml for the agent $AGENT_ID and the daemon $BACKEND_URL" \
       write_configuration
     CHANGED=1
@@ -644,6 +679,10 @@ install_token() {
     say "the agent is registered already; the token is not needed"
     TOKEN=
   fi
+  # Of one that is there already no copy is made, as nobody needs two of them.
+  if [ ! -e "$CONFIG_DIR/token" ]; then
+    keep_previous "$CONFIG_DIR/token"
+  fi
   if [ -n "$TOKEN" ]; then
     act "keep the enrollment token in $CONFIG_DIR/token for root alone" write_token
     CHANGED=1
@@ -658,27 +697,25 @@ write_token() {
 }
 
 install_unit() {
-  unit=$UNIT_DIR/$NAME.service
   if [ "$PACKAGED" = 1 ]; then
     return 0
   fi
   if [ "$DRY_RUN" = 1 ]; then
-    say "would write $unit"
+    say "would write $UNIT"
     return 0
   fi
   "$TARGET" unit --program "$TARGET" >"$WORK/unit" ||
     fail "$FAILED" "the program does not say what its unit is"
-  if [ -f "$unit" ] && cmp -s "$WORK/unit" "$unit"; then
+  if [ -f "$UNIT" ] && cmp -s "$WORK/unit" "$UNIT"; then
     return 0
   fi
-  keep_previous "$unit" || fail "$NOT_WRITTEN" "could not keep the old unit"
-  act "write $unit" replace_file "$WORK/unit" "$unit" 644
+  keep_previous "$UNIT"
+  act "write $UNIT" replace_file "$WORK/unit" "$UNIT" 644
   CHANGED=1
 }
 
 # What the agent may do beyond its unit, each a drop-in of its own that the program prints.
 install_drop_ins() {
-  MADE=
   if [ -z "$WITH_UFW" ] && is_ufw_enabled && [ ! -e "$DROP_INS/ufw.conf" ]; then
     if [ "$IS_FIRST" = 1 ]; then
       say "ufw filters on this host, so the agent filters by it, as root; --without-ufw keeps it" \
@@ -706,8 +743,8 @@ install_drop_in() {
   case $2 in
     0)
       if is_drop_in_ours "$1"; then
+        keep_previous "$drop_in"
         remove_file "$drop_in"
-        rmdir "$DROP_INS" 2>/dev/null || true
         CHANGED=1
       fi
       return 0
@@ -730,10 +767,7 @@ install_drop_in() {
   if [ -f "$drop_in" ] && cmp -s "$WORK/$1.conf" "$drop_in"; then
     return 0
   fi
-  if [ ! -e "$drop_in" ]; then
-    MADE="$MADE $drop_in"
-  fi
-  keep_previous "$drop_in" || fail "$NOT_WRITTEN" "could not keep the old $drop_in"
+  keep_previous "$drop_in"
   act "write $drop_in" replace_file "$WORK/$1.conf" "$drop_in" 644
   CHANGED=1
 }
@@ -743,6 +777,10 @@ start_agent() {
     act "start the agent at every boot" systemctl --quiet enable "$NAME"
   fi
   if [ "$START" = 0 ]; then
+    if [ "$DRY_RUN" = 0 ]; then
+      # Nobody will be there to put anything back.
+      drop_previous
+    fi
     return 0
   fi
   if [ "$DRY_RUN" = 1 ]; then
@@ -756,6 +794,8 @@ start_agent() {
     return 0
   fi
   systemctl reset-failed "$NAME" 2>/dev/null || true
+  # Whoever interrupts it from here on does not know what runs; the next run finds out.
+  UNDO=0
   if ! systemctl restart "$NAME" || ! systemctl is-active --quiet "$NAME"; then
     put_back
   fi
@@ -771,37 +811,58 @@ runs_old_program() {
   esac
 }
 
+# Makes everything as it was before, and says why.
 put_back() {
   why=$(systemctl show -p Result "$NAME" | cut -d = -f 2)
-  journalctl -u "$NAME" -n 5 --no-pager -o cat 2>/dev/null >&2 || true
-  put_back_drop_ins
-  if [ ! -f "$TARGET.previous" ]; then
-    if [ -n "$MADE" ]; then
-      systemctl daemon-reload
-      systemctl restart "$NAME" || true
-      fail "$NOT_STARTED" "the agent does not start ($why) with$MADE, which is removed again"
-    fi
+  journalctl --sync 2>/dev/null || true
+  journalctl -u "$NAME" -n 10 --no-pager -o cat >&2 2>/dev/null || true
+  is_upgrade=0
+  if [ -f "$TARGET.previous" ]; then
+    is_upgrade=1
+  fi
+  # Otherwise systemd would go on trying.
+  systemctl --quiet stop "$NAME" || true
+  if [ -f "$UNIT.absent" ]; then
+    systemctl --quiet disable "$NAME" || true
+  fi
+  put_back_files
+  systemctl daemon-reload
+  systemctl reset-failed "$NAME" 2>/dev/null || true
+  if [ -z "$undone" ]; then
+    systemctl --no-block start "$NAME" || true
     fail "$NOT_STARTED" "the agent does not start ($why); see: journalctl -u $NAME"
   fi
-  replace_file "$TARGET.previous" "$TARGET" 755
-  if [ -f "$UNIT_DIR/$NAME.service.previous" ]; then
-    replace_file "$UNIT_DIR/$NAME.service.previous" "$UNIT_DIR/$NAME.service" 644
+  if [ ! -e "$TARGET" ]; then
+    fail "$NOT_STARTED" "the agent does not start ($why), and is removed again:$undone;" \
+      "$STATE_DIR and the user $ACCOUNT are left"
   fi
-  drop_previous
-  systemctl daemon-reload
-  systemctl restart "$NAME" || true
-  fail "$NOT_STARTED" "the new agent does not start ($why); the old one is put back"
+  after='the agent runs as before'
+  if ! has_configuration; then
+    after='the agent is not configured, as before'
+  elif ! systemctl restart "$NAME" || ! systemctl is-active --quiet "$NAME"; then
+    after='and the agent does not start with that either'
+  fi
+  if [ "$is_upgrade" = 1 ]; then
+    fail "$NOT_STARTED" "the new agent does not start ($why); the old one is put back; $after"
+  fi
+  fail "$NOT_STARTED" "the agent does not start ($why) with what is new; put back:$undone; $after"
 }
 
-put_back_drop_ins() {
-  for drop_in in $MADE; do
-    rm -f "$drop_in"
-  done
-  for drop_in in "$DROP_INS"/ufw.conf "$DROP_INS"/file-actors.conf; do
-    if [ -f "$drop_in.previous" ]; then
-      replace_file "$drop_in.previous" "$drop_in" 644
+put_back_files() {
+  undone=
+  for file in $FILES; do
+    if [ -f "$file.previous" ]; then
+      # A name is changed, which works on a full disk as well.
+      mv -f "$file.previous" "$file" ||
+        fail "$NOT_WRITTEN" "could not put back $file; it lies beside that as $file.previous"
+    elif [ -f "$file.absent" ]; then
+      rm -f "$file" "$file.absent"
+    else
+      continue
     fi
+    undone="$undone $file"
   done
+  rmdir "$DROP_INS" "$CONFIG_DIR" 2>/dev/null || true
 }
 
 is_connected() {
@@ -859,8 +920,7 @@ uninstall() {
   if [ "$PACKAGED" = 1 ]; then
     fail "$CONFLICT" "the agent is installed as a package; remove it with: apt-get remove $NAME, or purge"
   fi
-  unit=$UNIT_DIR/$NAME.service
-  if [ -e "$unit" ]; then
+  if [ -e "$UNIT" ]; then
     if [ -d /run/systemd/system ]; then
       act "stop the agent" systemctl --quiet stop "$NAME"
     fi
@@ -869,10 +929,14 @@ uninstall() {
   if [ -x "$TARGET" ]; then
     act "take back its firewall rules" take_back
   fi
-  remove_file "$unit"
+  remove_file "$UNIT"
   remove_file "$TARGET"
-  remove_file "$unit.previous"
-  remove_file "$TARGET.previous"
+  # What a run left that was interrupted.
+  for file in $FILES; do
+    for end in previous absent new previous.new; do
+      remove_file "$file.$end"
+    done
+  done
   remove_drop_ins
   if [ -d /run/systemd/system ] && [ "$DRY_RUN" = 0 ]; then
     systemctl daemon-reload

@@ -6,7 +6,7 @@ use hidps_lab::world::probe::wait_until;
 use serde_json::json;
 
 use super::PATIENCE;
-use super::place::Place;
+use super::place::{Place, Programs};
 use super::privileges::check_capabilities;
 
 /// The installer found ufw and chose its drop-in: a row becomes a rule of ufw, by a root that may do
@@ -75,6 +75,32 @@ pub(super) async fn tell_file_actors(place: &Place) {
     assert!(doctor.contains("CAP_SYS_ADMIN by a drop-in"), "{doctor}");
     again("--without-file-actors");
     assert_names(place, "cap_sys_admin", false);
+}
+
+/// A drop-in with which the agent does not start is taken back, and the agent goes on without it.
+pub(super) fn undo_what_it_does_not_start_with(place: &Place, programs: &Programs) {
+    place.ask("cp /usr/local/bin/hidps-agent /opt/real-agent");
+    programs.ask_too_much("/opt/real-agent");
+    let installed = place.install("", "--upgrade");
+    assert_eq!(installed.code, Some(0), "{}{}", installed.said, place.log());
+
+    let ran = place.install("", &format!("--agent-id {} --with-ufw", place.agent_id));
+
+    assert_eq!(ran.code, Some(11), "{}", ran.said);
+    for words in ["217/USER", "service.d/ufw.conf; the agent runs as before"] {
+        assert!(ran.said.contains(words), "{words}: {}", ran.said);
+    }
+    let shown = place.ask("systemctl show -p User,ActiveState,DropInPaths hidps-agent");
+    for words in [
+        "User=hidps-agent\n",
+        "DropInPaths=\n",
+        "ActiveState=active\n",
+    ] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    let drop_ins = "/etc/systemd/system/hidps-agent.service.d";
+    assert!(!place.host.path(drop_ins).exists());
+    place.ask("rm /opt/real-agent");
 }
 
 fn assert_names(place: &Place, capability: &str, is_named: bool) {

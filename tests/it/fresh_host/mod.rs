@@ -61,8 +61,11 @@ fn one_line_installs_and_another_leaves_the_host_as_it_was() {
         restart_when_stuck(place).await;
         enable_firewall(world, place).await;
         upgrade(place, programs);
+        upgrade_for_the_next_boot(place, programs);
+        take_what_is_for_this_machine(place, programs);
         refuse_what_is_wrong(place, programs);
         put_back_what_does_not_start(place, programs);
+        extras::undo_what_it_does_not_start_with(place, programs);
         uninstall(place, &before);
     });
 }
@@ -181,6 +184,11 @@ fn upgrade(place: &Place, programs: &Programs) {
     let process = place.process();
     let configuration = place.ask("cat /etc/hidps/agent.toml");
     programs.renew();
+    // What a run leaves that is killed while it writes.
+    place.ask(
+        "touch /usr/local/bin/hidps-agent.new /etc/hidps/token.new \
+         /etc/systemd/system/hidps-agent.service.previous.new",
+    );
 
     let ran = place.install("", "--upgrade");
 
@@ -190,6 +198,55 @@ fn upgrade(place: &Place, programs: &Programs) {
     let installed = std::fs::read(place.host.path("/usr/local/bin/hidps-agent")).expect("read");
     assert!(installed == std::fs::read(programs.program()).expect("read"));
     assert_eq!(place.ask("cat /etc/hidps/agent.toml"), configuration);
+    assert_eq!(leftovers(place), "");
+}
+
+/// Files that only an unfinished run has, wherever the script writes.
+fn leftovers(place: &Place) -> String {
+    let script = "find /usr/local/bin /etc/systemd/system /etc/hidps -name '*.new' \
+                  -o -name '*.previous' -o -name '*.absent'";
+    place.run(script).said
+}
+
+/// Nobody waits for that boot, so nothing is kept for putting back.
+fn upgrade_for_the_next_boot(place: &Place, programs: &Programs) {
+    let process = place.process();
+    programs.renew();
+
+    let ran = place.install("", "--upgrade --no-start");
+
+    assert_eq!(ran.code, Some(0), "{}", ran.said);
+    assert_eq!(place.process(), process, "the old one goes on");
+    let installed = std::fs::read(place.host.path("/usr/local/bin/hidps-agent")).expect("read");
+    assert!(installed == std::fs::read(programs.program()).expect("read"));
+    assert_eq!(leftovers(place), "");
+    place.ask("systemctl restart hidps-agent");
+}
+
+fn take_what_is_for_this_machine(place: &Place, programs: &Programs) {
+    let program = programs.publish_for_other_machine();
+    let pretending = place::pretend_other_machine(place);
+
+    let ran = place.install(&pretending, "--upgrade");
+
+    assert_eq!(ran.code, Some(0), "{}", ran.said);
+    let installed = std::fs::read(place.host.path("/usr/local/bin/hidps-agent")).expect("read");
+    assert!(
+        installed == std::fs::read(&program).expect("read"),
+        "{}",
+        ran.said
+    );
+    // One that is really for another machine is found out before anything changes.
+    std::fs::write(programs.program(), b"\x7fELF\x02\x01\x01 of no machine").expect("written");
+    programs.publish();
+    let ran = place.install("", "--upgrade");
+    assert_eq!(ran.code, Some(4), "{}", ran.said);
+    assert!(
+        ran.said.contains("does not run on this host"),
+        "{}",
+        ran.said
+    );
+    programs.restore();
 }
 
 /// Each is refused by its own exit code, and the agent that runs goes on.
@@ -224,7 +281,9 @@ fn refuse_what_is_wrong(place: &Place, programs: &Programs) {
     place.front.cut_after(usize::MAX);
     programs.write_checksum(format!("{}  hidps-agent\n", "0".repeat(64)).as_bytes());
     check("--upgrade", 7, "nothing was changed");
-    programs.publish();
+    programs.silence();
+    check("--upgrade", 1, "put back: /usr/local/bin/hidps-agent");
+    programs.restore();
     let nobody = place.run("setpriv --reuid=65534 --clear-groups sh <install.sh -s -- --upgrade");
     assert_eq!(nobody.code, Some(3), "{}", nobody.said);
 }
@@ -245,8 +304,7 @@ fn put_back_what_does_not_start(place: &Place, programs: &Programs) {
     assert!(ran.said.contains("the old one is put back"), "{}", ran.said);
     assert_eq!(place.ask("sha256sum /usr/local/bin/hidps-agent"), before);
     place.ask("systemctl is-active hidps-agent");
-    let kept = place.run("ls /usr/local/bin/*.previous /etc/systemd/system/*.previous");
-    assert_ne!(kept.code, Some(0), "{}", kept.said);
+    assert_eq!(leftovers(place), "");
 }
 
 fn uninstall(place: &Place, before: &[String]) {
@@ -273,10 +331,11 @@ fn uninstall(place: &Place, before: &[String]) {
 #[test]
 fn what_keeps_an_agent_from_being_registered_is_said_with_what_to_do() {
     let test = "what_keeps_an_agent_from_being_registered_is_said_with_what_to_do";
-    on_fresh_host(test, async |world, place, _| {
+    on_fresh_host(test, async |world, place, programs| {
         let before = place.look();
         change_nothing_where_nothing_can_be_done(place);
         assert_eq!(difference(&before, &place.look()), Vec::<String>::new());
+        take_back_a_first_one_that_does_not_start(place, programs);
         let settings = json!({"settings": {"first_use_minutes": 0}});
         let whose = json!({"id": ORGANIZATION});
         let changed = world
@@ -313,7 +372,8 @@ fn change_nothing_where_nothing_can_be_done(place: &Place) {
 
     assert_eq!(ran.code, Some(12), "{}", ran.said);
     assert!(
-        ran.said.contains("could not install the program"),
+        ran.said
+            .contains("could not write beside /usr/local/bin/hidps-agent"),
         "{}",
         ran.said
     );
@@ -328,6 +388,26 @@ fn change_nothing_where_nothing_can_be_done(place: &Place) {
         ran.said
     );
     place.ask("umount /tmp");
+}
+
+/// Whether the run was whole or follows one that was killed before it started anything.
+fn take_back_a_first_one_that_does_not_start(place: &Place, programs: &Programs) {
+    programs.ruin();
+    let killed = "sed -i 's/^start_agent() {/&\\n  kill -KILL $$/' install.sh;";
+    let arguments = format!("--agent-id {}", place.agent_id);
+    for before in [killed, "", ""] {
+        let ran = place.install(before, &arguments);
+
+        if !before.is_empty() {
+            assert_ne!(ran.code, Some(0), "{}", ran.said);
+            continue;
+        }
+        assert_eq!(ran.code, Some(11), "{}", ran.said);
+        assert!(ran.said.contains("removed again"), "{}", ran.said);
+        let left = place.ask("ls /etc /usr/local/bin /etc/systemd/system; systemctl list-units -a");
+        assert!(!left.contains("hidps"), "{left}");
+    }
+    programs.restore();
 }
 
 fn wait_for_approval(place: &Place) {

@@ -34,6 +34,13 @@ const NOISE: [&str; 10] = [
     "/var/cache/debconf/",
 ];
 
+/// A machine that this one is not, as `uname -m` and folders of programs call it.
+const OTHER_MACHINE: &str = if cfg!(target_arch = "x86_64") {
+    "aarch64"
+} else {
+    "x86_64"
+};
+
 /// A host that has never heard of the product, and what it can reach.
 pub(super) struct Place {
     pub(super) host: FreshHost,
@@ -151,10 +158,15 @@ impl Programs {
             directory,
             architecture,
         };
-        let agent = find_agent().expect("it is built");
-        fs::copy(agent, programs.program()).expect("copied");
-        programs.publish();
+        programs.restore();
         programs
+    }
+
+    /// Makes it the agent that was built.
+    pub(super) fn restore(&self) {
+        let agent = find_agent().expect("it is built");
+        fs::copy(agent, self.program()).expect("copied");
+        self.publish();
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -167,11 +179,20 @@ impl Programs {
 
     /// Writes the checksum of what is there.
     pub(super) fn publish(&self) {
-        let mut sum = std::process::Command::new("sha256sum");
-        sum.arg("hidps-agent")
-            .current_dir(self.program().parent().expect("a folder"));
-        let output = run(sum, PATIENCE).expect("it can be read");
-        self.write_checksum(&output.stdout);
+        self.write_checksum(&checksum_of(&self.program()));
+    }
+
+    /// Puts a program beside it that is served to another machine, and says where; it would run here
+    /// as well, so that a host can pretend to be that machine.
+    pub(super) fn publish_for_other_machine(&self) -> PathBuf {
+        let program = self.path().join(OTHER_MACHINE).join("hidps-agent");
+        let mut bytes = fs::read(self.program()).expect("read");
+        bytes.extend_from_slice(b"for another machine");
+        fs::create_dir(program.parent().expect("a folder")).expect("made");
+        fs::write(&program, bytes).expect("written");
+        let checksum = checksum_of(&program);
+        fs::write(program.with_extension("sha256"), checksum).expect("written");
+        program
     }
 
     pub(super) fn write_checksum(&self, text: &[u8]) {
@@ -203,9 +224,54 @@ impl Programs {
 
     /// Makes it a program that does not run as an agent.
     pub(super) fn ruin(&self) {
-        let script = "#!/bin/sh\ncase $1 in\n  version) echo 'hidps-agent 9.9.9' ;;\n  \
-                      unit) cat /etc/systemd/system/hidps-agent.service ;;\n  *) exit 1 ;;\nesac\n";
-        fs::write(self.program(), script).expect("written");
+        self.replace(
+            "case $1 in
+  version) echo 'hidps-agent 9.9.9' ;;
+  unit) cat /etc/systemd/system/hidps-agent.service 2>/dev/null ||
+    printf '[Service]\\nRestart=always\\nExecStart=/usr/local/bin/hidps-agent run\\nType=notify\\n\
+     [Install]\\nWantedBy=multi-user.target\\n' ;;
+  *) exit 1 ;;
+esac",
+        );
+    }
+
+    /// Makes it a program that does what the one at a path does, and asks for an account that is not
+    /// there where it is to use ufw.
+    pub(super) fn ask_too_much(&self, real: &str) {
+        self.replace(&format!(
+            "if [ \"$*\" = 'unit --with ufw' ]; then
+  echo '# `hidps-agent unit --with ufw` prints this.'
+  printf '[Service]\\nUser=nobody-is-called-so\\n'
+else
+  exec {real} \"$@\"
+fi"
+        ));
+    }
+
+    /// Makes it a program that says its version and nothing else.
+    pub(super) fn silence(&self) {
+        self.replace("[ \"$1\" = version ] && echo 'hidps-agent 9.9.9'");
+    }
+
+    fn replace(&self, script: &str) {
+        fs::write(self.program(), format!("#!/bin/sh\n{script}\n")).expect("written");
         self.publish();
     }
+}
+
+/// A program's checksum with its name, as it is served.
+fn checksum_of(program: &Path) -> Vec<u8> {
+    let mut sum = std::process::Command::new("sha256sum");
+    sum.arg("hidps-agent")
+        .current_dir(program.parent().expect("a folder"));
+    run(sum, PATIENCE).expect("it can be read").stdout
+}
+
+/// A stand-in for `uname` on the host that names another machine; what finds it first believes it.
+pub(super) fn pretend_other_machine(place: &Place) -> String {
+    place.ask(&format!(
+        "mkdir -p pretended; printf '#!/bin/sh\n[ \"$*\" = -m ] && exec echo {OTHER_MACHINE}\n\
+         exec /usr/bin/uname \"$@\"\n' >pretended/uname; chmod +x pretended/uname"
+    ));
+    "PATH=/root/pretended:$PATH".to_owned()
 }
