@@ -130,12 +130,14 @@ fn parse_login(text: &[u8]) -> Option<u32> {
     (number != NOBODY).then_some(number)
 }
 
-/// `sshd: bob@pts/0` or `sshd-session: bob@notty`; before a login it ends with `[priv]`, `[net]`,
-/// `[accepted]` and the like.
+/// `sshd: bob@pts/0`, `sshd-session: bob@notty`, and `sshd: root` of one who opened no session;
+/// before a login there is ` [priv]`, ` [net]`, `[accepted]` and the like behind it.
 fn is_title_of_login(title: &str) -> bool {
     let title = title.trim_end_matches(['\0', ' ']);
-    let said = title.split_once(": ").map(|(_, said)| said);
-    said.is_some_and(|said| said.contains('@') && !said.ends_with(']'))
+    title.split_once(": ").is_some_and(|(program, said)| {
+        let is_servers = program.starts_with(PROGRAM) && !program.contains([' ', '/']);
+        is_servers && !said.is_empty() && !said.contains([' ', '['])
+    })
 }
 
 fn parse_socket(target: &str) -> Option<u64> {
@@ -149,7 +151,15 @@ fn parse_socket(target: &str) -> Option<u64> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use std::os::unix::fs::symlink;
+    use hidps_lab::command::{Running, find_program, run, wait_for};
+    use hidps_lab::ports::free_port;
+    use std::net::{IpAddr, Ipv4Addr, TcpStream};
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::process::Command;
+    use std::time::Duration;
+
+    /// A loaded machine takes its time.
+    const DEADLINE: Duration = Duration::from_secs(60);
 
     /// A directory of processes.
     pub(in super::super) struct Processes(tempfile::TempDir);
@@ -254,9 +264,10 @@ pub(super) mod tests {
         processes.add(&Made::server(20, "sshd: root [priv]"));
         processes.add(&of(21, 20, 74, "sshd: root [net]"));
         processes.add(&Made::server(30, "sshd-session: root@notty"));
-        // Without a terminal or a program of its own, PAM alone has told of it.
-        processes.add(&Made::server(40, "sshd: root [priv]"));
-        processes.log_in(40, 0);
+        // Without a terminal or a program of its own.
+        processes.add(&Made::server(40, "sshd: root"));
+        processes.add(&Made::server(45, "sshd: root [priv]"));
+        processes.log_in(45, 0);
         // A name is not what a server says of itself.
         processes.add(&Made::server(50, "sshd: a@b [priv]"));
         // What is asked for keys on behalf of somebody is no program of the server.
@@ -272,7 +283,7 @@ pub(super) mod tests {
             let of = sessions.iter().filter(|(_, it)| it.0 == progress);
             of.map(|(socket, _)| *socket).collect::<Vec<_>>()
         };
-        assert_eq!(of(Progress::LoggedIn), [10, 30, 40]);
+        assert_eq!(of(Progress::LoggedIn), [10, 30, 40, 45]);
         assert_eq!(of(Progress::Waiting), [20, 50, 60]);
         assert_eq!(sessions[&10].1, 1_000, "ticks when its process began");
     }
@@ -290,6 +301,94 @@ pub(super) mod tests {
         }
 
         assert_eq!(processes.sessions()[&10].0, Progress::Waiting);
+    }
+
+    /// The sockets of open connections to a port of this host, by the port at the other end.
+    fn sockets_of(port: u16) -> BTreeMap<u16, u64> {
+        let table = fs::read_to_string("/proc/self/net/tcp").unwrap();
+        let port_of = |end: &str| u16::from_str_radix(end.split(':').nth(1)?, 16).ok();
+        let read = table.lines().filter_map(|line| {
+            let words: Vec<_> = line.split_ascii_whitespace().collect();
+            let is_here = port_of(words.get(1)?) == Some(port) && *words.get(3)? == "01";
+            let found = (port_of(words.get(2)?)?, words.get(9)?.parse().ok()?);
+            is_here.then_some(found)
+        });
+        read.collect()
+    }
+
+    /// Logs in with a key, and stays without running anything.
+    fn log_in(key: &Path, user: &str, port: u16) -> Running {
+        let mut ssh = Command::new("ssh");
+        ssh.args(["-N", "-F", "/dev/null", "-o", "StrictHostKeyChecking=no"]);
+        ssh.args([
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+            "-o",
+            "IdentitiesOnly=yes",
+        ]);
+        ssh.arg("-i")
+            .arg(key)
+            .args(["-p", &port.to_string(), "-l", user, "127.0.0.1"]);
+        ssh.env_remove("SSH_AUTH_SOCK");
+        Running::start("ssh", ssh).unwrap()
+    }
+
+    #[test]
+    fn a_real_server_shows_who_has_logged_in() {
+        let test = "a_real_server_shows_who_has_logged_in";
+        if !rustix::process::geteuid().is_root() || find_program("sshd").is_none() {
+            return hidps_lab::say_skipped(test, &"it takes root and openssh-server");
+        }
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let [host_key, key] = ["host_key", "key"].map(|name| directory.path().join(name));
+        for key in [&host_key, &key] {
+            let mut keygen = Command::new("ssh-keygen");
+            keygen
+                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+                .arg(key);
+            run(keygen, DEADLINE).unwrap();
+        }
+        fs::create_dir_all("/run/sshd").unwrap();
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let port = free_port(address).unwrap();
+        let mut sshd = Command::new(find_program("sshd").unwrap());
+        sshd.args(["-D", "-e", "-f", "/dev/null", "-h"])
+            .arg(&host_key);
+        for option in [
+            "UsePAM=no",
+            "StrictModes=no",
+            "PermitRootLogin=yes",
+            "PidFile=none",
+            &format!("AuthorizedKeysFile={}", key.with_extension("pub").display()),
+            &format!("ListenAddress=127.0.0.1:{port}"),
+        ] {
+            sshd.args(["-o", option]);
+        }
+        let _server = Running::start("sshd", sshd).unwrap();
+        let connect = || TcpStream::connect((address, port)).ok();
+        let stranger = wait_for("a connection", DEADLINE, connect).unwrap();
+        let stranger = stranger
+            .local_addr()
+            .map(|own| (stranger, own.port()))
+            .unwrap();
+
+        let _clients = ["root", "nobody"].map(|user| log_in(&key, user, port));
+        let told = wait_for("both to be logged in", DEADLINE, || {
+            let sessions = read_sessions(Path::new("/proc"), |user| {
+                if user == 65_534 { "nobody" } else { "sshd" }.to_owned()
+            });
+            let progress = |socket: &u64| sessions.get(socket).map(|session| session.0);
+            let sockets = sockets_of(port);
+            let told = sockets
+                .iter()
+                .map(|(other, socket)| (*other, progress(socket)));
+            let told: BTreeMap<_, _> = told.collect();
+            let of_users = told.values().filter(|it| **it == Some(Progress::LoggedIn));
+            (of_users.count() == 2 && told.len() == 3).then_some(told)
+        });
+
+        assert_eq!(told.unwrap()[&stranger.1], Some(Progress::Waiting));
     }
 
     #[test]
