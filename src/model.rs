@@ -273,22 +273,27 @@ pub struct Alert {
     pub count: u32,
 }
 
-/// An agent, and whose it was when it connected.
+/// An agent as it signed: whose it was then, and by which key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OwnedAgent {
     /// The agent.
     pub agent: AgentId,
     /// Its organization.
     pub org: OrgId,
+    /// The key it signed with.
+    pub key: PublicKey,
 }
+
+/// An Ed25519 public key.
+pub type PublicKey = [u8; 32];
 
 /// A public key and whether it may connect.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AgentCredential {
     /// The agent's organization.
     pub org: OrgId,
-    /// Ed25519 public key.
-    pub public_key: [u8; 32],
+    /// The key.
+    pub public_key: PublicKey,
     /// Whether it may connect.
     pub status: KeyStatus,
 }

@@ -17,7 +17,8 @@ use crate::model::{
     AgentAccess, AgentCredential, AgentRefusal, Alert, ChangeReport, ConditionReport,
     DeliveryOutcome, DesiredState, DesiredVersion, DetectionIntent, DetectionReports,
     DetectionVerdict, FactsReport, HealthReport, Milestone, Notification, Observation, OrgId,
-    PresenceReport, ProcessesReport, RiskReport, ShadowReport, SuppressedReport, UsageReport,
+    OwnedAgent, PresenceReport, ProcessesReport, PublicKey, RiskReport, ShadowReport,
+    SuppressedReport, UsageReport,
 };
 
 /// Why Supabase did not do what was asked.
@@ -194,6 +195,14 @@ pub trait Directory: Send + Sync + 'static {
     -> StoreResult<'_, ()>;
     /// Tells of an enrollment or a connect that was refused.
     fn record_refusal(&self, refusal: AgentRefusal) -> StoreResult<'_, ()>;
+    /// Puts another key in the place of the one an agent signed with; unauthorized when that is its
+    /// key no longer, rejected when the other one can never be.
+    fn rotate(
+        &self,
+        signer: OwnedAgent,
+        successor: PublicKey,
+        from: Option<IpAddr>,
+    ) -> StoreResult<'_, ()>;
 }
 
 /// Asks Postgres, as a person, what that person may see.

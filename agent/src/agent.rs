@@ -29,7 +29,8 @@ use crate::event_queue::EventQueue;
 use crate::file_watch::{FileMemory, FileWatchHandle, file_watch};
 use crate::firewall::{Drift, HostFirewall, watch_drift};
 use crate::host_facts::{AGENT_VERSION, HostFacts};
-use crate::identity::{Identity, IdentityError};
+use crate::identity::IdentityError;
+use crate::keys::Keys;
 use crate::ledger::{Ledger, LedgerRecord};
 use crate::link::{Link, LinkPulse, LinkState};
 use crate::probe::DaemonProbe;
@@ -125,7 +126,7 @@ fn start_parts(
     shutdown: Shutdown,
     (positions, memory): (Arc<Positions>, Arc<FileMemory>),
 ) -> Result<JoinSet<&'static str>, AgentError> {
-    let identity = Identity::load_or_create(&state).map_err(AgentError::Identity)?;
+    let keys = Keys::load_or_create(state.clone()).map_err(AgentError::Identity)?;
     let firewall = Arc::new(HostFirewall::new(&config));
     let dialer = Arc::new(Dialer::new(config.way()).map_err(AgentError::Dialer)?);
     let pulse = LinkPulse::default();
@@ -162,7 +163,7 @@ fn start_parts(
         dialer,
         pulse,
         chance: Chance::of_system(),
-        identity,
+        keys,
         facts: HostFacts::read(),
         token: config.token,
         firewall,

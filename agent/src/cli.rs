@@ -34,6 +34,8 @@ pub enum Command {
     Version(FormArgs),
     /// Show the systemd unit that belongs to this program.
     Unit(UnitArgs),
+    /// Replace the agent's key by a new one, also while it runs; the old one is refused from then on.
+    RotateKey(ConfigArgs),
     /// Take back what the agent changed on this host; only while it does not run.
     Withdraw(ConfigArgs),
 }

@@ -8,26 +8,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hidps_wire::{AgentId, EnrollRequest, EnrollResponse, Enrollment};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, DATE, HOST, HeaderName, HeaderValue, RETRY_AFTER};
-use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::task::JoinSet;
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::HeaderValue;
+use hyper::{Request, StatusCode};
 
-use crate::backoff::parse_retry_after;
-use crate::clock::parse_http_date;
 use crate::config::{Token, TokenSource};
-use crate::dial::{DialError, Dialer};
+use crate::dial::Dialer;
+use crate::exchange::{Answered, ExchangeError, MAX_BODY_BYTES, exchange, post};
 use crate::host_facts::{AGENT_VERSION, HostFacts};
 use crate::identity::Identity;
 use crate::text::printable;
-
-/// The answer is a few words; the daemon may ask the database first.
-const DEADLINE: Duration = Duration::from_secs(20);
-
-/// Longest answer that is read.
-const MAX_BODY_BYTES: usize = 16 * 1024;
 
 /// Longest part of an answer that is quoted.
 const MAX_QUOTE_BYTES: usize = 300;
@@ -49,18 +40,9 @@ pub enum EnrollError {
         "the enrollment token has characters that no token has; check HIDPS_TOKEN or the token file"
     )]
     TokenText,
-    /// There is no connection.
-    #[error("could not reach the daemon")]
-    Dial(#[source] DialError),
-    /// The request could not be sent or its answer not be read.
-    #[error("could not exchange the enrollment")]
-    Http(#[source] hyper::Error),
-    /// The answer could not be read.
-    #[error("could not read the daemon's answer: {0}")]
-    Body(String),
-    /// It took too long.
-    #[error("the daemon did not answer within {} s", DEADLINE.as_secs())]
-    Deadline,
+    /// There is no answer.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
     /// The daemon refused.
     #[error("{}: {text}", advice(*status))]
     Refused {
@@ -82,13 +64,7 @@ impl EnrollError {
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused { retry_after, .. } => *retry_after,
-            Self::TokenFile { .. }
-            | Self::TokenText
-            | Self::Dial(_)
-            | Self::Http(_)
-            | Self::Body(_)
-            | Self::Deadline
-            | Self::Answer(_) => None,
+            Self::TokenFile { .. } | Self::TokenText | Self::Exchange(_) | Self::Answer(_) => None,
         }
     }
 }
@@ -130,9 +106,7 @@ pub async fn enroll(
     let path = format!("/v1/agents/{agent_id}/enroll");
     let token = read_token(token)?;
     let request = build_request(dialer, &path, &body, token.as_ref())?;
-    tokio::time::timeout(DEADLINE, exchange(dialer, request))
-        .await
-        .map_err(|_| EnrollError::Deadline)?
+    parse_answer(exchange(dialer, request).await?)
 }
 
 fn read_token(source: &TokenSource) -> Result<Option<Token>, EnrollError> {
@@ -176,10 +150,7 @@ fn build_request(
     body: &EnrollRequest,
     token: Option<&Token>,
 ) -> Result<Request<Full<Bytes>>, EnrollError> {
-    let backend = dialer.backend();
-    let mut request = Request::post(backend.target(path))
-        .header(HOST, backend.host_header())
-        .header(CONTENT_TYPE, "application/json");
+    let mut request = post(dialer, path);
     if let Some(token) = token {
         let mut value =
             HeaderValue::from_str(token.expose()).map_err(|_| EnrollError::TokenText)?;
@@ -192,40 +163,15 @@ fn build_request(
         .expect("a parsed address and a UUID make a request"))
 }
 
-async fn exchange(
-    dialer: &Dialer,
-    request: Request<Full<Bytes>>,
-) -> Result<Enrollment, EnrollError> {
-    let stream = dialer.dial().await.map_err(EnrollError::Dial)?;
-    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = handshake.map_err(EnrollError::Http)?;
-    // The answer comes only while the connection is driven; dropping the set ends it.
-    let mut driver = JoinSet::new();
-    driver.spawn(connection);
-    let response = sender.send_request(request).await;
-    parse_response(response.map_err(EnrollError::Http)?).await
-}
-
-async fn parse_response(response: Response<Incoming>) -> Result<Enrollment, EnrollError> {
-    let status = response.status();
-    let header = |name: HeaderName| response.headers().get(name)?.to_str().ok();
-    let date = header(DATE).and_then(parse_http_date);
-    let retry_after = header(RETRY_AFTER).and_then(|text| parse_retry_after(text, date));
-    let body = Limited::new(response.into_body(), MAX_BODY_BYTES)
-        .collect()
-        .await;
-    let body = body
-        .map_err(|error| EnrollError::Body(error.to_string()))?
-        .to_bytes();
-    let text = String::from_utf8_lossy(&body);
-    if status != StatusCode::OK {
+fn parse_answer(answered: Answered) -> Result<Enrollment, EnrollError> {
+    if answered.status != StatusCode::OK {
         return Err(EnrollError::Refused {
-            status,
-            text: printable(&text, MAX_QUOTE_BYTES),
-            retry_after,
+            status: answered.status,
+            text: printable(&answered.text, MAX_QUOTE_BYTES),
+            retry_after: answered.retry_after,
         });
     }
-    let answer: EnrollResponse = hidps_wire::decode(&text, MAX_BODY_BYTES)
+    let answer: EnrollResponse = hidps_wire::decode(&answered.text, MAX_BODY_BYTES)
         .map_err(|error| EnrollError::Answer(error.to_string()))?;
     Ok(answer.enrollment)
 }

@@ -1,4 +1,4 @@
-//! The agent's Ed25519 key: made on the first run, kept private, used to sign connects.
+//! An Ed25519 key of the agent: made once, kept private, used to sign what proves who the agent is.
 //! The private key never leaves this file and the state directory.
 
 use std::fmt;
@@ -6,13 +6,15 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::{SECRET_KEY_LENGTH, Signer as _, SigningKey};
-use hidps_wire::ConnectClaim;
 use zeroize::Zeroizing;
 
 use crate::state_dir::{StateDir, StateError};
 
 /// The key's file: 32 bytes in base64.
-const FILE: &str = "agent.key";
+pub(crate) const PRESENT: &str = "agent.key";
+
+/// The file of the key that is to take its place.
+pub(crate) const SUCCESSOR: &str = "agent.key.next";
 
 /// Who this agent is.
 pub struct Identity {
@@ -42,7 +44,7 @@ impl Identity {
     /// # Errors
     /// Fails when the key cannot be read or kept; a malformed key is never replaced silently.
     pub fn load_or_create(state: &StateDir) -> Result<Self, IdentityError> {
-        Self::load(state)?.map_or_else(|| Self::create(state), Ok)
+        Self::load(state)?.map_or_else(|| Self::create(state, PRESENT), Ok)
     }
 
     /// Reads the key, if there is one yet.
@@ -50,14 +52,19 @@ impl Identity {
     /// # Errors
     /// Fails when it is there and cannot be read or is no key.
     pub fn load(state: &StateDir) -> Result<Option<Self>, IdentityError> {
-        let Some(content) = state.read(FILE).map_err(IdentityError::State)? else {
+        Self::load_from(state, PRESENT)
+    }
+
+    /// Reads the key of a file, if it is there.
+    pub(crate) fn load_from(state: &StateDir, file: &str) -> Result<Option<Self>, IdentityError> {
+        let Some(content) = state.read(file).map_err(IdentityError::State)? else {
             return Ok(None);
         };
         let content = Zeroizing::new(content);
         let mut seed = Zeroizing::new([0; SECRET_KEY_LENGTH]);
         let read = BASE64.decode_slice(content.trim_ascii(), &mut *seed);
         if read != Ok(SECRET_KEY_LENGTH) {
-            return Err(IdentityError::Malformed(state.path().join(FILE)));
+            return Err(IdentityError::Malformed(state.path().join(file)));
         }
         Ok(Some(Self {
             key: SigningKey::from_bytes(&seed),
@@ -65,12 +72,13 @@ impl Identity {
         }))
     }
 
-    fn create(state: &StateDir) -> Result<Self, IdentityError> {
+    /// Makes a key; when this returns, it is on the disk.
+    pub(crate) fn create(state: &StateDir, file: &str) -> Result<Self, IdentityError> {
         let mut seed = Zeroizing::new([0; SECRET_KEY_LENGTH]);
         getrandom::fill(&mut *seed).map_err(IdentityError::Random)?;
         let text = Zeroizing::new(BASE64.encode(*seed));
         state
-            .write(FILE, text.as_bytes())
+            .write(file, text.as_bytes())
             .map_err(IdentityError::State)?;
         Ok(Self {
             key: SigningKey::from_bytes(&seed),
@@ -90,11 +98,18 @@ impl Identity {
         BASE64.encode(self.key.verifying_key().as_bytes())
     }
 
-    /// The signature of a connect in base64.
+    /// The signature of a claim's bytes in base64.
     #[must_use]
-    pub fn sign(&self, claim: &ConnectClaim<'_>) -> String {
-        BASE64.encode(self.key.sign(&claim.signing_bytes()).to_bytes())
+    pub fn sign(&self, claim: &[u8]) -> String {
+        BASE64.encode(self.key.sign(claim).to_bytes())
     }
+}
+
+/// A nonce for a signed request: 16 random bytes in hex.
+pub(crate) fn draw_nonce() -> Result<String, getrandom::Error> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random)?;
+    Ok(format!("{:032x}", u128::from_be_bytes(random)))
 }
 
 impl fmt::Debug for Identity {
@@ -107,7 +122,7 @@ impl fmt::Debug for Identity {
 mod tests {
     use super::*;
     use ed25519_dalek::{Signature, Verifier as _, VerifyingKey};
-    use hidps_wire::AgentId;
+    use hidps_wire::{AgentId, ConnectClaim};
 
     fn state() -> (tempfile::TempDir, StateDir) {
         let parent = tempfile::tempdir().unwrap();
@@ -137,7 +152,9 @@ mod tests {
             nonce: "00",
         };
 
-        let signature = BASE64.decode(identity.sign(&claim)).unwrap();
+        let signature = BASE64
+            .decode(identity.sign(&claim.signing_bytes()))
+            .unwrap();
 
         let key = BASE64.decode(identity.public_key()).unwrap();
         let key = VerifyingKey::try_from(key.as_slice()).unwrap();
@@ -149,7 +166,7 @@ mod tests {
     fn a_damaged_key_is_refused_and_left_alone() {
         let (_parent, state) = state();
         for content in ["", "not base64!", "c2hvcnQ="] {
-            state.write(FILE, content.as_bytes()).unwrap();
+            state.write(PRESENT, content.as_bytes()).unwrap();
 
             let refused = Identity::load_or_create(&state);
 
@@ -157,7 +174,7 @@ mod tests {
                 matches!(refused, Err(IdentityError::Malformed(_))),
                 "{content:?}"
             );
-            assert_eq!(state.read(FILE).unwrap().unwrap(), content.as_bytes());
+            assert_eq!(state.read(PRESENT).unwrap().unwrap(), content.as_bytes());
         }
     }
 
@@ -166,7 +183,7 @@ mod tests {
         let (_parent, state) = state();
         let identity = Identity::load_or_create(&state).unwrap();
 
-        let secret = String::from_utf8(state.read(FILE).unwrap().unwrap()).unwrap();
+        let secret = String::from_utf8(state.read(PRESENT).unwrap().unwrap()).unwrap();
 
         assert!(!format!("{identity:?}").contains(&secret));
     }

@@ -11,7 +11,7 @@ use hidps_agent::cli::{Cli, Command, ConfigArgs, FormArgs, StatusArgs, UnitArgs}
 use hidps_agent::collect::facts::{FactsReader, print_facts};
 use hidps_agent::config::{Config, ConfigFaults};
 use hidps_agent::version::Version;
-use hidps_agent::{agent, doctor, report, service_unit, telemetry, withdraw};
+use hidps_agent::{agent, doctor, report, rotate_key, service_unit, telemetry, withdraw};
 use serde::Serialize;
 
 /// What the agent exits with when its configuration is faulty: `EX_CONFIG`, for which its unit does
@@ -66,6 +66,10 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Unit(arguments) => {
             let unit = service_unit::unit_for(&arguments.program);
             print(&unit.context("a unit cannot name this program; use a plain absolute path")?)
+        }
+        Command::RotateKey(arguments) => {
+            let config = load(&arguments)?;
+            print(&runtime()?.block_on(rotate_key::rotate_key(&config))?)
         }
         Command::Withdraw(arguments) => {
             let config = load(&arguments)?;

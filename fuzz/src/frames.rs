@@ -4,12 +4,15 @@
 use hidps_local_supabase::fuzzing::{read_client_frame, weigh_log_message};
 use hidps_realtime::fuzzing::{TOKEN, receive};
 use hidps_wire::{
-    AgentFrame, DaemonFrame, EventBatch, MAX_AGENT_FRAME_BYTES, MAX_DAEMON_FRAME_BYTES,
-    MAX_EVENTS_PER_BATCH, MAX_VIEWER_FRAME_BYTES, Posted, StreamFrame, ViewerFrame, WatchPath,
-    decode, encode, frame_type, read_posted,
+    AgentFrame, DaemonFrame, EnrollRequest, EnrollResponse, EventBatch, MAX_AGENT_FRAME_BYTES,
+    MAX_DAEMON_FRAME_BYTES, MAX_EVENTS_PER_BATCH, MAX_VIEWER_FRAME_BYTES, Posted, RotateRequest,
+    RotateResponse, StreamFrame, ViewerFrame, WatchPath, decode, encode, frame_type, read_posted,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+/// Longest body that either end reads.
+const MAX_BODY_BYTES: usize = 16 * 1024;
 
 /// Frames of agents: refused or stable.
 pub fn wire_agent_frame(data: &[u8]) {
@@ -69,6 +72,17 @@ pub fn wire_posted(data: &[u8]) {
             }
         }
     }
+}
+
+/// Bodies about an agent's key, its enrollment and its rotation: refused or stable.
+pub fn wire_key_bodies(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    is_stable::<EnrollRequest>(text, MAX_BODY_BYTES);
+    is_stable::<EnrollResponse>(text, MAX_BODY_BYTES);
+    is_stable::<RotateRequest>(text, MAX_BODY_BYTES);
+    is_stable::<RotateResponse>(text, MAX_BODY_BYTES);
 }
 
 /// Frames between viewers and the daemon: refused or stable.

@@ -15,7 +15,7 @@ pub use tokens::*;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets; each has a file in `fuzz_targets` and a directory in `corpus`.
-pub const TARGETS: [Target; 28] = [
+pub const TARGETS: [Target; 29] = [
     ("audit_record", audit_record),
     ("file_actors", file_actors),
     ("file_memory", file_memory),
@@ -43,5 +43,6 @@ pub const TARGETS: [Target; 28] = [
     ("wire_daemon_frame", wire_daemon_frame),
     ("wire_event_batch", wire_event_batch),
     ("wire_posted", wire_posted),
+    ("wire_key_bodies", wire_key_bodies),
     ("wire_viewer_frame", wire_viewer_frame),
 ];

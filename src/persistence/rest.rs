@@ -5,6 +5,8 @@ use std::error::Error;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hidps_wire::{AgentId, EnrollRequest, Enrollment};
 use jiff::Timestamp;
 use postgrest::{Builder, Postgrest};
@@ -18,7 +20,8 @@ use crate::config::Supabase;
 use crate::model::{
     AgentAccess, AgentCredential, AgentRefusal, Alert, ChangeReport, ConditionReport,
     DeliveryOutcome, DesiredState, DesiredVersion, DetectionIntent, DetectionReports, FactsReport,
-    HealthReport, Notification, OrgId, PresenceReport, ProcessesReport, UsageReport,
+    HealthReport, Notification, OrgId, OwnedAgent, PresenceReport, ProcessesReport, PublicKey,
+    UsageReport,
 };
 use crate::persistence::detection_rows::{
     IndexDocument, IntentDocument, RiskRow, ShadowRow, SuppressedRow, VerdictRow,
@@ -93,11 +96,16 @@ impl Rest {
         body: &impl Serialize,
         from: Option<IpAddr>,
     ) -> Result<T, StoreError> {
-        let mut request = self.service.rpc_json(function, body);
-        if let Some(from) = from {
-            request = request.insert_header(REPORTED_ADDRESS, from.to_string());
+        fetch(operation, self.for_agent(function, body, from)).await
+    }
+
+    /// The call of a function for an agent that asked from there.
+    fn for_agent(&self, function: &str, body: &impl Serialize, from: Option<IpAddr>) -> Builder {
+        let request = self.service.rpc_json(function, body);
+        match from {
+            Some(from) => request.insert_header(REPORTED_ADDRESS, from.to_string()),
+            None => request,
         }
-        fetch(operation, request).await
     }
 
     /// Marks every agent offline; called once at start, before any agent can connect.
@@ -457,6 +465,23 @@ impl Directory for Rest {
                 .call_for_agent("record refusal", function, &body, refusal.from)
                 .await?;
             Ok(())
+        })
+    }
+
+    fn rotate(
+        &self,
+        signer: OwnedAgent,
+        successor: PublicKey,
+        from: Option<IpAddr>,
+    ) -> StoreResult<'_, ()> {
+        Box::pin(async move {
+            let body = json!({
+                "p_agent_id": signer.agent,
+                "p_present_key": STANDARD.encode(signer.key),
+                "p_new_key": STANDARD.encode(successor),
+            });
+            let request = self.for_agent("rotate_agent_key", &body, from);
+            run("rotate agent key", request).await
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Decides during the handshake whether a connect comes from the agent it names.
+//! Decides whether a connect, or the wish for another key, comes from the agent it names.
 //! It never trusts a header that is not covered by the signature.
 
 mod key_lookup;
@@ -12,10 +12,11 @@ use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, VerifyingKey};
 use hidps_wire::{
     AgentId, ConnectClaim, HEADER_AGENT, HEADER_NONCE, HEADER_SIGNATURE, HEADER_TIMESTAMP,
+    RotateClaim, RotateRequest,
 };
 use jiff::Timestamp;
 
-use crate::model::{AgentCredential, KeyStatus, OrgId, OwnedAgent};
+use crate::model::{AgentCredential, KeyStatus, OwnedAgent, PublicKey};
 use crate::streams::nonces::{Nonces, Verdict};
 
 pub use key_lookup::{KeyLookup, KeyLookups};
@@ -49,6 +50,12 @@ pub enum ConnectError {
     /// The key was revoked.
     #[error("the key was revoked; enroll the agent again with a new token")]
     Revoked,
+    /// The headers name another agent than the path.
+    #[error("the path is of another agent than the header {HEADER_AGENT}")]
+    OtherAgent,
+    /// The new key is none, or whoever asks does not have it.
+    #[error("public_key is not an Ed25519 key that signed this request in proof")]
+    Proof,
     /// The key could not be looked up.
     #[error("the key could not be looked up just now; try again")]
     Unavailable(#[source] key_lookup::LookupError),
@@ -75,11 +82,12 @@ impl std::fmt::Debug for AgentAuth {
     }
 }
 
-struct SignedConnect {
+/// The headers of a signed request.
+struct SignedHeaders {
     agent_id: AgentId,
+    host: String,
     timestamp: u64,
     nonce: String,
-    signing_bytes: Vec<u8>,
     signature: Signature,
 }
 
@@ -104,7 +112,7 @@ impl AgentAuth {
         found.map_err(ConnectError::Unavailable)
     }
 
-    /// The agent that signed these headers.
+    /// The agent that signed these headers of a connect.
     ///
     /// # Errors
     /// Says what the agent has to change.
@@ -113,32 +121,73 @@ impl AgentAuth {
         headers: &HeaderMap,
         now: Timestamp,
     ) -> Result<OwnedAgent, ConnectError> {
-        let connect = parse_connect(headers)?;
+        let signed = parse_headers(headers)?;
+        let claim = ConnectClaim {
+            agent_id: signed.agent_id,
+            host: &signed.host,
+            timestamp: signed.timestamp,
+            nonce: &signed.nonce,
+        };
+        let claim = claim.signing_bytes();
+        self.check(&signed, &claim, now).await
+    }
+
+    /// The agent that asks for another key, and that key: both have signed.
+    ///
+    /// # Errors
+    /// Says what the agent has to change.
+    pub async fn verify_rotation(
+        &self,
+        agent: AgentId,
+        headers: &HeaderMap,
+        request: &RotateRequest,
+        now: Timestamp,
+    ) -> Result<(OwnedAgent, PublicKey), ConnectError> {
+        let signed = parse_headers(headers)?;
+        if signed.agent_id != agent {
+            return Err(ConnectError::OtherAgent);
+        }
+        let claim = RotateClaim {
+            agent_id: agent,
+            host: &signed.host,
+            timestamp: signed.timestamp,
+            nonce: &signed.nonce,
+            public_key: &request.public_key,
+        };
+        let claim = claim.signing_bytes();
+        let successor = check_proof(request, &claim).ok_or(ConnectError::Proof)?;
+        Ok((self.check(&signed, &claim, now).await?, successor))
+    }
+
+    /// The agent that signed this claim, now and for the first time.
+    async fn check(
+        &self,
+        signed: &SignedHeaders,
+        claim: &[u8],
+        now: Timestamp,
+    ) -> Result<OwnedAgent, ConnectError> {
         let now = u64::try_from(now.as_second()).unwrap_or(0);
-        let off = now.abs_diff(connect.timestamp);
-        let credential = self.keys.credential(connect.agent_id).await;
+        let off = now.abs_diff(signed.timestamp);
+        let credential = self.keys.credential(signed.agent_id).await;
         if off > CLOCK_TOLERANCE {
             let credential = credential.ok().flatten();
-            let is_own = check_signature(&connect, credential.as_ref()).is_ok();
+            let is_own = check_signature(signed, claim, credential.as_ref()).is_ok();
             let seconds = i64::try_from(off).unwrap_or(i64::MAX);
             return Err(ConnectError::Clock(ClockFault {
-                seconds: if connect.timestamp > now {
+                seconds: if signed.timestamp > now {
                     seconds
                 } else {
                     -seconds
                 },
-                signer: is_own.then_some(connect.agent_id),
+                signer: is_own.then_some(signed.agent_id),
             }));
         }
         let credential = credential.map_err(ConnectError::Unavailable)?;
-        let org = check_signature(&connect, credential.as_ref())?;
-        let expires = connect.timestamp + CLOCK_TOLERANCE;
+        let owned = check_signature(signed, claim, credential.as_ref())?;
+        let expires = signed.timestamp + CLOCK_TOLERANCE;
         let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
-        match nonces.insert(connect.agent_id, &connect.nonce, now, expires) {
-            Verdict::Fresh => Ok(OwnedAgent {
-                agent: connect.agent_id,
-                org,
-            }),
+        match nonces.insert(signed.agent_id, &signed.nonce, now, expires) {
+            Verdict::Fresh => Ok(owned),
             Verdict::Replayed => Err(ConnectError::Replayed),
             Verdict::TooMany => Err(ConnectError::TooOften),
         }
@@ -147,16 +196,21 @@ impl AgentAuth {
 
 /// Whose the agent is that signed, if its key may connect.
 fn check_signature(
-    connect: &SignedConnect,
+    signed: &SignedHeaders,
+    claim: &[u8],
     credential: Option<&AgentCredential>,
-) -> Result<OrgId, ConnectError> {
+) -> Result<OwnedAgent, ConnectError> {
     let credential = credential.ok_or(ConnectError::Unknown)?;
     let key = VerifyingKey::from_bytes(&credential.public_key);
     let key = key.map_err(|_| ConnectError::Unknown)?;
     // Strict: a key of small order would let one signature pass for many messages.
-    key.verify_strict(&connect.signing_bytes, &connect.signature)
+    key.verify_strict(claim, &signed.signature)
         .map_err(|_| ConnectError::Unknown)?;
-    judge(Some(credential)).map(|credential| credential.org)
+    judge(Some(credential)).map(|credential| OwnedAgent {
+        agent: signed.agent_id,
+        org: credential.org,
+        key: credential.public_key,
+    })
 }
 
 /// The key, if it may connect.
@@ -171,7 +225,17 @@ pub(super) fn judge(
     }
 }
 
-fn parse_connect(headers: &HeaderMap) -> Result<SignedConnect, ConnectError> {
+/// The new key of a rotation, if it signed this claim; strictly, as every key.
+fn check_proof(request: &RotateRequest, claim: &[u8]) -> Option<PublicKey> {
+    let bytes = STANDARD.decode(&request.public_key).ok()?;
+    let key = VerifyingKey::try_from(bytes.as_slice()).ok()?;
+    let proof = STANDARD.decode(&request.proof).ok()?;
+    let proof = Signature::from_slice(&proof).ok()?;
+    key.verify_strict(claim, &proof).ok()?;
+    Some(key.to_bytes())
+}
+
+fn parse_headers(headers: &HeaderMap) -> Result<SignedHeaders, ConnectError> {
     let text = |name: &'static str| {
         headers
             .get(name)
@@ -195,18 +259,11 @@ fn parse_connect(headers: &HeaderMap) -> Result<SignedConnect, ConnectError> {
     let host = text(HOST.as_str())
         .map_err(|_| ConnectError::Header("host"))?
         .to_ascii_lowercase();
-    let claim = ConnectClaim {
+    Ok(SignedHeaders {
         agent_id,
-        host: &host,
-        timestamp,
-        nonce,
-    };
-    let signing_bytes = claim.signing_bytes();
-    Ok(SignedConnect {
-        agent_id,
+        host,
         timestamp,
         nonce: nonce.to_owned(),
-        signing_bytes,
         signature,
     })
 }

@@ -56,6 +56,9 @@ const SUPERSEDED: &str = "another connection of this agent took over";
 /// Why a connection ends whose key was taken away.
 const REVOKED: &str = "its key may not connect any more";
 
+/// Why a connection ends whose key was replaced.
+const REKEYED: &str = "its key was replaced; connect with the new one";
+
 /// What every agent connection needs.
 pub struct AgentLinks {
     /// Who is connected, and where that is recorded.
@@ -89,12 +92,12 @@ impl AgentLinks {
         socket: WebSocket,
     ) -> impl Future<Output = ()> + Send {
         // Elsewhere from the first: an argument of a future takes its place in it twice.
-        self.serve_boxed(owned, from, Box::new(socket))
+        self.serve_boxed(Box::new(owned), from, Box::new(socket))
     }
 
     async fn serve_boxed(
         &self,
-        owned: OwnedAgent,
+        owned: Box<OwnedAgent>,
         from: Option<IpAddr>,
         mut socket: Box<WebSocket>,
     ) {
@@ -111,7 +114,7 @@ impl AgentLinks {
             }
         };
         let agent = owned.agent;
-        let (connection, mailbox) = self.presence.enter(agent, &hello, Timestamp::now());
+        let (connection, mailbox) = self.presence.enter(*owned, &hello, Timestamp::now());
         self.presence.note_holder(
             agent,
             Holder {
@@ -119,7 +122,7 @@ impl AgentLinks {
                 address: from,
             },
         );
-        let mut link = Box::new(Link::open(self, owned, mailbox, *socket, &hello));
+        let mut link = Box::new(Link::open(self, *owned, mailbox, *socket, &hello));
         drop(hello);
         let reason = Box::pin(link.run()).await;
         let last = link.signs.take_last_facts(Instant::now());
@@ -133,7 +136,8 @@ impl AgentLinks {
         if reason == SUPERSEDED && Box::pin(self.is_answered(&mut link.socket)).await {
             self.presence.observe_twin(agent, from);
         }
-        Box::pin(part(link.socket, &reason, stagger())).await;
+        let retry_ms = if reason == REKEYED { 0 } else { stagger() };
+        Box::pin(part(link.socket, &reason, retry_ms)).await;
         let left = &reason;
         self.presence
             .leave(agent, connection, left, Timestamp::now());
@@ -208,7 +212,7 @@ enum Wake {
 impl<'a> Link<'a> {
     fn open(
         links: &'a AgentLinks,
-        OwnedAgent { agent, org }: OwnedAgent,
+        OwnedAgent { agent, org, .. }: OwnedAgent,
         mailbox: Arc<Mailbox>,
         socket: WebSocket,
         hello: &Hello,
@@ -308,6 +312,9 @@ impl<'a> Link<'a> {
             }
             Wake::Mail(ToAgent::Revoked) => {
                 return ControlFlow::Break(REVOKED.into());
+            }
+            Wake::Mail(ToAgent::Rekeyed) => {
+                return ControlFlow::Break(REKEYED.into());
             }
             Wake::Mail(ToAgent::Ask { question, reply }) => {
                 return ControlFlow::Continue(self.on_question(question, reply));

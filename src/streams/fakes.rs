@@ -12,7 +12,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ed25519_dalek::{Signer as _, SigningKey};
 use hidps_wire::{
     AgentId, ConnectClaim, EnrollRequest, Enrollment, HEADER_AGENT, HEADER_NONCE, HEADER_SIGNATURE,
-    HEADER_TIMESTAMP,
+    HEADER_TIMESTAMP, RotateClaim, RotateRequest,
 };
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -23,8 +23,8 @@ use uuid::Uuid;
 use crate::config::Tokens;
 use crate::model::{
     AgentAccess, AgentCredential, AgentRefusal, ChangeReport, ConditionReport, DesiredState,
-    FactsReport, HostFacts, KeyStatus, Observation, OrgId, PresenceReport, ProcessesReport,
-    UsageReport,
+    FactsReport, HostFacts, KeyStatus, Observation, OrgId, OwnedAgent, PresenceReport,
+    ProcessesReport, PublicKey, UsageReport,
 };
 use crate::ports::{
     Access, DesiredSource, Directory, EventIntake, Observations, RawBatch, Records, SigningKeys,
@@ -40,12 +40,22 @@ pub(super) const OTHER: AgentId = AgentId::new(Uuid::from_u128(2));
 pub(super) const NEIGHBOUR: AgentId = AgentId::new(Uuid::from_u128(3));
 
 /// The key of [`AGENT`].
-fn key() -> SigningKey {
+pub(super) fn key() -> SigningKey {
     SigningKey::from_bytes(&[7; 32])
 }
 
 /// The headers of a connect signed with the key of [`AGENT`], with a fresh nonce.
 pub(super) fn sign_connect(agent: AgentId, host: &str, seconds: i64) -> HeaderMap {
+    sign_connect_by(&key(), agent, host, seconds)
+}
+
+/// The same signed with another key.
+pub(super) fn sign_connect_by(
+    key: &SigningKey,
+    agent: AgentId,
+    host: &str,
+    seconds: i64,
+) -> HeaderMap {
     let nonce = Uuid::new_v4().simple().to_string();
     let timestamp = u64::try_from(seconds).expect("after 1970");
     let claim = ConnectClaim {
@@ -54,7 +64,38 @@ pub(super) fn sign_connect(agent: AgentId, host: &str, seconds: i64) -> HeaderMa
         timestamp,
         nonce: &nonce,
     };
-    let signature = STANDARD.encode(key().sign(&claim.signing_bytes()).to_bytes());
+    let signature = sign(key, &claim.signing_bytes());
+    signed_headers(agent, timestamp, nonce, signature)
+}
+
+/// The headers and the body of a rotation from one key to another, with a fresh nonce.
+pub(super) fn sign_rotation(
+    (present, successor): (&SigningKey, &SigningKey),
+    agent: AgentId,
+    host: &str,
+    seconds: i64,
+) -> (HeaderMap, RotateRequest) {
+    let nonce = Uuid::new_v4().simple().to_string();
+    let timestamp = u64::try_from(seconds).expect("after 1970");
+    let public_key = STANDARD.encode(successor.verifying_key().to_bytes());
+    let claim = RotateClaim {
+        agent_id: agent,
+        host,
+        timestamp,
+        nonce: &nonce,
+        public_key: &public_key,
+    };
+    let claim = claim.signing_bytes();
+    let headers = signed_headers(agent, timestamp, nonce, sign(present, &claim));
+    let proof = sign(successor, &claim);
+    (headers, RotateRequest { public_key, proof })
+}
+
+fn sign(key: &SigningKey, claim: &[u8]) -> String {
+    STANDARD.encode(key.sign(claim).to_bytes())
+}
+
+fn signed_headers(agent: AgentId, timestamp: u64, nonce: String, signature: String) -> HeaderMap {
     let pairs = [
         (HEADER_AGENT, agent.to_string()),
         (HEADER_TIMESTAMP, timestamp.to_string()),
@@ -96,6 +137,8 @@ pub(super) struct FakeDirectory {
     pub(super) refusals: Mutex<Vec<AgentRefusal>>,
     /// From where enrollments came.
     pub(super) enrolled_from: Mutex<Vec<Option<IpAddr>>>,
+    /// The key of [`AGENT`] after rotations, and those before it.
+    key: Mutex<(PublicKey, Vec<PublicKey>)>,
 }
 
 impl FakeDirectory {
@@ -105,6 +148,7 @@ impl FakeDirectory {
             is_down: false,
             refusals: Mutex::default(),
             enrolled_from: Mutex::default(),
+            key: Mutex::new((key().verifying_key().to_bytes(), Vec::new())),
         }
     }
 }
@@ -133,10 +177,16 @@ impl Directory for FakeDirectory {
         &self,
         agents: Vec<AgentId>,
     ) -> StoreResult<'_, Vec<(AgentId, AgentCredential)>> {
-        let credential = AgentCredential {
+        let status = self.status;
+        let present = self.key.lock().expect("unpoisoned").0;
+        let credential = move |agent| AgentCredential {
             org: OrgId(Uuid::from_u128(10)),
-            public_key: key().verifying_key().to_bytes(),
-            status: self.status,
+            public_key: if agent == AGENT {
+                present
+            } else {
+                key().verifying_key().to_bytes()
+            },
+            status,
         };
         Box::pin(async move {
             if self.is_down {
@@ -144,7 +194,7 @@ impl Directory for FakeDirectory {
             }
             let known = agents.into_iter();
             let known = known.filter(|agent| [AGENT, NEIGHBOUR].contains(agent));
-            Ok(known.map(|agent| (agent, credential.clone())).collect())
+            Ok(known.map(|agent| (agent, credential(agent))).collect())
         })
     }
 
@@ -186,6 +236,25 @@ impl Directory for FakeDirectory {
             self.refusals.lock().expect("unpoisoned").push(refusal);
             Ok(())
         })
+    }
+
+    fn rotate(
+        &self,
+        signer: OwnedAgent,
+        successor: PublicKey,
+        _: Option<IpAddr>,
+    ) -> StoreResult<'_, ()> {
+        let mut held = self.key.lock().expect("unpoisoned");
+        let (present, gone) = &mut *held;
+        let rotated = if signer.agent != AGENT || signer.key != *present {
+            Err(failure(StoreErrorKind::Unauthorized))
+        } else if successor == *present || gone.contains(&successor) {
+            Err(failure(StoreErrorKind::Rejected))
+        } else {
+            gone.push(std::mem::replace(present, successor));
+            Ok(())
+        };
+        Box::pin(async { rotated })
     }
 }
 

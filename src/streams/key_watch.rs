@@ -1,6 +1,7 @@
-//! Ends the connections of agents whose key was revoked, or whose row is gone: when told, and by looking.
+//! Ends the connections of agents whose key was revoked or replaced, or whose row is gone: when told, and by looking.
 //! It never ends one because it could not ask.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use hidps_wire::AgentId;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::model::KeyStatus;
 use crate::ports::{Directory, StoreError};
 use crate::streams::key_hints::{Changed, KeyHints};
 use crate::streams::mailbox::ToAgent;
@@ -59,16 +61,25 @@ async fn end_revoked(
     agents: &[AgentId],
 ) -> Result<(), StoreError> {
     for agents in agents.chunks(PER_QUESTION) {
-        let admitted = directory.admitted(agents.to_vec()).await?;
-        let is_revoked = |agent: &&AgentId| !admitted.contains(agent);
-        for agent in agents.iter().filter(is_revoked) {
-            tracing::warn!(%agent, "the key of a connected agent is not admitted any more");
-            if let Some(mailbox) = registry.mailbox(*agent) {
-                mailbox.push(ToAgent::Revoked);
+        let found = directory.credentials(agents.to_vec()).await?;
+        let mut keys: BTreeMap<_, _> = found.into_iter().collect();
+        for agent in agents.iter().copied() {
+            match keys.remove(&agent) {
+                Some(credential) if credential.status == KeyStatus::Admitted => {
+                    registry.end_rekeyed(agent, credential.public_key);
+                }
+                Some(_) | None => end_one(registry, agent),
             }
         }
     }
     Ok(())
+}
+
+fn end_one(registry: &Registry, agent: AgentId) {
+    tracing::warn!(%agent, "the key of a connected agent is not admitted any more");
+    if let Some(mailbox) = registry.mailbox(agent) {
+        mailbox.push(ToAgent::Revoked);
+    }
 }
 
 #[cfg(test)]
@@ -77,15 +88,14 @@ mod tests {
     use tokio::time::{Instant, timeout};
 
     use super::*;
-    use crate::model::KeyStatus;
     use crate::ports::{KeyChanges as _, StoreErrorKind};
-    use crate::streams::fakes::{AGENT, FakeDirectory, OTHER};
+    use crate::streams::fakes::{AGENT, FakeDirectory, NEIGHBOUR, OTHER, key};
 
     #[tokio::test]
     async fn only_a_key_that_is_not_admitted_ends_a_connection() {
         let registry = Registry::default();
-        let (_, kept) = registry.enter(AGENT, || {});
-        let (_, ended) = registry.enter(OTHER, || {});
+        let (_, kept) = registry.enter(AGENT, key().verifying_key().to_bytes(), || {});
+        let (_, ended) = registry.enter(OTHER, [8; 32], || {});
         let directory = FakeDirectory::with_status(KeyStatus::Admitted);
 
         end_revoked(&registry, &directory, &registry.agents())
@@ -97,9 +107,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_key_that_was_replaced_ends_what_the_former_one_opened() {
+        let registry = Registry::default();
+        let (_, kept) = registry.enter(AGENT, key().verifying_key().to_bytes(), || {});
+        let (_, ended) = registry.enter(NEIGHBOUR, [8; 32], || {});
+        let directory = FakeDirectory::with_status(KeyStatus::Admitted);
+
+        end_revoked(&registry, &directory, &registry.agents())
+            .await
+            .expect("the directory answers");
+
+        assert!(matches!(ended.next().await, ToAgent::Rekeyed));
+        assert!(kept.is_empty());
+    }
+
+    #[tokio::test]
     async fn a_directory_that_does_not_answer_ends_nothing() {
         let registry = Registry::default();
-        let (_, kept) = registry.enter(AGENT, || {});
+        let (_, kept) = registry.enter(AGENT, key().verifying_key().to_bytes(), || {});
         let directory = FakeDirectory::down();
 
         let error = end_revoked(&registry, &directory, &registry.agents())
@@ -126,7 +151,7 @@ mod tests {
         tasks.spawn(watch);
         // The first look is over once the paused clock moves on.
         tokio::time::sleep(Duration::from_millis(1)).await;
-        let (_, ended) = registry.enter(OTHER, || {});
+        let (_, ended) = registry.enter(OTHER, [8; 32], || {});
         let begun = Instant::now();
 
         hints.changed(Some(&[AGENT]));

@@ -24,6 +24,8 @@ pub enum ToAgent {
     Superseded,
     /// Close: its key may not connect any more.
     Revoked,
+    /// Close: another key took the place of the one it signed with.
+    Rekeyed,
 }
 
 /// The queue.

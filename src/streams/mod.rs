@@ -27,6 +27,7 @@ mod questions;
 mod rate_limits;
 mod refusals;
 mod registry;
+mod rotate;
 mod routes;
 mod silence;
 mod silence_watch;

@@ -9,7 +9,7 @@ use hidps_wire::{AgentId, ConditionStatus, Hello, printable};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::model::{
-    ConditionKind, ConditionReport, HostFacts, Observation, PresenceReport, TwinSign,
+    ConditionKind, ConditionReport, HostFacts, Observation, OwnedAgent, PresenceReport, TwinSign,
 };
 use crate::ports::{Observations, Records};
 use crate::streams::holders::{Holder, Holders};
@@ -157,10 +157,11 @@ impl Presence {
     /// Enters a connection that said hello; an older one of the same agent is told to close.
     pub fn enter(
         &self,
-        agent: AgentId,
+        owned: OwnedAgent,
         hello: &Hello,
         at: Timestamp,
     ) -> (ConnectionId, Arc<Mailbox>) {
+        let OwnedAgent { agent, key, .. } = owned;
         let host = HostFacts {
             hostname: printable(&hello.hostname, MAX_CLAIM),
             os: printable(&hello.os, MAX_CLAIM),
@@ -169,7 +170,7 @@ impl Presence {
         };
         tracing::info!(%agent, version = host.agent_version, "an agent connected");
         let message = format!("the agent is connected (version {})", host.agent_version);
-        self.registry.enter(agent, || {
+        self.registry.enter(agent, key, || {
             self.record(agent, true, at, Some(host));
             self.record_condition(agent, ConditionStatus::True, "Connected", message);
             let back = self.silences().on_entered(agent, at);

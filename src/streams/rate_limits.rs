@@ -153,6 +153,11 @@ impl RateLimits {
         self.connects.check(address)
     }
 
+    /// Whether somebody may replace a key, which asks Postgres as an enrollment does.
+    pub(super) fn rotate(&self, address: Option<IpAddr>) -> Result<(), TooOften> {
+        self.enrollments.check(address)
+    }
+
     /// Whether somebody may open a viewer's socket.
     pub(super) fn viewer(&self, address: Option<IpAddr>) -> Result<(), TooOften> {
         self.viewers.check(address)

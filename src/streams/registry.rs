@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use dashmap::{DashMap, Entry as Slot};
 use hidps_wire::AgentId;
 
+use crate::model::PublicKey;
 use crate::streams::mailbox::{Mailbox, ToAgent};
 use crate::telemetry;
 
@@ -17,6 +18,7 @@ pub struct ConnectionId(u64);
 #[derive(Debug, Clone)]
 struct Entry {
     connection: ConnectionId,
+    key: PublicKey,
     mailbox: Arc<Mailbox>,
 }
 
@@ -30,11 +32,17 @@ pub struct Registry {
 impl Registry {
     /// Enters a connection and calls `recorded` while no other of this agent can enter or leave;
     /// the older one of the same agent, if any, is told to close.
-    pub fn enter(&self, agent: AgentId, recorded: impl FnOnce()) -> (ConnectionId, Arc<Mailbox>) {
+    pub fn enter(
+        &self,
+        agent: AgentId,
+        key: PublicKey,
+        recorded: impl FnOnce(),
+    ) -> (ConnectionId, Arc<Mailbox>) {
         let connection = ConnectionId(self.next.fetch_add(1, Ordering::Relaxed));
         let mailbox = Arc::new(Mailbox::default());
         let entry = Entry {
             connection,
+            key,
             mailbox: Arc::clone(&mailbox),
         };
         let slot = self.entries.entry(agent);
@@ -76,6 +84,15 @@ impl Registry {
             .map(|entry| Arc::clone(&entry.mailbox))
     }
 
+    /// Tells an agent's connection to close if it signed with another key than this one.
+    pub fn end_rekeyed(&self, agent: AgentId, key: PublicKey) {
+        if let Some(entry) = self.entries.get(&agent)
+            && entry.key != key
+        {
+            entry.mailbox.push(ToAgent::Rekeyed);
+        }
+    }
+
     fn measure(&self) {
         #[expect(
             clippy::cast_precision_loss,
@@ -92,13 +109,14 @@ mod tests {
     use super::*;
 
     const AGENT: AgentId = AgentId::new(Uuid::from_u128(1));
+    const KEY: PublicKey = [7; 32];
 
     #[tokio::test]
     async fn the_newest_connection_wins_and_the_older_is_told() {
         let registry = Registry::default();
-        let (_, older) = registry.enter(AGENT, || {});
+        let (_, older) = registry.enter(AGENT, KEY, || {});
 
-        let (_, newer) = registry.enter(AGENT, || {});
+        let (_, newer) = registry.enter(AGENT, KEY, || {});
 
         assert!(matches!(older.next().await, ToAgent::Superseded));
         let current = registry.mailbox(AGENT).expect("the agent is connected");
@@ -108,12 +126,24 @@ mod tests {
     #[test]
     fn the_end_of_an_older_connection_leaves_the_newer_one_entered() {
         let registry = Registry::default();
-        let (older, _) = registry.enter(AGENT, || {});
-        let (newer, _) = registry.enter(AGENT, || {});
+        let (older, _) = registry.enter(AGENT, KEY, || {});
+        let (newer, _) = registry.enter(AGENT, KEY, || {});
 
         registry.leave(AGENT, older, || panic!("the older one is not current"));
         assert!(registry.mailbox(AGENT).is_some());
         registry.leave(AGENT, newer, || {});
         assert!(registry.mailbox(AGENT).is_none());
+    }
+
+    #[tokio::test]
+    async fn only_a_connection_of_another_key_ends_when_a_key_is_replaced() {
+        let registry = Registry::default();
+        let (_, connection) = registry.enter(AGENT, KEY, || {});
+
+        registry.end_rekeyed(AGENT, KEY);
+        assert!(connection.is_empty());
+        registry.end_rekeyed(AGENT, [8; 32]);
+
+        assert!(matches!(connection.next().await, ToAgent::Rekeyed));
     }
 }

@@ -33,6 +33,7 @@ use crate::streams::peer::{Client, TrustedProxies};
 use crate::streams::rate_limits::{RateLimits, TooOften};
 use crate::streams::refusals;
 use crate::streams::refusals::RefusalLog;
+use crate::streams::rotate::rotate;
 use crate::streams::viewer_link::{self, Arrival, ViewerLinks};
 use crate::streams::watchers::Watchers;
 use crate::telemetry::{self, Chain};
@@ -154,6 +155,11 @@ pub(super) fn routes() -> Vec<Route> {
                 .layer(DefaultBodyLimit::max(MAX_AGENT_FRAME_BYTES)),
         },
         get_route("/v1/agent/desired", get(agent_http::serve_desired)),
+        Route {
+            method: "post",
+            path: "/v1/agents/{agent_id}/rotate",
+            serve: post(rotate),
+        },
         get_route("/v1/viewers/connect", get(connect_viewer)),
         get_route("/install.sh", get(installer::script)),
         get_route("/agent/{architecture}/hidps-agent", get(installer::program)),
@@ -323,9 +329,9 @@ fn viewer_token(headers: &HeaderMap) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// Tells of a connect that was judged and refused. A wrong clock is told in another way, and what was
+/// Tells of a signed request that was judged and refused. A wrong clock is told in another way, and what was
 /// not looked up was not judged.
-fn tell_refused_connect(
+pub(super) fn tell_refused_connect(
     gateway: &Gateway,
     client: Client,
     headers: &HeaderMap,
@@ -337,6 +343,8 @@ fn tell_refused_connect(
         | ConnectError::Pending
         | ConnectError::Revoked => {}
         ConnectError::Header(_)
+        | ConnectError::OtherAgent
+        | ConnectError::Proof
         | ConnectError::Clock(_)
         | ConnectError::TooOften
         | ConnectError::Unavailable(_) => return,
@@ -354,11 +362,14 @@ fn tell_refused_connect(
     gateway.tell_refusal(client, refusal);
 }
 
+/// A refusal of whoever is not, or not yet, the agent it names.
 pub(super) fn refuse_connect(error: &ConnectError) -> Response {
     let (kind, status) = match error {
         ConnectError::Header(_) => ("header", StatusCode::UNAUTHORIZED),
         ConnectError::Clock(_) => ("clock", StatusCode::UNAUTHORIZED),
         ConnectError::Unknown => ("unknown", StatusCode::UNAUTHORIZED),
+        ConnectError::OtherAgent => ("header", StatusCode::UNAUTHORIZED),
+        ConnectError::Proof => ("proof", StatusCode::BAD_REQUEST),
         ConnectError::Replayed => ("replay", StatusCode::UNAUTHORIZED),
         ConnectError::TooOften => ("too_often", StatusCode::TOO_MANY_REQUESTS),
         ConnectError::Pending => ("pending", StatusCode::FORBIDDEN),
@@ -366,7 +377,7 @@ pub(super) fn refuse_connect(error: &ConnectError) -> Response {
         ConnectError::Unavailable(_) => ("unavailable", StatusCode::SERVICE_UNAVAILABLE),
     };
     metrics::counter!(telemetry::AUTH_FAILURES, "kind" => kind).increment(1);
-    tracing::info!(error = %Chain(error), "an agent's connect was refused");
+    tracing::info!(error = %Chain(error), "a signed request was refused");
     refuse(status, &error.to_string())
 }
 

@@ -23,7 +23,8 @@ begin
   if exists (
     select from private.revoked_keys r where r.agent_id = p_agent_id and r.public_key = successor
   ) then
-    perform private.refuse('28000', 403,
+    -- Another word than for a key that is the agent's no longer: the agent forgets this one for good.
+    perform private.refuse('22023', 409,
       'the new key was in use before and was revoked or replaced; make another key');
   end if;
   update public.agent_keys k

@@ -22,7 +22,7 @@ use super::MAX_QUOTE_BYTES;
 use crate::backoff::parse_retry_after;
 use crate::clock::{ClockOffset, parse_http_date};
 use crate::dial::{DialError, Dialer, Stream};
-use crate::identity::Identity;
+use crate::identity::{Identity, draw_nonce};
 use crate::text::printable;
 
 /// A daemon under a storm of agents may take its time, but not for ever.
@@ -169,16 +169,15 @@ fn sign_request(
 ) -> Result<Request, ConnectError> {
     let backend = dialer.backend();
     let host = backend.host_header();
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(ConnectError::Random)?;
-    let nonce = format!("{:032x}", u128::from_be_bytes(random));
+    let nonce = draw_nonce().map_err(ConnectError::Random)?;
     let timestamp = offset.daemon_seconds(Timestamp::now());
-    let signature = identity.sign(&ConnectClaim {
+    let claim = ConnectClaim {
         agent_id,
         host: &host,
         timestamp,
         nonce: &nonce,
-    });
+    };
+    let signature = identity.sign(&claim.signing_bytes());
     // TLS, if any, is below this stream already.
     let address = format!("ws://{host}{}", backend.target(CONNECT_PATH));
     let mut request = address

@@ -26,12 +26,13 @@ use crate::error_chain::chain;
 use crate::event_queue::EventQueue;
 use crate::firewall::Firewall;
 use crate::host_facts::HostFacts;
-use crate::identity::Identity;
+use crate::keys::Keys;
 use crate::ledger::LedgerRecord;
+use crate::rotate::rotate;
 use crate::shutdown::Shutdown;
 use crate::status_queue::StatusQueue;
 use crate::text::printable;
-use handshake::{ConnectError, connect};
+use handshake::{ConnectError, Socket, connect};
 pub use pulse::LinkPulse;
 use session::SessionEnd;
 
@@ -53,8 +54,8 @@ pub struct Link<F> {
     pub agent_id: AgentId,
     /// The way to the daemon.
     pub dialer: Arc<Dialer>,
-    /// The key.
-    pub identity: Identity,
+    /// The key, and the one that is to take its place.
+    pub keys: Keys,
     /// What the host claims to be.
     pub facts: HostFacts,
     /// The enrollment token, if any.
@@ -117,7 +118,7 @@ impl<F: Firewall> Link<F> {
     /// Keeps the link until the agent ends.
     pub async fn run(mut self) {
         let mut course = Course {
-            must_enroll: self.identity.is_new(),
+            must_enroll: self.keys.present().is_new(),
             offset: ClockOffset::default(),
             backoff: Backoff::default(),
         };
@@ -152,16 +153,17 @@ impl<F: Firewall> Link<F> {
     /// One enrollment or connection; the time to wait after it, or none when the agent ends.
     async fn attempt(&mut self, course: &mut Course) -> Option<Duration> {
         let mut shutdown = self.shutdown.clone();
-        if course.must_enroll {
+        // Whom the daemon refused was another one.
+        course.must_enroll &= !self.keys.reload();
+        let connected = tokio::select! {
+            connected = self.open(course) => connected,
+            () = shutdown.requested() => return None,
+        };
+        let Some(connected) = connected else {
             return tokio::select! {
                 wait = self.enroll(course) => Some(wait),
                 () = shutdown.requested() => None,
             };
-        }
-        let connected = tokio::select! {
-            connected = connect(&self.dialer, self.agent_id, &self.identity, &mut course.offset) =>
-                connected,
-            () = shutdown.requested() => return None,
         };
         let socket = match connected {
             Ok(socket) => socket,
@@ -186,11 +188,60 @@ impl<F: Firewall> Link<F> {
         }
     }
 
+    /// Connects with the key that holds; none when the agent has to enroll first.
+    async fn open(&mut self, course: &mut Course) -> Option<Result<Socket, ConnectError>> {
+        if self.keys.successor().is_some() {
+            // In a box: it happens once in a long while.
+            let settled = Box::pin(self.settle_keys(course)).await;
+            if settled.is_some() {
+                return settled;
+            }
+        }
+        if course.must_enroll {
+            return None;
+        }
+        let present = self.keys.present();
+        Some(connect(&self.dialer, self.agent_id, present, &mut course.offset).await)
+    }
+
+    /// Finds out which of two keys holds after a rotation that was cut off: the successor connects,
+    /// or it is asked for once more. None leaves it to the present key.
+    async fn settle_keys(&mut self, course: &mut Course) -> Option<Result<Socket, ConnectError>> {
+        let successor = self.keys.successor()?;
+        match connect(&self.dialer, self.agent_id, successor, &mut course.offset).await {
+            Ok(socket) => {
+                self.keys.adopt();
+                course.must_enroll = false;
+                return Some(Ok(socket));
+            }
+            Err(error) if error.is_about_identity() => {}
+            Err(error) => return Some(Err(error)),
+        }
+        let keys = (self.keys.present(), successor);
+        match rotate(&self.dialer, self.agent_id, keys, &mut course.offset).await {
+            Ok(()) => {
+                self.keys.adopt();
+                course.must_enroll = false;
+            }
+            Err(error) if error.is_final() => {
+                tracing::warn!(
+                    reason = chain(&error),
+                    "the rotation of the key is given up"
+                );
+                self.keys.forget();
+            }
+            Err(error) => {
+                tracing::warn!(reason = chain(&error), "the rotation of the key waits");
+            }
+        }
+        None
+    }
+
     async fn enroll(&self, course: &mut Course) -> Duration {
         let enrolled = enroll(
             &self.dialer,
             self.agent_id,
-            &self.identity,
+            self.keys.present(),
             &self.facts,
             &self.token,
         );

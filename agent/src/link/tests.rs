@@ -1,5 +1,7 @@
 //! The link against a daemon in memory, under a clock that only moves when everybody waits.
 
+mod rotation;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,6 +23,7 @@ use crate::collect::readings::HostReader;
 use crate::firewall::{
     DaemonPlace, FirewallError, FirewallGoal, FirewallOutcome, FirewallSync, Forecast, RuleList,
 };
+use crate::identity::Identity;
 use crate::shutdown::{ShutdownSwitch, shutdown};
 use crate::state_dir::StateDir;
 
@@ -60,7 +63,7 @@ struct Rig {
     _switch: ShutdownSwitch,
     _applies: mpsc::Receiver<Apply>,
     tasks: JoinSet<()>,
-    _directory: tempfile::TempDir,
+    _directory: Option<tempfile::TempDir>,
 }
 
 fn status() -> Status {
@@ -75,6 +78,14 @@ fn start_link(chance: Chance) -> Rig {
     let directory = tempfile::tempdir().unwrap();
     let state_dir = StateDir::open(&directory.path().join("state")).unwrap();
     Identity::load_or_create(&state_dir).unwrap();
+    Rig {
+        _directory: Some(directory),
+        ..start_link_with(state_dir, chance)
+    }
+}
+
+/// A link with what an earlier run left in its directory.
+fn start_link_with(state_dir: StateDir, chance: Chance) -> Rig {
     let backend = Backend::parse("http://127.0.0.1:9", false).unwrap();
     let (dialer, visits) = Dialer::in_memory(backend);
     let (applies, applies_rx) = mpsc::channel(4);
@@ -92,7 +103,7 @@ fn start_link(chance: Chance) -> Rig {
         pulse: LinkPulse::default(),
         chance,
         // Its key was admitted by an earlier run.
-        identity: Identity::load_or_create(&state_dir).unwrap(),
+        keys: Keys::load_or_create(state_dir.clone()).unwrap(),
         facts: HostFacts::read(),
         token: TokenSource::default(),
         firewall: Arc::new(NoFirewall),
@@ -115,7 +126,7 @@ fn start_link(chance: Chance) -> Rig {
         _switch: switch,
         _applies: applies_rx,
         tasks,
-        _directory: directory,
+        _directory: None,
     }
 }
 

@@ -11,10 +11,16 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use replace::{RealDisk, replace};
+use replace::{RealDisk, give_to_owner, replace};
 
 /// Larger than any file of ours: a ledger of 1,000 paths of the greatest length is 4 MiB.
 const MAX_FILE_BYTES: u64 = 32 * 1024 * 1024;
+
+/// What a running agent holds.
+const AGENT_LOCK: &str = "lock";
+
+/// What is held by whoever changes the key.
+const KEY_LOCK: &str = "key.lock";
 
 /// How often a directory that is in use is asked for again.
 const LOCK_RETRY: Duration = Duration::from_millis(50);
@@ -25,7 +31,7 @@ pub struct StateDir {
     path: PathBuf,
 }
 
-/// Held as long as the agent runs, so that two of them never share a directory.
+/// Held as long as somebody needs a directory, or a part of it, for itself.
 #[derive(Debug)]
 pub struct StateLock {
     /// Never read: the open file is the lock.
@@ -136,6 +142,15 @@ impl StateDir {
         }
     }
 
+    /// Opens the directory to change something beside its agent: root may, and what it writes is the
+    /// agent's.
+    ///
+    /// # Errors
+    /// As [`Self::open_to_show`].
+    pub fn open_to_change(path: &Path) -> Result<Self, StateError> {
+        Self::open_to_show(path)
+    }
+
     /// The directory.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -147,17 +162,26 @@ impl StateDir {
     /// # Errors
     /// Fails when another agent has it.
     pub fn lock(&self) -> Result<StateLock, StateError> {
-        let path = self.path.join("lock");
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|source| StateError::Write { path, source })?;
-        file.try_lock().map_err(|_| StateError::InUse {
+        self.take_lock(AGENT_LOCK)?.ok_or(StateError::InUse {
             path: self.path.clone(),
-        })?;
-        Ok(StateLock { _file: file })
+        })
+    }
+
+    /// Takes the agent's key for this process, unless another one has it; for whoever changes it.
+    ///
+    /// # Errors
+    /// Fails when the disk does.
+    pub fn lock_key(&self) -> Result<Option<StateLock>, StateError> {
+        self.take_lock(KEY_LOCK)
+    }
+
+    fn take_lock(&self, name: &str) -> Result<Option<StateLock>, StateError> {
+        let path = self.path.join(name);
+        let mut options = File::options();
+        let opened = options.create(true).append(true).mode(0o600).open(&path);
+        let file = opened.and_then(|file| give_to_owner(&file, &path).map(|()| file));
+        let file = file.map_err(|source| StateError::Write { path, source })?;
+        Ok(file.try_lock().is_ok().then(|| StateLock { _file: file }))
     }
 
     /// Takes the directory for this process as soon as it is free.
@@ -180,7 +204,9 @@ impl StateDir {
     /// allowed to use.
     #[must_use]
     pub fn is_in_use(&self) -> bool {
-        let opened = File::options().append(true).open(self.path.join("lock"));
+        let opened = File::options()
+            .append(true)
+            .open(self.path.join(AGENT_LOCK));
         opened.is_ok_and(|file| file.try_lock().is_err())
     }
 
@@ -219,6 +245,17 @@ impl StateDir {
     pub fn rename(&self, from: &str, to: &str) -> Result<(), StateError> {
         let path = self.path.join(from);
         fs::rename(&path, self.path.join(to))
+            .and_then(|()| File::open(&self.path)?.sync_all())
+            .map_err(|source| StateError::Write { path, source })
+    }
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// Fails when it is not there, or the disk does.
+    pub fn remove(&self, name: &str) -> Result<(), StateError> {
+        let path = self.path.join(name);
+        fs::remove_file(&path)
             .and_then(|()| File::open(&self.path)?.sync_all())
             .map_err(|source| StateError::Write { path, source })
     }
@@ -324,6 +361,26 @@ mod tests {
         drop(lock);
         assert!(!state.is_in_use());
         state.lock().unwrap();
+    }
+
+    #[test]
+    fn what_root_writes_beside_an_agent_is_the_agents() {
+        if !rustix::process::geteuid().is_root() {
+            let test = "what_root_writes_beside_an_agent_is_the_agents";
+            return hidps_lab::say_skipped(test, &"only root writes beside others");
+        }
+        let (_parent, state) = fresh();
+        std::os::unix::fs::chown(state.path(), Some(12_345), Some(12_346)).unwrap();
+        let state = StateDir::open_to_change(state.path()).unwrap();
+
+        state.write("file", b"content").unwrap();
+        let lock = state.lock_key().unwrap();
+
+        assert!(lock.is_some() && state.lock_key().unwrap().is_none());
+        for name in ["file", KEY_LOCK] {
+            let made = fs::metadata(state.path().join(name)).unwrap();
+            assert_eq!((made.uid(), made.gid()), (12_345, 12_346), "{name}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::Path;
 
 /// What replacing a file needs of a disk; tests have disks that fail and forget.
@@ -62,12 +62,14 @@ impl Disk for RealDisk {
     type File = File;
 
     fn create(&self, path: &Path) -> io::Result<File> {
-        File::options()
+        let file = File::options()
             .create(true)
             .write(true)
             .truncate(true)
             .mode(0o600)
-            .open(path)
+            .open(path)?;
+        give_to_owner(&file, path)?;
+        Ok(file)
     }
 
     fn write(&self, file: &mut File, content: &[u8]) -> io::Result<()> {
@@ -89,6 +91,19 @@ impl Disk for RealDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
     }
+}
+
+/// What root writes into the directory of another user is that user's, as everything else there. In
+/// a directory of root's own nothing is done, for the agent's unit would not let it.
+pub(super) fn give_to_owner(file: &File, path: &Path) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let directory = fs::metadata(path.parent().unwrap_or(Path::new("/")))?;
+    if directory.uid() == 0 {
+        return Ok(());
+    }
+    fchown(file, Some(directory.uid()), Some(directory.gid()))
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hidps::model::{
-    ChangeReport, ConditionKind, ConditionReport, FactsReport, PresenceReport, ProcessesReport,
-    UsageReport,
+    ChangeReport, ConditionKind, ConditionReport, FactsReport, OrgId, OwnedAgent, PresenceReport,
+    ProcessesReport, UsageReport,
 };
 use hidps::persistence::{FeedEvent, Followed, MirrorCore, Pace};
 use hidps::ports::{AgentSession as _, Records};
@@ -15,6 +15,7 @@ use hidps::reconcile::{Mode, Session};
 use hidps::streams::{ConnectionId, Mailbox, Presence, Registry, ToAgent};
 use hidps_wire::{AgentId, Applied, Hello, PROTOCOL_VERSION};
 use jiff::Timestamp;
+use uuid::Uuid;
 
 /// As many hints wait for the mirror as in the daemon.
 const HINTS: usize = 1024;
@@ -155,7 +156,13 @@ impl Daemon {
             boot: None,
             applied,
         };
-        let (connection, mailbox) = self.presence.enter(agent, &hello, wall);
+        // Keys are not what is simulated: each agent has its own for ever.
+        let owned = OwnedAgent {
+            agent,
+            org: OrgId(Uuid::nil()),
+            key: [0; 32],
+        };
+        let (connection, mailbox) = self.presence.enter(owned, &hello, wall);
         let mut session = Session::new(agent, Mode::Enforce);
         session.on_hello(&hello, now);
         let mut desired = self.mirror.follow(agent);
@@ -193,7 +200,9 @@ impl Daemon {
         for (number, link) in &mut self.links {
             while let Some(mail) = link.mailbox.take() {
                 match mail {
-                    ToAgent::Superseded | ToAgent::Revoked => ended.push(*number),
+                    ToAgent::Superseded | ToAgent::Revoked | ToAgent::Rekeyed => {
+                        ended.push(*number);
+                    }
                     ToAgent::Ask { .. } => {}
                 }
             }

@@ -22,6 +22,7 @@ mod log_event;
 mod posted;
 mod processes;
 mod question;
+mod rotate;
 mod shown;
 mod text;
 mod usage;
@@ -65,6 +66,7 @@ pub use processes::{ProcessEntry, Processes};
 pub use question::{
     Answer, CutOff, FirewallPlan, FirewallRule, HostPlan, PlannedChange, PlannedPeer, Question,
 };
+pub use rotate::{RotateClaim, RotateRequest, RotateResponse, rotate_path};
 pub use shown::Shown;
 pub use text::{Text, is_misleading, printable};
 pub use usage::{DiskUse, Sensor, Usage};

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use hidps_wire::{
     AgentFrame, DaemonFrame, EnrollRequest, EnrollResponse, EventBatch, MAX_AGENT_FRAME_BYTES,
-    StreamFrame, ViewerFrame, decode, encode,
+    RotateRequest, RotateResponse, StreamFrame, ViewerFrame, decode, encode,
 };
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +68,14 @@ fn enrollment_bodies_keep_their_text() {
     check("enroll_request.jsonl", |line| again::<EnrollRequest>(line));
     check("enroll_response.jsonl", |line| {
         again::<EnrollResponse>(line)
+    });
+}
+
+#[test]
+fn rotation_bodies_keep_their_text() {
+    check("rotate_request.jsonl", |line| again::<RotateRequest>(line));
+    check("rotate_response.jsonl", |line| {
+        again::<RotateResponse>(line)
     });
 }
 

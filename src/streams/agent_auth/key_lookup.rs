@@ -154,7 +154,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::model::{AgentRefusal, KeyStatus, OrgId};
+    use crate::model::{AgentRefusal, KeyStatus, OrgId, OwnedAgent, PublicKey};
     use crate::ports::{StoreErrorKind, StoreResult};
 
     /// Answers when let, and remembers how it was asked. Agent 0 has no key; 666 fails a question.
@@ -216,6 +216,10 @@ mod tests {
         }
 
         fn record_refusal(&self, _: AgentRefusal) -> StoreResult<'_, ()> {
+            Box::pin(pending())
+        }
+
+        fn rotate(&self, _: OwnedAgent, _: PublicKey, _: Option<IpAddr>) -> StoreResult<'_, ()> {
             Box::pin(pending())
         }
     }

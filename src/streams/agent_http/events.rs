@@ -175,7 +175,7 @@ fn take_usage(gateway: &Gateway, agent: AgentId, usage: Usage, firewall_active: 
 /// Hands a batch to detection and waits until it was taken in.
 async fn submit(
     gateway: &Gateway,
-    OwnedAgent { agent, org }: OwnedAgent,
+    OwnedAgent { agent, org, .. }: OwnedAgent,
     text: Utf8Bytes,
 ) -> Result<Vec<RuleHit>, Response> {
     let (progress, outcome) = PostProgress::new();

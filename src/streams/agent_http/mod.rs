@@ -133,6 +133,7 @@ async fn admit(
     let owned = OwnedAgent {
         agent,
         org: credential.org,
+        key: credential.public_key,
     };
     limits.http_of_agent(agent).map_err(refuse_for_a_while)?;
     let at = Timestamp::now();

@@ -12,7 +12,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio_tungstenite::MaybeTlsStream;
 
 use super::*;
-use crate::model::{ConditionKind, DesiredState, Observation, OwnedAgent, TwinSign};
+use crate::model::{ConditionKind, DesiredState, Observation, OrgId, OwnedAgent, TwinSign};
 use crate::streams::fakes::OTHER;
 
 fn desired(generation: u64) -> Arc<DesiredState> {
@@ -336,14 +336,19 @@ async fn silence_is_told_when_it_is_long_and_not_when_it_was_wanted() {
     let Ok(AgentFrame::Hello(hello)) = frame else {
         panic!("not a hello: {frame:?}")
     };
+    let owned = |agent| OwnedAgent {
+        agent,
+        org: OrgId(uuid::Uuid::nil()),
+        key: [7; 32],
+    };
     for agent in [AGENT, OTHER] {
-        let (connection, _mailbox) = presence.enter(agent, &hello, at(0));
+        let (connection, _mailbox) = presence.enter(owned(agent), &hello, at(0));
         presence.leave(agent, connection, "gone", at(10));
     }
     presence.expect_silence(OTHER);
 
     presence.tell_silences(at(400));
-    presence.enter(AGENT, &hello, at(500));
+    presence.enter(owned(AGENT), &hello, at(500));
 
     assert_eq!(
         *locked(&recorder.observations),

@@ -7,6 +7,7 @@ mod hostile;
 mod installer;
 mod rate_limits;
 mod refusals;
+mod rotation;
 mod routes;
 mod tls;
 mod viewers;

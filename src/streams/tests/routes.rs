@@ -27,7 +27,7 @@ enum Guard {
 }
 
 /// Every route; a new one is described here or the test fails.
-const GUARDS: [(&str, &str, Guard); 15] = [
+const GUARDS: [(&str, &str, Guard); 16] = [
     ("get", "/", Guard::Anybody),
     ("get", "/livez", Guard::Anybody),
     ("get", "/healthz", Guard::Anybody),
@@ -43,6 +43,7 @@ const GUARDS: [(&str, &str, Guard); 15] = [
     ("post", "/v1/agent/token", Guard::ClientForm),
     ("post", "/v1/agent/events", Guard::AgentToken),
     ("get", "/v1/agent/desired", Guard::AgentToken),
+    ("post", "/v1/agents/{agent_id}/rotate", Guard::AgentKey),
     ("get", "/v1/viewers/connect", Guard::Person),
     ("get", "/install.sh", Guard::Anybody),
     ("get", "/agent/{architecture}/hidps-agent", Guard::Anybody),
@@ -87,6 +88,7 @@ fn request(world: &World, (method, path): (&str, &str), headers: &str) -> String
         .replace("{agent_id}", &AGENT.to_string())
         .replace("{architecture}", "x86_64");
     let body = match method {
+        "post" if path.ends_with("/rotate") => json!({"public_key": "x", "proof": "x"}).to_string(),
         "post" => json!({
             "public_key": "MCowBQYDK2VwAyEAMCowBQYDK2VwAyEAMCowBQYDK2U=", "hostname": "web",
             "os": "linux", "arch": "x86_64", "agent_version": "0",

@@ -236,7 +236,7 @@ begin
   perform pg_temp.must_match('the old key with a token', pg_temp.enroll('present', token),
     '^28000 this key was revoked');
   perform pg_temp.must_match('back to it', pg_temp.rotate('successor', 'present'),
-    '^28000 the new key was in use before');
+    '^22023 the new key was in use before');
   perform pg_temp.attempt('adam', 'update public.agent_keys set waiting_key = null');
   perform pg_temp.attempt('adam', 'update public.agent_keys set status = ''revoked''');
   perform pg_temp.must_match('once revoked', pg_temp.rotate('successor', 'fourth'),

@@ -9,6 +9,7 @@ mod presence;
 mod processes;
 mod read_only;
 mod reads;
+mod rotation;
 mod rules;
 mod settled;
 pub(crate) mod shared;

@@ -4,6 +4,7 @@
 mod deeds;
 mod extras;
 mod front;
+mod key;
 mod package;
 mod place;
 mod privileges;
@@ -58,6 +59,7 @@ fn one_line_installs_and_another_leaves_the_host_as_it_was() {
         install_by_one_line(world, place).await;
         let installed = place.look();
         run_again(place, &installed);
+        key::replace_key(world, place).await;
         restart_when_stuck(place).await;
         enable_firewall(world, place).await;
         upgrade(place, programs);
