@@ -1,6 +1,7 @@
 //! One connection to the daemon: name, TCP, the proxy if there is one, and TLS where the address says so.
 //! It speaks no HTTP but a proxy's, follows no redirect and never falls back to plaintext.
 
+mod client_certificate;
 mod dial_error;
 mod pin;
 mod proxy;
@@ -23,7 +24,7 @@ use tls::{prepare_tls, tls_failure};
 pub use dial_error::DialError;
 pub use pin::{Pin, PinError};
 pub use proxy::{Proxy, ProxyAnswer, ProxyError, ProxyUrlError, TunnelError, parse_answer};
-pub use way::{FirstHop, Way};
+pub use way::{ClientFiles, FirstHop, Way};
 
 /// Name, TCP, proxy and TLS together; a path that needs longer is not one to work over.
 const DEADLINE: Duration = Duration::from_secs(15);

@@ -101,6 +101,8 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// PEM private key.
     pub key: PathBuf,
+    /// PEM authorities that vouch for the certificates agents have to show; they show none without.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// How alert mail is sent.
@@ -349,6 +351,7 @@ impl Reader<'_> {
     }
 
     fn tls(&mut self) -> Option<Tls> {
+        let client_ca = self.optional("HIDPS_AGENT_CLIENT_CA").map(PathBuf::from);
         let (certificate, key) = (
             self.optional("HIDPS_TLS_CERT"),
             self.optional("HIDPS_TLS_KEY"),
@@ -357,7 +360,12 @@ impl Reader<'_> {
             (Some(certificate), Some(key)) => Some(Tls {
                 certificate: certificate.into(),
                 key: key.into(),
+                client_ca,
             }),
+            (None, None) if client_ca.is_some() => self.fault(
+                "HIDPS_AGENT_CLIENT_CA",
+                "needs HIDPS_TLS_CERT and HIDPS_TLS_KEY: certificates are shown where TLS ends",
+            ),
             (None, None) => None,
             (Some(_), None) => self.fault("HIDPS_TLS_KEY", "is missing beside HIDPS_TLS_CERT"),
             (None, Some(_)) => self.fault("HIDPS_TLS_CERT", "is missing beside HIDPS_TLS_KEY"),

@@ -101,6 +101,10 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("HIDPS_TLS_CERT", "PEM file with the certificate chain"),
     setting("HIDPS_TLS_KEY", "PEM file with the private key"),
+    setting(
+        "HIDPS_AGENT_CLIENT_CA",
+        "PEM file with the authorities for the certificates that agents have to show; none without it",
+    ),
     Setting {
         default: Some("/var/lib/hidps"),
         ..setting("HIDPS_STATE_DIR", "directory for the alert spool")

@@ -87,6 +87,14 @@ fn half_a_tls_identity_is_refused() {
 }
 
 #[test]
+fn certificates_of_agents_are_asked_for_only_where_tls_ends() {
+    check(
+        &[("HIDPS_AGENT_CLIENT_CA", "/agents.pem")],
+        &["HIDPS_AGENT_CLIENT_CA needs HIDPS_TLS_CERT"],
+    );
+}
+
+#[test]
 fn a_mail_server_needs_a_sender() {
     check(
         &[("HIDPS_SMTP_URL", "smtp://127.0.0.1:25")],

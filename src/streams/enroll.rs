@@ -12,6 +12,7 @@ use hidps_wire::{AgentId, EnrollRequest, EnrollResponse};
 
 use crate::model::AgentRefusal;
 use crate::ports::{StoreError, StoreErrorKind};
+use crate::streams::client_certificates::PeerCertificate;
 use crate::streams::peer::Client;
 use crate::streams::routes::{Gateway, refuse, refuse_for_a_while};
 use crate::telemetry::{self, Chain};
@@ -24,7 +25,7 @@ const MAX_TOKEN: usize = 256;
 
 pub(super) async fn enroll(
     State(gateway): State<Gateway>,
-    client: Client,
+    (client, certificate): (Client, PeerCertificate),
     Path(agent): Path<String>,
     headers: HeaderMap,
     body: Result<Json<EnrollRequest>, JsonRejection>,
@@ -35,6 +36,9 @@ pub(super) async fn enroll(
             "the agent id in the path is not a UUID",
         );
     };
+    if let Some(refusal) = certificate.refusal(Some(agent)) {
+        return refusal;
+    }
     let request = match body {
         Ok(Json(request)) => request,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.body_text()),
@@ -68,26 +72,27 @@ pub(super) async fn enroll(
             Json(EnrollResponse { enrollment }).into_response()
         }
         Err(error) => {
-            // Of an agent that does not exist there is nobody to tell.
-            let is_judged = matches!(
-                error.kind,
-                StoreErrorKind::Unauthorized | StoreErrorKind::Rejected
-            );
-            if is_judged {
+            if is_judged(&error) {
                 let reason = error.said().unwrap_or("the enrollment was refused");
-                gateway.tell_refusal(
-                    client,
-                    AgentRefusal {
-                        agent,
-                        from: client.reported,
-                        token_prefix,
-                        reason: reason.to_owned(),
-                    },
-                );
+                let refusal = AgentRefusal {
+                    agent,
+                    from: client.reported,
+                    token_prefix,
+                    reason: reason.to_owned(),
+                };
+                gateway.tell_refusal(client, refusal);
             }
             refuse_enrollment(agent, &error)
         }
     }
+}
+
+/// Whether it was refused for what it is; of an agent that does not exist there is nobody to tell.
+fn is_judged(error: &StoreError) -> bool {
+    matches!(
+        error.kind,
+        StoreErrorKind::Unauthorized | StoreErrorKind::Rejected
+    )
 }
 
 /// What finds a token's row and is no secret: the part between the first two underscores.

@@ -7,12 +7,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::middleware::AddExtension;
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::NoServerSessionStorage;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
@@ -22,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use tower_layer::Layer as _;
 
 use crate::config::Tls;
+use crate::streams::client_certificates::{PeerCertificate, client_verifier};
 use crate::streams::handshakes::Handshakes;
 use crate::streams::open_files::make_room;
 use crate::streams::peer::PeerAddress;
@@ -65,6 +69,15 @@ pub enum ListenError {
         #[source]
         source: rustls::pki_types::pem::Error,
     },
+    /// The authority for agents' certificates is none.
+    #[error("cannot take {path} as the authority for agents' certificates")]
+    ClientAuthority {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Certificate and key do not form an identity.
     #[error("the TLS certificate and key do not fit together")]
     Identity(#[source] rustls::Error),
@@ -73,8 +86,16 @@ pub enum ListenError {
 /// Bound addresses, ready to accept.
 pub struct Listener {
     sockets: Vec<TcpListener>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Secured>,
     max_connections: usize,
+}
+
+/// How connections are secured.
+#[derive(Clone)]
+struct Secured {
+    acceptor: TlsAcceptor,
+    /// Whether agents have to show a certificate.
+    wants_certificates: bool,
 }
 
 impl std::fmt::Debug for Listener {
@@ -95,7 +116,7 @@ impl Listener {
         reason = "a bound socket belongs to a runtime, and who awaits has one"
     )]
     pub async fn bind(addresses: &[SocketAddr], tls: Option<&Tls>) -> Result<Self, ListenError> {
-        let tls = tls.map(acceptor).transpose()?;
+        let tls = tls.map(prepare_tls).transpose()?;
         let mut sockets = Vec::new();
         for address in addresses.iter().copied() {
             let bound = listen(address);
@@ -150,7 +171,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 struct Acceptor {
     socket: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Secured>,
     router: Router,
     connections: TaskTracker,
     handshakes: Arc<Handshakes>,
@@ -198,12 +219,17 @@ async fn accept_all(acceptor: Acceptor) {
                 secured = secure(stream, peer, tls) => secured,
                 () = stop.cancelled() => None,
             };
-            if let Some(stream) = secured {
-                serve(stream, (router, peer), stop).await;
+            if let Some((stream, certificate)) = secured {
+                let service = Extension(certificate).layer(router);
+                let service = Extension(peer).layer(service);
+                serve(stream, service, stop).await;
             }
         });
     }
 }
+
+/// The routes, and what they are told of a connection.
+type Served = AddExtension<AddExtension<Router, PeerCertificate>, PeerAddress>;
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
@@ -213,14 +239,14 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 async fn secure(
     stream: TcpStream,
     peer: PeerAddress,
-    tls: Option<(TlsAcceptor, Arc<Handshakes>)>,
-) -> Option<Box<dyn Stream>> {
+    tls: Option<(Secured, Arc<Handshakes>)>,
+) -> Option<(Box<dyn Stream>, PeerCertificate)> {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "the peer was gone at once");
         return None;
     }
     let Some((tls, handshakes)) = tls else {
-        return Some(Box::new(stream));
+        return Some((Box::new(stream), PeerCertificate::default()));
     };
     Box::pin(shake_hands(stream, peer, tls, handshakes)).await
 }
@@ -228,15 +254,19 @@ async fn secure(
 async fn shake_hands(
     stream: TcpStream,
     peer: PeerAddress,
-    tls: TlsAcceptor,
+    tls: Secured,
     handshakes: Arc<Handshakes>,
-) -> Option<Box<dyn Stream>> {
+) -> Option<(Box<dyn Stream>, PeerCertificate)> {
     let Ok(_seat) = timeout(SEAT_WITHIN, handshakes.enter(peer.0)).await else {
         metrics::counter!(telemetry::CONNECTIONS_CLOSED, "why" => "handshakes").increment(1);
         return None;
     };
-    match timeout(HANDSHAKE_WITHIN, tls.accept(stream)).await {
-        Ok(Ok(stream)) => Some(Box::new(stream)),
+    match timeout(HANDSHAKE_WITHIN, tls.acceptor.accept(stream)).await {
+        Ok(Ok(stream)) if tls.wants_certificates => {
+            let certificate = PeerCertificate::of(stream.get_ref().1);
+            Some((Box::new(stream), certificate))
+        }
+        Ok(Ok(stream)) => Some((Box::new(stream), PeerCertificate::default())),
         Ok(Err(error)) => {
             metrics::counter!(telemetry::BAD_REQUESTS, "why" => "handshake").increment(1);
             tracing::debug!(%error, "a TLS handshake failed");
@@ -249,12 +279,8 @@ async fn shake_hands(
     }
 }
 
-async fn serve(
-    stream: Box<dyn Stream>,
-    (router, peer): (Router, PeerAddress),
-    stop: CancellationToken,
-) {
-    let service = TowerToHyperService::new(Extension(peer).layer(router));
+async fn serve(stream: Box<dyn Stream>, service: Served, stop: CancellationToken) {
+    let service = TowerToHyperService::new(service);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HANDSHAKE_WITHIN)
@@ -290,7 +316,7 @@ fn count_failed(error: &hyper::Error) {
     metrics::counter!(telemetry::BAD_REQUESTS, "why" => why).increment(1);
 }
 
-fn acceptor(tls: &Tls) -> Result<TlsAcceptor, ListenError> {
+fn prepare_tls(tls: &Tls) -> Result<Secured, ListenError> {
     let pem = |path: &PathBuf| {
         let path = path.clone();
         move |source| ListenError::Pem { path, source }
@@ -299,15 +325,25 @@ fn acceptor(tls: &Tls) -> Result<TlsAcceptor, ListenError> {
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(pem(&tls.certificate))?;
     let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(pem(&tls.key))?;
-    let mut config = rustls::ServerConfig::builder_with_provider(
-        rustls::crypto::ring::default_provider().into(),
-    )
-    .with_safe_default_protocol_versions()
-    .map_err(ListenError::Identity)?
-    .with_no_client_auth()
-    .with_single_cert(chain, key)
-    .map_err(ListenError::Identity)?;
-    // One ticket is enough for a peer that holds one connection.
-    config.send_tls13_tickets = 1;
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(ListenError::Identity)?;
+    let builder = match &tls.client_ca {
+        Some(path) => builder.with_client_cert_verifier(client_verifier(path, &provider)?),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder
+        .with_single_cert(chain, key)
+        .map_err(ListenError::Identity)?;
+    // One ticket is enough for a peer that holds one connection; none where a certificate is to be
+    // looked at each time, for it expires.
+    config.send_tls13_tickets = usize::from(tls.client_ca.is_none());
+    if tls.client_ca.is_some() {
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+    }
+    Ok(Secured {
+        acceptor: TlsAcceptor::from(Arc::new(config)),
+        wants_certificates: tls.client_ca.is_some(),
+    })
 }

@@ -7,6 +7,7 @@ mod agent_greeting;
 mod agent_http;
 mod agent_link;
 mod browsers;
+mod client_certificates;
 mod enroll;
 mod fanout;
 mod handshakes;

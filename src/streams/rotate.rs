@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use crate::model::OwnedAgent;
 use crate::ports::{StoreError, StoreErrorKind};
+use crate::streams::client_certificates::PeerCertificate;
 use crate::streams::peer::Client;
 use crate::streams::routes::{
     Gateway, refuse, refuse_connect, refuse_for_a_while, tell_refused_connect,
@@ -19,7 +20,7 @@ use crate::telemetry::{self, Chain};
 
 pub(super) async fn rotate(
     State(gateway): State<Gateway>,
-    client: Client,
+    (client, certificate): (Client, PeerCertificate),
     Path(agent): Path<String>,
     headers: HeaderMap,
     body: Result<Json<RotateRequest>, JsonRejection>,
@@ -30,6 +31,9 @@ pub(super) async fn rotate(
             "the agent id in the path is not a UUID",
         );
     };
+    if let Some(refusal) = certificate.refusal(Some(agent)) {
+        return refusal;
+    }
     let request = match body {
         Ok(Json(request)) => request,
         Err(error) => return refuse(error.status(), &error.body_text()),

@@ -25,6 +25,7 @@ use crate::streams::agent_auth::{AgentAuth, ClockFault, ConnectError};
 use crate::streams::agent_http::{self, HttpWays, TOKEN_PATH};
 use crate::streams::agent_link::AgentLinks;
 use crate::streams::browsers::{Origins, without_secrets};
+use crate::streams::client_certificates::{PeerCertificate, with_certificates};
 use crate::streams::enroll::enroll;
 use crate::streams::fanout::Fanout;
 use crate::streams::health;
@@ -179,6 +180,7 @@ pub fn router(gateway: Gateway) -> Router {
     router
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(within_deadline))
+        .layer(middleware::from_fn(with_certificates))
         .layer(middleware::from_fn(without_secrets))
         .layer(gateway.origins.cors())
         .with_state(gateway)
@@ -209,11 +211,15 @@ type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
 async fn connect_agent(
     State(gateway): State<Gateway>,
     client: Client,
+    certificate: PeerCertificate,
     headers: HeaderMap,
     upgrade: Upgrade,
 ) -> Response {
     if let Err(too_often) = gateway.limits.connect(client.address) {
         return refuse_for_a_while(too_often);
+    }
+    if let Some(refusal) = certificate.refusal_of(&headers) {
+        return refusal;
     }
     let opened = timeout(gateway.open_within, gateway.health.opened()).await;
     if opened.is_err() {

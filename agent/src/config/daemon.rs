@@ -1,4 +1,4 @@
-//! How the daemon is reached, from the file and the environment: pinned keys and the proxy.
+//! How the daemon is reached, from the file and the environment: pinned keys, certificate and proxy.
 //! It never repeats the address of a proxy in a fault, for it may hold a password.
 
 use std::collections::BTreeSet;
@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::table::SettingsTable;
 use crate::backend::Backend;
-use crate::dial::{Pin, Proxy};
+use crate::dial::{ClientFiles, Pin, Proxy};
 
 /// The word for no proxy, whatever the environment says.
 const NO_PROXY_AT_ALL: &str = "none";
@@ -36,6 +36,33 @@ pub(super) fn read_pins(
         }
     }
     pins
+}
+
+/// Reads which certificate the agent shows.
+pub(super) fn read_client(
+    settings: &mut SettingsTable<'_>,
+    backend: Option<&Backend>,
+) -> Option<ClientFiles> {
+    let certificate = settings.path("client_cert", "");
+    let key = settings.path("client_key", "");
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => {
+            if backend.is_some_and(|backend| !backend.tls()) {
+                let fault = "client_cert needs a backend_url that begins with https://";
+                settings.fault(fault.to_owned());
+            }
+            Some(ClientFiles { certificate, key })
+        }
+        (None, None) => None,
+        (Some(_), None) => {
+            settings.fault("client_key is missing beside client_cert".to_owned());
+            None
+        }
+        (None, Some(_)) => {
+            settings.fault("client_cert is missing beside client_key".to_owned());
+            None
+        }
+    }
 }
 
 /// Reads which proxy is used, if any; the setting goes before the environment.

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use crate::backend::Backend;
 use crate::collect::cadence::Cadence;
 use crate::collect::process::ProcessSettings;
-use crate::dial::{Pin, Proxy, Way};
+use crate::dial::{ClientFiles, Pin, Proxy, Way};
 use table::SettingsTable;
 
 pub use port::{Port, Transport};
@@ -53,6 +53,8 @@ pub struct Config {
     pub ca_file: Option<PathBuf>,
     /// The public keys of which the daemon has to have one; any that is trusted if there are none.
     pub pins: BTreeSet<Pin>,
+    /// The certificate the agent shows where the daemon asks for one.
+    pub client: Option<ClientFiles>,
     /// The proxy that leads to the daemon, if any.
     pub proxy: Option<Proxy>,
     /// Where the key, the ledger and the last status are.
@@ -267,6 +269,7 @@ impl Config {
             .unwrap_or_else(|| PathBuf::from(DEFAULT_STATE_DIR));
         let ca_file = settings.path("ca_file", "");
         let pins = daemon::read_pins(&mut settings, backend.as_ref());
+        let client = daemon::read_client(&mut settings, backend.as_ref());
         let proxy = daemon::read_proxy(&mut settings, backend.as_ref());
         let firewall = settings.choice(
             "firewall",
@@ -295,6 +298,7 @@ impl Config {
                 backend,
                 ca_file,
                 pins,
+                client,
                 proxy,
                 state_dir,
                 token,
@@ -319,6 +323,7 @@ impl Config {
             backend: self.backend.clone(),
             ca_file: self.ca_file.clone(),
             pins: self.pins.clone(),
+            client: self.client.clone(),
             proxy: self.proxy.clone(),
         }
     }

@@ -216,3 +216,22 @@ fn faults_of_pins_and_proxies_are_told_without_a_password() {
     );
     assert!(!in_file.contains("hunter2") && !in_environment.contains("hunter2"));
 }
+
+#[test]
+fn a_client_certificate_has_two_files_and_needs_tls() {
+    let with = |url: &str, more: &str| {
+        let text = format!("agent_id = \"{ID}\"\nbackend_url = \"{url}\"\n{more}");
+        Config::parse(&text, |_| None)
+    };
+    let said = |url: &str, more: &str| with(url, more).unwrap_err().0.join("\n");
+    let both = "client_cert = \"/c.pem\"\nclient_key = \"/k.pem\"";
+
+    let client = with("https://hub.example", both).unwrap().way().client;
+
+    assert_eq!(client.unwrap().key, Path::new("/k.pem"));
+    assert!(said("http://127.0.0.1", both).contains("client_cert needs a backend_url"));
+    let alone = said("https://hub.example", "client_cert = \"/c.pem\"");
+    assert!(alone.contains("client_key is missing"), "{alone}");
+    let alone = said("https://hub.example", "client_key = \"/k.pem\"");
+    assert!(alone.contains("client_cert is missing"), "{alone}");
+}

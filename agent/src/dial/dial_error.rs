@@ -31,6 +31,18 @@ pub enum DialError {
         #[source]
         source: rustls::Error,
     },
+    /// A file of the client certificate is of no use.
+    #[error("could not read the client certificate or its key {path}")]
+    ClientFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: pem::Error,
+    },
+    /// The client certificate and its key cannot be used.
+    #[error("client_cert and client_key do not fit together")]
+    ClientIdentity(#[source] rustls::Error),
     /// No certificate authority is known at all.
     #[error("this host trusts no certificate authority; install ca-certificates or set ca_file")]
     NoAuthority,

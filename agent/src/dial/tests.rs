@@ -7,8 +7,9 @@ use super::*;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, PublicKeyData as _,
 };
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -25,6 +26,11 @@ struct TlsServer {
 
 impl TlsServer {
     async fn start(name: &str) -> Self {
+        Self::start_asking(name, None).await
+    }
+
+    /// A server that asks for a certificate of an authority, if it is given one.
+    async fn start_asking(name: &str, client_ca: Option<&CertificateDer<'static>>) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap());
@@ -38,15 +44,27 @@ impl TlsServer {
         std::fs::write(&ca_file, authority.pem()).unwrap();
 
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
+        let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![certificate.der().clone()],
-                PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
-            );
-        let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
+            .unwrap();
+        let config = match client_ca {
+            Some(authority) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(authority.clone()).unwrap();
+                let roots = Arc::new(roots);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+                config.with_client_cert_verifier(verifier.build().unwrap())
+            }
+            None => config.with_no_client_auth(),
+        };
+        let config = config.with_single_cert(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        );
+        let mut config = config.unwrap();
+        // Each connection shows its certificate anew, as the daemon has it.
+        config.send_tls13_tickets = 0;
+        let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let mut tasks = JoinSet::new();
@@ -165,6 +183,114 @@ async fn a_pin_makes_no_authority() {
     let refused = Dialer::new(way).unwrap().dial().await;
 
     assert!(matches!(refused.err(), Some(DialError::Tls { .. })));
+}
+
+/// A client's certificate in files, and who vouches for it.
+struct ClientIdentity {
+    files: ClientFiles,
+    authority: CertificateDer<'static>,
+    _directory: tempfile::TempDir,
+}
+
+impl ClientIdentity {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let files = ClientFiles {
+            certificate: directory.path().join("client.pem"),
+            key: directory.path().join("client.key"),
+        };
+        let authority = Self::write(&files);
+        Self {
+            files,
+            authority,
+            _directory: directory,
+        }
+    }
+
+    /// Writes a new certificate of a new authority.
+    fn write(files: &ClientFiles) -> CertificateDer<'static> {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap());
+        let authority = authority.unwrap();
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["an-agent".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &authority).unwrap();
+        std::fs::write(&files.certificate, certificate.pem()).unwrap();
+        std::fs::write(&files.key, key.serialize_pem()).unwrap();
+        authority.der().clone()
+    }
+
+    fn dialer_to(&self, server: &TlsServer) -> Result<Dialer, DialError> {
+        let mut way = server.way(Some(&server.ca_file));
+        way.client = Some(self.files.clone());
+        Dialer::new(way)
+    }
+}
+
+/// The word that a server says to whom it lets in.
+async fn hear(dialer: &Dialer) -> io::Result<String> {
+    let mut word = String::new();
+    let dialed = dialer.dial().await;
+    let mut stream = dialed.map_err(|error| io::Error::other(error.to_string()))?;
+    stream.read_to_string(&mut word).await?;
+    Ok(word)
+}
+
+#[tokio::test]
+async fn the_client_certificate_is_shown_to_who_asks_for_one() {
+    let client = ClientIdentity::new();
+    let asking = TlsServer::start_asking("localhost", Some(&client.authority)).await;
+    let other = TlsServer::start("localhost").await;
+
+    let shown = hear(&client.dialer_to(&asking).unwrap()).await;
+    let unasked = hear(&client.dialer_to(&other).unwrap()).await;
+    let bare = hear(&asking.dialer(Some(&asking.ca_file)).unwrap()).await;
+
+    assert_eq!(
+        (shown.unwrap().as_str(), unasked.unwrap().as_str()),
+        ("word", "word")
+    );
+    let said = bare.unwrap_err().to_string();
+    assert!(said.contains("CertificateRequired"), "{said}");
+}
+
+#[tokio::test]
+async fn a_client_certificate_that_was_renewed_needs_no_restart() {
+    let client = ClientIdentity::new();
+    let dialer_of = |server: &TlsServer| client.dialer_to(server).unwrap();
+    let first = TlsServer::start_asking("localhost", Some(&client.authority)).await;
+    let dialer = dialer_of(&first);
+    assert!(hear(&dialer).await.is_ok());
+
+    let renewed = ClientIdentity::write(&client.files);
+
+    assert!(hear(&dialer).await.is_err(), "the new authority is another");
+    let second = TlsServer::start_asking("localhost", Some(&renewed)).await;
+    assert!(hear(&dialer_of(&second)).await.is_ok());
+}
+
+#[tokio::test]
+async fn files_that_are_no_client_certificate_are_told_at_the_start() {
+    let client = ClientIdentity::new();
+    let server = TlsServer::start("localhost").await;
+    let refusal = |client: &ClientIdentity| {
+        let refused = client.dialer_to(&server).err().unwrap();
+        crate::error_chain::chain(&refused)
+    };
+
+    let other = ClientIdentity::new();
+    std::fs::copy(&other.files.key, &client.files.key).unwrap();
+    let unfit = refusal(&client);
+    std::fs::write(&client.files.certificate, "none").unwrap();
+    let empty = refusal(&client);
+    std::fs::remove_file(&client.files.key).unwrap();
+    std::fs::copy(&other.files.certificate, &client.files.certificate).unwrap();
+    let missing = refusal(&client);
+
+    assert!(unfit.contains("do not fit together"), "{unfit}");
+    assert!(empty.contains("client.pem"), "{empty}");
+    assert!(missing.contains("client.key"), "{missing}");
 }
 
 fn plain(url: &str) -> Dialer {

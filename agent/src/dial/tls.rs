@@ -17,6 +17,7 @@ use rustls::{
 };
 use tokio_rustls::TlsConnector;
 
+use super::client_certificate::ShownCertificate;
 use super::dial_error::DialError;
 use super::pin::Pin;
 use super::way::Way;
@@ -31,10 +32,11 @@ pub(super) fn prepare_tls(way: &Way) -> Result<(TlsConnector, ServerName<'static
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(DialError::Setup)?;
-    let config = if way.pins.is_empty() {
-        builder.with_root_certificates(roots).with_no_client_auth()
+    let builder = if way.pins.is_empty() {
+        builder.with_root_certificates(roots)
     } else {
-        let chain = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
+        let authorities = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
+        let chain = authorities.build();
         let verifier = PinnedKeys {
             chain: chain.map_err(DialError::Authorities)?,
             pins: way.pins.clone(),
@@ -42,7 +44,13 @@ pub(super) fn prepare_tls(way: &Way) -> Result<(TlsConnector, ServerName<'static
         builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth()
+    };
+    let config = match &way.client {
+        Some(files) => {
+            let shown = ShownCertificate::new(files.clone(), provider)?;
+            builder.with_client_cert_resolver(Arc::new(shown))
+        }
+        None => builder.with_no_client_auth(),
     };
     Ok((TlsConnector::from(Arc::new(config)), name))
 }

@@ -18,6 +18,8 @@ pub struct Way {
     pub ca_file: Option<PathBuf>,
     /// The public keys of which the daemon has to have one; any that is trusted if there are none.
     pub pins: BTreeSet<Pin>,
+    /// What the agent shows of itself, where the daemon asks for a certificate.
+    pub client: Option<ClientFiles>,
     /// The proxy that leads there; none where the agent connects by itself.
     pub proxy: Option<Proxy>,
 }
@@ -30,6 +32,7 @@ impl Way {
             backend,
             ca_file,
             pins: BTreeSet::new(),
+            client: None,
             proxy: None,
         }
     }
@@ -40,6 +43,15 @@ impl Way {
         let proxy = self.proxy.as_ref().map(|proxy| proxy.hop().clone());
         proxy.unwrap_or_else(|| FirstHop::of_backend(&self.backend))
     }
+}
+
+/// The files of a client certificate.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClientFiles {
+    /// PEM chain, leaf first.
+    pub certificate: PathBuf,
+    /// PEM private key.
+    pub key: PathBuf,
 }
 
 /// A host and port that packets go to.

@@ -102,6 +102,12 @@ fn describe_failure(error: &DialError) -> Finding {
             "if the daemon's key was changed on purpose, put the new pin into pinned_keys beside \
              the old one",
         ),
+        DialError::ClientFile { .. } | DialError::ClientIdentity(_) => Finding::wrong(
+            "tls",
+            found,
+            "check that client_cert and client_key name PEM files that belong together and that the \
+             agent's user can read",
+        ),
         DialError::TlsDeadline { .. } => Finding::wrong(
             "tls",
             found,

@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout};
 use crate::model::{ConditionKind, DesiredState};
 use crate::streams::agent_http::{admit, closed};
 use crate::streams::agent_link::AgentLinks;
+use crate::streams::client_certificates::PeerCertificate;
 use crate::streams::peer::Client;
 use crate::streams::routes::{Gateway, refuse};
 
@@ -28,14 +29,14 @@ const MAX_HASH: usize = 128;
 /// Says what is to be applied, that nothing is, or why it is held back.
 pub(in crate::streams) async fn serve_desired(
     State(gateway): State<Gateway>,
-    client: Client,
+    caller: (Client, PeerCertificate),
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Response {
     if !gateway.ways.open.desired {
         return closed("HIDPS_HTTP_DESIRED");
     }
-    let owned = match admit(&gateway, client, &headers).await {
+    let owned = match admit(&gateway, caller, &headers).await {
         Ok(owned) => owned,
         Err(refusal) => return refusal,
     };

@@ -26,6 +26,7 @@ use crate::streams::agent_http::lines::event_of;
 use crate::streams::agent_http::outcome::{PostProgress, RuleHit};
 use crate::streams::agent_http::{admit, check_body, closed};
 use crate::streams::agent_link::{USAGE_EVERY, observed_usage};
+use crate::streams::client_certificates::PeerCertificate;
 use crate::streams::peer::Client;
 use crate::streams::routes::{Gateway, refuse};
 use crate::telemetry;
@@ -36,20 +37,24 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(10);
 /// Takes a batch, a frame or lines of a host.
 pub(in crate::streams) async fn take_events(
     State(gateway): State<Gateway>,
-    client: Client,
+    caller: (Client, PeerCertificate),
     request: Request,
 ) -> Response {
     if !gateway.ways.open.events {
         return closed("HIDPS_HTTP_EVENTS");
     }
-    match receive(&gateway, client, request).await {
+    match receive(&gateway, caller, request).await {
         Ok(answer) => Json(answer).into_response(),
         Err(refusal) => refusal,
     }
 }
 
-async fn receive(gateway: &Gateway, client: Client, request: Request) -> Result<Value, Response> {
-    let owned = admit(gateway, client, request.headers()).await?;
+async fn receive(
+    gateway: &Gateway,
+    caller: (Client, PeerCertificate),
+    request: Request,
+) -> Result<Value, Response> {
+    let owned = admit(gateway, caller, request.headers()).await?;
     check_body(request.headers(), "application/json")
         .map_err(|message| refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, &message))?;
     let Ok(_turn) = gateway.ways.bodies.try_acquire() else {

@@ -26,6 +26,7 @@ use crate::config::AgentHttp;
 use crate::model::{AgentCredential, OwnedAgent};
 use crate::streams::agent_auth::{ConnectError, judge};
 use crate::streams::agent_http::polling::PollingAgents;
+use crate::streams::client_certificates::PeerCertificate;
 use crate::streams::nonces::{Nonces, Verdict};
 use crate::streams::peer::Client;
 use crate::streams::routes::{Gateway, refuse, refuse_connect, refuse_for_a_while};
@@ -94,7 +95,7 @@ fn closed(setting: &str) -> Response {
 /// Who asks with a token of ours, if its agent may still connect.
 async fn admit(
     gateway: &Gateway,
-    client: Client,
+    (client, certificate): (Client, PeerCertificate),
     headers: &HeaderMap,
 ) -> Result<OwnedAgent, Response> {
     let limits = &gateway.limits;
@@ -121,6 +122,9 @@ async fn admit(
         unauthorized(message, fault.word())
     })?;
     let agent = hidps_wire::AgentId::new(claims.agent);
+    if let Some(refusal) = certificate.refusal(Some(agent)) {
+        return Err(refusal);
+    }
     let credential = gateway.auth.credential(agent).await;
     let credential = credential.map_err(|error| refuse_connect(&error))?;
     let credential = judge(credential.as_ref()).map_err(|error| refuse_connect(&error))?;

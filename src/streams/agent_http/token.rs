@@ -19,6 +19,7 @@ use crate::model::{AgentCredential, AgentRefusal};
 use crate::ports::{StoreError, StoreErrorKind};
 use crate::streams::agent_auth::judge;
 use crate::streams::agent_http::{TOKEN_PATH, check_body, closed, is_judged, key_text};
+use crate::streams::client_certificates::PeerCertificate;
 use crate::streams::enroll::prefix_of;
 use crate::streams::nonces::Verdict;
 use crate::streams::peer::Client;
@@ -43,7 +44,7 @@ enum Denied {
 /// Gives a token for a proof.
 pub(in crate::streams) async fn grant_token(
     State(gateway): State<Gateway>,
-    client: Client,
+    (client, certificate): (Client, PeerCertificate),
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
@@ -77,6 +78,9 @@ pub(in crate::streams) async fn grant_token(
         Err(fault) => return deny_request(fault),
     };
     let agent = AgentId::new(request.client);
+    if let Some(refusal) = certificate.refusal(Some(agent)) {
+        return refusal;
+    }
     let prefix = match &request.proof {
         ClientProof::Secret(secret) => prefix_of(secret),
         ClientProof::Assertion(_) => None,

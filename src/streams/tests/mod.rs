@@ -2,6 +2,7 @@
 
 mod agent_http;
 mod agents;
+mod client_certificates;
 mod frames;
 mod hostile;
 mod installer;

@@ -15,6 +15,7 @@ fn identity(folder: &std::path::Path) -> (Tls, CertificateDer<'static>) {
     let tls = Tls {
         certificate: folder.join("cert.pem"),
         key: folder.join("key.pem"),
+        client_ca: None,
     };
     std::fs::write(&tls.certificate, made.cert.pem()).expect("the file can be written");
     std::fs::write(&tls.key, made.signing_key.serialize_pem()).expect("the file can be written");
@@ -66,6 +67,7 @@ async fn files_that_form_no_identity_are_refused_by_name() {
     let swapped = Tls {
         certificate: good.key.clone(),
         key: good.certificate,
+        client_ca: None,
     };
     let address = "127.0.0.1:0".parse().expect("an address");
 
