@@ -7,6 +7,7 @@ mod agent_http;
 mod boundaries;
 mod faults;
 mod firewall_rules;
+mod flood;
 mod fresh_host;
 mod hostile_text;
 mod install_script;
