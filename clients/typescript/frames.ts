@@ -317,6 +317,20 @@ export type Question =
 /** Why the daemon does not do what a viewer asks. */
 export type Refusal = "unauthenticated" | "forbidden" | "agent_offline" | "timeout" | "bad_frame" | "too_many" | "unavailable" | "requested";
 
+/** The body of a change of keys. */
+export type RotateRequest = {
+  /** The signature by the new key, in base64. */
+  proof: string;
+  /** The new key, 32 bytes in base64. */
+  public_key: string;
+};
+
+/** What became of it. */
+export type RotateResponse = {
+  /** The key that is good from now on. */
+  public_key: string;
+};
+
 /** A temperature. */
 export type Sensor = {
   celsius: number;

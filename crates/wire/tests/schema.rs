@@ -11,7 +11,7 @@ use std::fs;
 
 use hidps_wire::{
     AgentFrame, DaemonFrame, EnrollRequest, EnrollResponse, EventBatch, MAX_DAEMON_FRAME_BYTES,
-    StreamFrame, ViewerFrame, decode, encode, frame_type,
+    RotateRequest, RotateResponse, StreamFrame, ViewerFrame, decode, encode, frame_type,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -165,6 +165,16 @@ fn bodies_of_enrollments_are_what_the_schema_says() {
     });
     check("enroll_response", &["enroll_response"], |text| {
         again::<EnrollResponse>(text)
+    });
+}
+
+#[test]
+fn bodies_of_a_change_of_keys_are_what_the_schema_says() {
+    check("rotate_request", &["rotate_request"], |text| {
+        again::<RotateRequest>(text)
+    });
+    check("rotate_response", &["rotate_response"], |text| {
+        again::<RotateResponse>(text)
     });
 }
 
