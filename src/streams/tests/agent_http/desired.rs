@@ -27,9 +27,10 @@ async fn a_host_is_told_the_document_until_it_says_that_it_has_it() {
     let host = Host::of(&world, AGENT);
     desire(&world, 8, 2);
 
-    let (status, body) = answer(host.desired("")).await;
-    assert_eq!(status, StatusCode::OK);
-    let text = body.to_string();
+    let answered = host.desired("").send().await.expect("the daemon answers");
+    assert_eq!(answered.status(), StatusCode::OK);
+    // As it was written: a frame begins with its type.
+    let text = answered.text().await.expect("a body");
     let frame: DaemonFrame = decode(&text, usize::MAX).expect("a frame of the socket");
     let DaemonFrame::Apply(apply) = frame else {
         panic!("{text}");
