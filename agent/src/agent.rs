@@ -26,7 +26,7 @@ use crate::config::{Config, LogSettings};
 use crate::converge::Converge;
 use crate::dial::{DialError, Dialer};
 use crate::event_queue::EventQueue;
-use crate::file_watch::{FileMemory, FileWatchHandle, file_watch};
+use crate::file_watch::{FileMemory, FileWatchHandle, FileWatchTask, file_watch};
 use crate::firewall::{Drift, HostFirewall, watch_drift};
 use crate::host_facts::{AGENT_VERSION, HostFacts};
 use crate::identity::IdentityError;
@@ -210,7 +210,7 @@ fn start_sources(
     let (board, sources) = SourceBoard::new();
     let (events, table) = (Arc::clone(positions.events()), Arc::clone(&looks.3));
     let (files, files_task) = file_watch(events, table, memory, Arc::clone(&board));
-    begin(parts, "files", files_task.run());
+    begin(parts, "files", watch_files(files_task));
     watch_processes(parts, looks, (positions, &board), shutdown)?;
     let counts = start_logs(parts, logs, (positions, board), shutdown);
     Ok((files, (counts, sources)))
@@ -259,6 +259,13 @@ fn read_host(
         tokio::join!(reader.run(), wishes);
     };
     (reading, readings)
+}
+
+/// Watches files until the agent ends.
+async fn watch_files(files: FileWatchTask) {
+    if let Err(error) = files.run_apart().await {
+        tracing::error!(%error, "there is no thread to watch files on");
+    }
 }
 
 /// Begins a part; its name says which one ended.

@@ -29,6 +29,12 @@ const MIN_COST: u64 = 4 * 1024;
 /// Files that wait for the thread.
 const QUEUE: usize = 64;
 
+/// After so long without an answer a thread waits for a file system that gives none.
+const HUNG: Duration = Duration::from_secs(60);
+
+/// Most threads that are given up: each may hold a file of a file system for ever.
+const MAX_GIVEN_UP: usize = 3;
+
 /// How much is read at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
 
@@ -116,29 +122,42 @@ pub(super) struct Hasher {
     /// None where there is no thread.
     jobs: Option<SyncSender<(u64, OwnedFd)>>,
     pub(super) done: mpsc::Receiver<Done>,
+    /// For the next thread, should this one wait for a file system that does not answer.
+    done_tx: mpsc::Sender<Done>,
     allowance: Allowance,
     n_waiting: usize,
+    /// Since when nothing was answered of what waits.
+    silent_since: Instant,
+    n_given_up: usize,
     last: u64,
 }
 
 impl Hasher {
     /// Starts the thread; without one nothing is hashed.
     pub(super) fn start() -> Self {
-        let (jobs, waiting) = sync_channel(QUEUE);
         let (done_tx, done) = mpsc::channel(QUEUE);
-        let thread = std::thread::Builder::new()
-            .name("hashes".to_owned())
-            .stack_size(STACK_BYTES);
-        let started = thread.spawn(move || work(&waiting, &done_tx));
-        if let Err(error) = &started {
-            tracing::warn!(%error, "watched files are not hashed");
-        }
         Self {
-            jobs: started.is_ok().then_some(jobs),
+            jobs: start_thread(done_tx.clone()),
             done,
+            done_tx,
             allowance: Allowance::default(),
             n_waiting: 0,
+            silent_since: Instant::now(),
+            n_given_up: 0,
             last: 0,
+        }
+    }
+
+    /// Gives the thread up if it waits for ever; what waited with it is told without a hash.
+    fn give_up_hung(&mut self, now: Instant) {
+        let is_hung = self.n_waiting > 0
+            && now.saturating_duration_since(self.silent_since) > HUNG
+            && self.n_given_up < MAX_GIVEN_UP;
+        if is_hung {
+            tracing::warn!("a watched file is not read within a minute; others are read on");
+            self.n_given_up += 1;
+            self.n_waiting = 0;
+            self.jobs = start_thread(self.done_tx.clone());
         }
     }
 
@@ -152,6 +171,10 @@ impl Hasher {
         if size > MAX_BYTES {
             return Err(Unhashed::TooLarge);
         }
+        self.give_up_hung(now);
+        if self.n_waiting == 0 {
+            self.silent_since = now;
+        }
         let jobs = self.jobs.as_ref().ok_or(Unhashed::Unreadable)?;
         if self.n_waiting >= QUEUE || !self.allowance.take(size.max(MIN_COST), now) {
             return Err(Unhashed::Busy);
@@ -164,7 +187,8 @@ impl Hasher {
     }
 
     /// An answer was taken.
-    pub(super) const fn on_done(&mut self) {
+    pub(super) fn on_done(&mut self) {
+        self.silent_since = Instant::now();
         self.n_waiting = self.n_waiting.saturating_sub(1);
     }
 
@@ -172,6 +196,19 @@ impl Hasher {
     pub(super) fn is_idle(&mut self, now: Instant) -> bool {
         self.jobs.is_some() && self.n_waiting == 0 && self.allowance.is_ample(now)
     }
+}
+
+/// None where there can be none.
+fn start_thread(done_tx: mpsc::Sender<Done>) -> Option<SyncSender<(u64, OwnedFd)>> {
+    let (jobs, waiting) = sync_channel(QUEUE);
+    let thread = std::thread::Builder::new()
+        .name("hashes".to_owned())
+        .stack_size(STACK_BYTES);
+    let started = thread.spawn(move || work(&waiting, &done_tx));
+    if let Err(error) = &started {
+        tracing::warn!(%error, "watched files are not hashed");
+    }
+    started.is_ok().then_some(jobs)
 }
 
 fn work(waiting: &Receiver<(u64, OwnedFd)>, done: &mpsc::Sender<Done>) {

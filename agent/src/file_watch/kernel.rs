@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use inotify::{WatchDescriptor, WatchMask, Watches};
 
 use super::beneath::magic_path;
+use super::reach::Reach;
 use super::who::Who;
 
 /// What is asked of a directory on the way to a watched path: only which names come and go.
@@ -44,6 +45,8 @@ pub(super) struct KernelWatches {
     by_watch: HashMap<WatchDescriptor, BTreeSet<PathBuf>>,
     /// None where nobody tells who changes what.
     pub(super) who: Option<Who>,
+    /// Asked before anything is looked at that may not answer.
+    pub(super) reach: Reach,
 }
 
 impl KernelWatches {
@@ -53,6 +56,7 @@ impl KernelWatches {
             by_path: BTreeMap::new(),
             by_watch: HashMap::new(),
             who,
+            reach: Reach::default(),
         }
     }
 

@@ -18,6 +18,7 @@ mod kernel;
 mod look_plan;
 mod memory;
 mod path_state;
+mod reach;
 mod telling;
 mod watch_tree;
 mod who;
@@ -208,8 +209,28 @@ pub fn file_watch(
 }
 
 impl FileWatchTask {
+    /// Watches until the handle is gone, on a thread of its own: a file system that stops answering
+    /// while it is looked at stops nothing else of the agent.
+    ///
+    /// # Errors
+    /// Fails when there can be no thread.
+    pub async fn run_apart(self) -> io::Result<()> {
+        let (ended_tx, ended) = oneshot::channel::<()>();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let thread = std::thread::Builder::new().name("files".to_owned());
+        thread.spawn(move || {
+            runtime.block_on(self.run());
+            drop(ended_tx);
+        })?;
+        // It sends nothing.
+        ended.await.ok();
+        Ok(())
+    }
+
     /// Watches until the handle is gone.
-    pub async fn run(mut self) {
+    async fn run(mut self) {
         loop {
             match self.wait().await {
                 Wake::Request(request) => self.on_request(request),

@@ -98,6 +98,11 @@ pub enum WatchProblem {
     /// The agent may not look.
     #[error("the agent may not read it or its directory; run it as root")]
     Denied,
+    /// Whoever looks has to wait.
+    #[error(
+        "it cannot be read: its file system does not answer; see whether its server or program runs"
+    )]
+    DoesNotAnswer,
     /// Something else.
     #[error("{0}")]
     Other(String),
@@ -110,6 +115,7 @@ impl WatchProblem {
         match self {
             Self::LimitReached(_) => "LimitReached",
             Self::Denied => "MissingPrivilege",
+            Self::DoesNotAnswer => "DoesNotAnswer",
             Self::Other(_) => "WatchFailed",
         }
     }
@@ -199,6 +205,8 @@ impl From<&io::Error> for WatchProblem {
             Self::LimitReached(WatchLimit::of_watches())
         } else if error.kind() == io::ErrorKind::PermissionDenied {
             Self::Denied
+        } else if error.kind() == io::ErrorKind::TimedOut {
+            Self::DoesNotAnswer
         } else {
             Self::Other(error.to_string())
         }

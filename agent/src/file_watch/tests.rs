@@ -16,6 +16,7 @@ use watcher::{Mount, Told, Watcher};
 
 mod away;
 mod facts;
+mod hung;
 mod recursive;
 mod watcher;
 

@@ -361,7 +361,10 @@ impl WatchTree {
 
     /// Reads a path, watches what it is now and tells what changed without an event of its own.
     fn look(&mut self, path: &Path, cause: Cause) {
-        let (state, stamp) = self.ensure_watched(path);
+        let (state, stamp) = match self.check_answers(path, cause) {
+            Ok(()) => self.ensure_watched(path),
+            Err(error) => (PathState::Failed(WatchProblem::from(&error)), None),
+        };
         self.is_dirty = true;
         let Some(desired) = self.desired.get_mut(path) else {
             return;
@@ -447,6 +450,17 @@ impl WatchTree {
         {
             self.tell(path, path.to_owned(), FileAction::Modified);
         }
+    }
+
+    /// Fails when whoever looks at a path would have to wait for a file system.
+    fn check_answers(&mut self, path: &Path, cause: Cause) -> io::Result<()> {
+        let reach = &mut self.kernel.reach;
+        // Where the kernel just told of something, and nobody has to be asked, it can be looked at.
+        let is_told = matches!(cause, Cause::Told(_) | Cause::Above(_));
+        if is_told && !reach.is_doubtful(path) {
+            return Ok(());
+        }
+        reach.check(path)
     }
 
     fn ensure_watched(&mut self, path: &Path) -> (PathState, Option<Stamp>) {

@@ -23,6 +23,8 @@ pub(super) struct Listing {
     entries: Dir,
     /// The names found so far, where what is not found matters.
     pub(super) found: BTreeSet<Box<OsStr>>,
+    /// Names that are not looked at, because they would not answer.
+    unanswering: BTreeSet<OsString>,
 }
 
 impl std::fmt::Debug for Listing {
@@ -40,7 +42,13 @@ impl Listing {
             entries: Dir::read_from(&opened)?,
             opened,
             found: BTreeSet::new(),
+            unanswering: BTreeSet::new(),
         })
+    }
+
+    /// Has a name passed over: it is there, and that is all that is known.
+    pub(super) fn pass_over(&mut self, name: &OsStr) {
+        self.unanswering.insert(name.to_owned());
     }
 
     /// The next name and what is there; none at the end. A name that is gone again is passed over.
@@ -50,6 +58,10 @@ impl Listing {
             let entry = entry?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
             if name == "." || name == ".." {
+                continue;
+            }
+            if self.unanswering.contains(name) {
+                self.found.insert(name.into());
                 continue;
             }
             match fs::symlink_metadata(at.join(name)) {

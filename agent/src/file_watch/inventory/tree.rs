@@ -306,7 +306,14 @@ impl Tree {
         if !is_known && room.n_directories == 0 {
             return self.note(TreeLack::TooManyDirectories);
         }
-        let opened = match self.beneath.open_directory(&visit.path) {
+        let reach = &mut kernel.reach;
+        let answers = if reach.is_doubtful(&visit.path) {
+            reach.check(&visit.path)
+        } else {
+            Ok(())
+        };
+        let opened = answers.and_then(|()| self.beneath.open_directory(&visit.path));
+        let opened = match opened {
             Ok(opened) => opened,
             // It is gone, or something else by now; the event of that is on its way.
             Err(error) if is_absence(&error) || is_link(&error) => {
@@ -326,8 +333,24 @@ impl Tree {
         let path = visit.path.clone();
         self.partly_known.remove(&path);
         match Listing::new(visit, opened) {
-            Ok(listing) => self.listing = Some(listing),
+            Ok(mut listing) => {
+                self.pass_over_unanswering(&mut listing, kernel);
+                self.listing = Some(listing);
+            }
             Err(error) => self.on_unreadable(&path, &error),
+        }
+    }
+
+    /// Finds out which file systems mounted in a directory would not answer: even to look at the
+    /// place where one is mounted is to ask it.
+    fn pass_over_unanswering(&mut self, listing: &mut Listing, kernel: &mut KernelWatches) {
+        for mount in kernel.reach.doubtful_in(&listing.visit.path) {
+            if let Err(error) = kernel.reach.check(&mount)
+                && let Some(name) = mount.file_name()
+            {
+                listing.pass_over(name);
+                self.on_unreadable(&mount, &error);
+            }
         }
     }
 
