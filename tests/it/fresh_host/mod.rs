@@ -427,7 +427,8 @@ fn wait_for_approval(place: &Place) {
 }
 
 fn refuse_a_wrong_token(place: &Place) {
-    let quick = "sed -i s/^WAIT_SECONDS=30/WAIT_SECONDS=5/ install.sh;";
+    // The agent shows its token after its first wait, which is five seconds at most.
+    let quick = "sed -i s/^WAIT_SECONDS=30/WAIT_SECONDS=15/ install.sh;";
     let before = format!("{quick} HIDPS_TOKEN=hidps_0000_wrong");
 
     let ran = place.install(&before, &format!("--agent-id {}", place.agent_id));
