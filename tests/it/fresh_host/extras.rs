@@ -110,5 +110,9 @@ fn assert_names(place: &Place, capability: &str, is_named: bool) {
 
 /// What the agent has open.
 fn opened(place: &Place) -> String {
-    place.ask(&format!("ls -l /proc/{}/fd", place.process().trim()))
+    let process = place.process();
+    // A file that it closes meanwhile makes the listing fail, and is as good as not open.
+    let listed = place.run(&format!("ls -l /proc/{}/fd", process.trim()));
+    assert!(listed.said.contains("socket:"), "{}", listed.said);
+    listed.said
 }
