@@ -82,7 +82,7 @@ struct Outside {
 impl Outside {
     async fn open(config: &Config) -> Result<Self, StartError> {
         let rules = load_rules(rule_paths(config)).map_err(StartError::Rules)?;
-        announce(&rules, config.mail.is_some());
+        announce(&rules, config);
         let rest = Rest::new(&config.supabase).map_err(StartError::Rest)?;
         let published_keys = PublishedKeys::new(&config.supabase).map_err(StartError::Rest)?;
         let spool = Spool::open(&config.state_dir).map_err(StartError::Spool)?;
@@ -312,6 +312,7 @@ impl Daemon {
         let (doorkeepers, doors) = Doorkeepers::build(&rest, outside.published_keys, &health);
         let gateway = Gateway {
             auth: Arc::new(doors.auth),
+            agent_hosts: Arc::new(config.agent_hosts.clone()),
             links: Arc::new(links),
             directory: Arc::new(rest.clone()),
             access: AccessCheck::new(Arc::new(rest.clone()), &config.tokens, doors.keyring),
@@ -429,11 +430,17 @@ fn sessions_of(config: &Config) -> Arc<Sessions> {
     Arc::new(Sessions { mode })
 }
 
-fn announce(rules: &LoadedRules, has_mail: bool) {
+fn announce(rules: &LoadedRules, config: &Config) {
     let (count, tests, hash) = (rules.set.rules().len(), rules.tests, rules.set.hash());
     tracing::info!(rules = count, tests, hash, "rules are loaded");
-    if !has_mail {
+    if config.mail.is_none() {
         tracing::warn!("HIDPS_SMTP_URL is not set: alerts are rows only, no mail is sent");
+    }
+    if config.agent_hosts.is_anybodys() {
+        tracing::warn!(
+            "neither HIDPS_PUBLIC_URL nor HIDPS_AGENT_HOSTS is set: what agents sign for a daemon of \
+             any name is taken"
+        );
     }
 }
 

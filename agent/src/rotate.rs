@@ -63,6 +63,7 @@ impl RotateError {
             StatusCode::FORBIDDEN,
             StatusCode::NOT_FOUND,
             StatusCode::CONFLICT,
+            StatusCode::MISDIRECTED_REQUEST,
             StatusCode::TOO_MANY_REQUESTS,
         ];
         match self {

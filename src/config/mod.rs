@@ -1,6 +1,7 @@
 //! Every setting of the daemon: its name, default and check, from the environment or a TOML file.
 //! It never reports one fault at a time and never prints a secret.
 
+mod agent_hosts;
 mod settings;
 mod source;
 
@@ -12,6 +13,7 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 use url::Url;
 
+pub use agent_hosts::AgentHosts;
 pub use settings::{SETTINGS, Setting};
 pub use source::{Fault, Source};
 
@@ -30,6 +32,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// The address by which hosts reach the daemon, without a slash at its end.
     pub public_url: Option<String>,
+    /// The names by which agents may sign that they reach it.
+    pub agent_hosts: AgentHosts,
     /// Directory of agent programs for new hosts.
     pub agent_dir: Option<PathBuf>,
     /// Directory for the alert spool.
@@ -144,6 +148,7 @@ impl Config {
         let trusted_proxies = read.networks("HIDPS_TRUSTED_PROXIES");
         let mail = read.mail();
         let public_url = read.public_url();
+        let agent_hosts = read.agent_hosts(public_url.as_deref());
         let agent_dir = read.optional("HIDPS_AGENT_DIR").map(PathBuf::from);
         let state_dir = read.text("HIDPS_STATE_DIR").map(PathBuf::from);
         let rules_dir = read.text("HIDPS_RULES_DIR").map(PathBuf::from);
@@ -168,6 +173,7 @@ impl Config {
                 tls,
                 trusted_proxies: trusted_proxies?,
                 public_url,
+                agent_hosts: agent_hosts?,
                 agent_dir,
                 state_dir: state_dir?,
                 rules_dir: rules_dir?,
@@ -403,6 +409,22 @@ impl Reader<'_> {
         }
         let problem = "is not a plain address such as https://hidps.example.org";
         self.fault(name, problem)
+    }
+
+    /// The name of the public address is one of them without being listed.
+    fn agent_hosts(&mut self, public_url: Option<&str>) -> Option<AgentHosts> {
+        let name = "HIDPS_AGENT_HOSTS";
+        let text = self.optional(name).unwrap_or_default();
+        let mut hosts = AgentHosts::default();
+        public_url.inspect(|address| hosts.add_of(address));
+        for part in text.split(',').map(str::trim) {
+            if !part.is_empty() && !hosts.add(part) {
+                let problem =
+                    format!("has {part:?}, which is not a name such as hidps.example.org:8443");
+                return self.fault(name, problem);
+            }
+        }
+        Some(hosts)
     }
 
     fn flag(&mut self, name: &'static str) -> Option<bool> {

@@ -96,6 +96,10 @@ pub const SETTINGS: &[Setting] = &[
         "address by which hosts reach the daemon, such as https://hidps.example.org; for install.sh",
     ),
     setting(
+        "HIDPS_AGENT_HOSTS",
+        "further names by which agents reach the daemon, separated by commas; what is signed for others is refused",
+    ),
+    setting(
         "HIDPS_AGENT_DIR",
         "directory of agent programs for new hosts, as cargo x dist makes it",
     ),

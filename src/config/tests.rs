@@ -186,6 +186,25 @@ fn a_public_address_that_a_script_could_run_is_refused() {
 }
 
 #[test]
+fn the_public_address_and_the_names_that_are_listed_are_the_daemons_own() {
+    let anybodys = load(&[]).expect("the defaults cover the rest").agent_hosts;
+    assert!(anybodys.is_anybodys());
+    let config = load(&[
+        ("HIDPS_PUBLIC_URL", "https://hidps.example.org:8443/x/"),
+        ("HIDPS_AGENT_HOSTS", "hidps.internal, 10.0.0.5:8443"),
+    ]);
+    let hosts = config.expect("they are names").agent_hosts;
+    for own in ["hidps.example.org:8443", "hidps.internal", "10.0.0.5:8443"] {
+        assert!(hosts.takes(own, None), "{own}");
+    }
+    assert!(!hosts.takes("hidps.example.org", None));
+    check(
+        &[("HIDPS_AGENT_HOSTS", "hidps.internal,https://x")],
+        &["HIDPS_AGENT_HOSTS has \"https://x\""],
+    );
+}
+
+#[test]
 fn a_key_in_the_place_of_another_is_refused_at_start() {
     // {"role":"service_role"} between two other parts
     let legacy_secret = "e30.eyJyb2xlIjoic2VydmljZV9yb2xlIn0.c2ln";

@@ -50,6 +50,12 @@ pub enum ConnectError {
     /// The key was revoked.
     #[error("the key was revoked; enroll the agent again with a new token")]
     Revoked,
+    /// It was signed for a daemon of another name, which may have passed it on.
+    #[error(
+        "this is signed for a daemon of another name; reach this one by its own, which its operator \
+         lists in HIDPS_AGENT_HOSTS"
+    )]
+    Host,
     /// The headers name another agent than the path.
     #[error("the path is of another agent than the header {HEADER_AGENT}")]
     OtherAgent,

@@ -41,6 +41,9 @@ pub(super) async fn rotate(
     if let Err(too_often) = gateway.limits.rotate(client.address) {
         return refuse_for_a_while(too_often);
     }
+    if let Err(error) = gateway.check_host(client, &headers) {
+        return refuse_connect(&error);
+    }
     let now = Timestamp::now();
     let verified = gateway.auth.verify_rotation(agent, &headers, &request, now);
     let (signer, successor) = match verified.await {

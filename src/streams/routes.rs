@@ -17,6 +17,7 @@ use serde_json::json;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+use crate::config::AgentHosts;
 use crate::health::Health;
 use crate::model::AgentRefusal;
 use crate::ports::Directory;
@@ -64,6 +65,8 @@ const BEARER_PROTOCOL: &str = "bearer.";
 pub struct Gateway {
     /// Checks connecting agents.
     pub auth: Arc<AgentAuth>,
+    /// Names that are this daemon's, for what agents sign.
+    pub agent_hosts: Arc<AgentHosts>,
     /// Serves agents.
     pub links: Arc<AgentLinks>,
     /// Takes enrollments.
@@ -106,6 +109,23 @@ impl std::fmt::Debug for Gateway {
 }
 
 impl Gateway {
+    /// Refuses what an agent signed for a daemon of another name: that one may be hostile, and pass
+    /// on what it was sent.
+    pub(super) fn check_host(
+        &self,
+        client: Client,
+        headers: &HeaderMap,
+    ) -> Result<(), ConnectError> {
+        let host = headers.get(header::HOST);
+        let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let is_ours = self.agent_hosts.takes(host, client.reported);
+        if is_ours {
+            Ok(())
+        } else {
+            Err(ConnectError::Host)
+        }
+    }
+
     /// Has a refusal told to the audit log, unless too many were.
     pub(super) fn tell_refusal(&self, client: Client, refusal: AgentRefusal) {
         if self.limits.may_tell_refusal(client.address) {
@@ -220,6 +240,9 @@ async fn connect_agent(
     }
     if let Some(refusal) = certificate.refusal_of(&headers) {
         return refusal;
+    }
+    if let Err(error) = gateway.check_host(client, &headers) {
+        return refuse_connect(&error);
     }
     let opened = timeout(gateway.open_within, gateway.health.opened()).await;
     if opened.is_err() {
@@ -349,6 +372,7 @@ pub(super) fn tell_refused_connect(
         | ConnectError::Pending
         | ConnectError::Revoked => {}
         ConnectError::Header(_)
+        | ConnectError::Host
         | ConnectError::OtherAgent
         | ConnectError::Proof
         | ConnectError::Clock(_)
@@ -374,6 +398,7 @@ pub(super) fn refuse_connect(error: &ConnectError) -> Response {
         ConnectError::Header(_) => ("header", StatusCode::UNAUTHORIZED),
         ConnectError::Clock(_) => ("clock", StatusCode::UNAUTHORIZED),
         ConnectError::Unknown => ("unknown", StatusCode::UNAUTHORIZED),
+        ConnectError::Host => ("host", StatusCode::MISDIRECTED_REQUEST),
         ConnectError::OtherAgent => ("header", StatusCode::UNAUTHORIZED),
         ConnectError::Proof => ("proof", StatusCode::BAD_REQUEST),
         ConnectError::Replayed => ("replay", StatusCode::UNAUTHORIZED),

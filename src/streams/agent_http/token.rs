@@ -121,6 +121,10 @@ async fn prove(
     TokenRequest { client: id, proof }: TokenRequest,
 ) -> Result<AgentCredential, Denied> {
     let agent = AgentId::new(id);
+    if matches!(proof, ClientProof::Assertion(_)) {
+        let ours = gateway.check_host(client, headers);
+        ours.map_err(|error| Denied::Request("invalid_request", error.to_string()))?;
+    }
     let known = gateway.auth.credential(agent).await;
     let known = known.map_err(|error| {
         tracing::warn!(%agent, error = %Chain(&error), "a client could not be looked up");

@@ -1,5 +1,6 @@
 //! The sockets as peers see them: real connections on loopback, stand-ins behind the ports.
 
+mod agent_hosts;
 mod agent_http;
 mod agents;
 mod client_certificates;
@@ -105,8 +106,20 @@ async fn build(
     status: KeyStatus,
     health: Arc<Health>,
     open_within: Duration,
+    served: (Option<&Tls>, Installer),
+    open: AgentHttp,
+) -> World {
+    let starting = (health, open_within);
+    build_with(status, starting, served, open, |_| {}).await
+}
+
+/// The same with something changed of what the daemon knows.
+async fn build_with(
+    status: KeyStatus,
+    (health, open_within): (Arc<Health>, Duration),
     (tls, installer): (Option<&Tls>, Installer),
     open: AgentHttp,
+    change: impl FnOnce(&mut Gateway),
 ) -> World {
     let ways = Arc::new(HttpWays::new(open));
     let (recorder, fanout) = (Arc::new(Recorder::default()), Arc::new(Fanout::default()));
@@ -122,7 +135,8 @@ async fn build(
     let (key_lookups, keys) = KeyLookups::new(Arc::clone(&directory) as _);
     let (refusals, refusal_log) = RefusalReports::new(Arc::clone(&directory) as _);
     let (keyring, key_reads) = Keyring::new(Arc::new(PublishedKey("current")), Arc::clone(&health));
-    let gateway = Gateway {
+    let mut gateway = Gateway {
+        agent_hosts: Arc::default(),
         auth: Arc::new(AgentAuth::new(keys)),
         links: Arc::new(links),
         directory: Arc::clone(&directory) as _,
@@ -141,6 +155,7 @@ async fn build(
         render_metrics: Arc::new(String::new),
         connections: TaskTracker::new(),
     };
+    change(&mut gateway);
     let loopback = "127.0.0.1:0".parse().expect("an address");
     let listener = Listener::bind(&[loopback], tls)
         .await
