@@ -8,7 +8,7 @@ use hidps_agent::collect::fuzzing::{
     compare_versions, read_host_file, read_package_list, read_process, read_time_answer,
 };
 use hidps_agent::collect::process::{parse_arguments, parse_notices, parse_stat, parse_users};
-use hidps_agent::collect::sockets::{Transport, parse_line};
+use hidps_agent::collect::sockets::{Transport, parse_line, read_answer};
 use hidps_agent::collect::{journal, kernel_log};
 use hidps_agent::dial::{ProxyAnswer, parse_answer};
 use hidps_agent::firewall::read_ufw_files;
@@ -98,6 +98,10 @@ pub fn process_sources(data: &[u8]) {
         let row = parse_line(line, Transport::Tcp);
         assert!(row.is_none_or(|row| row.transport == Transport::Tcp));
     }
+    let mut n_rows = 0;
+    // An answer that is cut off is an error.
+    read_answer(data, (1, Transport::Tcp), |_| n_rows += 1).ok();
+    assert!(n_rows <= data.len() / 72, "a socket has its bytes");
 }
 
 /// Programs whose lines are understood, each by a reader of its own.

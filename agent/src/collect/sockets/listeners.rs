@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::listing::Transport;
 use super::owners::Owners;
-use super::read_sockets;
+use super::tables::read_tables;
 
 /// A port that is listened on.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,7 +28,7 @@ pub(crate) struct Listener {
 /// # Errors
 /// When the kernel's tables cannot be read.
 pub(crate) fn list_listeners(proc: &Path) -> io::Result<Vec<Listener>> {
-    let sockets = read_sockets(proc)?;
+    let sockets = read_tables(proc)?;
     let wanted = sockets.ports.values().map(|(inode, _)| *inode).collect();
     let holders = Owners::of(proc.to_owned()).find(wanted);
     let listeners = sockets.ports.iter().map(|(port, (inode, _))| Listener {

@@ -34,6 +34,27 @@ pub enum SocketState {
     Other,
 }
 
+impl SocketState {
+    /// The numbers of the kernel for it (`include/net/tcp_states.h`); none for those that are not
+    /// looked for.
+    pub(super) const fn codes(self, transport: Transport) -> &'static [u8] {
+        match (self, transport) {
+            (Self::Listening, Transport::Tcp) => &[10],
+            (Self::Listening, Transport::Udp) => &[7],
+            (Self::Connected, Transport::Tcp) => &[1, 2],
+            (Self::Connected, Transport::Udp) => &[1],
+            (Self::Other, _) => &[],
+        }
+    }
+
+    /// What a number of the kernel means.
+    pub(super) fn of(code: u8, transport: Transport) -> Self {
+        let states = [Self::Listening, Self::Connected].into_iter();
+        let mut states = states.filter(|state| state.codes(transport).contains(&code));
+        states.next().unwrap_or(Self::Other)
+    }
+}
+
 /// One socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SocketRow {
@@ -57,11 +78,7 @@ pub fn parse_line(line: &str, transport: Transport) -> Option<SocketRow> {
     let mut fields = line.split_ascii_whitespace().skip(1);
     let local = parse_address(fields.next()?)?;
     let remote = parse_address(fields.next()?)?;
-    let state = match (u8::from_str_radix(fields.next()?, 16).ok()?, transport) {
-        (0x0a, Transport::Tcp) | (0x07, Transport::Udp) => SocketState::Listening,
-        (0x01, _) | (0x02, Transport::Tcp) => SocketState::Connected,
-        _ => SocketState::Other,
-    };
+    let state = SocketState::of(u8::from_str_radix(fields.next()?, 16).ok()?, transport);
     // Queues, timer, retransmits.
     let mut fields = fields.skip(3);
     let user = fields.next()?.parse().ok()?;

@@ -1,17 +1,17 @@
 //! Ports that are listened on and connections, with the processes that hold them, by looking at
 //! the kernel's tables again and again. It opens no connection and closes none.
 
+mod diagnosis;
 mod difference;
 mod event;
 mod listeners;
 mod listing;
 mod owners;
+mod tables;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read as _};
-use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,11 +24,13 @@ use crate::collect::process::{ProcessTable, monotonic_nanos};
 use crate::collect::source_board::{SourceBoard, Standing};
 use crate::event_queue::EventQueue;
 use crate::shutdown::Shutdown;
+pub use diagnosis::read_answer;
 use difference::{Port, Sockets};
 use event::{Owner, flow_event, port_event};
 pub(crate) use listeners::{Listener, list_listeners};
 pub use listing::{SocketRow, SocketState, Transport, parse_line};
 use owners::Owners;
+use tables::read_own;
 
 /// What this source cannot see.
 pub const CANNOT_SEE: &str = "ports and connections that open and close between two looks, \
@@ -40,17 +42,6 @@ const SOURCE: &str = "connections";
 
 /// Connections told one by one after one look; more are counted.
 const MAX_TOLD: usize = 500;
-
-/// Most bytes of a line of the kernel's tables.
-const MAX_LINE_BYTES: u64 = 512;
-
-/// The kernel's tables.
-const TABLES: [(&str, Transport); 4] = [
-    ("net/tcp", Transport::Tcp),
-    ("net/tcp6", Transport::Tcp),
-    ("net/udp", Transport::Udp),
-    ("net/udp6", Transport::Udp),
-];
 
 /// The looker's stack; it holds no large values.
 const STACK_BYTES: usize = 256 * 1024;
@@ -152,7 +143,7 @@ impl Look {
     }
 
     fn look(&mut self) -> io::Result<()> {
-        let now = read_sockets(&self.proc)?;
+        let now = read_own(&self.proc)?;
         let Some(before) = self.before.take() else {
             self.begin(&now);
             self.before = Some(now);
@@ -243,46 +234,6 @@ impl Look {
             };
             self.events.push(note.into_event());
         }
-    }
-}
-
-fn read_sockets(proc: &Path) -> io::Result<Sockets> {
-    let handed_out = read_handed_out(proc);
-    let mut sockets = Sockets::default();
-    let mut line = String::new();
-    for (name, transport) in TABLES {
-        let file = match File::open(proc.join(name)) {
-            Ok(file) => file,
-            // A kernel without IPv6 has no table of it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && name.ends_with('6') => {
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        let mut lines = BufReader::new(file);
-        loop {
-            line.clear();
-            if lines.by_ref().take(MAX_LINE_BYTES).read_line(&mut line)? == 0 {
-                break;
-            }
-            if let Some(row) = parse_line(&line, transport) {
-                sockets.add(&row, &handed_out);
-            }
-        }
-    }
-    Ok(sockets)
-}
-
-/// The ports that the kernel gives to clients.
-fn read_handed_out(proc: &Path) -> RangeInclusive<u16> {
-    let text = std::fs::read_to_string(proc.join("sys/net/ipv4/ip_local_port_range"));
-    let text = text.unwrap_or_default();
-    let mut ends = text
-        .split_ascii_whitespace()
-        .filter_map(|end| end.parse().ok());
-    match (ends.next(), ends.next()) {
-        (Some(first), Some(last)) => first..=last,
-        _ => 32_768..=60_999,
     }
 }
 
