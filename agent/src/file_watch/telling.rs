@@ -229,6 +229,8 @@ impl Telling {
             return;
         }
         let Some(path) = tree.next_unhashed() else {
+            // Another one can only come by what wakes the watcher anyway.
+            self.baseline_at = None;
             return;
         };
         self.baseline_at = Some(now);
@@ -442,6 +444,16 @@ mod tests {
         telling.baseline = Some((7, "/a".into(), entry));
 
         assert!(before.is_some());
+        assert_eq!(telling.next_due(), None);
+    }
+
+    #[tokio::test]
+    async fn nobody_is_woken_while_there_is_nothing_to_hash() {
+        let mut telling = Telling::new(Arc::new(EventQueue::default()), host_processes());
+        let mut tree = WatchTree::new(Inotify::init().unwrap().watches(), None, Memory::default());
+        // The first allowance takes its time to come.
+        telling.work(&mut tree, Instant::now() + PATIENCE);
+
         assert_eq!(telling.next_due(), None);
     }
 }
