@@ -17,7 +17,7 @@ pub use ring::{Batch, EventRing, Held, Lane, Losses, Poll, Priority, RingLimits}
 
 /// The least time between two batches; what comes meanwhile travels together. It is shorter than
 /// the pause between two looks at a log, so that what a look finds never waits a second time.
-const LINGER: Duration = Duration::from_millis(8);
+const LINGER: Duration = Duration::from_millis(12);
 
 /// The queue, shared by the sources and the link.
 #[derive(Debug)]
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_looks_ten_milliseconds_apart_find_does_not_wait_again() {
+    async fn what_looks_fifteen_milliseconds_apart_find_does_not_wait_again() {
         let queue = EventQueue::default();
         queue.on_connected(8);
         let started = Instant::now();
@@ -183,10 +183,30 @@ mod tests {
             queue.push(event("one"));
             queue.push(event("two"));
             queue.next_batch().await;
-            tokio::time::advance(Duration::from_millis(10)).await;
+            tokio::time::advance(Duration::from_millis(15)).await;
         }
 
-        assert_eq!(started.elapsed(), Duration::from_millis(30));
+        assert_eq!(started.elapsed(), Duration::from_millis(45));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_one_look_finds_travels_at_once_in_as_many_batches_as_it_takes() {
+        let queue = EventQueue::default();
+        queue.on_connected(8);
+        let started = Instant::now();
+
+        for _ in 0..100 {
+            queue.push(event("one of many"));
+        }
+        for _ in 0..2 {
+            queue.next_batch().await;
+        }
+        let after_all = started.elapsed();
+        queue.push(event("a late one"));
+        queue.next_batch().await;
+
+        assert_eq!(after_all, Duration::ZERO);
+        assert_eq!(started.elapsed(), LINGER);
     }
 
     /// The losses told by a batch, and the total it carries.

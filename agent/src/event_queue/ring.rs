@@ -343,9 +343,10 @@ impl EventRing {
     }
 
     fn take_batch(&mut self, now: Instant, note: Option<String>) -> Batch {
-        self.last_sent = Some(now);
         self.last_seq += 1;
         let events = self.take_frame(note.as_deref().map_or(0, |note| note.len() + 1));
+        // What did not fit came with the rest and does not wait for more.
+        self.last_sent = (self.n_waiting() == 0).then_some(now);
         let parts = note.as_deref().into_iter();
         let parts = parts.chain(events.iter().map(|event| &*event.text));
         let text = EventBatch::encode_parts(self.last_seq, self.dropped.total(), parts);
