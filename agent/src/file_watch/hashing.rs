@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -119,8 +120,8 @@ pub(super) type Done = (u64, Result<Hash, Unhashed>);
 /// The way to the thread.
 #[derive(Debug)]
 pub(super) struct Hasher {
-    /// None where there is no thread.
-    jobs: Option<SyncSender<(u64, OwnedFd)>>,
+    /// None where there can be none.
+    worker: Option<Worker>,
     pub(super) done: mpsc::Receiver<Done>,
     /// For the next thread, should this one wait for a file system that does not answer.
     done_tx: mpsc::Sender<Done>,
@@ -128,8 +129,26 @@ pub(super) struct Hasher {
     n_waiting: usize,
     /// Since when nothing was answered of what waits.
     silent_since: Instant,
-    n_given_up: usize,
+    /// Threads that waited for too long, until they end after all.
+    given_up: Vec<JoinHandle<()>>,
     last: u64,
+    /// What the threads given up were asked last; an answer of theirs is awaited by nobody.
+    last_given_up: u64,
+}
+
+/// The thread that reads.
+#[derive(Debug)]
+struct Worker {
+    jobs: SyncSender<(u64, OwnedFd)>,
+    thread: JoinHandle<()>,
+}
+
+/// A file that was opened to be known, and not yet to be read.
+#[derive(Debug)]
+pub(super) struct Content {
+    pub(super) opened: OwnedFd,
+    /// Whether its file system may let whoever reads it wait for ever.
+    pub(super) may_hang: bool,
 }
 
 impl Hasher {
@@ -137,78 +156,100 @@ impl Hasher {
     pub(super) fn start() -> Self {
         let (done_tx, done) = mpsc::channel(QUEUE);
         Self {
-            jobs: start_thread(done_tx.clone()),
+            worker: Worker::start(done_tx.clone()),
             done,
             done_tx,
             allowance: Allowance::default(),
             n_waiting: 0,
             silent_since: Instant::now(),
-            n_given_up: 0,
+            given_up: Vec::new(),
             last: 0,
+            last_given_up: 0,
         }
     }
 
-    /// Gives the thread up if it waits for ever; what waited with it is told without a hash.
-    fn give_up_hung(&mut self, now: Instant) {
-        let is_hung = self.n_waiting > 0
-            && now.saturating_duration_since(self.silent_since) > HUNG
-            && self.n_given_up < MAX_GIVEN_UP;
+    /// When the thread is given up, should it not have answered by then.
+    pub(super) fn hung_at(&self) -> Option<Instant> {
+        let may_hang = self.n_waiting > 0 && self.given_up.len() < MAX_GIVEN_UP;
+        may_hang.then(|| self.silent_since + HUNG)
+    }
+
+    /// Gives the thread up if it waits for ever, and says whether it did: nothing that waited with
+    /// it is awaited any more.
+    pub(super) fn give_up_hung(&mut self, now: Instant) -> bool {
+        self.given_up.retain(|thread| !thread.is_finished());
+        let is_hung = self.hung_at().is_some_and(|at| at <= now);
         if is_hung {
             tracing::warn!("a watched file is not read within a minute; others are read on");
-            self.n_given_up += 1;
+            let next = Worker::start(self.done_tx.clone());
+            let hung = std::mem::replace(&mut self.worker, next);
+            self.given_up.extend(hung.map(|hung| hung.thread));
+            self.last_given_up = self.last;
             self.n_waiting = 0;
-            self.jobs = start_thread(self.done_tx.clone());
         }
+        is_hung
     }
 
     /// Has a file hashed; the answer comes under the number returned.
     pub(super) fn hash(
         &mut self,
-        opened: OwnedFd,
+        content: Content,
         size: u64,
         now: Instant,
     ) -> Result<u64, Unhashed> {
         if size > MAX_BYTES {
             return Err(Unhashed::TooLarge);
         }
-        self.give_up_hung(now);
+        // The last thread is for those that always answer.
+        if content.may_hang && self.given_up.len() >= MAX_GIVEN_UP {
+            return Err(Unhashed::Unreadable);
+        }
         if self.n_waiting == 0 {
             self.silent_since = now;
         }
-        let jobs = self.jobs.as_ref().ok_or(Unhashed::Unreadable)?;
+        let worker = self.worker.as_ref().ok_or(Unhashed::Unreadable)?;
         if self.n_waiting >= QUEUE || !self.allowance.take(size.max(MIN_COST), now) {
             return Err(Unhashed::Busy);
         }
-        jobs.try_send((self.last + 1, opened))
-            .map_err(|_| Unhashed::Busy)?;
+        let job = (self.last + 1, content.opened);
+        worker.jobs.try_send(job).map_err(|_| Unhashed::Busy)?;
         self.last += 1;
         self.n_waiting += 1;
         Ok(self.last)
     }
 
     /// An answer was taken.
-    pub(super) fn on_done(&mut self) {
-        self.silent_since = Instant::now();
-        self.n_waiting = self.n_waiting.saturating_sub(1);
+    pub(super) fn on_done(&mut self, number: u64) {
+        if number > self.last_given_up {
+            self.silent_since = Instant::now();
+            self.n_waiting = self.n_waiting.saturating_sub(1);
+        }
     }
 
     /// Whether there is time for a file that nobody waits for.
     pub(super) fn is_idle(&mut self, now: Instant) -> bool {
-        self.jobs.is_some() && self.n_waiting == 0 && self.allowance.is_ample(now)
+        self.worker.is_some() && self.n_waiting == 0 && self.allowance.is_ample(now)
     }
 }
 
-/// None where there can be none.
-fn start_thread(done_tx: mpsc::Sender<Done>) -> Option<SyncSender<(u64, OwnedFd)>> {
-    let (jobs, waiting) = sync_channel(QUEUE);
-    let thread = std::thread::Builder::new()
-        .name("hashes".to_owned())
-        .stack_size(STACK_BYTES);
-    let started = thread.spawn(move || work(&waiting, &done_tx));
-    if let Err(error) = &started {
-        tracing::warn!(%error, "watched files are not hashed");
+impl Worker {
+    /// None where there can be none.
+    fn start(done: mpsc::Sender<Done>) -> Option<Self> {
+        let started = Self::spawn(move |waiting| work(&waiting, &done));
+        if let Err(error) = &started {
+            tracing::warn!(%error, "watched files are not hashed");
+        }
+        started.ok()
     }
-    started.is_ok().then_some(jobs)
+
+    fn spawn(work: impl FnOnce(Receiver<(u64, OwnedFd)>) + Send + 'static) -> io::Result<Self> {
+        let (jobs, waiting) = sync_channel(QUEUE);
+        let thread = std::thread::Builder::new()
+            .name("hashes".to_owned())
+            .stack_size(STACK_BYTES);
+        let thread = thread.spawn(move || work(waiting))?;
+        Ok(Self { jobs, thread })
+    }
 }
 
 fn work(waiting: &Receiver<(u64, OwnedFd)>, done: &mpsc::Sender<Done>) {
@@ -275,6 +316,16 @@ impl Allowance {
 }
 
 #[cfg(test)]
+impl Hasher {
+    /// One whose thread takes whatever it is asked, and never answers.
+    pub(super) fn that_hangs() -> Self {
+        let mut hasher = Self::start();
+        hasher.worker = Worker::spawn(|waiting| while waiting.recv().is_ok() {}).ok();
+        hasher
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -282,10 +333,14 @@ mod tests {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let opened = openat(CWD, path, flags, Mode::empty()).unwrap();
         let size = std::fs::metadata(path).unwrap().len();
-        let number = hasher.hash(opened, size, Instant::now())?;
+        let content = Content {
+            opened,
+            may_hang: false,
+        };
+        let number = hasher.hash(content, size, Instant::now())?;
         let done = tokio::time::timeout(Duration::from_secs(30), hasher.done.recv());
         let (answered, hash) = done.await.unwrap().unwrap();
-        hasher.on_done();
+        hasher.on_done(answered);
         assert_eq!(answered, number);
         hash
     }
@@ -327,6 +382,49 @@ mod tests {
 
             assert!(!is_open());
         }
+    }
+
+    /// A thread that waits for ever is given up, or until it is let go of.
+    fn hang(hasher: &mut Hasher) -> SyncSender<()> {
+        let (let_go, waits) = sync_channel(0);
+        let worker = Worker::spawn(move |_waiting| {
+            waits.recv().ok();
+        });
+        hasher.worker = Some(worker.unwrap());
+        let_go
+    }
+
+    #[tokio::test]
+    async fn the_last_thread_reads_nothing_that_may_hang_until_another_ends() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let content = |may_hang| Content {
+            opened: super::super::beneath::open_to_look(file.path()).unwrap(),
+            may_hang,
+        };
+        let (mut hasher, mut now) = (Hasher::start(), Instant::now());
+        let mut hung = Vec::new();
+        for _ in 0..MAX_GIVEN_UP {
+            hung.push(hang(&mut hasher));
+            hasher.hash(content(true), 0, now).unwrap();
+            now = hasher.hung_at().unwrap();
+            assert!(hasher.give_up_hung(now));
+        }
+
+        let refused = hasher.hash(content(true), 0, now);
+        let taken = hasher.hash(content(false), 0, now);
+        hung.clear();
+        let end = std::time::Instant::now() + Duration::from_secs(30);
+        while hasher.hash(content(true), 0, now).is_err() {
+            assert!(
+                std::time::Instant::now() < end,
+                "a thread that ended counts"
+            );
+            hasher.give_up_hung(now);
+            std::thread::yield_now();
+        }
+
+        assert_eq!(refused, Err(Unhashed::Unreadable));
+        assert_eq!(taken, Ok(u64::try_from(MAX_GIVEN_UP).unwrap() + 1));
     }
 
     #[test]

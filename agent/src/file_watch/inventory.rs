@@ -9,6 +9,7 @@ mod tree;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -19,7 +20,7 @@ use super::change::FileAction;
 use super::entry::Entry;
 use super::kernel::KernelWatches;
 use super::memory::Memory;
-use super::path_state::{PathState, Stamp};
+use super::path_state::{PathState, Stamp, is_absence, is_link};
 use tree::{Room, Tree};
 pub(super) use tree::{Why, plan_away};
 
@@ -192,7 +193,7 @@ impl Inventory {
     /// Takes in a watched path itself; what is known of it already stays.
     pub(super) fn ensure_single(&mut self, path: &Path) {
         if !self.singles.contains_key(path)
-            && let Some((_, entry)) = self.look(path)
+            && let Ok(Some((_, entry))) = self.look(path)
         {
             self.singles.insert(path.to_owned(), entry);
             self.single_to_hash.push_back(path.to_owned());
@@ -216,18 +217,25 @@ impl Inventory {
         }
     }
 
-    /// Opens a file to be known, and neither read nor waited for, and says how it is.
-    pub(super) fn look(&self, path: &Path) -> Option<(OwnedFd, Entry)> {
+    /// Opens a file to be known, and neither read nor waited for, and says how it is; none where
+    /// nothing is there.
+    ///
+    /// # Errors
+    /// Fails when that cannot be known.
+    pub(super) fn look(&self, path: &Path) -> io::Result<Option<(OwnedFd, Entry)>> {
         let tree = self.tree_with(path);
         let opened = match tree {
             Some(tree) => tree.open_to_look(path),
             // The way to a watched path may have links, but it is none itself.
             None => open_to_look(path),
         };
-        let opened = opened.ok()?;
-        let file = File::from(opened);
-        let entry = Entry::of(&file.metadata().ok()?);
-        Some((file.into(), entry))
+        let file = match opened {
+            Ok(opened) => File::from(opened),
+            Err(error) if is_absence(&error) || is_link(&error) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let entry = Entry::of(&file.metadata()?);
+        Ok(Some((file.into(), entry)))
     }
 
     /// What is known of a file.
@@ -379,7 +387,7 @@ mod tests {
 
         // The kernel's word of it is still to come.
         set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
-        let (_, read) = inventory.look(&path).unwrap();
+        let (_, read) = inventory.look(&path).unwrap().unwrap();
         inventory.on_hashed(&path, &read.with_hash(Some([7; 32])));
 
         let known = inventory.known(&path).unwrap();

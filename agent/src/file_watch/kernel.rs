@@ -50,13 +50,13 @@ pub(super) struct KernelWatches {
 }
 
 impl KernelWatches {
-    pub(super) fn new(watches: Watches, who: Option<Who>) -> Self {
+    pub(super) fn new(watches: Watches, who: Option<Who>, reach: Reach) -> Self {
         Self {
             watches,
             by_path: BTreeMap::new(),
             by_watch: HashMap::new(),
             who,
-            reach: Reach::default(),
+            reach,
         }
     }
 

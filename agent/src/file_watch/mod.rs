@@ -44,8 +44,10 @@ use coalesce::Coalescer;
 use hashing::Done;
 pub use keeping::FileMemory;
 use keeping::Keeping;
+use kernel::KernelWatches;
 use memory::Memory;
 pub use path_state::{FileKind, PathState, TreeLack, WatchLimit, WatchProblem};
+use reach::Reach;
 use telling::Telling;
 use watch_tree::WatchTree;
 use who::Who;
@@ -93,6 +95,8 @@ pub struct FileWatchHandle {
     report: watch::Receiver<Report>,
     /// When a change is told at the earliest.
     not_before: Instant,
+    /// How long an answer is waited for.
+    reply_within: Duration,
 }
 
 struct Request {
@@ -118,7 +122,7 @@ impl FileWatch for FileWatchHandle {
     async fn ensure(&mut self, paths: WatchSet) -> Option<WatchOutcome> {
         let (reply, answer) = oneshot::channel();
         self.requests.try_send(Request { paths, reply }).ok()?;
-        let reply = tokio::time::timeout(REPLY_DEADLINE, answer).await.ok()?;
+        let reply = tokio::time::timeout(self.reply_within, answer).await.ok()?;
         let Reply { outcome, n_changes } = reply.ok()?;
         // A change may have come between the answer and this moment.
         let is_news = self.report.borrow_and_update().n_changes != n_changes;
@@ -155,6 +159,8 @@ pub struct FileWatchTask {
     /// Whether there never was one.
     is_new: bool,
     keeping: Keeping,
+    /// How long it is waited for whether a file system answers.
+    patience: Duration,
 }
 
 struct Instance {
@@ -191,6 +197,7 @@ pub fn file_watch(
         requests: requests_tx,
         report: report_rx,
         not_before: Instant::now(),
+        reply_within: REPLY_DEADLINE,
     };
     let task = FileWatchTask {
         requests,
@@ -204,6 +211,7 @@ pub fn file_watch(
         instance: None,
         is_new: true,
         keeping: Keeping::new(memory),
+        patience: reach::PATIENCE,
     };
     (handle, task)
 }
@@ -325,7 +333,8 @@ impl FileWatchTask {
             } else {
                 Memory::default()
             };
-            match open_instance(self.telling.processes(), memory) {
+            let reach = Reach::new(self.patience);
+            match open_instance(self.telling.processes(), memory, reach) {
                 Ok(instance) => {
                     tell_who(&self.board, instance.who.as_ref().err());
                     self.instance = Some(instance);
@@ -495,7 +504,11 @@ async fn read_who(who: &pipe::Receiver, buffer: &mut [u8]) -> io::Result<usize> 
     }
 }
 
-fn open_instance(processes: &Arc<ProcessTable>, memory: Memory) -> io::Result<Instance> {
+fn open_instance(
+    processes: &Arc<ProcessTable>,
+    memory: Memory,
+    reach: Reach,
+) -> io::Result<Instance> {
     let inotify = Inotify::init()?;
     let opened = Who::open(Arc::clone(processes)).and_then(|who| {
         // Not a pipe, but read and waited for like one.
@@ -509,7 +522,8 @@ fn open_instance(processes: &Arc<ProcessTable>, memory: Memory) -> io::Result<In
             (None, Err(error.to_string()))
         }
     };
-    let tree = WatchTree::new(inotify.watches(), who, memory);
+    let kernel = KernelWatches::new(inotify.watches(), who, reach);
+    let tree = WatchTree::new(kernel, memory);
     let stream = inotify.into_event_stream(vec![0; READ_BUFFER_BYTES])?;
     Ok(Instance {
         tree,

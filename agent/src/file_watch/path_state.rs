@@ -289,6 +289,14 @@ pub(super) fn is_absence(error: &io::Error) -> bool {
     )
 }
 
+/// Whether an error says that there is a symbolic link where none is followed.
+pub(super) fn is_link(error: &io::Error) -> bool {
+    let code = error
+        .raw_os_error()
+        .map(rustix::io::Errno::from_raw_os_error);
+    code == Some(rustix::io::Errno::LOOP)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,41 +3,42 @@
 //! It waits for a moment only, on a thread that is given up if need be, and keeps nothing of what it
 //! sees.
 
-use std::ffi::OsString;
+mod mounts;
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStringExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use super::REPLY_DEADLINE;
+use mounts::{MountTable, nearest};
 
 /// A disk that slept is awake by then.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Most threads that are given up at once. Together they are waited for less long than whoever asks
-/// for watched paths waits.
-const MAX_STUCK: usize = 3;
+/// Most threads that are given up at once.
+const MAX_STUCK: u32 = 3;
 
-/// How long the table of mounts is believed.
-const BELIEVED: Duration = Duration::from_secs(1);
+// Together they are waited for less long than whoever asks for watched paths waits.
+const _: () = assert!(PATIENCE.as_secs() * (MAX_STUCK as u64) < REPLY_DEADLINE.as_secs());
+
+/// How many links lead to a path at most; the kernel follows no more.
+const MAX_LINKS: usize = 40;
 
 /// The thread's stack; it holds no large values.
 const STACK_BYTES: usize = 64 * 1024;
 
-/// File systems that ask nobody but a disk or the kernel; all others may have to wait for somebody.
-const ASK_NOBODY: &str = "bcachefs binfmt_misc bpf btrfs cgroup cgroup2 configfs cramfs debugfs devpts devtmpfs \
-    efivarfs erofs exfat ext2 ext3 ext4 f2fs fusectl hugetlbfs iso9660 jfs mqueue nsfs ntfs3 \
-    overlay proc pstore ramfs reiserfs rootfs rpc_pipefs securityfs selinuxfs squashfs sysfs \
-    tmpfs tracefs udf ufs vfat xfs";
-
 /// What was found out about answers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Reach {
+    /// How long an answer is waited for.
+    patience: Duration,
     prober: Option<Prober>,
     stuck: Vec<Stuck>,
-    /// Where file systems are mounted that may not answer.
-    doubtful: Vec<PathBuf>,
-    read_at: Option<Instant>,
+    table: MountTable,
 }
 
 /// A thread that looks, and is asked one thing at a time.
@@ -52,21 +53,74 @@ struct Prober {
 struct Stuck {
     /// What does not answer, with everything below.
     at: PathBuf,
+    /// The file system it is on, of which the rest may answer.
+    mount: PathBuf,
     answers: Receiver<()>,
 }
 
+/// Where a path leads.
+struct Place {
+    real: PathBuf,
+    /// Whether a file system that may not answer is asked on the way.
+    is_doubtful: bool,
+}
+
 impl Reach {
-    /// Whether a path may be looked at, with what is in it if it is a directory.
+    pub(super) fn new(patience: Duration) -> Self {
+        Self {
+            patience,
+            prober: None,
+            stuck: Vec::new(),
+            table: MountTable::default(),
+        }
+    }
+
+    /// Whether a path may be looked at, with what is in it if it is a directory. Without a table of
+    /// mounts every path is asked about by itself.
     ///
     /// # Errors
     /// Fails when it did not answer in time, and until it does.
     pub(super) fn check(&mut self, path: &Path) -> io::Result<()> {
+        let place = self.place_of(path);
+        self.check_place(path, &place)
+    }
+
+    /// The same, but nobody is asked of file systems that always answer. Says whether it is one that
+    /// may not.
+    ///
+    /// # Errors
+    /// Fails when it did not answer in time, and until it does.
+    pub(super) fn check_doubtful(&mut self, path: &Path) -> io::Result<bool> {
+        let place = self.place_of(path);
+        if place.is_doubtful {
+            self.check_place(path, &place)?;
+        }
+        Ok(place.is_doubtful)
+    }
+
+    /// The names in a directory on which such file systems are mounted.
+    pub(super) fn doubtful_in(&mut self, directory: &Path) -> Vec<OsString> {
+        let Place { real, .. } = self.place_of(directory);
+        let mounts = self.table.list().iter();
+        let mounts = mounts.filter(|mount| mount.is_doubtful);
+        let below = mounts.filter(|mount| mount.at.parent() == Some(real.as_path()));
+        let names = below.filter_map(|mount| mount.at.file_name());
+        names.map(OsStr::to_owned).collect()
+    }
+
+    fn check_place(&mut self, path: &Path, place: &Place) -> io::Result<()> {
         // One that answered after all is done with.
         let still_waits = |stuck: &Stuck| stuck.answers.try_recv() == Err(TryRecvError::Empty);
         self.stuck.retain(still_waits);
-        let is_stuck = |stuck: &Stuck| path.starts_with(&stuck.at);
-        if self.stuck.iter().any(is_stuck) || self.stuck.len() >= MAX_STUCK {
+        if self
+            .stuck
+            .iter()
+            .any(|stuck| place.real.starts_with(&stuck.at))
+        {
             return Err(io::ErrorKind::TimedOut.into());
+        }
+        if self.stuck.len() >= MAX_STUCK as usize {
+            return self.check_unasked(place);
         }
         let prober = match self.prober.take() {
             Some(prober) => prober,
@@ -74,56 +128,58 @@ impl Reach {
         };
         let asked = prober.jobs.send(path.to_owned());
         asked.map_err(|_| io::Error::other("a thread ended"))?;
-        match prober.answers.recv_timeout(PATIENCE) {
+        match prober.answers.recv_timeout(self.patience) {
             Ok(()) => {
                 self.prober = Some(prober);
                 Ok(())
             }
             Err(RecvTimeoutError::Timeout) => {
-                let at = self.mount_of(path);
-                tracing::warn!(path = %at.display(), "a file system does not answer");
-                let answers = prober.answers;
-                self.stuck.push(Stuck { at, answers });
+                self.give_up(prober.answers, path);
                 Err(io::ErrorKind::TimedOut.into())
             }
             Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("a thread ended")),
         }
     }
 
-    /// Whether a path is on a file system that may not answer.
-    pub(super) fn is_doubtful(&mut self, path: &Path) -> bool {
-        self.read_mounts();
-        self.doubtful.iter().any(|mount| path.starts_with(mount))
-    }
-
-    /// The names in a directory on which such file systems are mounted.
-    pub(super) fn doubtful_in(&mut self, directory: &Path) -> Vec<PathBuf> {
-        self.read_mounts();
-        let mounts = self.doubtful.iter();
-        let below = mounts.filter(|mount| mount.parent() == Some(directory));
-        below.cloned().collect()
-    }
-
-    /// What hangs with a path: the whole of a file system that may not answer.
-    fn mount_of(&mut self, path: &Path) -> PathBuf {
-        self.read_at = None;
-        self.read_mounts();
-        let above = self.doubtful.iter().filter(|mount| path.starts_with(mount));
-        let nearest = above.max_by_key(|mount| mount.as_os_str().len());
-        nearest.cloned().unwrap_or_else(|| path.to_owned())
-    }
-
-    fn read_mounts(&mut self) {
-        if self.read_at.is_some_and(|at| at.elapsed() < BELIEVED) {
-            return;
+    /// No thread is left to ask with: a file system that asks nobody answers, unless it is one that
+    /// was found not to. Somebody who has others hang on purpose keeps nothing else from being
+    /// watched.
+    fn check_unasked(&mut self, place: &Place) -> io::Result<()> {
+        let mount = nearest(self.table.list(), &place.real);
+        let is_stuck = |stuck: &Stuck| mount == Some(stuck.mount.as_path());
+        if place.is_doubtful || mount.is_none() || self.stuck.iter().any(is_stuck) {
+            return Err(io::ErrorKind::TimedOut.into());
         }
-        // The thread's own table where the kernel shows it. Without a table every path is asked about
-        // by itself.
-        let table = fs::read("/proc/thread-self/mountinfo");
-        if let Ok(table) = table.or_else(|_| fs::read("/proc/self/mountinfo")) {
-            self.doubtful = parse_doubtful(&table);
+        Ok(())
+    }
+
+    /// Takes note that what a path leads to does not answer, and with it the whole of a file system
+    /// that may not.
+    fn give_up(&mut self, answers: Receiver<()>, path: &Path) {
+        // It may have been mounted since it was asked.
+        let Place { real, .. } = self.place_of(path);
+        let mounts = self.table.list();
+        let doubtful = mounts.iter().filter(|mount| mount.is_doubtful);
+        let at = nearest(doubtful, &real).unwrap_or(&real).to_owned();
+        let mount = nearest(mounts, &real).unwrap_or(&at).to_owned();
+        tracing::warn!(path = %at.display(), "a file system does not answer");
+        self.stuck.push(Stuck { at, mount, answers });
+    }
+
+    /// Where a path leads: links above its last name are followed as far as nobody is asked who may
+    /// not answer.
+    fn place_of(&mut self, path: &Path) -> Place {
+        let mounts = self.table.list().iter();
+        let doubtful: Vec<&Path> = mounts
+            .filter(|mount| mount.is_doubtful)
+            .map(|mount| mount.at.as_path())
+            .collect();
+        let is_doubtful = |at: &Path| doubtful.iter().any(|mount| at.starts_with(mount));
+        let real = resolve(path, is_doubtful);
+        Place {
+            is_doubtful: is_doubtful(&real),
+            real,
         }
-        self.read_at = Some(Instant::now());
     }
 }
 
@@ -155,58 +211,51 @@ fn look(path: &Path) {
     }
 }
 
-/// The mount points in a table of mounts whose file systems may have to wait for somebody.
-fn parse_doubtful(table: &[u8]) -> Vec<PathBuf> {
-    let lines = table.split(|byte| *byte == b'\n');
-    let mounts = lines.filter_map(|line| {
-        let mut fields = line.split(|byte| *byte == b' ');
-        let at = fields.nth(4)?;
-        let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
-        let asks_nobody = ASK_NOBODY.split(' ').any(|known| known.as_bytes() == kind);
-        (!asks_nobody).then(|| PathBuf::from(unescape(at)))
-    });
-    mounts.collect()
+/// Follows the links above the last name of a path, up to where it becomes doubtful.
+fn resolve(path: &Path, is_doubtful: impl Fn(&Path) -> bool) -> PathBuf {
+    let mut at = PathBuf::from("/");
+    let mut rest: VecDeque<OsString> = names_of(path).collect();
+    let mut n_links = 0;
+    while let Some(name) = rest.pop_front() {
+        if name == ".." {
+            at.pop();
+            continue;
+        }
+        at.push(&name);
+        if rest.is_empty() || n_links == MAX_LINKS || is_doubtful(&at) {
+            break;
+        }
+        let Ok(target) = fs::read_link(&at) else {
+            continue;
+        };
+        n_links += 1;
+        at.pop();
+        if target.is_absolute() {
+            at = PathBuf::from("/");
+        }
+        rest = names_of(&target).chain(rest).collect();
+    }
+    at.extend(rest);
+    at
 }
 
-/// Octal escapes of spaces, tabs, line feeds and backslashes.
-fn unescape(text: &[u8]) -> OsString {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&byte, after)) = rest.split_first() {
-        let octal = (byte == b'\\').then(|| after.get(..3)).flatten();
-        let code = octal
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        out.push(code.unwrap_or(byte));
-        let taken = if code.is_some() { 3 } else { 0 };
-        rest = after.get(taken..).unwrap_or_default();
-    }
-    OsString::from_vec(out)
+fn names_of(path: &Path) -> impl Iterator<Item = OsString> {
+    path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        Component::CurDir | Component::Prefix(_) | Component::RootDir => None,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn file_systems_that_ask_others_are_told_from_those_that_ask_nobody() {
-        let table = b"22 28 0:21 / /proc rw shared:13 - proc proc rw\n\
-                      28 1 253:1 / / rw shared:1 - ext4 /dev/vda1 rw\n\
-                      32 28 0:40 / /net rw - nfs4 server:/x rw\n\
-                      33 28 0:41 / /with\\040space rw shared:2 master:3 - fuse.sshfs x rw\n\
-                      34 28 0:42 / /new rw - not-known x rw\n\
-                      junk\n";
-
-        let doubtful = parse_doubtful(table);
-
-        let expected = ["/net", "/with space", "/new"].map(PathBuf::from);
-        assert_eq!(doubtful, expected);
-    }
+    use std::os::unix::fs::symlink;
 
     #[test]
     fn what_answers_may_be_looked_at_whatever_it_is() {
         let directory = tempfile::tempdir().unwrap();
-        let mut reach = Reach::default();
+        let mut reach = Reach::new(Duration::from_secs(30));
 
         for path in [
             directory.path(),
@@ -219,5 +268,29 @@ mod tests {
         }
 
         assert!(reach.stuck.is_empty());
+    }
+
+    #[test]
+    fn links_above_a_path_are_followed_and_no_further_than_to_what_may_not_answer() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().canonicalize().unwrap().join(name);
+        std::fs::create_dir_all(at("real/net")).unwrap();
+        symlink("real", at("near")).unwrap();
+        symlink(at("near/net"), at("real/far")).unwrap();
+        symlink("round", at("round")).unwrap();
+        symlink("../real/net", at("real/net/inside")).unwrap();
+        let net = at("real/net");
+        let resolved = |name: &str| resolve(&at(name), |path| path.starts_with(&net));
+
+        assert_eq!(resolved("near/file"), at("real/file"));
+        assert_eq!(
+            resolved("near"),
+            at("near"),
+            "the last name is not followed"
+        );
+        assert_eq!(resolved("near/far/a/b"), at("real/net/a/b"));
+        assert_eq!(resolved("near/net/inside/x"), at("real/net/inside/x"));
+        assert_eq!(resolved("gone/a/b"), at("gone/a/b"));
+        assert!(resolved("round/a").ends_with("a"), "it ends");
     }
 }

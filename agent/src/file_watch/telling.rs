@@ -16,7 +16,7 @@ use super::change::{FileAction, FileChange};
 use super::entry::{Entry, EntryKind};
 use super::facts::Facts;
 use super::hashing::{Done, Hasher, Unhashed};
-use super::watch_tree::WatchTree;
+use super::watch_tree::{After, WatchTree};
 use super::who::FILE_ACTORS;
 use crate::agent_note::AgentNote;
 use crate::collect::process::ProcessTable;
@@ -60,6 +60,8 @@ struct Waiting {
     change: FileChange,
     seen: Timestamp,
     facts: Facts,
+    /// Whether the file could be looked at, if there is one.
+    is_seen: bool,
     /// The answer it waits for.
     number: Option<u64>,
     /// Since when it waits.
@@ -141,15 +143,18 @@ impl Telling {
         now: Instant,
     ) {
         let is_gone = matches!(change.action, FileAction::Deleted | FileAction::MovedFrom);
-        let looked = (!is_gone)
-            .then(|| tree.open_to_look(&change.path))
-            .flatten();
+        let looked = if is_gone {
+            Ok(None)
+        } else {
+            tree.open_to_look(&change.path)
+        };
         let mut facts = Facts::default();
         let mut number = None;
-        if let Some((opened, entry)) = looked {
+        let is_seen = looked.is_ok();
+        if let Ok(Some((content, entry))) = looked {
             let is_about_content = !matches!(change.action, FileAction::Attributes);
             if is_about_content && entry.kind == EntryKind::File {
-                match self.hasher.hash(opened, entry.size, now) {
+                match self.hasher.hash(content, entry.size, now) {
                     Ok(waits_for) => number = Some(waits_for),
                     Err(reason) => facts.unhashed = Some(reason),
                 }
@@ -160,6 +165,7 @@ impl Telling {
             change,
             seen,
             facts,
+            is_seen,
             number,
             since: now,
         });
@@ -174,13 +180,13 @@ impl Telling {
 
     /// A file was hashed.
     pub(super) fn on_done(&mut self, (number, hash): Done, tree: &mut WatchTree) {
-        self.hasher.on_done();
+        self.hasher.on_done(number);
         self.baseline_at = Some(Instant::now());
         if let Some((_, path, mut entry)) = self.baseline.take_if(|(its, ..)| *its == number) {
             entry.hash = hash.ok();
             // What was read may be from after a change of which nothing was heard yet.
             let looked = tree.open_to_look(&path);
-            let is_as_looked_at = looked.is_some_and(|(_, now)| now.is_as_written(&entry));
+            let is_as_looked_at = matches!(looked, Ok(Some((_, now))) if now.is_as_written(&entry));
             if entry.hash.is_some() && is_as_looked_at {
                 tree.on_hashed(&path, &entry);
                 self.has_news = true;
@@ -206,7 +212,8 @@ impl Telling {
             None => first.since + HOLD,
         });
         let baseline = self.baseline_at.filter(|_| self.baseline.is_none());
-        [late, baseline].into_iter().flatten().min()
+        let hung = self.hasher.hung_at();
+        [late, baseline, hung].into_iter().flatten().min()
     }
 
     /// Tells what waited too long, and hashes a file that nobody changed, if there is time for it.
@@ -217,6 +224,9 @@ impl Telling {
             }
         }
         self.finish(tree, now);
+        if self.hasher.give_up_hung(now) {
+            self.baseline = None;
+        }
         if tree.take_actor_loss() {
             self.tell_actors_lost();
         }
@@ -234,10 +244,9 @@ impl Telling {
             return;
         };
         self.baseline_at = Some(now);
-        let looked = tree.open_to_look(&path);
-        let looked = looked.filter(|(_, entry)| entry.is_hashable());
-        if let Some((opened, entry)) = looked
-            && let Ok(number) = self.hasher.hash(opened, entry.size, now)
+        if let Ok(Some((content, entry))) = tree.open_to_look(&path)
+            && entry.is_hashable()
+            && let Ok(number) = self.hasher.hash(content, entry.size, now)
         {
             self.baseline = Some((number, path, entry));
         }
@@ -269,6 +278,7 @@ impl Telling {
                 mut change,
                 seen,
                 mut facts,
+                is_seen,
                 ..
             } = told;
             if change.action != FileAction::Created {
@@ -282,7 +292,12 @@ impl Telling {
             }
             let actor = tree.actor_of(&change);
             self.has_news = true;
-            tree.on_told(&change, facts.after.as_ref());
+            let after = match &facts.after {
+                Some(entry) => After::Is(entry),
+                None if is_seen => After::Gone,
+                None => After::Unseen,
+            };
+            tree.on_told(&change, after);
             let about = (&facts, actor.as_ref());
             self.events
                 .push(change.into_event(seen, about, &self.processes));
@@ -293,7 +308,9 @@ impl Telling {
 #[cfg(test)]
 mod tests {
     use super::super::fid::tests::{directory, event};
+    use super::super::kernel::KernelWatches;
     use super::super::memory::Memory;
+    use super::super::reach::{self, Reach};
     use super::super::who::Who;
     use super::*;
     use crate::collect::process::host_processes;
@@ -320,16 +337,19 @@ mod tests {
     }
 
     /// A tree that hears who changes what is in `/d` through a pipe; none without the right to ask.
-    fn tree_and_kernel() -> Option<(WatchTree, OwnedFd)> {
+    fn tree_and_kernel(test: &str) -> Option<(WatchTree, OwnedFd)> {
         let flags = rustix::pipe::PipeFlags::NONBLOCK | rustix::pipe::PipeFlags::CLOEXEC;
         let (said, kernel) = rustix::pipe::pipe_with(flags).unwrap();
         rustix::pipe::fcntl_setpipe_size(&kernel, 1024 * 1024).unwrap();
-        let who = Who::hearing(said, ("/d".into(), directory().0)).ok()?;
+        let who = Who::hearing(said, ("/d".into(), directory().0));
+        let who = who.map_err(|error| hidps_lab::say_skipped(test, &error));
+        Some((tree(Some(who.ok()?)), kernel))
+    }
+
+    fn tree(who: Option<Who>) -> WatchTree {
         let watches = Inotify::init().unwrap().watches();
-        Some((
-            WatchTree::new(watches, Some(who), Memory::default()),
-            kernel,
-        ))
+        let kernel = KernelWatches::new(watches, who, Reach::new(reach::PATIENCE));
+        WatchTree::new(kernel, Memory::default())
     }
 
     /// What was told, as message and process.
@@ -349,7 +369,8 @@ mod tests {
 
     #[tokio::test]
     async fn who_did_it_is_read_before_a_change_is_told_whichever_queue_is_read_first() {
-        let Some((mut tree, kernel)) = tree_and_kernel() else {
+        let test = "who_did_it_is_read_before_a_change_is_told_whichever_queue_is_read_first";
+        let Some((mut tree, kernel)) = tree_and_kernel(test) else {
             return;
         };
         let events = Arc::new(EventQueue::default());
@@ -372,7 +393,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_flood_holds_changes_for_a_moment_only_and_in_their_order() {
-        let Some((mut tree, kernel)) = tree_and_kernel() else {
+        let test = "a_flood_holds_changes_for_a_moment_only_and_in_their_order";
+        let Some((mut tree, kernel)) = tree_and_kernel(test) else {
             return;
         };
         let events = Arc::new(EventQueue::default());
@@ -405,7 +427,7 @@ mod tests {
     async fn a_change_whose_content_is_never_read_is_told_without_it() {
         let events = Arc::new(EventQueue::default());
         let mut telling = Telling::new(Arc::clone(&events), host_processes());
-        let mut tree = WatchTree::new(Inotify::init().unwrap().watches(), None, Memory::default());
+        let mut tree = tree(None);
         let now = Instant::now();
         telling.waiting.push_back(Waiting {
             change: FileChange {
@@ -419,6 +441,7 @@ mod tests {
             },
             seen: Timestamp::now(),
             facts: Facts::default(),
+            is_seen: true,
             number: Some(7),
             since: now,
         });
@@ -430,6 +453,32 @@ mod tests {
 
         assert_eq!((before, events.pushed()), (0, 1));
         assert!(due.is_some_and(|due| due <= now + PATIENCE));
+    }
+
+    #[tokio::test]
+    async fn after_a_file_that_is_never_read_the_others_are() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut telling = Telling::new(Arc::new(EventQueue::default()), host_processes());
+        telling.hasher = Hasher::that_hangs();
+        let mut tree = tree(None);
+        let paths = ["hangs", "other"].map(|name| directory.path().join(name));
+        let wanted = paths.iter().map(|path| {
+            std::fs::write(path, "abc").unwrap();
+            let path = WatchPath::parse(path.to_str().unwrap()).unwrap();
+            (path, hidps_wire::WatchDepth::Entries)
+        });
+        tree.set(&wanted.collect());
+
+        telling.work(&mut tree, Instant::now());
+        let read_first = telling.baseline.as_ref().map(|(_, path, _)| path.clone());
+        let due = telling.next_due().unwrap();
+        telling.work(&mut tree, due);
+        let done = tokio::time::timeout(Duration::from_secs(30), telling.hasher.done.recv());
+        let done = done.await.unwrap().unwrap();
+        telling.on_done(done, &mut tree);
+
+        assert_eq!(read_first.as_ref(), Some(&paths[0]));
+        assert!(telling.take_news(), "the other one is known");
     }
 
     #[tokio::test]
@@ -450,7 +499,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_is_woken_while_there_is_nothing_to_hash() {
         let mut telling = Telling::new(Arc::new(EventQueue::default()), host_processes());
-        let mut tree = WatchTree::new(Inotify::init().unwrap().watches(), None, Memory::default());
+        let mut tree = tree(None);
         // The first allowance takes its time to come.
         telling.work(&mut tree, Instant::now() + PATIENCE);
 

@@ -12,6 +12,8 @@ use tokio::task::JoinSet;
 
 use super::path_state::Stamp;
 use super::*;
+use crate::collect::process::host_processes;
+use crate::state_dir::StateDir;
 use watcher::{Mount, Told, Watcher};
 
 mod away;

@@ -5,28 +5,27 @@
 //! file that is replaced, moved away, deleted or not there yet is noticed wherever on the way it
 //! happens. What is in watched directories is the inventory's business.
 
+mod looking;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use hidps_wire::{WatchDepth, WatchPath, WatchSet};
-use inotify::{EventMask, EventOwned, Watches};
+use inotify::{EventMask, EventOwned};
 use tokio::time::Instant;
 
 use super::WatchReport;
 use super::change::{FileAction, FileChange};
-use super::entry::{Entry, EntryKind};
-use super::inventory::{Finding, Inventory, Why, plan_away};
-use super::kernel::{ENTRIES, ITSELF, KernelWatches, NAMES};
-use super::look_plan::{Cause, plan_telling, plan_walk, was_gone};
+use super::entry::Entry;
+use super::hashing::Content;
+use super::inventory::{Finding, Inventory};
+use super::kernel::KernelWatches;
+use super::look_plan::Cause;
 use super::memory::Memory;
-use super::path_state::{FileKind, PathState, Stamp, WatchProblem, is_absence};
+use super::path_state::{FileKind, PathState, Stamp};
 use super::who::{Actor, Who};
-
-/// How often a path may change while it is looked at before the look is given up for now.
-const MAX_LOOKS: usize = 3;
 
 /// How many turns of walking an answer waits for: a usual directory is known by then.
 const TURNS_AT_ONCE: usize = 8;
@@ -46,6 +45,16 @@ pub(super) struct WatchTree {
     memory: Memory,
 }
 
+/// How a file was found after a change of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum After<'e> {
+    Is(&'e Entry),
+    /// Nothing is there.
+    Gone,
+    /// It could not be looked at: what was known of it is all that is known.
+    Unseen,
+}
+
 struct Desired {
     name: WatchPath,
     depth: WatchDepth,
@@ -54,9 +63,9 @@ struct Desired {
 }
 
 impl WatchTree {
-    pub(super) fn new(watches: Watches, who: Option<Who>, memory: Memory) -> Self {
+    pub(super) fn new(kernel: KernelWatches, memory: Memory) -> Self {
         Self {
-            kernel: KernelWatches::new(watches, who),
+            kernel,
             desired: BTreeMap::new(),
             ancestors: BTreeSet::new(),
             inventory: Inventory::default(),
@@ -189,9 +198,10 @@ impl WatchTree {
     }
 
     /// Notes the content as told, so that a later overflow does not tell it again.
-    pub(super) fn on_told(&mut self, change: &FileChange, entry: Option<&Entry>) {
-        if let Some(desired) = self.desired.get_mut(&change.path)
-            && let Ok(Some(stamp)) = Stamp::read(&change.path)
+    pub(super) fn on_told(&mut self, change: &FileChange, after: After<'_>) {
+        if self.desired.contains_key(&change.path)
+            && let Ok(Some(stamp)) = self.read_stamp(&change.path)
+            && let Some(desired) = self.desired.get_mut(&change.path)
         {
             desired.stamp = Some(stamp);
         }
@@ -199,12 +209,22 @@ impl WatchTree {
             self.inventory.remember(from, None, false);
         }
         let is_single = self.desired.contains_key(&change.path);
+        let entry = match after {
+            After::Is(entry) => Some(entry),
+            After::Gone => None,
+            After::Unseen => return,
+        };
         self.inventory.remember(&change.path, entry, is_single);
     }
 
-    /// Opens a file to be known, and says how it is.
-    pub(super) fn open_to_look(&self, path: &Path) -> Option<(OwnedFd, Entry)> {
-        self.inventory.look(path)
+    /// Opens a file to be known, and says how it is; none where nothing is there.
+    ///
+    /// # Errors
+    /// Fails when that cannot be known now.
+    pub(super) fn open_to_look(&mut self, path: &Path) -> io::Result<Option<(Content, Entry)>> {
+        let may_hang = self.kernel.reach.check_doubtful(path)?;
+        let looked = self.inventory.look(path)?;
+        Ok(looked.map(|(opened, entry)| (Content { opened, may_hang }, entry)))
     }
 
     /// The next file whose content is not known.
@@ -327,184 +347,6 @@ impl WatchTree {
         } else if mask.contains(EventMask::ATTRIB) && self.is_still_named(path) {
             self.tell(path, path.to_owned(), FileAction::Attributes);
         }
-    }
-
-    /// Losing its name changes a file's link count, which the kernel tells as an attribute of a
-    /// file that is no longer at this path.
-    fn is_still_named(&self, path: &Path) -> bool {
-        let Some(known) = self.desired.get(path).and_then(|desired| desired.stamp) else {
-            return false;
-        };
-        let now = Stamp::read(path).ok().flatten();
-        now.is_some_and(|now| now.is_linked() && now.is_same_file(&known))
-    }
-
-    /// Whether a file just created has content already: it was then written before its own watch
-    /// could see it. A further link to an old file has content of its own.
-    fn was_written(&self, path: &Path) -> bool {
-        let stamp = self.desired.get(path).and_then(|desired| desired.stamp);
-        stamp.is_some_and(|stamp| stamp.is_new_with_content())
-    }
-
-    fn look_below(&mut self, path: &Path, action: FileAction) {
-        self.kernel.remove_below(path);
-        let below: Vec<_> = self
-            .desired
-            .range(path.to_owned()..)
-            .map(|(below, _)| below.clone())
-            .take_while(|below| below.starts_with(path))
-            .collect();
-        for below in below {
-            self.look(&below, Cause::Above(action));
-        }
-    }
-
-    /// Reads a path, watches what it is now and tells what changed without an event of its own.
-    fn look(&mut self, path: &Path, cause: Cause) {
-        let (state, stamp) = match self.check_answers(path, cause) {
-            Ok(()) => self.ensure_watched(path),
-            Err(error) => (PathState::Failed(WatchProblem::from(&error)), None),
-        };
-        self.is_dirty = true;
-        let Some(desired) = self.desired.get_mut(path) else {
-            return;
-        };
-        let before = desired.stamp;
-        if was_gone(cause, (before, stamp)) {
-            self.vanished.insert(desired.name.clone());
-        }
-        // A failed look knows nothing new.
-        if !matches!(state, PathState::Failed(_)) {
-            desired.stamp = stamp;
-        }
-        desired.state = state;
-        let (depth, known) = (desired.depth, (before, desired.stamp));
-        let is_failed = matches!(desired.state, PathState::Failed(_));
-        // A failed look knows nothing new.
-        let remembered = (!is_failed)
-            .then(|| self.memory.watched.remove(path))
-            .flatten();
-        match (&desired.state, known.1) {
-            (PathState::Watched(FileKind::Directory), Some(stamp)) => {
-                let why = match &remembered {
-                    Some(Some(before)) if before.kind == EntryKind::Directory => Why::Away,
-                    Some(_) => Why::CameAway,
-                    None => plan_walk(cause, known),
-                };
-                let root = (path, depth);
-                self.inventory.ensure(root, &stamp, why, &self.memory);
-            }
-            (PathState::Failed(_), _) => {}
-            _ => self.inventory.remove(path),
-        }
-        if let Some(remembered) = remembered {
-            return self.compare_remembered(path, remembered);
-        }
-        if cause == Cause::Desired && !is_failed {
-            self.inventory.ensure_single(path);
-        }
-        if let Some(action) = plan_telling(cause, known) {
-            self.tell(path, path.to_owned(), action);
-        } else if let (Some(before), Some(desired)) = (before, self.desired.get_mut(path))
-            && cause == Cause::Lost
-        {
-            // The same file: what its content did is compared against what was told.
-            desired.stamp = Some(before);
-        }
-    }
-
-    /// Tells what became of a path itself since the agent was there last.
-    fn compare_remembered(&mut self, path: &Path, before: Option<Entry>) {
-        let now = self.inventory.look(path).map(|(_, entry)| entry);
-        let action = match (&before, &now) {
-            (Some(before), Some(now)) => plan_away(before, now),
-            (Some(_), None) => Some(FileAction::Deleted),
-            (None, Some(_)) => Some(FileAction::Created),
-            (None, None) => None,
-        };
-        if let Some(now) = now {
-            let hash = before.as_ref().and_then(|before| before.hash);
-            let known = match &before {
-                Some(before) if action.is_some() => before.clone(),
-                _ => now.with_hash(hash),
-            };
-            self.inventory.recall_single(path, known);
-        }
-        if let Some(action) = action {
-            self.tell_found(Finding {
-                root: path.to_owned(),
-                path: path.to_owned(),
-                action,
-                before,
-                is_away: true,
-            });
-        }
-    }
-
-    fn compare_content(&mut self, path: &Path) {
-        let Some(before) = self.desired.get(path).and_then(|desired| desired.stamp) else {
-            return;
-        };
-        if let Ok(Some(now)) = Stamp::read(path)
-            && now != before
-        {
-            self.tell(path, path.to_owned(), FileAction::Modified);
-        }
-    }
-
-    /// Fails when whoever looks at a path would have to wait for a file system.
-    fn check_answers(&mut self, path: &Path, cause: Cause) -> io::Result<()> {
-        let reach = &mut self.kernel.reach;
-        // Where the kernel just told of something, and nobody has to be asked, it can be looked at.
-        let is_told = matches!(cause, Cause::Told(_) | Cause::Above(_));
-        if is_told && !reach.is_doubtful(path) {
-            return Ok(());
-        }
-        reach.check(path)
-    }
-
-    fn ensure_watched(&mut self, path: &Path) -> (PathState, Option<Stamp>) {
-        // From the top, so that what appears meanwhile is seen by the directory above.
-        let above: Vec<_> = path.ancestors().skip(1).map(Path::to_owned).collect();
-        let mut parent_failure = None;
-        for directory in above.iter().rev() {
-            match self.kernel.ensure(directory, NAMES) {
-                Ok(()) => parent_failure = None,
-                Err(error) if is_absence(&error) => return (PathState::Missing, None),
-                Err(error) => parent_failure = Some(error),
-            }
-        }
-        let looked = parent_failure.map_or_else(|| self.ensure_itself(path), Err);
-        match looked {
-            Ok(Some(stamp)) => (PathState::Watched(stamp.kind), Some(stamp)),
-            Ok(None) => (PathState::Missing, None),
-            Err(error) => (PathState::Failed(WatchProblem::from(&error)), None),
-        }
-    }
-
-    fn ensure_itself(&mut self, path: &Path) -> io::Result<Option<Stamp>> {
-        for _ in 0..MAX_LOOKS {
-            let Some(before) = Stamp::read(path)? else {
-                self.kernel.remove(path);
-                return Ok(None);
-            };
-            let mask = if before.kind == FileKind::Directory {
-                ENTRIES
-            } else {
-                ITSELF
-            };
-            match self.kernel.ensure(path, mask) {
-                Ok(()) => {}
-                Err(error) if is_absence(&error) => continue,
-                Err(error) => return Err(error),
-            }
-            // It may have been replaced between the two calls.
-            match Stamp::read(path)? {
-                Some(after) if after.is_same_file(&before) => return Ok(Some(after)),
-                Some(_) | None => {}
-            }
-        }
-        Err(io::Error::other("it changes faster than it can be watched"))
     }
 
     fn tell(&mut self, watched: &Path, path: PathBuf, action: FileAction) {

@@ -16,7 +16,7 @@ use super::super::change::FileAction;
 use super::super::entry::{Entry, EntryKind};
 use super::super::kernel::KernelWatches;
 use super::super::memory::Files;
-use super::super::path_state::{PathState, Stamp, TreeLack, WatchProblem, is_absence};
+use super::super::path_state::{PathState, Stamp, TreeLack, WatchProblem, is_absence, is_link};
 use super::listing::Listing;
 use super::{Finding, MAX_VISITS};
 
@@ -306,13 +306,8 @@ impl Tree {
         if !is_known && room.n_directories == 0 {
             return self.note(TreeLack::TooManyDirectories);
         }
-        let reach = &mut kernel.reach;
-        let answers = if reach.is_doubtful(&visit.path) {
-            reach.check(&visit.path)
-        } else {
-            Ok(())
-        };
-        let opened = answers.and_then(|()| self.beneath.open_directory(&visit.path));
+        let answers = kernel.reach.check_doubtful(&visit.path);
+        let opened = answers.and_then(|_| self.beneath.open_directory(&visit.path));
         let opened = match opened {
             Ok(opened) => opened,
             // It is gone, or something else by now; the event of that is on its way.
@@ -344,11 +339,10 @@ impl Tree {
     /// Finds out which file systems mounted in a directory would not answer: even to look at the
     /// place where one is mounted is to ask it.
     fn pass_over_unanswering(&mut self, listing: &mut Listing, kernel: &mut KernelWatches) {
-        for mount in kernel.reach.doubtful_in(&listing.visit.path) {
-            if let Err(error) = kernel.reach.check(&mount)
-                && let Some(name) = mount.file_name()
-            {
-                listing.pass_over(name);
+        for name in kernel.reach.doubtful_in(&listing.visit.path) {
+            let mount = listing.visit.path.join(&name);
+            if let Err(error) = kernel.reach.check(&mount) {
+                listing.pass_over(&name);
                 self.on_unreadable(&mount, &error);
             }
         }
@@ -528,15 +522,9 @@ pub(in super::super) fn plan_away(before: &Entry, now: &Entry) -> Option<FileAct
     })
 }
 
-fn is_link(error: &io::Error) -> bool {
-    let code = error
-        .raw_os_error()
-        .map(rustix::io::Errno::from_raw_os_error);
-    code == Some(rustix::io::Errno::LOOP)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::super::reach::{PATIENCE, Reach};
     use super::super::MAX_VISITS;
     use super::*;
 
@@ -565,7 +553,7 @@ mod tests {
     fn files_beyond_what_may_be_known_take_no_room_while_they_are_compared() {
         let (_directory, mut tree) = tree_of_files(&["a", "b", "c"], Why::Lost);
         let inotify = inotify::Inotify::init().unwrap();
-        let mut kernel = KernelWatches::new(inotify.watches(), None);
+        let mut kernel = KernelWatches::new(inotify.watches(), None, Reach::new(PATIENCE));
         let mut room = Room {
             n_directories: 1,
             n_entries: 1,

@@ -10,7 +10,7 @@ impl Watcher {
         while self.tasks.join_next().await.is_some() {}
         self.memory.save_last();
         act(self.directory.path());
-        Self::start_with(self.directory, self.mount, self.state)
+        Self::start_with((self.directory, self.mount, self.state), DEADLINE)
     }
 
     /// Everything told until the last one, by action and name, and whether it was while nobody

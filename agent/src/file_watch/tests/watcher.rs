@@ -2,8 +2,6 @@
 //! It tests nothing itself.
 
 use super::*;
-use crate::collect::process::host_processes;
-use crate::state_dir::StateDir;
 
 /// The fields of an event, as text.
 pub(super) type Told = BTreeMap<String, String>;
@@ -78,25 +76,33 @@ impl Watcher {
         Self::start_in(directory, mount)
     }
 
+    /// A watcher that waits so long for a file system that does not answer.
+    pub(super) fn start_waiting(patience: Duration) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        Self::start_with((directory, None, tempfile::tempdir().unwrap()), patience)
+    }
+
     pub(super) fn start_in(directory: tempfile::TempDir, mount: Option<Mount>) -> Self {
-        Self::start_with(directory, mount, tempfile::tempdir().unwrap())
+        // However busy the host is, its file systems answer by then.
+        Self::start_with((directory, mount, tempfile::tempdir().unwrap()), DEADLINE)
     }
 
     pub(super) fn start_with(
-        directory: tempfile::TempDir,
-        mount: Option<Mount>,
-        state: tempfile::TempDir,
+        (directory, mount, state): (tempfile::TempDir, Option<Mount>, tempfile::TempDir),
+        patience: Duration,
     ) -> Self {
         let events = Arc::new(EventQueue::default());
         events.on_connected(u32::MAX);
         let state_dir = StateDir::open(&state.path().join("state")).unwrap();
         let memory = Arc::new(FileMemory::new(state_dir, Arc::clone(&events)));
-        let (handle, task) = file_watch(
+        let (mut handle, mut task) = file_watch(
             Arc::clone(&events),
             host_processes(),
             Arc::clone(&memory),
             SourceBoard::new().0,
         );
+        task.patience = patience;
+        handle.reply_within = 4 * DEADLINE;
         let mut tasks = JoinSet::new();
         tasks.spawn(task.run());
         Self {
