@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 use crate::config::Tls;
-use crate::streams::fakes::NEIGHBOUR;
+use crate::streams::fakes::{NEIGHBOUR, public_key};
 
 /// Whoever vouches for certificates.
 type Authority = CertifiedIssuer<'static, KeyPair>;
@@ -143,6 +143,22 @@ fn requests() -> [String; 4] {
     ]
 }
 
+/// What an agent asks and posts over HTTP with a token that is its own.
+fn requests_with_token(world: &World) -> [String; 2] {
+    let now = Timestamp::now().as_second();
+    let whose = (AGENT.uuid(), uuid::Uuid::from_u128(10));
+    let token = world.ways.tokens.issue(whose, &public_key(), now);
+    let bearer = format!(
+        "HTTP/1.1\r\nAuthorization: Bearer {}\r\n",
+        token.expect("claims can be written")
+    );
+    let desired =
+        "GET /v1/agent/desired?hash=x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let usage = r#"{"type":"usage","cpu":1.0,"ram":1.0,"storage":1.0}"#;
+    [desired.to_owned(), post("/v1/agent/events", usage)]
+        .map(|request| request.replacen("HTTP/1.1\r\n", &bearer, 1))
+}
+
 fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or_default()
 }
@@ -163,6 +179,11 @@ async fn the_right_certificate_is_let_through_to_the_signature_and_proves_nothin
     assert!(connected.to_lowercase().contains("upgrade"), "{connected}");
     let enrolled = ask(&world, Some(&own), &enroll).await.expect("an answer");
     assert_eq!(status(&enrolled), "200", "{enrolled}");
+    for (request, expected) in requests_with_token(&world.0).iter().zip(["400", "200"]) {
+        // What it says to have applied is incomplete, which is looked at after the certificate.
+        let answered = ask(&world, Some(&own), request).await.expect("an answer");
+        assert_eq!(status(&answered), expected, "{answered}");
+    }
     for unproven in [rotate, unsigned, token] {
         let refused = ask(&world, Some(&own), &unproven).await.expect("an answer");
         assert_eq!(status(&refused), "401", "{refused}");
@@ -178,7 +199,7 @@ async fn an_agent_without_its_own_certificate_is_refused_on_every_route() {
     let nameless = certificate(&authority, "agents.example", 2096);
 
     for shown in [None, Some(&neighbours), Some(&nameless)] {
-        for request in requests() {
+        for request in requests().into_iter().chain(requests_with_token(&world.0)) {
             let refused = ask(&world, shown, &request).await.expect("an answer");
 
             assert_eq!(status(&refused), "403", "{refused}");
