@@ -292,11 +292,10 @@ impl Daemon {
         let outside = Outside::open(config).await?;
         let rest = outside.rest;
         let (health, notifications) = (Arc::new(Health::default()), Arc::new(Notify::new()));
-        let watchers = Arc::new(Watchers::default());
+        let (watchers, fanout) = (Arc::new(Watchers::default()), Arc::new(Fanout::default()));
         let inflow = Inflow::build(config, &rest, &health, (&notifications, &watchers))?;
         let (outbox, records) =
             Outbox::new(rest.clone(), outside.spool, Arc::clone(&notifications));
-        let fanout = Arc::new(Fanout::default());
         let (hearing, outlets) = ((&health, inflow.detection_hint), outlets(&fanout, &records));
         let analysis = Analysis::build(config, outside.rules, &rest, hearing, &outlets);
         let (intake, stop_connections) = (Arc::new(analysis.intake), CancellationToken::new());
@@ -315,6 +314,7 @@ impl Daemon {
             agent_hosts: Arc::new(config.agent_hosts.clone()),
             links: Arc::new(links),
             directory: Arc::new(rest.clone()),
+            key_changes: Arc::clone(&inflow.key_hints) as _,
             access: AccessCheck::new(Arc::new(rest.clone()), &config.tokens, doors.keyring),
             limits: Arc::default(),
             refusals: doors.refusals,

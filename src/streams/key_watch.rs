@@ -1,19 +1,19 @@
 //! Ends the connections of agents whose key was revoked or replaced, or whose row is gone: when told, and by looking.
 //! It never ends one because it could not ask.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hidps_wire::AgentId;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::model::KeyStatus;
+use crate::model::{KeyStatus, PublicKey};
 use crate::ports::{Directory, StoreError};
 use crate::streams::key_hints::{Changed, KeyHints};
 use crate::streams::mailbox::ToAgent;
-use crate::streams::registry::Registry;
+use crate::streams::registry::{ConnectionId, Registry};
 use crate::telemetry::Chain;
 
 /// Longest time a revoked agent may stay connected when nobody tells of it.
@@ -21,6 +21,15 @@ const EVERY: Duration = Duration::from_secs(20);
 
 /// Agents per question: their ids go into one address, which may have 8 KiB.
 const PER_QUESTION: usize = 100;
+
+/// How long an agent may be on its way in: it signed before its key changed, and has not said hello.
+const ON_THE_WAY: Duration = Duration::from_secs(30);
+
+/// Pause between two looks whether one of these came in.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Most agents that are awaited.
+const MAX_AWAITED: usize = 1_000;
 
 /// Looks when told and again and again, until it is told to stop.
 pub async fn watch_keys(
@@ -31,61 +40,100 @@ pub async fn watch_keys(
 ) {
     let mut timer = interval(EVERY);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut awaited = Awaited::default();
     loop {
         let changed = tokio::select! {
             _ = timer.tick() => Changed::All,
             changed = hints.heard() => changed,
+            () = sleep(LOOK_EVERY), if !awaited.0.is_empty() => Changed::default(),
             () = stop.cancelled() => return,
         };
-        let agents = plan_questions(&registry, &changed);
-        if let Err(error) = end_revoked(&registry, directory.as_ref(), &agents).await {
+        let questions = plan_questions(&registry, &changed, &mut awaited, Instant::now());
+        if let Err(error) = end_revoked(&registry, directory.as_ref(), &questions).await {
             tracing::warn!(error = %Chain(&error), "the keys of connected agents were not checked");
         }
     }
 }
 
-/// The connected agents whose keys may have changed.
-fn plan_questions(registry: &Registry, changed: &Changed) -> Vec<AgentId> {
-    match changed {
-        Changed::All => registry.agents(),
-        Changed::Of(named) => {
-            let is_connected = |agent: &AgentId| registry.mailbox(*agent).is_some();
-            named.iter().copied().filter(is_connected).collect()
+/// Agents whose key changed a moment ago: until when whoever comes in is looked at, and which of their
+/// connections was.
+#[derive(Default)]
+struct Awaited(BTreeMap<AgentId, (Instant, Option<ConnectionId>)>);
+
+impl Awaited {
+    /// Waits for these agents too.
+    fn expect(&mut self, named: &BTreeSet<AgentId>, now: Instant) {
+        for agent in named {
+            if self.0.len() < MAX_AWAITED || self.0.contains_key(agent) {
+                self.0.insert(*agent, (now + ON_THE_WAY, None));
+            }
         }
+    }
+
+    /// Their connections that were not looked at.
+    fn take_new(&mut self, registry: &Registry, now: Instant) -> Vec<(AgentId, ConnectionId)> {
+        self.0.retain(|_, (until, _)| *until > now);
+        let mut new = Vec::new();
+        for (agent, (_, looked_at)) in &mut self.0 {
+            let connection = registry.connection(*agent);
+            if let Some(connection) = connection.filter(|found| Some(*found) != *looked_at) {
+                *looked_at = Some(connection);
+                new.push((*agent, connection));
+            }
+        }
+        new
     }
 }
 
+/// The connections of agents whose keys may have changed.
+fn plan_questions(
+    registry: &Registry,
+    changed: &Changed,
+    awaited: &mut Awaited,
+    now: Instant,
+) -> Vec<(AgentId, ConnectionId)> {
+    if let Changed::Of(named) = changed {
+        awaited.expect(named, now);
+    }
+    let new = awaited.take_new(registry, now);
+    match changed {
+        Changed::All => registry.connections(),
+        Changed::Of(_) => new,
+    }
+}
+
+/// Ends these connections where their keys are not good any more. One that was opened since was let
+/// in by a newer answer than this one may be.
 async fn end_revoked(
     registry: &Registry,
     directory: &dyn Directory,
-    agents: &[AgentId],
+    connections: &[(AgentId, ConnectionId)],
 ) -> Result<(), StoreError> {
-    for agents in agents.chunks(PER_QUESTION) {
-        let found = directory.credentials(agents.to_vec()).await?;
+    for connections in connections.chunks(PER_QUESTION) {
+        let agents = connections.iter().map(|(agent, _)| *agent).collect();
+        let found = directory.credentials(agents).await?;
         let mut keys: BTreeMap<_, _> = found.into_iter().collect();
-        for agent in agents.iter().copied() {
+        for (agent, meant) in connections.iter().copied() {
             match keys.remove(&agent) {
                 Some(credential) if credential.status == KeyStatus::Admitted => {
-                    registry.end_rekeyed(agent, credential.public_key);
+                    let present = credential.public_key;
+                    let is_meant = |found, key: &PublicKey| found == meant && *key != present;
+                    registry.end_if(agent, is_meant, ToAgent::Rekeyed);
                 }
-                Some(_) | None => end_one(registry, agent),
+                Some(_) | None => {
+                    tracing::warn!(%agent, "the key of a connected agent is not admitted any more");
+                    registry.end_if(agent, |found, _| found == meant, ToAgent::Revoked);
+                }
             }
         }
     }
     Ok(())
 }
 
-fn end_one(registry: &Registry, agent: AgentId) {
-    tracing::warn!(%agent, "the key of a connected agent is not admitted any more");
-    if let Some(mailbox) = registry.mailbox(agent) {
-        mailbox.push(ToAgent::Revoked);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::task::JoinSet;
-    use tokio::time::{Instant, timeout};
+    use tokio::time::timeout;
 
     use super::*;
     use crate::ports::{KeyChanges as _, StoreErrorKind};
@@ -98,7 +146,7 @@ mod tests {
         let (_, ended) = registry.enter(OTHER, [8; 32], || {});
         let directory = FakeDirectory::with_status(KeyStatus::Admitted);
 
-        end_revoked(&registry, &directory, &registry.agents())
+        end_revoked(&registry, &directory, &registry.connections())
             .await
             .expect("the directory answers");
 
@@ -113,7 +161,7 @@ mod tests {
         let (_, ended) = registry.enter(NEIGHBOUR, [8; 32], || {});
         let directory = FakeDirectory::with_status(KeyStatus::Admitted);
 
-        end_revoked(&registry, &directory, &registry.agents())
+        end_revoked(&registry, &directory, &registry.connections())
             .await
             .expect("the directory answers");
 
@@ -127,7 +175,7 @@ mod tests {
         let (_, kept) = registry.enter(AGENT, key().verifying_key().to_bytes(), || {});
         let directory = FakeDirectory::down();
 
-        let error = end_revoked(&registry, &directory, &registry.agents())
+        let error = end_revoked(&registry, &directory, &registry.connections())
             .await
             .expect_err("it is down");
 
@@ -165,6 +213,55 @@ mod tests {
             begun.elapsed() < Duration::from_secs(1),
             "nobody waited for the next look"
         );
+        stop.cancel();
+        let ended = tasks.join_next().await.expect("a task");
+        ended.expect("the watch ends");
+    }
+
+    #[tokio::test]
+    async fn an_answer_ends_no_connection_that_was_opened_after_the_question() {
+        let registry = Registry::default();
+        let (_, older) = registry.enter(AGENT, [8; 32], || {});
+        let asked = registry.connections();
+        let (_, newer) = registry.enter(AGENT, [9; 32], || {});
+        assert!(matches!(older.next().await, ToAgent::Superseded));
+
+        // Neither key is the one that this answer has, and no agent is unknown to the other.
+        for directory in [
+            FakeDirectory::with_status(KeyStatus::Admitted),
+            FakeDirectory::with_status(KeyStatus::Revoked),
+        ] {
+            let ended = end_revoked(&registry, &directory, &asked).await;
+            ended.expect("the directory answers");
+        }
+
+        assert!(newer.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_signed_before_the_hint_and_comes_in_after_it_is_looked_at_too() {
+        let registry = Arc::new(Registry::default());
+        let hints = Arc::new(KeyHints::default());
+        let stop = CancellationToken::new();
+        let directory = Arc::new(FakeDirectory::with_status(KeyStatus::Admitted));
+        let (entered, told) = (Arc::clone(&registry), Arc::clone(&hints));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(watch_keys(entered, directory, told, stop.clone()));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+
+        hints.changed(Some(&[AGENT, OTHER]));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let begun = Instant::now();
+        let (_, of_the_present) = registry.enter(AGENT, key().verifying_key().to_bytes(), || {});
+        let (_, of_a_former) = registry.enter(OTHER, [8; 32], || {});
+        let ended = timeout(Duration::from_secs(60), of_a_former.next()).await;
+
+        assert!(matches!(ended, Ok(ToAgent::Revoked)));
+        assert!(
+            begun.elapsed() < EVERY / 2,
+            "nobody waited for the next look"
+        );
+        assert!(of_the_present.is_empty());
         stop.cancel();
         let ended = tasks.join_next().await.expect("a task");
         ended.expect("the watch ends");

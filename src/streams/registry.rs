@@ -70,10 +70,19 @@ impl Registry {
         self.measure();
     }
 
-    /// Every connected agent, in no order.
+    /// Every live connection, in no order.
     #[must_use]
-    pub fn agents(&self) -> Vec<AgentId> {
-        self.entries.iter().map(|entry| *entry.key()).collect()
+    pub fn connections(&self) -> Vec<(AgentId, ConnectionId)> {
+        let named = self.entries.iter();
+        named
+            .map(|entry| (*entry.key(), entry.connection))
+            .collect()
+    }
+
+    /// The live connection of an agent.
+    #[must_use]
+    pub fn connection(&self, agent: AgentId) -> Option<ConnectionId> {
+        self.entries.get(&agent).map(|entry| entry.connection)
     }
 
     /// The mailbox of a connected agent.
@@ -84,12 +93,18 @@ impl Registry {
             .map(|entry| Arc::clone(&entry.mailbox))
     }
 
-    /// Tells an agent's connection to close if it signed with another key than this one.
-    pub fn end_rekeyed(&self, agent: AgentId, key: PublicKey) {
+    /// Tells an agent's connection to close if it is one that is meant; what it signed with says so,
+    /// or which it is.
+    pub fn end_if(
+        &self,
+        agent: AgentId,
+        is_meant: impl FnOnce(ConnectionId, &PublicKey) -> bool,
+        why: ToAgent,
+    ) {
         if let Some(entry) = self.entries.get(&agent)
-            && entry.key != key
+            && is_meant(entry.connection, &entry.key)
         {
-            entry.mailbox.push(ToAgent::Rekeyed);
+            entry.mailbox.push(why);
         }
     }
 
@@ -136,14 +151,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_a_connection_of_another_key_ends_when_a_key_is_replaced() {
+    async fn a_connection_ends_only_if_it_is_the_one_that_is_meant() {
         let registry = Registry::default();
-        let (_, connection) = registry.enter(AGENT, KEY, || {});
+        let (older, _) = registry.enter(AGENT, KEY, || {});
+        let (_, newer) = registry.enter(AGENT, KEY, || {});
 
-        registry.end_rekeyed(AGENT, KEY);
-        assert!(connection.is_empty());
-        registry.end_rekeyed(AGENT, [8; 32]);
+        registry.end_if(AGENT, |_, key| *key == [8; 32], ToAgent::Rekeyed);
+        registry.end_if(AGENT, |connection, _| connection == older, ToAgent::Revoked);
+        assert!(newer.is_empty());
+        registry.end_if(AGENT, |_, key| *key == KEY, ToAgent::Rekeyed);
 
-        assert!(matches!(connection.next().await, ToAgent::Rekeyed));
+        assert!(matches!(newer.next().await, ToAgent::Rekeyed));
     }
 }

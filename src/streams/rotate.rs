@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use crate::model::OwnedAgent;
 use crate::ports::{StoreError, StoreErrorKind};
 use crate::streams::client_certificates::PeerCertificate;
+use crate::streams::mailbox::ToAgent;
 use crate::streams::peer::Client;
 use crate::streams::routes::{
     Gateway, refuse, refuse_connect, refuse_for_a_while, tell_refused_connect,
@@ -57,11 +58,10 @@ pub(super) async fn rotate(
     match rotated.await {
         Ok(()) => {
             tracing::info!(%agent, "an agent replaced its key");
-            gateway
-                .links
-                .presence
-                .registry()
-                .end_rekeyed(agent, successor);
+            let registry = gateway.links.presence.registry();
+            registry.end_if(agent, |_, key| *key == signer.key, ToAgent::Rekeyed);
+            // Who signed with the former key before and has not come in yet.
+            gateway.key_changes.changed(Some(&[agent]));
             let public_key = request.public_key;
             Json(RotateResponse { public_key }).into_response()
         }

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::AgentHosts;
 use crate::health::Health;
 use crate::model::AgentRefusal;
-use crate::ports::Directory;
+use crate::ports::{Directory, KeyChanges};
 use crate::streams::access::AccessCheck;
 use crate::streams::agent_auth::{AgentAuth, ClockFault, ConnectError};
 use crate::streams::agent_http::{self, HttpWays, TOKEN_PATH};
@@ -71,6 +71,8 @@ pub struct Gateway {
     pub links: Arc<AgentLinks>,
     /// Takes enrollments.
     pub directory: Arc<dyn Directory>,
+    /// Where it is said whose key changed.
+    pub key_changes: Arc<dyn KeyChanges>,
     /// Checks viewers.
     pub access: AccessCheck,
     /// How often somebody may ask.

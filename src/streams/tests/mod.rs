@@ -40,8 +40,8 @@ use crate::streams::fakes::{
     token_settings,
 };
 use crate::streams::{
-    AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, HttpWays, Installer, KeyLookups, Keyring,
-    Listener, Origins, Presence, RefusalReports, TrustedProxies, Watchers, router,
+    AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, HttpWays, Installer, KeyHints, KeyLookups,
+    Keyring, Listener, Origins, Presence, RefusalReports, TrustedProxies, Watchers, router,
 };
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -63,6 +63,7 @@ struct World {
     directory: Arc<FakeDirectory>,
     ways: Arc<HttpWays>,
     watchers: Arc<Watchers>,
+    key_hints: Arc<KeyHints>,
     /// Ends the daemon's sockets.
     stop: CancellationToken,
     _tasks: JoinSet<()>,
@@ -131,7 +132,7 @@ async fn build_with(
     let stop = CancellationToken::new();
     let links = links_to(&recorder, &desired, &stop);
     let loopback_network = "127.0.0.0/8".parse().expect("a network");
-    let watchers = Arc::new(Watchers::default());
+    let (watchers, key_hints) = (Arc::new(Watchers::default()), Arc::new(KeyHints::default()));
     let (key_lookups, keys) = KeyLookups::new(Arc::clone(&directory) as _);
     let (refusals, refusal_log) = RefusalReports::new(Arc::clone(&directory) as _);
     let (keyring, key_reads) = Keyring::new(Arc::new(PublishedKey("current")), Arc::clone(&health));
@@ -140,6 +141,7 @@ async fn build_with(
         auth: Arc::new(AgentAuth::new(keys)),
         links: Arc::new(links),
         directory: Arc::clone(&directory) as _,
+        key_changes: Arc::clone(&key_hints) as _,
         access: AccessCheck::new(Arc::clone(&access) as _, &token_settings(), keyring),
         limits: Arc::default(),
         refusals: refusal_log,
@@ -156,10 +158,7 @@ async fn build_with(
         connections: TaskTracker::new(),
     };
     change(&mut gateway);
-    let loopback = "127.0.0.1:0".parse().expect("an address");
-    let listener = Listener::bind(&[loopback], tls)
-        .await
-        .expect("loopback can be bound");
+    let listener = bound(tls).await;
     let address = listener.addresses()[0];
     let mut tasks = JoinSet::new();
     tasks.spawn(key_lookups.run(stop.clone()));
@@ -175,9 +174,17 @@ async fn build_with(
         directory,
         ways,
         watchers,
+        key_hints,
         stop,
         _tasks: tasks,
     }
+}
+
+/// A listener on a free port.
+async fn bound(tls: Option<&Tls>) -> Listener {
+    let loopback = "127.0.0.1:0".parse().expect("an address");
+    let bound = Listener::bind(&[loopback], tls).await;
+    bound.expect("loopback can be bound")
 }
 
 fn links_to(

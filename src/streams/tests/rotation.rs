@@ -15,6 +15,7 @@ use jiff::SignedDuration;
 
 use super::*;
 use crate::streams::fakes::{NEIGHBOUR, key, sign_connect_by, sign_rotation};
+use crate::streams::key_hints::Changed;
 
 /// The key that is to come.
 fn successor() -> SigningKey {
@@ -88,6 +89,18 @@ async fn a_replaced_key_ends_its_connection_and_never_connects_again() {
     assert_eq!(connect_by(&world, &new).await, 101);
     let (status, text) = ask(&world, AGENT, signed(&world, (&key(), &stranger()), AGENT)).await;
     assert_eq!(status, 401, "{text}");
+}
+
+#[tokio::test]
+async fn whoever_signed_with_the_former_key_and_is_not_in_yet_is_looked_at() {
+    let world = world(KeyStatus::Admitted).await;
+    let new = successor();
+
+    let (status, text) = ask(&world, AGENT, signed(&world, (&key(), &new), AGENT)).await;
+
+    assert_eq!(status, 200, "{text}");
+    let heard = timeout(Duration::from_secs(30), world.key_hints.heard()).await;
+    assert_eq!(heard.expect("it is told"), Changed::Of([AGENT].into()));
 }
 
 #[tokio::test]
