@@ -111,7 +111,7 @@ fn signed_headers(agent: AgentId, timestamp: u64, nonce: String, signature: Stri
 pub(super) fn sign_assertion(agent: AgentId, audience: &str, replaced: &Value) -> String {
     let mut claims = json!({
         "iss": agent, "sub": agent, "aud": audience, "jti": Uuid::new_v4(),
-        "exp": Timestamp::now().as_second() + 60,
+        "iat": Timestamp::now().as_second(), "exp": Timestamp::now().as_second() + 60,
     });
     for (name, value) in replaced.as_object().expect("claims are an object") {
         claims[name] = value.clone();

@@ -1,7 +1,7 @@
 //! Nonces of recent connects, so that a captured handshake cannot be used again.
 //! It never grows beyond its bounds, and one agent's connects never use up another's.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 use hidps_wire::AgentId;
 
@@ -25,7 +25,8 @@ pub(super) enum Verdict {
 /// The memory.
 #[derive(Debug, Default)]
 pub(super) struct Nonces {
-    seen: HashMap<AgentId, VecDeque<(u64, String)>>,
+    /// In no order: of two assertions the later one may expire first.
+    seen: HashMap<AgentId, Vec<(u64, String)>>,
     sweep_at: usize,
 }
 
@@ -40,16 +41,14 @@ impl Nonces {
     ) -> Verdict {
         self.sweep(now);
         let seen = self.seen.entry(agent).or_default();
-        while seen.front().is_some_and(|(expiry, _)| *expiry < now) {
-            seen.pop_front();
-        }
+        seen.retain(|(expiry, _)| *expiry >= now);
         if seen.iter().any(|(_, known)| known == nonce) {
             return Verdict::Replayed;
         }
         if seen.len() >= MAX_OF_AGENT {
             return Verdict::TooMany;
         }
-        seen.push_back((expires, nonce.to_owned()));
+        seen.push((expires, nonce.to_owned()));
         Verdict::Fresh
     }
 
@@ -58,8 +57,8 @@ impl Nonces {
         if self.seen.len() < self.sweep_at.max(SWEEP_AT) {
             return;
         }
-        self.seen
-            .retain(|_, seen| seen.back().is_some_and(|(expiry, _)| *expiry >= now));
+        let is_fresh = |(expiry, _): &(u64, String)| *expiry >= now;
+        self.seen.retain(|_, seen| seen.iter().any(is_fresh));
         self.sweep_at = self.seen.len() * 2;
     }
 }
@@ -94,6 +93,23 @@ mod tests {
         assert_eq!(nonces.insert(AGENT, "n", 0, 60), Verdict::Fresh);
 
         assert_eq!(nonces.insert(AGENT, "n", 60, 120), Verdict::Replayed);
+    }
+
+    #[test]
+    fn a_nonce_is_remembered_as_long_as_it_lives_whatever_came_after_it() {
+        let mut nonces = Nonces::default();
+        assert_eq!(nonces.insert(AGENT, "short", 0, 10), Verdict::Fresh);
+        assert_eq!(nonces.insert(AGENT, "long", 0, 300), Verdict::Fresh);
+        assert_eq!(nonces.insert(AGENT, "shorter", 0, 5), Verdict::Fresh);
+        for number in 0..SWEEP_AT {
+            let agent = AgentId::new(Uuid::from_u128(number as u128 + 2));
+            nonces.insert(agent, "n", 0, 300);
+        }
+
+        assert_eq!(nonces.insert(AGENT, "long", 20, 320), Verdict::Replayed);
+        assert_eq!(nonces.insert(AGENT, "short", 20, 30), Verdict::Fresh);
+        let remembered = &nonces.seen[&AGENT];
+        assert_eq!(remembered.len(), 2, "{remembered:?}");
     }
 
     #[test]

@@ -19,6 +19,9 @@ const MAX_SECRET: usize = 256;
 /// Seconds for which an assertion may be good: it is made for one request.
 const MAX_ASSERTION_SECS: i64 = 300;
 
+/// Seconds by which a client's clock may be ahead of ours.
+const CLOCK_LEEWAY: i64 = 5;
+
 /// Longest name of an assertion, in bytes.
 const MAX_ASSERTION_ID: usize = 64;
 
@@ -178,6 +181,8 @@ pub struct ClientAssertion<'a> {
     pub agent: Uuid,
     /// Its own name, by which it is known again.
     pub id: String,
+    /// The second since 1970 at which it was made.
+    pub issued_at: i64,
     /// The second since 1970 at which it ends.
     pub expires_at: i64,
     /// What the signature is over.
@@ -194,6 +199,7 @@ struct Asserted {
     sub: Uuid,
     aud: Audience,
     jti: String,
+    iat: i64,
     exp: i64,
 }
 
@@ -217,6 +223,7 @@ impl<'a> ClientAssertion<'a> {
         Ok(Self {
             agent: claims.sub,
             id: claims.jti,
+            issued_at: claims.iat,
             expires_at: claims.exp,
             message: signed.message,
             signature: signature.ok_or(TokenFault::Signature)?,
@@ -238,10 +245,18 @@ impl<'a> ClientAssertion<'a> {
         if self.expires_at <= now {
             return Err(TokenFault::Expired);
         }
-        if self.expires_at > now.saturating_add(MAX_ASSERTION_SECS) {
+        let is_early = self.issued_at > now.saturating_add(CLOCK_LEEWAY);
+        if is_early || self.expires_at > now.saturating_add(MAX_ASSERTION_SECS) {
             return Err(TokenFault::NotYet);
         }
         Ok(())
+    }
+
+    /// Whether it may have been used before that second, at which the memory of what was used began: a
+    /// clock that is ahead writes a later time than it is.
+    #[must_use]
+    pub const fn may_be_older_than(&self, began: i64) -> bool {
+        self.issued_at <= began.saturating_add(CLOCK_LEEWAY)
     }
 }
 

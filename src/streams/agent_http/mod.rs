@@ -47,6 +47,8 @@ pub struct HttpWays {
     open: AgentHttp,
     pub(super) tokens: AgentTokens,
     assertions: Mutex<Nonces>,
+    /// The second since 1970 at which these began to be remembered.
+    began_at: i64,
     polling: Mutex<PollingAgents>,
     bodies: Semaphore,
 }
@@ -63,6 +65,12 @@ impl HttpWays {
     /// As configured. Tokens are signed with a secret of this process, so that none outlives it.
     #[must_use]
     pub fn new(open: AgentHttp) -> Self {
+        Self::begun(open, Timestamp::now())
+    }
+
+    /// The same, begun at that time.
+    #[must_use]
+    pub(super) fn begun(open: AgentHttp, at: Timestamp) -> Self {
         // Two random ids hold 244 random bits.
         let random = [Uuid::new_v4(), Uuid::new_v4()].map(Uuid::into_bytes);
         let secret = Sha256::digest(random.concat()).into();
@@ -70,6 +78,7 @@ impl HttpWays {
             open,
             tokens: AgentTokens::new(&secret),
             assertions: Mutex::default(),
+            began_at: at.as_second(),
             polling: Mutex::default(),
             bodies: Semaphore::new(BODIES),
         }

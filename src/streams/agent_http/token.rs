@@ -37,6 +37,8 @@ enum Denied {
     Client(String),
     /// It proved it and may not connect.
     Barred(String),
+    /// It may have been used at a daemon before this one.
+    Older,
     /// It could not be found out.
     Unavailable,
 }
@@ -171,6 +173,9 @@ fn check_assertion(
     assertion
         .check(&place, now)
         .map_err(|_| denied("is for another place or another time"))?;
+    if assertion.may_be_older_than(gateway.ways.began_at) {
+        return Err(Denied::Older);
+    }
     let seconds = |time: i64| u64::try_from(time).unwrap_or(0);
     let life = (seconds(now), seconds(assertion.expires_at));
     let agent = AgentId::new(assertion.agent);
@@ -224,6 +229,11 @@ impl Denied {
             Self::Request(word, message) => deny(StatusCode::BAD_REQUEST, word, &message),
             Self::Client(_) => deny(StatusCode::UNAUTHORIZED, "invalid_client", WHO),
             Self::Barred(reason) => deny(StatusCode::FORBIDDEN, "unauthorized_client", &reason),
+            Self::Older => deny(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "temporarily_unavailable",
+                "the assertion may be older than this run of the daemon; sign another one",
+            ),
             Self::Unavailable => deny(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "temporarily_unavailable",

@@ -122,7 +122,7 @@ async fn build_with(
     open: AgentHttp,
     change: impl FnOnce(&mut Gateway),
 ) -> World {
-    let ways = Arc::new(HttpWays::new(open));
+    let ways = Arc::new(HttpWays::begun(open, Timestamp::UNIX_EPOCH));
     let (recorder, fanout) = (Arc::new(Recorder::default()), Arc::new(Fanout::default()));
     let desired = Arc::new(FakeDesired {
         slot: watch::Sender::new(None),

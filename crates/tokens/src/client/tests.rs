@@ -23,7 +23,8 @@ fn basic(pair: &str) -> String {
 /// An assertion with some claims replaced, signed by nobody.
 fn assertion(replaced: &Value) -> String {
     let mut claims = json!({
-        "iss": ID, "sub": ID, "aud": format!("https://{PLACE}"), "jti": "one", "exp": NOW + 60,
+        "iss": ID, "sub": ID, "aud": format!("https://{PLACE}"), "jti": "one", "iat": NOW,
+        "exp": NOW + 60,
     });
     for (name, value) in replaced.as_object().unwrap() {
         claims[name] = value.clone();
@@ -147,10 +148,30 @@ fn an_assertion_is_for_one_place_and_a_short_time() {
     assert_eq!(check(json!({"exp": NOW})), Err(TokenFault::Expired));
     assert_eq!(check(json!({"exp": NOW + 301})), Err(TokenFault::NotYet));
     assert_eq!(check(json!({"exp": i64::MAX})), Err(TokenFault::NotYet));
+    assert_eq!(check(json!({"iat": NOW - 200})), Ok(()));
+    assert_eq!(check(json!({"iat": NOW + 5})), Ok(()));
+    assert_eq!(check(json!({"iat": NOW + 6})), Err(TokenFault::NotYet));
+    assert_eq!(check(json!({"iat": null})), Err(TokenFault::Malformed));
     assert_eq!(check(json!({"jti": ""})), Err(TokenFault::Malformed));
     assert_eq!(
         check(json!({"jti": "x".repeat(65)})),
         Err(TokenFault::Malformed)
     );
     assert_eq!(check(json!({"exp": "soon"})), Err(TokenFault::Malformed));
+}
+
+#[test]
+fn an_assertion_that_may_be_older_than_the_memory_of_what_was_used_says_so() {
+    let began = NOW - 100;
+    let is_older = |issued: i64| {
+        let text = assertion(&json!({ "iat": issued }));
+        let parsed = ClientAssertion::parse(&text).unwrap();
+        parsed.may_be_older_than(began)
+    };
+
+    assert!(is_older(began - 60));
+    // Made before, by a clock that is ahead.
+    assert!(is_older(began + 5));
+    assert!(!is_older(began + 6));
+    assert!(is_older(i64::MIN));
 }

@@ -68,6 +68,7 @@ async fn whoever_does_not_prove_it_learns_nothing_and_is_told_of() {
         with_assertion(&sign(OTHER, &ours, json!({}))),
         with_assertion(&sign(AGENT, "https://evil.test/v1/agent/token", json!({}))),
         with_assertion(&sign(AGENT, &ours, json!({"exp": now - 1}))),
+        with_assertion(&sign(AGENT, &ours, json!({"iat": now + 120}))),
         with_assertion(&sign(AGENT, &ours, json!({"exp": now + 3_600}))),
     ];
 
@@ -97,6 +98,30 @@ async fn an_assertion_is_good_once() {
 
     assert_eq!(status_of(host.ask_token(&form)).await, 200);
     assert_eq!(status_of(host.ask_token(&form)).await, 401);
+}
+
+#[tokio::test]
+async fn an_assertion_that_an_earlier_run_may_have_taken_is_refused_until_another_is_signed() {
+    let health = Arc::new(Health::default());
+    health.set_open();
+    let began = Timestamp::now() - jiff::SignedDuration::from_secs(30);
+    let begin = |gateway: &mut Gateway| gateway.ways = Arc::new(HttpWays::begun(OPEN, began));
+    let (starting, served) = ((health, Duration::ZERO), (None, no_programs()));
+    let world = build_with(KeyStatus::Admitted, starting, served, OPEN, begin).await;
+    let host = Host::with_token(&world, String::new());
+    let ask = |issued: i64| {
+        let claims = json!({ "iat": issued });
+        let form = with_assertion(&sign_assertion(AGENT, &audience(&world), &claims));
+        answer(host.ask_token(&form))
+    };
+
+    for issued in [began.as_second() - 60, began.as_second()] {
+        let (status, body) = ask(issued).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{body}");
+        assert!(body.to_string().contains("sign another"), "{body}");
+    }
+    let (status, body) = ask(Timestamp::now().as_second()).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
 }
 
 #[tokio::test]
