@@ -58,6 +58,18 @@ const ENROLLMENTS_OF_TOKEN: Rate = Rate {
     burst: 200,
 };
 
+/// Keys replaced of all agents: each asks Postgres. Only who has both keys is counted.
+const ROTATIONS: Rate = Rate {
+    per_second: 50,
+    burst: 200,
+};
+
+/// Keys that one agent replaces at once.
+const ROTATIONS_OF_AGENT: u32 = 5;
+
+/// Pause after which one more is let it: each leaves a row for ever.
+const ROTATION_EVERY: Duration = Duration::from_secs(600);
+
 /// Connects of viewers, of all: each verifies a signature and may ask Postgres once.
 const VIEWERS: Rate = Rate {
     per_second: 200,
@@ -115,6 +127,8 @@ pub struct RateLimits {
     connects: Route,
     enrollments: Route,
     enrollments_of_token: Keyed<[u8; 32]>,
+    rotations: DefaultDirectRateLimiter,
+    rotations_of_agent: Keyed<AgentId>,
     viewers: Route,
     tokens: Route,
     secrets: Keyed<[u8; 32]>,
@@ -137,6 +151,8 @@ impl Default for RateLimits {
             connects: Route::new("connect", CONNECTS, CONNECTS_OF_ADDRESS),
             enrollments: Route::new("enroll", ENROLLMENTS, ENROLLMENTS_OF_ADDRESS),
             enrollments_of_token: Keyed::new(ENROLLMENTS_OF_TOKEN),
+            rotations: RateLimiter::direct(quota(ROTATIONS)),
+            rotations_of_agent: Keyed::limiting(rotations_of_agent()),
             viewers: Route::new("viewer", VIEWERS, VIEWERS_OF_ADDRESS),
             tokens: Route::new("token", ENROLLMENTS, ENROLLMENTS_OF_ADDRESS),
             secrets: Keyed::new(ENROLLMENTS_OF_TOKEN),
@@ -153,9 +169,21 @@ impl RateLimits {
         self.connects.check(address)
     }
 
-    /// Whether somebody may replace a key, which asks Postgres as an enrollment does.
+    /// Whether somebody may ask for another key: until both keys have signed, that costs as much as a
+    /// connect, and takes nothing from those who enroll.
     pub(super) fn rotate(&self, address: Option<IpAddr>) -> Result<(), TooOften> {
-        self.enrollments.check(address)
+        self.connects.check(address)
+    }
+
+    /// Whether an agent may replace its key, for which both keys have signed.
+    pub(super) fn rotate_of_agent(&self, agent: AgentId) -> Result<(), TooOften> {
+        let of_agent = self.rotations_of_agent.check(&agent);
+        of_agent.map_err(|wait| refused("rotate", "agent", wait))?;
+        let of_all = self.rotations.check();
+        of_all.map_err(|until| {
+            let wait = until.wait_time_from(DefaultClock::default().now());
+            refused("rotate", "all", wait)
+        })
     }
 
     /// Whether somebody may open a viewer's socket.
@@ -267,9 +295,13 @@ struct Keyed<K: Hash + Eq + Clone> {
 
 impl<K: Hash + Eq + Clone> Keyed<K> {
     fn new(rate: Rate) -> Self {
+        Self::limiting(quota(rate))
+    }
+
+    fn limiting(quota: Quota) -> Self {
         Self {
-            limiter: RateLimiter::keyed(quota(rate)),
-            crowd: RateLimiter::direct(quota(rate)),
+            limiter: RateLimiter::keyed(quota),
+            crowd: RateLimiter::direct(quota),
             forgot_at: Mutex::default(),
         }
     }
@@ -300,8 +332,17 @@ impl<K: Hash + Eq + Clone> Keyed<K> {
 }
 
 fn quota(rate: Rate) -> Quota {
-    let nonzero = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
     Quota::per_second(nonzero(rate.per_second)).allow_burst(nonzero(rate.burst))
+}
+
+fn rotations_of_agent() -> Quota {
+    let one = nonzero(1);
+    let quota = Quota::with_period(ROTATION_EVERY).unwrap_or(Quota::per_hour(one));
+    quota.allow_burst(nonzero(ROTATIONS_OF_AGENT))
+}
+
+fn nonzero(n: u32) -> NonZeroU32 {
+    NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN)
 }
 
 /// What one customer of a network usually has: one address of IPv4, a /64 of IPv6.
@@ -348,6 +389,25 @@ mod tests {
 
         assert!(flood < ENROLLMENTS.burst, "{flood}");
         assert_eq!(limits.enroll(address("2001:db8:0:2::1"), None), Ok(()));
+    }
+
+    #[test]
+    fn an_agent_replaces_few_keys_and_takes_nothing_from_others_and_from_who_enrolls() {
+        let limits = RateLimits::default();
+        let agent = AgentId::new(uuid::Uuid::from_u128(1));
+        let other = AgentId::new(uuid::Uuid::from_u128(2));
+
+        let replaced = admitted(|_| limits.rotate_of_agent(agent));
+        assert_eq!(replaced, ROTATIONS_OF_AGENT);
+        let refusal = limits.rotate_of_agent(agent).unwrap_err();
+        assert_eq!(refusal.by, "agent");
+        assert!(refusal.wait <= ROTATION_EVERY && refusal.wait > ROTATION_EVERY / 2);
+        assert_eq!(limits.rotate_of_agent(other), Ok(()));
+        // Hundreds of addresses that ask for it without a signature.
+        let of_number = |n: u32| Some(IpAddr::from([10, 0, (n >> 8) as u8, n as u8]));
+        assert!((0..1_000).all(|number| limits.rotate(of_number(number)).is_ok()));
+        assert_eq!(limits.enroll(address("203.0.113.1"), None), Ok(()));
+        assert_eq!(limits.rotate_of_agent(other), Ok(()));
     }
 
     #[test]

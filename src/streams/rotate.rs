@@ -54,6 +54,9 @@ pub(super) async fn rotate(
             return refuse_connect(&error);
         }
     };
+    if let Err(too_often) = gateway.limits.rotate_of_agent(agent) {
+        return refuse_for_a_while(too_often);
+    }
     let rotated = gateway.directory.rotate(signer, successor, client.reported);
     match rotated.await {
         Ok(()) => {
@@ -81,10 +84,14 @@ fn refuse_rotation(signer: OwnedAgent, error: &StoreError) -> Response {
             StatusCode::CONFLICT,
             "the new key was in use before, or is the present one; make another key",
         ),
-        StoreErrorKind::RateLimited => refuse(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too many rotations; try again in a minute",
-        ),
+        StoreErrorKind::RateLimited => {
+            // Whoever hears it holds the agent's key.
+            let said = error.said();
+            refuse(
+                StatusCode::TOO_MANY_REQUESTS,
+                said.unwrap_or("too many rotations; try again in a minute"),
+            )
+        }
         StoreErrorKind::Unavailable | StoreErrorKind::Malformed => refuse(
             StatusCode::SERVICE_UNAVAILABLE,
             "Supabase cannot be reached just now; try again",

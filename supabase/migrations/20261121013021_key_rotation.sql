@@ -1,6 +1,27 @@
 -- How an agent gives up its key for a new one without a token and without an admin.
 -- It verifies no signature: the daemon calls it only for whoever signed with the present key.
 
+-- Refuses one more: each leaves a row that no time takes away, because a former key never comes back.
+create function private.check_replaced_keys(p_agent_id uuid) returns void
+language plpgsql volatile security definer set search_path = '' as $$
+declare
+  n_lately bigint;
+  n_ever bigint;
+begin
+  select count(*) filter (where r.revoked_at > now() - interval '1 hour'), count(*)
+  into n_lately, n_ever
+  from private.revoked_keys r where r.agent_id = p_agent_id;
+  if n_ever >= 1000 then
+    perform private.refuse('54000', 429,
+      'this agent has had 1,000 keys, and none comes back; create another agent for this host');
+  end if;
+  if n_lately >= 10 then
+    perform private.refuse('54000', 429,
+      'this agent has replaced its key ten times within the hour; try again later');
+  end if;
+end
+$$;
+
 -- The present key is named, so that of two rotations at once one is refused, and one that was decided on
 -- before a revocation or another enrollment does nothing. A key that waits for an admin goes on waiting.
 create function private.replace_key(p_agent_id uuid, p_present_key text, p_new_key text) returns void
@@ -27,6 +48,7 @@ begin
     perform private.refuse('22023', 409,
       'the new key was in use before and was revoked or replaced; make another key');
   end if;
+  perform private.check_replaced_keys(p_agent_id);
   update public.agent_keys k
   set public_key = successor, created_at = now(), admitted_at = now(), admitted_by = null
   where k.agent_id = p_agent_id;

@@ -244,6 +244,26 @@ begin
 end
 $$;
 
+-- an_agent_replaces_ten_keys_an_hour_and_a_thousand_ever
+do $$
+declare
+  present integer;
+begin
+  perform pg_temp.enroll('key 0', pg_temp.make_token('adam', 'org'));
+  delete from private.revoked_keys where agent_id = pg_temp.id('host');
+  for present in 0..9 loop
+    perform pg_temp.must_equal('one of ten', pg_temp.rotate('key ' || present, 'key ' || present + 1), '');
+  end loop;
+  perform pg_temp.must_match('one more', pg_temp.rotate('key 10', 'key 11'), '^54000 .* within the hour');
+  perform pg_temp.must_equal('untouched', pg_temp.enrolled('host', 'key 10'), 'admitted');
+  update private.revoked_keys set revoked_at = now() - interval '61 minutes';
+  perform pg_temp.must_equal('an hour later', pg_temp.rotate('key 10', 'key 11'), '');
+  insert into private.revoked_keys (agent_id, public_key, revoked_at)
+  select pg_temp.id('host'), 'former ' || n, now() - interval '1 year' from generate_series(12, 1000) n;
+  perform pg_temp.must_match('a thousand', pg_temp.rotate('key 11', 'key 12'), '^54000 .* 1,000 keys');
+end
+$$;
+
 -- a_stale_agent_lets_its_first_key_wait_for_an_admin
 do $$
 begin
