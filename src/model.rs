@@ -119,6 +119,8 @@ pub enum ConditionKind {
     DocumentStored,
     /// Every source of events is read that the host's configuration asks for.
     SourcesRead,
+    /// The key that was to be given up is not the agent's any more.
+    KeyRotated,
     /// The agent is connected.
     Connected,
     /// A desired state is being held back.
@@ -135,6 +137,7 @@ impl ConditionKind {
             Self::CollectionSynced => "CollectionSynced",
             Self::DocumentStored => "DocumentStored",
             Self::SourcesRead => "SourcesRead",
+            Self::KeyRotated => "KeyRotated",
             Self::Connected => "Connected",
             Self::Held => "Held",
         }
@@ -180,6 +183,8 @@ pub struct HostFacts {
     pub arch: String,
     /// Version of the agent program.
     pub agent_version: String,
+    /// Whether it gives up a key that a document names.
+    pub retires_keys: bool,
 }
 
 /// How busy a host is, in percent, and whether our firewall table is loaded.

@@ -35,6 +35,7 @@ use crate::ledger::{Ledger, LedgerRecord};
 use crate::link::{Link, LinkPulse, LinkState};
 use crate::probe::DaemonProbe;
 use crate::report::keep_status_file;
+use crate::retirement::KeyRetirement;
 use crate::shutdown::{Shutdown, shutdown};
 use crate::state_dir::{StateDir, StateError};
 use crate::status_queue::StatusQueue;
@@ -138,6 +139,7 @@ fn start_parts(
     let (host_reader, readings) = read_host(config.cadence, cadence_tx, record.clone());
     let (link_tx, link_state) = watch::channel(LinkState::default());
     let (drift_tx, drift) = watch::channel(Drift::default());
+    let (retirement_tx, retirement) = watch::channel(None);
     let table = host_processes();
     let mut parts = JoinSet::new();
     let looks = (config.processes, config.network_interval, cadence, table);
@@ -156,7 +158,17 @@ fn start_parts(
         probe: Arc::new(DaemonProbe::new(Arc::clone(&dialer), pulse.clone())),
         link: pulse.session(),
         sources: (told.1.clone(), SourcesAsked::of(&config)),
+        retirement,
         confirm_within: config.confirm_within,
+    };
+    let key_retirement = KeyRetirement {
+        agent_id: config.agent_id,
+        dialer: Arc::clone(&dialer),
+        state: state.clone(),
+        record: record.clone(),
+        link: link_state.clone(),
+        chance: Chance::of_system(),
+        told: retirement_tx,
     };
     let link = Link {
         agent_id: config.agent_id,
@@ -180,6 +192,11 @@ fn start_parts(
     begin(&mut parts, "host reader", host_reader);
     let status_file = keep_status_file(state, statuses.latest(), link_state.clone(), told);
     begin(&mut parts, "status file", status_file);
+    begin(
+        &mut parts,
+        "key retirement",
+        key_retirement.run(shutdown.clone()),
+    );
     begin(&mut parts, "link", link.run());
     // Last, so that every other part was begun when the agent says that it is ready.
     let told = keep_told(Supervisor::of_this_process(), link_state, shutdown);

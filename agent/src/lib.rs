@@ -36,6 +36,7 @@ pub mod plan;
 pub mod probe;
 pub mod redact;
 pub mod report;
+pub mod retirement;
 pub mod rotate;
 pub mod rotate_key;
 pub mod service_unit;

@@ -54,6 +54,15 @@ impl RotateError {
         matches!(self, Self::Refused { status, .. } if *status == StatusCode::CONFLICT)
     }
 
+    /// When the daemon wants to be asked again.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after, .. } => *retry_after,
+            Self::Exchange(_) | Self::Random(_) | Self::Answer(_) => None,
+        }
+    }
+
     /// Whether this request has certainly changed nothing.
     #[must_use]
     pub fn changed_nothing(&self) -> bool {

@@ -1,6 +1,8 @@
 //! What `hidps-agent rotate-key` does, beside the running agent or without one.
 //! The new key is on the disk before the daemon hears of it, and stays there while it may be the one.
 
+use hidps_wire::AgentId;
+
 use crate::clock::ClockOffset;
 use crate::config::Config;
 use crate::dial::{DialError, Dialer};
@@ -49,27 +51,53 @@ pub enum RotateKeyError {
 /// Fails when the key was not replaced, or when that is not known.
 pub async fn rotate_key(config: &Config) -> Result<String, RotateKeyError> {
     let state = StateDir::open_to_change(&config.state_dir).map_err(RotateKeyError::State)?;
+    let dialer = Dialer::new(config.way()).map_err(RotateKeyError::Dialer)?;
+    let replaced = replace_key(&state, &dialer, config.agent_id, None).await?;
+    Ok(replaced.map_or_else(String::new, |Replaced { old, new }| {
+        format!("the public key was {old} and is {new}\n")
+    }))
+}
+
+/// One key in the place of another, by their public halves.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Replaced {
+    pub(crate) old: String,
+    pub(crate) new: String,
+}
+
+/// Replaces the agent's key; none when `only` names another one, which is replaced already.
+///
+/// # Errors
+/// Fails when the key was not replaced, or when that is not known.
+pub(crate) async fn replace_key(
+    state: &StateDir,
+    dialer: &Dialer,
+    agent_id: AgentId,
+    only: Option<&str>,
+) -> Result<Option<Replaced>, RotateKeyError> {
     let lock = state.lock_key().map_err(RotateKeyError::State)?;
     let _lock = lock.ok_or(RotateKeyError::Busy)?;
-    let present = Identity::load(&state).map_err(RotateKeyError::Identity)?;
+    let present = Identity::load(state).map_err(RotateKeyError::Identity)?;
     let present = present.ok_or(RotateKeyError::NoKey)?;
-    let dialer = Dialer::new(config.way()).map_err(RotateKeyError::Dialer)?;
-    let begun = Identity::load_from(&state, SUCCESSOR).map_err(RotateKeyError::Identity)?;
+    if only.is_some_and(|only| present.public_key() != only) {
+        return Ok(None);
+    }
+    let begun = Identity::load_from(state, SUCCESSOR).map_err(RotateKeyError::Identity)?;
     let is_new = begun.is_none();
-    let successor = begun.map_or_else(|| Identity::create(&state, SUCCESSOR), Ok);
+    let successor = begun.map_or_else(|| Identity::create(state, SUCCESSOR), Ok);
     let successor = successor.map_err(RotateKeyError::Identity)?;
 
     let mut offset = ClockOffset::default();
     let keys = (&present, &successor);
-    match rotate(&dialer, config.agent_id, keys, &mut offset).await {
+    match rotate(dialer, agent_id, keys, &mut offset).await {
         Ok(()) => {
-            adopt_file(&state, &successor).map_err(RotateKeyError::Adopt)?;
+            adopt_file(state, &successor).map_err(RotateKeyError::Adopt)?;
             let (old, new) = (present.public_key(), successor.public_key());
-            Ok(format!("the public key was {old} and is {new}\n"))
+            Ok(Some(Replaced { old, new }))
         }
         // A request of an earlier run may still change something; one that was never made cannot.
         Err(error) if error.is_final() || is_new && error.changed_nothing() => {
-            forget_file(&state, &successor).map_err(RotateKeyError::State)?;
+            forget_file(state, &successor).map_err(RotateKeyError::State)?;
             Err(RotateKeyError::Unchanged(error))
         }
         Err(error) => Err(RotateKeyError::Unknown(error)),

@@ -14,6 +14,8 @@ export type AgentFrame =
     hostname: string;
     os: string;
     protocol: number;
+    /** Whether the agent gives up a key that a document names. */
+    retires_keys?: boolean;
   }
   /** The state of the host after it was read back. */
   | {
@@ -124,7 +126,7 @@ export type Collection = {
 
 /** What is true of a facet of a host, and why. */
 export type Condition = {
-  type: "FirewallSynced" | "FilesWatched" | "CollectionSynced" | "DocumentStored" | "SourcesRead";
+  type: "FirewallSynced" | "FilesWatched" | "CollectionSynced" | "DocumentStored" | "SourcesRead" | "KeyRotated";
   message: string;
   reason: string;
   status: ConditionStatus;
@@ -185,6 +187,8 @@ export type Document = {
   firewall_settings?: FirewallSettings;
   monitored_files: Array<string>;
   monitored_recursively?: Array<string>;
+  /** The public key, in base64, that is not to be the agent's any more. */
+  retired_key?: string;
 };
 
 /** The body of an enrollment. */

@@ -192,6 +192,8 @@ pub(super) struct PresenceRow {
     arch: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     agent_version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retires_keys: Option<bool>,
 }
 
 /// Seconds since a time of this daemon's clock.
@@ -209,6 +211,7 @@ impl From<PresenceReport> for PresenceRow {
             hostname: host.as_ref().map(|host| host.hostname.clone()),
             os: host.as_ref().map(|host| host.os.clone()),
             arch: host.as_ref().map(|host| host.arch.clone()),
+            retires_keys: host.as_ref().map(|host| host.retires_keys),
             agent_version: host.map(|host| host.agent_version),
         }
     }

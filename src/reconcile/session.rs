@@ -221,6 +221,7 @@ impl Session {
             FacetCondition::CollectionSynced => ConditionKind::CollectionSynced,
             FacetCondition::DocumentStored => ConditionKind::DocumentStored,
             FacetCondition::SourcesRead => ConditionKind::SourcesRead,
+            FacetCondition::KeyRotated => ConditionKind::KeyRotated,
         };
         let reason = printable(&condition.reason, MAX_REASON);
         let message = printable(&condition.message, MAX_MESSAGE);

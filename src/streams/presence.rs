@@ -167,6 +167,7 @@ impl Presence {
             os: printable(&hello.os, MAX_CLAIM),
             arch: printable(&hello.arch, MAX_CLAIM),
             agent_version: printable(&hello.agent_version, MAX_CLAIM),
+            retires_keys: hello.retires_keys,
         };
         tracing::info!(%agent, version = host.agent_version, "an agent connected");
         let message = format!("the agent is connected (version {})", host.agent_version);

@@ -4,6 +4,7 @@
 mod collection;
 mod files;
 mod firewall;
+mod retirement;
 mod sources;
 mod storage;
 
@@ -17,6 +18,7 @@ pub use firewall::{
     drifted_condition, firewall_condition, on_trial_condition, rolled_back_condition,
     untried_condition, who,
 };
+pub use retirement::retirement_condition;
 pub use sources::{SourcesAsked, sources_condition};
 pub use storage::storage_condition;
 

@@ -19,6 +19,7 @@ use crate::conditions::{files_condition, lost_condition, vanished_condition, wit
 use crate::file_watch::WatchOutcome;
 use crate::firewall::{Actor, FirewallGoal, FirewallOutcome};
 use crate::ledger::{LedgerRecord, NoDocument, Trial};
+use crate::retirement::Retirement;
 use acceptance::{LEDGER_RETRY, LedgerIo, Purpose, Writing};
 use read_back::{FilesView, FirewallView};
 
@@ -58,6 +59,8 @@ pub struct Core {
     files: FilesView,
     /// How it is with the sources of events, once they have said so.
     sources: Option<AgentCondition>,
+    /// How it is with the key that a document names, or did.
+    retirement: Option<Retirement>,
     /// Drifts that were repaired and are not told yet.
     repaired: Vec<AgentCondition>,
     audit_at: Instant,
@@ -88,6 +91,7 @@ impl Core {
             firewall: FirewallView::default(),
             files: FilesView::default(),
             sources: None,
+            retirement: None,
             repaired: Vec::new(),
             audit_at: now + AUDIT_INTERVAL,
             told: None,
@@ -233,6 +237,12 @@ impl Core {
     /// How it is with the sources of events.
     pub fn on_sources_told(&mut self, condition: Option<AgentCondition>, now: Instant) {
         self.sources = condition;
+        self.advance(now);
+    }
+
+    /// How far giving up a key is.
+    pub fn on_retirement_told(&mut self, retirement: Option<Retirement>, now: Instant) {
+        self.retirement = retirement;
         self.advance(now);
     }
 

@@ -21,6 +21,7 @@ use crate::file_watch::FileWatch;
 use crate::firewall::{Actor, Drift, Firewall, FirewallChange, TABLE_FAMILY, TABLE_NAME};
 use crate::ledger::{Ledger, LedgerRecord, NoDocument};
 use crate::probe::Probe;
+use crate::retirement::Retirement;
 use crate::status_queue::StatusQueue;
 use crate::text::printable;
 
@@ -51,6 +52,8 @@ pub struct Converge<F, W, P> {
     pub events: Arc<EventQueue>,
     /// How it is with the sources of events, and which of them the configuration asks for.
     pub sources: (watch::Receiver<SourceStates>, SourcesAsked),
+    /// How it is with a key that is to be given up.
+    pub retirement: watch::Receiver<Option<Retirement>>,
     /// How long a new firewall may take to be confirmed; none where the agent changes none.
     pub confirm_within: Option<Duration>,
 }
@@ -62,6 +65,7 @@ enum Wake {
     FirewallChanged(Drift),
     FilesChanged,
     SourcesTold(Option<AgentCondition>),
+    RetirementTold(Option<Retirement>),
     Link(Option<u64>),
     Probed(ProbeId, Result<(), String>),
     Tick,
@@ -111,6 +115,9 @@ impl<F: Firewall, W: FileWatch, P: Probe> Converge<F, W, P> {
             }
             () = self.files.changed() => Some(Wake::FilesChanged),
             Ok(()) = self.sources.0.changed() => Some(Wake::SourcesTold(self.read_sources())),
+            Ok(()) = self.retirement.changed() => {
+                Some(Wake::RetirementTold(self.retirement.borrow_and_update().clone()))
+            }
             Ok(()) = self.link.changed() => Some(Wake::Link(*self.link.borrow_and_update())),
             (id, result) = next_probed(&mut course.probes) => Some(Wake::Probed(id, result)),
             () = sleep_until(deadline) => Some(Wake::Tick),
@@ -246,6 +253,7 @@ impl Course {
             Wake::FirewallChanged(drift) => core.on_firewall_changed(drift.actor, now()),
             Wake::FilesChanged => core.on_files_changed(now()),
             Wake::SourcesTold(condition) => core.on_sources_told(condition, now()),
+            Wake::RetirementTold(retirement) => core.on_retirement_told(retirement, now()),
             Wake::Probed(id, result) => core.on_probed(id, result, now()),
             Wake::Tick => core.on_tick(now()),
             Wake::Link(session) => {

@@ -167,6 +167,7 @@ impl Host {
             probe: Arc::new(NoProbe),
             link: watch::channel(None).1,
             sources: (sources, SourcesAsked::of(&config())),
+            retirement: watch::channel(None).1,
             confirm_within: None,
         };
         let mut tasks = JoinSet::new();

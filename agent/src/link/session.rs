@@ -120,6 +120,7 @@ async fn greet<F>(socket: &mut Socket, link: &Link<F>) -> Result<Welcome, Sessio
         os: link.facts.os.clone(),
         arch: link.facts.arch.clone(),
         boot: link.facts.boot,
+        retires_keys: true,
         applied: link.record.borrow().as_ref().map(|record| record.applied()),
     });
     let mut shutdown = link.shutdown.clone();

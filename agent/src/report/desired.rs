@@ -14,6 +14,10 @@ use crate::config::Config;
 use crate::error_chain::chain;
 use crate::ledger::{LedgerRecord, Trial, read_ledger};
 use crate::state_dir::StateDir;
+use crate::text::printable;
+
+/// Longest part of a key that is shown; a real one has 44 characters.
+const MAX_KEY_CHARS: usize = 64;
 
 /// The document the agent has accepted, or why there is none.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -121,6 +125,10 @@ impl ShownDesired {
                 WatchDepth::Everything => " and everything below",
             };
             writeln!(text, "watch      {path}{depth}").expect("a string takes any text");
+        }
+        if let Some(key) = &accepted.document.retired_key {
+            let key = printable(key, MAX_KEY_CHARS);
+            writeln!(text, "give up    the key {key}").expect("a string takes any text");
         }
         for rule in &desired.policy.rules {
             writeln!(text, "rule       {rule}").expect("a string takes any text");

@@ -154,6 +154,7 @@ impl Daemon {
             os: "linux".into(),
             arch: "x86_64".into(),
             boot: None,
+            retires_keys: false,
             applied,
         };
         // Keys are not what is simulated: each agent has its own for ever.

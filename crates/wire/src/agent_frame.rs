@@ -53,6 +53,9 @@ pub struct Hello {
     /// that take turns are two hosts with one key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<Uuid>,
+    /// Whether it gives up a key that a document names; one that does not is sent no such document.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retires_keys: bool,
     /// What its ledger says it applied last; none on a new host.
     pub applied: Option<Applied>,
 }

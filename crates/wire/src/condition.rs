@@ -31,6 +31,8 @@ pub enum FacetCondition {
     DocumentStored,
     /// Every source of events is read that the host's configuration asks for.
     SourcesRead,
+    /// The key that was to be given up is not the agent's any more; told while one is named.
+    KeyRotated,
 }
 
 /// One condition as an agent reports it; its generation is that of the status frame around it.

@@ -40,11 +40,16 @@ pub struct DesiredDocument {
     /// How often the host looks at itself; none means as it is configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collection: Option<CollectionEntry>,
+    /// The public key, in base64, that is not to be the agent's any more; an agent that has it takes
+    /// another one, and every other agent is as desired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retired_key: Option<String>,
 }
 
 impl DesiredDocument {
     /// How many things it desires: each monitored path, each firewall rule, the firewall's settings,
-    /// those of collection, and the firewall unless it is unmanaged.
+    /// those of collection, and the firewall unless it is unmanaged. A retired key is none of them,
+    /// for nothing is taken away when it is not named any more.
     #[must_use]
     pub fn entries(&self) -> u32 {
         let count = self.monitored_files.len()

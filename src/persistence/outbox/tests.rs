@@ -247,6 +247,7 @@ async fn a_newer_presence_keeps_the_facts_of_the_older() {
         os: "linux".into(),
         arch: "x86_64".into(),
         agent_version: "1".into(),
+        retires_keys: true,
     };
     let report = |online, host| PresenceReport {
         agent_id: AgentId::new(Uuid::nil()),

@@ -37,6 +37,7 @@ fn hello(applied: Option<Applied>) -> Hello {
         os: "linux".into(),
         arch: "x86_64".into(),
         boot: None,
+        retires_keys: false,
         applied,
     }
 }

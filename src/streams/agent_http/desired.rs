@@ -139,6 +139,7 @@ fn hello(applied: Option<Applied>) -> Hello {
         os: String::new(),
         arch: String::new(),
         boot: None,
+        retires_keys: false,
         applied,
     }
 }

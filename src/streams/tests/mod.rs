@@ -239,6 +239,7 @@ fn hello(protocol: u32, applied: Option<Applied>) -> String {
         os: "linux".into(),
         arch: "x86_64".into(),
         boot: None,
+        retires_keys: false,
         applied,
     }))
 }

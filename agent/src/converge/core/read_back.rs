@@ -10,7 +10,8 @@ use super::super::effect::{Effect, Note};
 use super::Core;
 use crate::conditions::{
     collection_condition, drifted_condition, firewall_condition, no_document_conditions,
-    on_trial_condition, rolled_back_condition, storage_condition, untried_condition,
+    on_trial_condition, retirement_condition, rolled_back_condition, storage_condition,
+    untried_condition,
 };
 use crate::error_chain::chain;
 use crate::firewall::{
@@ -115,6 +116,10 @@ impl Core {
         if self.tells_collection && self.ledger.is_ok() {
             let (wanted, refused) = (self.desired.collection, &self.refused.intervals);
             conditions.push(collection_condition(wanted, refused));
+        }
+        let accepted = self.ledger.as_ref().ok().map(|record| &record.accepted);
+        if let Some(key) = accepted.and_then(|accepted| accepted.document.retired_key.as_deref()) {
+            conditions.push(retirement_condition(key, self.retirement.as_ref()));
         }
         if self.io.has_failed {
             conditions.push(storage_condition(self.io.failure.as_deref()));

@@ -12,6 +12,7 @@ use super::*;
 use crate::file_watch::{FileKind, PathState};
 use crate::firewall::{FirewallChange, FirewallError, FirewallSync, InForce};
 use crate::ledger::LedgerRecord;
+use crate::retirement::Standing;
 
 const WITHIN: Duration = Duration::from_secs(30);
 
@@ -727,6 +728,43 @@ fn lost_events_of_files_are_told_though_all_is_watched_again() {
         .map(|status| &*status.conditions[1].reason)
         .collect();
     assert_eq!(told, ["EventsLost", "AllWatched"]);
+}
+
+#[test]
+fn a_key_that_is_to_be_given_up_is_told_as_what_became_of_that_very_key() {
+    let mut host = SimHost::with_confirmed(None);
+    let mut naming = |generation, key: &str| {
+        let mut named = document(generation, None);
+        named.document.retired_key = Some(key.to_owned());
+        host.core.on_document(named, host.now);
+        host.act();
+        let of_key = told_of_key(&host);
+        let told = Retirement {
+            key: key.to_owned(),
+            standing: Standing::Done,
+        };
+        host.core.on_retirement_told(Some(told), host.now);
+        host.act();
+        (of_key, told_of_key(&host))
+    };
+
+    let (first, first_done) = naming(2, "first");
+    let (second, second_done) = naming(3, "second");
+
+    assert_eq!((&*first, &*first_done), ("Waiting", "Rotated"));
+    // What was done for the first says nothing of the second.
+    assert_eq!((&*second, &*second_done), ("Waiting", "Rotated"));
+    host.offer(4, None);
+    let facets = &host.statuses.last().unwrap().conditions;
+    assert!(facets.iter().all(|c| c.facet != FacetCondition::KeyRotated));
+}
+
+fn told_of_key(host: &SimHost) -> String {
+    let conditions = &host.statuses.last().unwrap().conditions;
+    let found = conditions
+        .iter()
+        .find(|c| c.facet == FacetCondition::KeyRotated);
+    found.expect("it is told").reason.clone()
 }
 
 #[test]

@@ -104,6 +104,7 @@ impl Member {
             os: "linux".to_owned(),
             arch: std::env::consts::ARCH.to_owned(),
             boot: None,
+            retires_keys: false,
             applied: self.ledger.applied().cloned(),
         });
         send(socket, &hello).await?;
