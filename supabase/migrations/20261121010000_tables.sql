@@ -117,6 +117,9 @@ create table public.agents (
   os text,
   arch text,
   agent_version text,
+  -- Whether the program said of itself that it gives up a key when asked to; one that did not is never
+  -- sent such a document, which it would refuse whole.
+  retires_keys boolean not null default false,
   constraint name_is_1_to_200_characters check (char_length(btrim(name)) between 1 and 200)
 );
 
@@ -339,10 +342,22 @@ create table public.agent_keys (
   waiting_key text,
   waiting_hostname text,
   waiting_since timestamptz,
-  constraint status_is_known check (status in ('admitted', 'pending', 'revoked'))
+  -- The key that somebody asked the agent to give up, and when it was no more the agent's, by whatever
+  -- way. It names a key and no time, so that no two clocks are ever compared.
+  retired_key text,
+  rotation_requested_at timestamptz,
+  rotation_requested_by uuid references auth.users (id) on delete set null,
+  rotated_at timestamptz,
+  constraint status_is_known check (status in ('admitted', 'pending', 'revoked')),
+  constraint a_request_names_a_key check (
+    (retired_key is null) = (rotation_requested_at is null)
+    and (retired_key is not null or rotated_at is null)
+  )
 );
 
 create index agent_keys_admitted_by on public.agent_keys (admitted_by);
+create index agent_keys_rotation_requested_by on public.agent_keys (rotation_requested_by)
+  where rotation_requested_by is not null;
 
 -- Keys that were revoked. The row of agent_keys forgets a key once another takes its place, and no
 -- token may bring a revoked one back.

@@ -9,7 +9,7 @@ create type private.condition_report as (
 );
 create type private.presence_report as (
   agent_id uuid, online boolean, age double precision, hostname text, os text, arch text,
-  agent_version text
+  agent_version text, retires_keys boolean
 );
 create type private.usage_report as (
   agent_id uuid, cpu_usage numeric, ram_usage numeric, storage_usage numeric,
@@ -159,7 +159,8 @@ begin
       nullif(private.clean_text(r.hostname, 255), '') as hostname,
       nullif(private.clean_text(r.os, 100), '') as os,
       nullif(private.clean_text(r.arch, 100), '') as arch,
-      nullif(private.clean_text(r.agent_version, 100), '') as agent_version
+      nullif(private.clean_text(r.agent_version, 100), '') as agent_version,
+      r.retires_keys
     from private.report_elements(reports) with ordinality e (report, position)
     cross join lateral private.read_report(e.report, null::private.presence_report) r
     where r.online is not null
@@ -168,9 +169,10 @@ begin
   news as materialized (
     -- In one order, so that two daemons cannot deadlock.
     select l.*,
-      (a.is_online, a.hostname, a.os, a.arch, a.agent_version) is distinct from (
+      (a.is_online, a.hostname, a.os, a.arch, a.agent_version, a.retires_keys) is distinct from (
         l.online, coalesce(l.hostname, a.hostname), coalesce(l.os, a.os),
-        coalesce(l.arch, a.arch), coalesce(l.agent_version, a.agent_version)
+        coalesce(l.arch, a.arch), coalesce(l.agent_version, a.agent_version),
+        coalesce(l.retires_keys, a.retires_keys)
       ) as differs
     from public.agents a
     join latest l on l.agent_id = a.id
@@ -203,7 +205,8 @@ begin
       hostname = coalesce(n.hostname, a.hostname),
       os = coalesce(n.os, a.os),
       arch = coalesce(n.arch, a.arch),
-      agent_version = coalesce(n.agent_version, a.agent_version)
+      agent_version = coalesce(n.agent_version, a.agent_version),
+      retires_keys = coalesce(n.retires_keys, a.retires_keys)
   from news n
   where a.id = n.agent_id
     -- The table is published, so a mere sign of life is written no more than twice a minute: a

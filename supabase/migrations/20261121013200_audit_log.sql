@@ -207,7 +207,8 @@ create table private.secret_columns (
 
 insert into private.secret_columns values
   ('agent_keys', 'public_key', false, 'public by its nature; approvals are about it'),
-  ('agent_keys', 'waiting_key', false, 'public by its nature; approvals are about it');
+  ('agent_keys', 'waiting_key', false, 'public by its nature; approvals are about it'),
+  ('agent_keys', 'retired_key', false, 'public by its nature; it was the agent''s');
 
 create function private.sounds_secret(name text) returns boolean
 language sql immutable set search_path = '' as $$
@@ -259,6 +260,7 @@ language sql immutable set search_path = '' as $$
         or after -> 'public_key' <> before -> 'public_key'
       ) then 'admit'
       when after ->> 'waiting_key' is null and before ->> 'waiting_key' is not null then 'refuse'
+      when after ->> 'retired_key' is distinct from before ->> 'retired_key' then 'request_rotation'
       else 'wait'
     end
     when noun = 'agent_token' and op = 'UPDATE' then

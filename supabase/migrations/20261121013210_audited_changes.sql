@@ -47,7 +47,7 @@ begin
     ('operator_looks', 'operator_look', '', '', 'operator_id'),
     ('agents', 'agent', 'name, owner_id, org_id',
       'old.name <> new.name or old.owner_id <> new.owner_id or old.org_id <> new.org_id',
-      'created_at,last_seen,is_online,hostname,os,arch,agent_version'),
+      'created_at,last_seen,is_online,hostname,os,arch,agent_version,retires_keys'),
     ('agent_users', 'share', '', '', 'created_at'),
     ('agent_stats', 'firewall_switch', 'firewall_enabled',
       'old.firewall_enabled is distinct from new.firewall_enabled',
@@ -76,10 +76,11 @@ begin
       '(old.resolved, old.acknowledged_at) is distinct from (new.resolved, new.acknowledged_at)',
       'created_at,resolved_at,resolved_by,title,message,fingerprint,risk,occurrences,first_seen,'
         || 'last_seen,acknowledged_by,evidence,explanation,alert_type'),
-    ('agent_keys', 'agent_key', 'status, public_key, waiting_key',
-      '(old.status, old.public_key, old.waiting_key)
-        is distinct from (new.status, new.public_key, new.waiting_key)',
-      'created_at,admitted_at,admitted_by,waiting_since'),
+    ('agent_keys', 'agent_key', 'status, public_key, waiting_key, retired_key',
+      '(old.status, old.public_key, old.waiting_key, old.retired_key)
+        is distinct from (new.status, new.public_key, new.waiting_key, new.retired_key)',
+      'created_at,admitted_at,admitted_by,waiting_since,rotation_requested_at,rotation_requested_by,'
+        || 'rotated_at'),
     ('agent_tokens', 'agent_token', 'revoked_at, uses',
       '(old.revoked_at, old.uses) is distinct from (new.revoked_at, new.uses)',
       'created_by,created_at,last_used_at')

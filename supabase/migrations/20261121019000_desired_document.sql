@@ -29,6 +29,7 @@ language sql stable set search_path = '' as $$
     || private.desired_recursion(agent)
     || private.desired_firewall_rules(agent)
     || private.desired_collection(agent)
+    || private.desired_retirement(agent)
 $$;
 
 -- Everything desired of the agents asked for, one row per agent that exists. The text of a jsonb is

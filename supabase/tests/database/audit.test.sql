@@ -127,6 +127,10 @@ begin
     '^person adam@people.test agent_key.admit');
   perform pg_temp.must_be_told('service', format('select public.rotate_agent_key(%L, %L, %L)',
     pg_temp.id('host'), second_key, first_key), '^agent new agent_key');
+  update public.agents set retires_keys = true where id = pg_temp.id('host');
+  perform pg_temp.must_be_told('adam', format('select public.request_key_rotation(%L)', pg_temp.id('host')),
+    '^person adam@people.test agent_key.request_rotation agent_keys .*"retired_key": "' || regexp_replace(
+      first_key, '([+/=])', '[\1]', 'g'));
   perform pg_temp.must_be_told('adam', 'update public.agent_keys set status = ''revoked''',
     'agent_key.revoke');
 end

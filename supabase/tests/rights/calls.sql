@@ -29,6 +29,8 @@ insert into calls values
   ('register_organization(text)', 'DRRRRRRRRRD', 'select public.register_organization(''x'')'),
   ('remove_member(uuid,uuid)', 'DDDRDDRRDDD',
     'select public.remove_member(pg_temp.id(''org''), pg_temp.id(''uma''))'),
+  ('request_key_rotation(uuid)', 'DDDDDRRRDDD',
+    'select public.request_key_rotation(pg_temp.id(''host''))'),
   ('revoke_invite(uuid)', 'DDDDDDRRDDD', 'select public.revoke_invite(pg_temp.id(''invite''))'),
   ('revoke_other_sessions()', 'DRRRRRRRRRD', 'select public.revoke_other_sessions()'),
   ('revoke_session(uuid)', 'DRRRRRRRRRD', 'select public.revoke_session(gen_random_uuid())'),

@@ -41,6 +41,8 @@ insert into rights values
     'true', 'daemon_id, beat', 'gen_random_uuid(), 1', 'beat = 2'),
   ('fleet_convergence', 'DNNRRRRRNRR', 'VVVVVVVVVVV', 'VVVVVVVVVVV', 'VVVVVVVVVVV',
     'agent_id = pg_temp.id(''host'')', 'agent_id', 'pg_temp.id(''host'')', 'name = ''renamed'''),
+  ('key_rotations', 'DNNRRRRRNRR', 'VVVVVVVVVVV', 'VVVVVVVVVVV', 'VVVVVVVVVVV',
+    'agent_id = pg_temp.id(''host'')', 'agent_id', 'pg_temp.id(''host'')', 'name = ''renamed'''),
   ('held_releases', 'DNNRNNRRNRR', 'DDDDDRRRDDD', 'DDDDDDDDDDD', 'DDDDDDDDDDD',
     'id = pg_temp.id(''release'')', 'org_id, agent_id',
     'pg_temp.id(''org''), pg_temp.id(''host'')', 'note = ''other'''),

@@ -59,7 +59,9 @@ begin
   insert into public.collection_settings (agent_id) values (pg_temp.id('host'));
   insert into public.agent_processes (agent_id, total) values (pg_temp.id('host'), 0);
   insert into public.agent_facts (agent_id) values (pg_temp.id('host'));
-  insert into public.agent_keys (agent_id, public_key) values (pg_temp.id('host'), 'k');
+  insert into public.agent_keys (agent_id, public_key, status, retired_key, rotation_requested_at)
+  values (pg_temp.id('host'), 'k', 'admitted', 'former', now());
+  update public.agents set retires_keys = true where id = pg_temp.id('host');
   insert into public.agent_tokens (id, org_id, name, prefix, expires_at)
   values (pg_temp.remember('token', gen_random_uuid()), pg_temp.id('org'), 'T', 'p', now());
 end

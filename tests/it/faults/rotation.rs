@@ -30,7 +30,7 @@ fn rotate(world: &World, config: &Path) -> Result<String, CommandError> {
 }
 
 /// The key that the database has of the agent.
-async fn known_key(world: &World) -> String {
+pub(super) async fn known_key(world: &World) -> String {
     let query = format!("select public_key as value from agent_keys where agent_id = '{AGENT}'");
     let rows = world.stack.sql(&query).await.expect("the superuser may");
     rows[0]["value"].clone().expect("the agent has a key")
