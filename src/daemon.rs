@@ -495,8 +495,8 @@ fn report_ended(name: &str, panicked: bool) -> bool {
 async fn take_over_presence(rest: &Rest, links: &AgentLinks) -> Result<(), StoreError> {
     rest.reset_presence().await?;
     let now = Timestamp::now();
-    for (agent, heard_at) in rest.list_unheard().await? {
-        links.presence.expect_return(agent, heard_at, now);
+    for unheard in rest.list_unheard().await? {
+        links.presence.expect_return(unheard, now);
     }
     Ok(())
 }

@@ -159,6 +159,17 @@ pub struct HealthReport {
     pub details: serde_json::Value,
 }
 
+/// An agent of which a daemon that has just started does not know whether it lives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unheard {
+    /// The agent.
+    pub agent: AgentId,
+    /// When it was last heard of.
+    pub heard_at: Timestamp,
+    /// Whether it holds no connection and asks regularly instead.
+    pub polls: bool,
+}
+
 /// Whether an agent is connected, and what it said of its host.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PresenceReport {

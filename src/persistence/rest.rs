@@ -8,7 +8,6 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hidps_wire::{AgentId, EnrollRequest, Enrollment};
-use jiff::Timestamp;
 use postgrest::{Builder, Postgrest};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
@@ -21,7 +20,7 @@ use crate::model::{
     AgentAccess, AgentCredential, AgentRefusal, Alert, ChangeReport, ConditionReport,
     DeliveryOutcome, DesiredState, DesiredVersion, DetectionIntent, DetectionReports, FactsReport,
     HealthReport, Notification, OrgId, OwnedAgent, PresenceReport, ProcessesReport, PublicKey,
-    UsageReport,
+    Unheard, UsageReport,
 };
 use crate::persistence::detection_rows::{
     IndexDocument, IntentDocument, RiskRow, ShadowRow, SuppressedRow, VerdictRow,
@@ -120,20 +119,20 @@ impl Rest {
     }
 
     /// The agents that were connected when the last daemon stopped or died and have not been heard of
-    /// since, each with the time at which it was; never a part of them.
+    /// since; never a part of them.
     ///
     /// # Errors
     /// When Supabase did not answer.
-    pub async fn list_unheard(&self) -> Result<Vec<(AgentId, Timestamp)>, StoreError> {
-        let mut unheard: Vec<(AgentId, Timestamp)> = Vec::new();
+    pub async fn list_unheard(&self) -> Result<Vec<Unheard>, StoreError> {
+        let mut unheard: Vec<Unheard> = Vec::new();
         loop {
-            let after = unheard.last().map(|(agent, _)| *agent);
+            let after = unheard.last().map(|last| last.agent);
             let body = json!({ "after": after, "max_rows": UNHEARD_PAGE });
             let page: Vec<UnheardRow> = self
                 .call("list unheard agents", "unheard_agents", &body)
                 .await?;
             let n_rows = page.len();
-            unheard.extend(page.into_iter().map(UnheardRow::into_pair));
+            unheard.extend(page.into_iter().map(UnheardRow::into_unheard));
             if n_rows < UNHEARD_PAGE {
                 return Ok(unheard);
             }

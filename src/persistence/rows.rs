@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::model::{
     AgentAccess, AgentCredential, Alert, ChangeReport, ConditionReport, DesiredState,
     DesiredVersion, HealthReport, HoldMark, KeyStatus, Notice, Notification, NotifiedAccount,
-    NotifiedAlert, OrgId, PresenceReport,
+    NotifiedAlert, OrgId, PresenceReport, Unheard,
 };
 
 /// A row of `desired_generations`.
@@ -280,12 +280,17 @@ impl From<AlertRow> for Alert {
 pub(super) struct UnheardRow {
     agent_id: AgentId,
     last_seen: Timestamp,
+    polls: bool,
 }
 
 impl UnheardRow {
-    /// The agent, and when it was last heard of.
-    pub(super) fn into_pair(self) -> (AgentId, Timestamp) {
-        (self.agent_id, self.last_seen)
+    /// What the row says.
+    pub(super) fn into_unheard(self) -> Unheard {
+        Unheard {
+            agent: self.agent_id,
+            heard_at: self.last_seen,
+            polls: self.polls,
+        }
     }
 }
 

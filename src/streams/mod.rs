@@ -28,6 +28,7 @@ mod questions;
 mod rate_limits;
 mod refusals;
 mod registry;
+mod rhythm;
 mod rotate;
 mod routes;
 mod silence;

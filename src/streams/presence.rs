@@ -10,12 +10,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::model::{
     ConditionKind, ConditionReport, HostFacts, Observation, OwnedAgent, PresenceReport, TwinSign,
+    Unheard,
 };
 use crate::ports::{Observations, Records};
 use crate::streams::holders::{Holder, Holders};
 use crate::streams::mailbox::Mailbox;
 use crate::streams::registry::{ConnectionId, Registry};
-use crate::streams::silence::Silences;
+use crate::streams::silence::{Missed, Silences};
 
 /// Longest claim of a host that is recorded or logged, in characters.
 const MAX_CLAIM: usize = 255;
@@ -28,6 +29,15 @@ const MAX_SKEWS: usize = 10_000;
 
 /// The reason of a connection that this daemon ended because it stops.
 pub(super) const STOPPING: &str = "the daemon is stopping";
+
+/// What is to be recorded of an agent that was heard of over HTTP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Heard {
+    /// It was not heard of for a while: its lease may have ended.
+    pub(super) is_new: bool,
+    /// Its last sign of life was recorded a while ago.
+    pub(super) is_due: bool,
+}
 
 /// Records who comes and goes.
 pub struct Presence {
@@ -117,9 +127,9 @@ impl Presence {
         self.observe(agent, Observation::ClockSkew { seconds });
     }
 
-    /// An agent that ought to be there was last heard of then, before this daemon started.
-    pub fn expect_return(&self, agent: AgentId, heard_at: Timestamp, now: Timestamp) {
-        self.silences().on_missed(agent, heard_at, now);
+    /// An agent that ought to be there was last heard of before this daemon started.
+    pub fn expect_return(&self, unheard: Unheard, now: Timestamp) {
+        self.silences().on_missed(unheard, now);
     }
 
     /// The agents whose silence is about to be told, or all silent ones.
@@ -131,11 +141,21 @@ impl Presence {
     /// Tells every silence that has become long enough.
     pub fn tell_silences(&self, now: Timestamp) {
         let tell = |agent, observation| self.observations.observe(agent, observation);
-        let not_returned = self.silences().tell_due(now, tell);
-        for agent in not_returned {
+        // Held, so that whoever comes back meanwhile is recorded after this.
+        let mut silences = self.silences();
+        for (agent, missed) in silences.tell_due(now, tell) {
+            let (word, message) = match missed {
+                Missed::NotReturned => (
+                    "NotReturned",
+                    "nothing was heard of the agent since the daemon restarted",
+                ),
+                Missed::StoppedAsking => (
+                    "StoppedAsking",
+                    "the agent asked over HTTP regularly, and nothing is heard of it any more",
+                ),
+            };
             // So that the next daemon does not tell it once more.
-            let message = "nothing was heard of the agent since the daemon restarted".to_owned();
-            self.record_condition(agent, ConditionStatus::False, "NotReturned", message);
+            self.record_condition(agent, ConditionStatus::False, word, message.to_owned());
         }
     }
 
@@ -173,23 +193,52 @@ impl Presence {
         let message = format!("the agent is connected (version {})", host.agent_version);
         self.registry.enter(agent, key, || {
             self.record(agent, true, at, Some(host));
-            self.record_condition(agent, ConditionStatus::True, "Connected", message);
             let back = self.silences().on_entered(agent, at);
-            if let Some(back @ Observation::Back { seconds }) = back
-                && !self.observations.observe(agent, back)
-            {
-                self.silences().keep_back(agent, seconds);
-            }
+            self.record_condition(agent, ConditionStatus::True, "Connected", message);
+            self.tell_back(agent, back);
         })
     }
 
-    /// Records that an agent which holds no connection is there, for as long as its lease is renewed.
-    pub fn begin_polling(&self, agent: AgentId, at: Timestamp) {
-        self.record(agent, true, at, None);
-        if self.registry.mailbox(agent).is_none() {
-            let message = "the agent asks over HTTP and holds no connection".to_owned();
-            self.record_condition(agent, ConditionStatus::True, "Polling", message);
+    fn tell_back(&self, agent: AgentId, back: Option<Observation>) {
+        if let Some(back @ Observation::Back { seconds }) = back
+            && !self.observations.observe(agent, back)
+        {
+            self.silences().keep_back(agent, seconds);
         }
+    }
+
+    /// Records that an agent was heard of over HTTP; where it holds no connection, that is all there is.
+    pub(super) fn on_asked(&self, agent: AgentId, heard: Heard, at: Timestamp) {
+        if heard.is_due {
+            self.record(agent, true, at, None);
+        }
+        self.registry.unless_connected(agent, || {
+            let asked = self.silences().on_asked(agent, at);
+            if heard.is_new || asked.is_news {
+                self.record_polling(agent, asked.is_expected);
+            }
+            self.tell_back(agent, asked.back);
+        });
+    }
+
+    /// The same agent asked for what comes at its times, or told how it is.
+    pub(super) fn on_beat(&self, agent: AgentId, at: Timestamp) {
+        self.registry.unless_connected(agent, || {
+            let news = self.silences().on_beat(agent, at);
+            if let Some(is_expected) = news {
+                self.record_polling(agent, is_expected);
+            }
+        });
+    }
+
+    fn record_polling(&self, agent: AgentId, is_expected: bool) {
+        let (word, message) = if is_expected {
+            ("Polling", "the agent asks over HTTP regularly")
+        } else {
+            ("Polled", "the agent asked over HTTP, not regularly so far")
+        };
+        let message = format!("{message}; it holds no connection");
+        self.record_condition(agent, ConditionStatus::True, word, message);
     }
 
     /// Records that a connected agent is alive.

@@ -70,6 +70,13 @@ impl Registry {
         self.measure();
     }
 
+    /// Acts while an agent holds no connection and can enter none; does nothing if it holds one.
+    pub fn unless_connected(&self, agent: AgentId, act: impl FnOnce()) {
+        if let Slot::Vacant(_free) = self.entries.entry(agent) {
+            act();
+        }
+    }
+
     /// Every live connection, in no order.
     #[must_use]
     pub fn connections(&self) -> Vec<(AgentId, ConnectionId)> {

@@ -1,4 +1,4 @@
-//! Agents that were connected and are not heard of any more, and when that is told.
+//! Agents that were connected, or asked regularly, and are not heard of any more; and when that is told.
 //! It never reads a clock.
 
 use std::collections::BTreeMap;
@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use hidps_wire::AgentId;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::Observation;
+use crate::model::{Observation, Unheard};
+use crate::streams::rhythm::{self, LONGEST_PAUSE, Rhythm};
 use crate::telemetry;
 
 /// After how many seconds a silence is told: a minute is longer than a reconnection, and whoever
@@ -19,6 +20,37 @@ const MAX_SILENT: usize = 100_000;
 /// How long agents may take to come back to a daemon that has just started.
 const RETURN_WITHIN: SignedDuration = SignedDuration::from_secs(120);
 
+/// How a silence began.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Beginning {
+    /// A connection ended.
+    Left,
+    /// Before this daemon did; whether the agent asked the last one regularly.
+    Missed { polls: bool },
+    /// With a request: whoever holds no connection is silent until the next one.
+    Asked(Option<Rhythm>),
+}
+
+/// Why an agent is missed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Missed {
+    /// It has not come back to this daemon.
+    NotReturned,
+    /// It asked regularly and does not any more.
+    StoppedAsking,
+}
+
+/// What a request of an agent that holds no connection says.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) struct Asked {
+    /// The news that it is back, if its silence was any.
+    pub(super) back: Option<Observation>,
+    /// Whether it asks regularly, so that it is missed when it does not.
+    pub(super) is_expected: bool,
+    /// Whether something else was known of it until now.
+    pub(super) is_news: bool,
+}
+
 /// One silence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Silence {
@@ -27,8 +59,7 @@ struct Silence {
     not_before: Timestamp,
     /// How many of [`TELL_AFTER`] were told.
     n_told: usize,
-    /// Whether it began before this daemon did.
-    is_older: bool,
+    beginning: Beginning,
 }
 
 impl Silence {
@@ -44,6 +75,40 @@ impl Silence {
             true => 0,
             false => TELL_AFTER.iter().filter(|after| **after <= seconds).count(),
         }
+    }
+
+    /// The silence of an agent that asked just now; of one that does so seldom it is never told.
+    fn after_request(rhythm: Option<Rhythm>, now: Timestamp) -> Self {
+        let patience = rhythm.and_then(|rhythm| rhythm.patience(now));
+        let not_before = patience.and_then(|patience| now.checked_add(patience).ok());
+        Self {
+            since: now,
+            not_before: not_before.unwrap_or(Timestamp::MAX),
+            n_told: 0,
+            beginning: Beginning::Asked(rhythm),
+        }
+    }
+
+    fn is_expected(self) -> bool {
+        self.not_before != Timestamp::MAX
+    }
+
+    /// Nothing follows from it any more.
+    fn is_idle(self, now: Timestamp) -> bool {
+        !self.is_expected() && now.duration_since(self.since) > LONGEST_PAUSE
+    }
+
+    fn missed(self) -> Option<Missed> {
+        match self.beginning {
+            Beginning::Left => None,
+            Beginning::Missed { .. } => Some(Missed::NotReturned),
+            Beginning::Asked(_) => Some(Missed::StoppedAsking),
+        }
+    }
+
+    fn back(self, now: Timestamp) -> Option<Observation> {
+        let seconds = self.seconds(now);
+        (self.n_told > 0).then_some(Observation::Back { seconds })
     }
 }
 
@@ -62,35 +127,76 @@ impl Silences {
             since: now,
             not_before: now,
             n_told: 0,
-            is_older: false,
+            beginning: Beginning::Left,
         };
         self.begin(agent, silence);
     }
 
     /// The daemon has just started, and an agent that ought to be there was last heard of then.
-    pub(super) fn on_missed(&mut self, agent: AgentId, heard_at: Timestamp, now: Timestamp) {
-        let silence = Silence {
-            since: heard_at.min(now),
-            not_before: now.checked_add(RETURN_WITHIN).unwrap_or(now),
-            n_told: 0,
-            is_older: true,
+    pub(super) fn on_missed(&mut self, unheard: Unheard, now: Timestamp) {
+        let polls = unheard.polls;
+        let within = if polls {
+            rhythm::AT_MOST
+        } else {
+            RETURN_WITHIN
         };
-        self.begin(agent, silence);
+        let silence = Silence {
+            since: unheard.heard_at.min(now),
+            not_before: now.checked_add(within).unwrap_or(now),
+            n_told: 0,
+            beginning: Beginning::Missed { polls },
+        };
+        self.begin(unheard.agent, silence);
     }
 
-    fn begin(&mut self, agent: AgentId, silence: Silence) {
+    /// An agent that holds no connection was heard of.
+    pub(super) fn on_asked(&mut self, agent: AgentId, now: Timestamp) -> Asked {
+        let before = self.silent.remove(&agent);
+        let rhythm = before.and_then(|before| match before.beginning {
+            Beginning::Asked(rhythm) => rhythm,
+            Beginning::Missed { polls } => polls.then_some(Rhythm::vouched(now)),
+            Beginning::Left => None,
+        });
+        let silence = Silence::after_request(rhythm, now);
+        let is_as_before = |before: Silence| {
+            matches!(before.beginning, Beginning::Asked(_))
+                && before.n_told == 0
+                && before.is_expected() == silence.is_expected()
+        };
+        let is_known = self.begin(agent, silence);
+        Asked {
+            back: before.and_then(|before| before.back(now)),
+            is_expected: is_known && silence.is_expected(),
+            is_news: is_known && !before.is_some_and(is_as_before),
+        }
+    }
+
+    /// The same agent asked for what comes at its times; whether it does so regularly, if that is news.
+    pub(super) fn on_beat(&mut self, agent: AgentId, now: Timestamp) -> Option<bool> {
+        let silence = self.silent.get_mut(&agent)?;
+        let Beginning::Asked(rhythm) = silence.beginning else {
+            return None;
+        };
+        let rhythm = rhythm.map_or(Rhythm::new(now), |rhythm| rhythm.beat(now));
+        let was_expected = silence.is_expected();
+        *silence = Silence::after_request(Some(rhythm), now);
+        let is_expected = silence.is_expected();
+        (is_expected != was_expected).then_some(is_expected)
+    }
+
+    /// Whether there was room for it.
+    fn begin(&mut self, agent: AgentId, silence: Silence) -> bool {
         if self.silent.len() >= MAX_SILENT && !self.silent.contains_key(&agent) {
             metrics::counter!(telemetry::SILENCES_LOST).increment(1);
-            return;
+            return false;
         }
         self.silent.insert(agent, silence);
+        true
     }
 
     /// An agent connected: the news, if its silence was any.
     pub(super) fn on_entered(&mut self, agent: AgentId, now: Timestamp) -> Option<Observation> {
-        let silence = self.silent.remove(&agent)?;
-        let seconds = silence.seconds(now);
-        (silence.n_told > 0).then_some(Observation::Back { seconds })
+        self.silent.remove(&agent)?.back(now)
     }
 
     /// Nobody has taken the news that an agent is back; it is told at the next call.
@@ -113,25 +219,26 @@ impl Silences {
     }
 
     /// Tells every silence that has reached its next length; what is not taken is told at the next
-    /// call. Answers whose silence began before this daemon did and was told for the first time.
+    /// call. Answers whose silence was told for the first time although no connection of it had ended.
     pub(super) fn tell_due(
         &mut self,
         now: Timestamp,
         mut tell: impl FnMut(AgentId, Observation) -> bool,
-    ) -> Vec<AgentId> {
-        let mut not_returned = Vec::new();
+    ) -> Vec<(AgentId, Missed)> {
+        let mut missed = Vec::new();
         self.over
             .retain(|agent, seconds| !tell(*agent, Observation::Back { seconds: *seconds }));
         for (agent, silence) in &mut self.silent {
             let (n_due, seconds) = (silence.n_due(now), silence.seconds(now));
             if n_due > silence.n_told && tell(*agent, Observation::Silent { seconds }) {
-                if silence.is_older && silence.n_told == 0 {
-                    not_returned.push(*agent);
+                if silence.n_told == 0 {
+                    missed.extend(silence.missed().map(|missed| (*agent, missed)));
                 }
                 silence.n_told = n_due;
             }
         }
-        not_returned
+        self.silent.retain(|_, silence| !silence.is_idle(now));
+        missed
     }
 }
 
@@ -156,6 +263,27 @@ mod tests {
             true
         });
         told
+    }
+
+    /// The agent was last heard of at the beginning, by an earlier daemon.
+    fn missed(polls: bool) -> Unheard {
+        Unheard {
+            agent: AGENT,
+            heard_at: at(0),
+            polls,
+        }
+    }
+
+    /// Has the agent ask every half minute for a quarter of an hour; answers with what was news.
+    fn ask_regularly(silences: &mut Silences) -> Vec<(i64, bool)> {
+        let mut news = Vec::new();
+        for second in (0..=900).step_by(30) {
+            let asked = silences.on_asked(AGENT, at(second));
+            news.extend(asked.is_news.then_some((second, asked.is_expected)));
+            let regular = silences.on_beat(AGENT, at(second));
+            news.extend(regular.map(|is_expected| (second, is_expected)));
+        }
+        news
     }
 
     #[test]
@@ -212,7 +340,7 @@ mod tests {
     #[test]
     fn who_was_there_before_a_restart_has_time_to_come_back_and_is_told_once() {
         let mut silences = Silences::default();
-        silences.on_missed(AGENT, at(0), at(5_000));
+        silences.on_missed(missed(false), at(5_000));
 
         assert_eq!(told(&mut silences, 5_119), []);
         assert_eq!(
@@ -220,17 +348,80 @@ mod tests {
             [Observation::Silent { seconds: 5_120 }]
         );
         assert_eq!(told(&mut silences, 5_130), []);
-        silences.on_missed(AGENT, at(0), at(6_000));
-        assert_eq!(silences.tell_due(at(6_200), |_, _| true), [AGENT]);
+        silences.on_missed(missed(false), at(6_000));
+        assert_eq!(
+            silences.tell_due(at(6_200), |_, _| true),
+            [(AGENT, Missed::NotReturned)]
+        );
         assert_eq!(silences.tell_due(at(90_000), |_, _| true), []);
 
-        silences.on_missed(AGENT, at(0), at(5_000));
+        silences.on_missed(missed(false), at(5_000));
         assert_eq!(
             silences.on_entered(AGENT, at(5_060)),
             None,
             "it is back in time"
         );
         assert_eq!(told(&mut silences, 5_200), []);
+    }
+
+    #[test]
+    fn who_asks_regularly_is_missed_like_anybody_and_its_return_is_told() {
+        let mut silences = Silences::default();
+        assert_eq!(ask_regularly(&mut silences), [(0, false), (600, true)]);
+
+        assert_eq!(told(&mut silences, 989), []);
+        let first = silences.tell_due(at(990), |_, _| true);
+        assert_eq!(first, [(AGENT, Missed::StoppedAsking)]);
+        assert_eq!(
+            told(&mut silences, 1_200),
+            [Observation::Silent { seconds: 300 }]
+        );
+        let back = silences.on_asked(AGENT, at(1_210));
+        assert_eq!(back.back, Some(Observation::Back { seconds: 310 }));
+        assert!(back.is_news);
+        assert_eq!(told(&mut silences, 1_211), []);
+        assert_eq!(silences.on_beat(AGENT, at(1_211)), Some(true));
+    }
+
+    #[test]
+    fn who_asks_now_and_then_is_never_missed_and_forgotten() {
+        let mut silences = Silences::default();
+        let first = silences.on_asked(AGENT, at(0));
+        assert!(first.is_news && !first.is_expected);
+        assert!(!silences.on_asked(AGENT, at(200)).is_news);
+        assert_eq!(told(&mut silences, 500), []);
+        assert_eq!(silences.list(at(500), true), [AGENT]);
+        assert_eq!(told(&mut silences, 501), []);
+        assert_eq!(silences.list(at(501), true), []);
+    }
+
+    #[test]
+    fn a_request_ends_the_silence_that_a_connection_or_an_earlier_daemon_began() {
+        let mut silences = Silences::default();
+        silences.on_missed(missed(true), at(5_000));
+        assert_eq!(told(&mut silences, 5_899), []);
+        let asked = silences.on_asked(AGENT, at(5_899));
+        assert!(asked.is_news && asked.is_expected && asked.back.is_none());
+        assert_eq!(told(&mut silences, 6_000), []);
+
+        silences.on_missed(missed(false), at(7_000));
+        told(&mut silences, 7_200);
+        let asked = silences.on_asked(AGENT, at(7_205));
+        assert_eq!(asked.back, Some(Observation::Back { seconds: 7_205 }));
+        assert!(asked.is_news && !asked.is_expected);
+
+        silences.on_left(AGENT, at(8_000));
+        assert!(silences.on_asked(AGENT, at(8_030)).is_news);
+        assert_eq!(told(&mut silences, 8_200), []);
+    }
+
+    #[test]
+    fn what_a_host_tells_when_something_happens_makes_it_nobody_to_miss() {
+        let mut silences = Silences::default();
+        for second in 0..2_000 {
+            silences.on_asked(AGENT, at(second));
+        }
+        assert_eq!(told(&mut silences, 100_000), []);
     }
 
     #[test]
@@ -257,7 +448,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nobody_is_back_who_was_not_silent(steps in prop::collection::vec((0..4_u8, 1..2_000_i64), 1..40)) {
+        fn nobody_is_back_who_was_not_silent(steps in prop::collection::vec((0..6_u8, 1..2_000_i64), 1..40)) {
             let (mut silences, mut now, mut n_silent) = (Silences::default(), 0, 0_u32);
             for (step, seconds) in steps {
                 now += seconds;
@@ -269,6 +460,12 @@ mod tests {
                     1 => {
                         let back = silences.on_entered(AGENT, at(now));
                         prop_assert_eq!(back.is_some(), n_silent > 0);
+                        n_silent = 0;
+                    }
+                    2 => {
+                        let asked = silences.on_asked(AGENT, at(now));
+                        silences.on_beat(AGENT, at(now));
+                        prop_assert_eq!(asked.back.is_some(), n_silent > 0);
                         n_silent = 0;
                     }
                     _ => n_silent += u32::try_from(told(&mut silences, now).len()).expect("few"),

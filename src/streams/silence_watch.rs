@@ -64,7 +64,7 @@ async fn look(presence: &Presence, directory: &dyn Directory, now: Timestamp, al
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{KeyStatus, Observation};
+    use crate::model::{KeyStatus, Observation, Unheard};
     use crate::streams::fakes::{AGENT, FakeDirectory, OTHER, Recorder};
 
     /// What is observed of two silent agents, of which the directory knows only one.
@@ -74,7 +74,13 @@ mod tests {
         let presence = Presence::new(Arc::default(), records, Arc::clone(&recorder) as _);
         let at = |seconds| Timestamp::from_second(seconds).expect("a valid time");
         for agent in [AGENT, OTHER] {
-            presence.expect_return(agent, at(0), at(0));
+            let heard_at = at(0);
+            let unheard = Unheard {
+                agent,
+                heard_at,
+                polls: false,
+            };
+            presence.expect_return(unheard, heard_at);
         }
 
         let now = if all { 1 } else { 200 };

@@ -192,12 +192,19 @@ begin
   heard_again as (
     update public.agent_conditions c
     set status = 'true',
-        reason = 'Connected',
-        message = 'the agent is connected; for a while nothing was heard of it',
+        reason = case c.reason
+          when 'LeaseExpired' then 'Connected' when 'PollingLapsed' then 'Polling' else c.reason
+        end,
+        message = case c.reason
+          when 'LeaseExpired' then 'the agent is connected; for a while nothing was heard of it'
+          else 'the agent asks over HTTP; for a while nothing was heard of it'
+        end,
         last_transition_at = now()
     from news n
-    where c.agent_id = n.agent_id and n.online
-      and c.type = 'Connected' and c.reason = 'LeaseExpired'
+    where c.agent_id = n.agent_id and n.online and c.type = 'Connected'
+      and (
+        c.reason in ('LeaseExpired', 'PollingLapsed') or c.reason = 'Polled' and c.status = 'false'
+      )
   )
   update public.agents a
   set is_online = n.online,
@@ -219,6 +226,18 @@ begin
 end
 $$;
 
+-- What becomes of Connected where nobody says any more that it is so. Of a host that asks now and then,
+-- and not regularly, nothing is unknown: it is not there.
+create function private.unheard_status(reason text) returns text
+language sql immutable set search_path = '' as $$
+  select case reason when 'Polled' then 'false' else 'unknown' end
+$$;
+
+create function private.unheard_reason(reason text, otherwise text) returns text
+language sql immutable set search_path = '' as $$
+  select case reason when 'Polled' then 'Polled' when 'Polling' then 'PollingLapsed' else otherwise end
+$$;
+
 -- A daemon that has just started holds no connection, whatever its predecessor wrote last.
 create function public.reset_presence() returns integer
 language plpgsql volatile security definer set search_path = '' as $$
@@ -226,8 +245,8 @@ declare
   n_changed integer;
 begin
   update public.agent_conditions
-  set status = 'unknown',
-      reason = 'DaemonRestarted',
+  set status = private.unheard_status(reason),
+      reason = private.unheard_reason(reason, 'DaemonRestarted'),
       message = 'the daemon restarted and has not heard from this agent yet',
       last_transition_at = now()
   where type = 'Connected' and status = 'true';
@@ -238,12 +257,12 @@ end
 $$;
 
 -- The agents that may connect and of which it is not known whether they live, with the time at which
--- each was last heard of: those that were connected when the last daemon stopped or died. One page,
--- in the order of ids, behind the one named.
+-- each was last heard of, and whether it holds no connection and asks regularly instead: those that
+-- were there when the last daemon stopped or died. One page, in the order of ids, behind the one named.
 create function public.unheard_agents(after uuid, max_rows integer)
-returns table (agent_id uuid, last_seen timestamptz)
+returns table (agent_id uuid, last_seen timestamptz, polls boolean)
 language sql stable security definer set search_path = '' as $$
-  select a.id, a.last_seen
+  select a.id, a.last_seen, c.reason = 'PollingLapsed'
   from public.agents a
   join public.agent_keys k on k.agent_id = a.id and k.status = 'admitted'
   join public.agent_conditions c

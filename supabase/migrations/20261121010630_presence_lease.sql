@@ -32,8 +32,8 @@ begin
   ),
   silenced as (
     update public.agent_conditions c
-    set status = 'unknown',
-        reason = 'LeaseExpired',
+    set status = private.unheard_status(c.reason),
+        reason = private.unheard_reason(c.reason, 'LeaseExpired'),
         message = 'nothing was heard of this agent for 90 seconds, nor that it left',
         last_transition_at = now()
     from silent s

@@ -11,6 +11,7 @@ use hidps_wire::{
     AgentId, Applied, ConditionStatus, ContentHash, Generation, Hello, PROTOCOL_VERSION, Status,
     encode,
 };
+use jiff::Timestamp;
 use tokio::time::{Instant, timeout};
 
 use crate::model::{ConditionKind, DesiredState};
@@ -40,6 +41,8 @@ pub(in crate::streams) async fn serve_desired(
         Ok(owned) => owned,
         Err(refusal) => return refusal,
     };
+    let presence = &gateway.links.presence;
+    presence.on_beat(owned.agent, Timestamp::now());
     let applied = match parse_applied(query.as_deref().unwrap_or_default()) {
         Ok(applied) => applied,
         Err(message) => return refuse(StatusCode::BAD_REQUEST, message),

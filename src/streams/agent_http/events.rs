@@ -75,6 +75,10 @@ async fn receive(
             if !is_own(owned.agent, report.agent.as_deref()) {
                 return Err(names_another());
             }
+            gateway
+                .links
+                .presence
+                .on_beat(owned.agent, Timestamp::now());
             let firewall = report.firewall_active;
             take_usage(gateway, owned.agent, report.usage, firewall);
             Ok(accepted(&[]))
@@ -117,6 +121,7 @@ async fn take_frame(
 ) -> Result<Value, Response> {
     let (ways, records) = (&gateway.ways, &gateway.links.records);
     let (agent, now) = (owned.agent, Instant::now());
+    gateway.links.presence.on_beat(agent, Timestamp::now());
     match frame {
         AgentFrame::Usage(usage) => take_usage(gateway, agent, usage, None),
         AgentFrame::Processes(processes) => {

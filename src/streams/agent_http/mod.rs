@@ -155,11 +155,7 @@ async fn admit(
         let message = "too many agents ask over HTTP just now; try again";
         refuse(StatusCode::SERVICE_UNAVAILABLE, message)
     })?;
-    if heard.is_new {
-        gateway.links.presence.begin_polling(agent, at);
-    } else if heard.is_due {
-        gateway.links.presence.seen(agent, at);
-    }
+    gateway.links.presence.on_asked(agent, heard, at);
     Ok(owned)
 }
 

@@ -9,14 +9,19 @@ use hidps_wire::AgentId;
 use tokio::time::Instant;
 
 use crate::streams::agent_http::HttpWays;
+use crate::streams::presence::Heard;
 use crate::streams::status_budget::StatusBudget;
 use crate::streams::vital_signs::VitalSigns;
 
 /// Most agents remembered; more than that belong on sockets.
 const MAX_AGENTS: usize = 10_000;
 
-/// After so long an agent that comes back is new again: its lease in the database has ended.
+/// After so long an agent is forgotten.
 const FORGET_AFTER: Duration = Duration::from_secs(90);
+
+/// After such a pause an agent is new again: its lease of 90 s in the database may have ended, for a
+/// sign of life is recorded twice a minute.
+const NEW_AFTER: Duration = Duration::from_secs(55);
 
 /// The agents.
 #[derive(Debug, Default)]
@@ -36,15 +41,6 @@ pub(super) struct Polling {
     heard_at: Instant,
 }
 
-/// What is to be recorded of an agent that was heard of.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Heard {
-    /// It was not heard of for a while.
-    pub(super) is_new: bool,
-    /// Its last sign of life was recorded a while ago.
-    pub(super) is_due: bool,
-}
-
 impl PollingAgents {
     /// Remembers that an agent was heard of; none where there is no room for it.
     fn hear(&mut self, agent: AgentId, now: Instant) -> Option<Heard> {
@@ -53,12 +49,10 @@ impl PollingAgents {
             self.0.remove(&agent);
         }
         if let Some(polling) = self.0.get_mut(&agent) {
+            let is_new = now >= polling.heard_at + NEW_AFTER;
             polling.heard_at = now;
             let is_due = polling.signs.is_seen(now);
-            return Some(Heard {
-                is_new: false,
-                is_due,
-            });
+            return Some(Heard { is_new, is_due });
         }
         if self.0.len() >= MAX_AGENTS {
             self.0.retain(|_, polling| !is_gone(polling));
@@ -121,7 +115,8 @@ mod tests {
         assert_eq!(hear(&mut agents, 0), Some((true, true)));
         assert_eq!(hear(&mut agents, 1), Some((false, false)));
         assert_eq!(hear(&mut agents, 40), Some((false, true)));
-        assert_eq!(hear(&mut agents, 140), Some((true, true)));
+        assert_eq!(hear(&mut agents, 100), Some((true, true)));
+        assert_eq!(hear(&mut agents, 200), Some((true, true)));
     }
 
     #[tokio::test(start_paused = true)]

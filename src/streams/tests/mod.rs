@@ -62,6 +62,7 @@ struct World {
     access: Arc<FakeAccess>,
     directory: Arc<FakeDirectory>,
     ways: Arc<HttpWays>,
+    links: Arc<AgentLinks>,
     watchers: Arc<Watchers>,
     key_hints: Arc<KeyHints>,
     /// Ends the daemon's sockets.
@@ -130,7 +131,7 @@ async fn build_with(
     let access = Arc::new(FakeAccess::default());
     let directory = Arc::new(FakeDirectory::with_status(status));
     let stop = CancellationToken::new();
-    let links = links_to(&recorder, &desired, &stop);
+    let links = Arc::new(links_to(&recorder, &desired, &stop));
     let loopback_network = "127.0.0.0/8".parse().expect("a network");
     let (watchers, key_hints) = (Arc::new(Watchers::default()), Arc::new(KeyHints::default()));
     let (key_lookups, keys) = KeyLookups::new(Arc::clone(&directory) as _);
@@ -139,7 +140,7 @@ async fn build_with(
     let mut gateway = Gateway {
         agent_hosts: Arc::default(),
         auth: Arc::new(AgentAuth::new(keys)),
-        links: Arc::new(links),
+        links: Arc::clone(&links),
         directory: Arc::clone(&directory) as _,
         key_changes: Arc::clone(&key_hints) as _,
         access: AccessCheck::new(Arc::clone(&access) as _, &token_settings(), keyring),
@@ -173,6 +174,7 @@ async fn build_with(
         access,
         directory,
         ways,
+        links,
         watchers,
         key_hints,
         stop,

@@ -288,6 +288,42 @@ begin
 end
 $$;
 
+-- whoever_asks_over_http_is_known_by_that_through_expiry_return_and_restart
+do $$
+declare
+  c record;
+begin
+  insert into public.agent_keys (agent_id, public_key, status)
+  values (pg_temp.id('host'), 'polls', 'admitted')
+  on conflict (agent_id) do update set status = 'admitted';
+  for c in
+    select * from (values
+      ('Polling', 'f f unknown PollingLapsed', 't t true Polling', 't'),
+      ('Polled', 'f f false Polled', 't t true Polled', null),
+      ('Connected', 'f f unknown LeaseExpired', 't t true Connected', 'f')
+    ) t (reason, expired, again, polls)
+  loop
+    perform pg_temp.settle_host('host');
+    update public.agent_conditions set reason = c.reason
+    where agent_id = pg_temp.id('host') and type = 'Connected';
+    update public.agents set last_seen = now() - interval '2 minutes' where id = pg_temp.id('host');
+    perform pg_temp.ask('service', 'select public.expire_presence()');
+    perform pg_temp.must_equal(c.reason || ' expired', pg_temp.presence('host'), c.expired);
+    perform pg_temp.ask('service', format(
+      'select public.record_presence(''[{"agent_id": "%s", "online": true}]'')', pg_temp.id('host')));
+    perform pg_temp.must_equal(c.reason || ' again', pg_temp.presence('host'), c.again);
+    perform pg_temp.ask('service', 'select public.reset_presence()');
+    perform pg_temp.must_equal(c.reason || ' restarted', pg_temp.presence('host'),
+      replace(c.expired, 'LeaseExpired', 'DaemonRestarted'));
+    perform pg_temp.must_equal(c.reason || ' unheard', pg_temp.ask('service', format(
+      'select polls::text from public.unheard_agents(null, 1000) where agent_id = %L',
+      pg_temp.id('host'))), case c.polls when 't' then 'true' when 'f' then 'false' end);
+  end loop;
+  perform pg_temp.settle_host('host');
+  perform pg_temp.settle_host('other host');
+end
+$$;
+
 -- a_sign_of_life_too_small_to_be_written_still_ends_an_expiry
 do $$
 begin

@@ -11,7 +11,7 @@ fn document(n_paths: usize) -> DesiredDocument {
     }
 }
 
-fn desire(world: &World, generation: u64, n_paths: usize) {
+pub(super) fn desire(world: &World, generation: u64, n_paths: usize) {
     let desired = crate::model::DesiredState {
         generation: Generation(generation),
         hash: ContentHash(format!("{n_paths:x}")),

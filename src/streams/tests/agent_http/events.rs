@@ -151,7 +151,7 @@ async fn states_are_recorded_and_a_host_that_posts_is_online() {
         .iter()
         .map(|condition| condition.reason.clone())
         .collect();
-    assert_eq!(reasons, ["Polling", "Enabled"]);
+    assert_eq!(reasons, ["Polled", "Enabled"]);
     let observations = locked(&recorder.observations);
     let is_usage = |observed: &(AgentId, Observation)| {
         matches!(observed, (AGENT, Observation::Usage { cpu: 98.5, .. }))

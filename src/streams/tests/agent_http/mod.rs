@@ -2,6 +2,7 @@
 
 mod desired;
 mod events;
+mod presence;
 mod tokens;
 
 use reqwest::{Client, RequestBuilder, StatusCode};
