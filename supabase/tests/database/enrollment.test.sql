@@ -456,12 +456,14 @@ begin
 end
 $$;
 
--- an_agent_over_http_uses_a_token_of_its_own_organization_up_and_no_other
+-- an_agent_over_http_uses_a_token_of_its_own_up_and_no_other
 do $$
 declare
-  token text := pg_temp.make_token('adam', 'org', ', max_uses => 2');
+  own text := format(', agent => %L', pg_temp.id('host'));
+  token text := pg_temp.make_token('adam', 'org', own || ', max_uses => 2');
   foreign_token text := pg_temp.make_token('otto', 'other org');
-  revoked text := pg_temp.make_token('adam', 'org');
+  revoked text := pg_temp.make_token('adam', 'org', own);
+  fleet text := pg_temp.make_token('adam', 'org', ', max_uses => 2');
 begin
   perform pg_temp.must_equal('first', pg_temp.use_over_http(token), '1');
   perform pg_temp.must_equal('last', pg_temp.use_over_http(token), '0');
@@ -471,6 +473,10 @@ begin
     '^28000 .*is not valid for this agent');
   perform pg_temp.must_match('of others', pg_temp.use_over_http(foreign_token),
     '^28000 .*is not valid for this agent');
+  perform pg_temp.must_match('of the fleet', pg_temp.use_over_http(fleet), '^28000 .*for no one agent');
+  perform pg_temp.must_equal('uses of the fleet''s', (
+    select k.uses::text from public.agent_tokens k where k.prefix = split_part(fleet, '_', 2)
+  ), '0');
   update public.agent_tokens set revoked_at = now() where prefix = split_part(revoked, '_', 2);
   perform pg_temp.must_match('revoked', pg_temp.use_over_http(revoked), '^28000 .*was revoked');
   perform pg_temp.must_match('nobody', pg_temp.use_over_http(token, gen_random_uuid()), '^P0002');
