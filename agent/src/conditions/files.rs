@@ -70,6 +70,20 @@ pub fn with_who(mut condition: AgentCondition, who_unknown: Option<&str>) -> Age
     condition
 }
 
+/// Adds how many files are not remembered while the agent is away, if any.
+#[must_use]
+pub fn with_unremembered(mut condition: AgentCondition, n: usize) -> AgentCondition {
+    if n > 0 {
+        let message = format!(
+            "{n} files are too many to be remembered: what happens to them while the agent is away is \
+             not told; {}",
+            condition.message
+        );
+        condition.message = cut(&message, MAX_MESSAGE_BYTES).to_owned();
+    }
+    condition
+}
+
 /// The condition of all paths when the kernel dropped events of them.
 #[must_use]
 pub fn lost_condition() -> AgentCondition {
@@ -351,6 +365,23 @@ mod tests {
             condition.message
         );
         assert!(!condition.message.contains('\n'));
+    }
+
+    #[test]
+    fn files_that_there_is_no_room_to_remember_are_told_whatever_else_is_so() {
+        for state in [PathState::Watched(FileKind::File), PathState::Missing] {
+            let condition = files_condition(Some(&report(&[("/a", state)])), &[]);
+            let (before, status) = (condition.message.clone(), condition.status);
+
+            let told = with_unremembered(condition.clone(), 7);
+
+            assert!(
+                told.message
+                    .starts_with("7 files are too many to be remembered")
+            );
+            assert!(told.message.ends_with(&before) && told.status == status);
+            assert_eq!(with_unremembered(condition, 0).message, before);
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use hidps_wire::{AgentCondition, ConditionStatus, FacetCondition};
 use crate::text::{cut, printable};
 
 pub use collection::collection_condition;
-pub use files::{files_condition, lost_condition, vanished_condition, with_who};
+pub use files::{files_condition, lost_condition, vanished_condition, with_unremembered, with_who};
 pub use firewall::{
     drifted_condition, firewall_condition, on_trial_condition, rolled_back_condition,
     untried_condition, who,

@@ -15,7 +15,9 @@ use hidps_wire::{AgentCondition, AgentId, Applied, Apply, Desired, Refused, Stat
 
 use super::commit::{Commit, Force};
 use super::effect::{Effect, Note, ProbeId};
-use crate::conditions::{files_condition, lost_condition, vanished_condition, with_who};
+use crate::conditions::{
+    files_condition, lost_condition, vanished_condition, with_unremembered, with_who,
+};
 use crate::file_watch::WatchOutcome;
 use crate::firewall::{Actor, FirewallGoal, FirewallOutcome};
 use crate::ledger::{LedgerRecord, NoDocument, Trial};
@@ -229,7 +231,9 @@ impl Core {
             }
             let condition = files_condition(states, &self.refused.paths);
             let who_unknown = outcome.and_then(|outcome| outcome.who_unknown.as_deref());
-            self.files.condition = Some(with_who(condition, who_unknown));
+            let n_unremembered = outcome.map_or(0, |outcome| outcome.n_unremembered);
+            let condition = with_who(condition, who_unknown);
+            self.files.condition = Some(with_unremembered(condition, n_unremembered));
         }
         self.advance(now);
     }

@@ -76,6 +76,11 @@ impl Coalescer {
         self.waiting.front().map(|waiting| waiting.due)
     }
 
+    /// The changes that wait, in their order.
+    pub(super) fn waiting(&self) -> impl DoubleEndedIterator<Item = &FileChange> {
+        self.waiting.iter().map(|waiting| &waiting.change)
+    }
+
     /// The next change whose moment has passed.
     pub(super) fn poll_due(&mut self, now: Instant) -> Option<(FileChange, Timestamp)> {
         let is_full = self.waiting.len() > MAX_WAITING;

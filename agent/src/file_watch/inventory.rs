@@ -5,6 +5,7 @@
 //! watches it; nothing here knows what is desired but directories.
 
 mod listing;
+mod plan;
 mod tree;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -21,8 +22,8 @@ use super::entry::Entry;
 use super::kernel::KernelWatches;
 use super::memory::Memory;
 use super::path_state::{PathState, Stamp, is_absence, is_link};
+pub(super) use plan::{Why, plan_away};
 use tree::{Room, Tree};
-pub(super) use tree::{Why, plan_away};
 
 /// Most directories below all recursive paths: each takes a kernel watch of a kilobyte, and the
 /// usual limit of a host is some 100,000 for everybody.
@@ -210,11 +211,12 @@ impl Inventory {
 
     /// Adds all that is known to what is remembered.
     pub(super) fn remember_all(&self, memory: &mut Memory) {
-        for tree in self.trees.values() {
-            for (directory, files) in tree.known_directories() {
-                memory.add_directory(directory, files);
-            }
-        }
+        let trees = self.trees.values();
+        memory.add_shared(
+            trees
+                .map(|tree| tree.known_directories().collect())
+                .collect(),
+        );
     }
 
     /// Opens a file to be known, and neither read nor waited for, and says how it is; none where

@@ -16,17 +16,39 @@ use crate::state_dir::StateDir;
 /// The memory's file.
 const FILE: &str = "files.json";
 
-/// How often what is new is written at most: an agent that is killed tells again what changed
-/// within this time.
+/// How soon what is new is written: an agent that is killed tells again what changed within this
+/// time.
 const KEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How soon what was only read is written: nothing of it is lost but the reading.
+const READ_INTERVAL: Duration = Duration::from_mins(1);
+
+/// How many bytes are written in a second, taken over a longer time: the memory of a large host is
+/// written every few minutes.
+const BYTES_PER_SECOND: usize = 64 * 1024;
+
+/// How soon it is tried again while something is being looked at or waited for.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// How long what was known is held for the daemon to hear of it; where it does not, a later state is
+/// kept.
+const HOLD: Duration = Duration::from_secs(10);
 
 /// What is known of watched files, on the disk.
 #[derive(Debug)]
 pub struct FileMemory {
     state: StateDir,
     events: Arc<EventQueue>,
-    /// What was known when the watcher ended, and how many events had been pushed by then.
-    last: Mutex<Option<(Memory, u64)>>,
+    /// What was known when the watcher ended and shortly before, the latest last.
+    last: Mutex<Vec<Snapshot>>,
+}
+
+/// What was known at a moment.
+#[derive(Debug)]
+struct Snapshot {
+    known: Memory,
+    /// How many events had been pushed by then: it may be written once the daemon has heard of them.
+    pushed: u64,
 }
 
 impl FileMemory {
@@ -40,12 +62,12 @@ impl FileMemory {
         }
     }
 
-    /// What an earlier run of the agent knew.
-    pub(super) fn load(&self) -> Memory {
+    /// What an earlier run of the agent knew, and how many bytes that is on the disk.
+    pub(super) fn load(&self) -> (Memory, usize) {
         let problem = match self.state.read(FILE) {
-            Ok(None) => return Memory::default(),
+            Ok(None) => return (Memory::default(), 0),
             Ok(Some(text)) => match Memory::parse(&text) {
-                Ok(memory) => return memory,
+                Ok(memory) => return (memory, text.len()),
                 Err(error) => chain(&error),
             },
             Err(error) => chain(&error),
@@ -55,29 +77,33 @@ impl FileMemory {
             "what was known of watched files cannot be read; what changed while the agent was away \
              is not told"
         );
-        Memory::default()
+        (Memory::default(), 0)
     }
 
-    /// Writes what was known when the watcher ended, if the daemon has heard of all of it.
+    /// Writes what was known when the watcher ended, or shortly before, as far as the daemon has heard
+    /// of it.
     pub fn save_last(&self) {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((memory, pushed)) = &*last
-            && self.events.settled() >= *pushed
-        {
-            self.write(memory);
+        let settled = self.events.settled();
+        let mut latest = last.iter().rev();
+        if let Some(heard) = latest.find(|snapshot| snapshot.pushed <= settled) {
+            self.write(&heard.known);
         }
     }
 
-    fn write(&self, memory: &Memory) {
+    /// Gives how many bytes were written.
+    fn write(&self, memory: &Memory) -> usize {
         let text = match memory.text() {
             Ok(text) => text,
             Err(error) => {
-                return tracing::warn!(error = %chain(&error), "watched files were not kept");
+                tracing::warn!(error = %chain(&error), "watched files were not kept");
+                return 0;
             }
         };
         if let Err(error) = self.state.write(FILE, &text) {
             tracing::warn!(error = %chain(&error), "what is known of watched files was not kept");
         }
+        text.len()
     }
 }
 
@@ -85,13 +111,25 @@ impl FileMemory {
 #[derive(Debug)]
 pub(super) struct Keeping {
     memory: Arc<FileMemory>,
-    /// When it is written next; none while nothing is new.
+    /// When it is taken next; none while nothing is new.
     due: Option<Instant>,
-    /// How many events had been pushed when something was told last.
+    /// How many events had been pushed when there was something new: whether the daemon hears at all.
     told: u64,
+    /// How soon after something new it is taken.
+    pace: Duration,
+    held: Option<Held>,
     /// At most one: the disk may take its time, and the agent has but one thread.
-    writes: JoinSet<()>,
+    writes: JoinSet<usize>,
     n_left_out: usize,
+}
+
+/// What was known, until the daemon has heard of it.
+#[derive(Debug)]
+struct Held {
+    snapshot: Snapshot,
+    until: Instant,
+    /// When it is seen again whether the daemon has.
+    again: Instant,
 }
 
 impl Keeping {
@@ -100,55 +138,106 @@ impl Keeping {
             memory,
             due: None,
             told: 0,
+            pace: KEEP_INTERVAL,
+            held: None,
             writes: JoinSet::new(),
             n_left_out: 0,
         }
     }
 
     /// What an earlier run of the agent knew.
-    pub(super) fn load(&self) -> Memory {
-        self.memory.load()
+    pub(super) fn load(&mut self) -> Memory {
+        let (memory, n_bytes) = self.memory.load();
+        self.pace = plan_pace(n_bytes);
+        memory
+    }
+
+    /// Files that there is no room to remember.
+    pub(super) const fn n_left_out(&self) -> usize {
+        self.n_left_out
     }
 
     /// Takes note that something is known that was not, and maybe told.
     pub(super) fn on_news(&mut self, now: Instant) {
-        self.told = self.memory.events.pushed();
-        self.due.get_or_insert(now + KEEP_INTERVAL);
+        self.take_by(now + self.pace);
     }
 
-    /// When there may be something to write.
-    pub(super) const fn next_due(&self) -> Option<Instant> {
-        self.due
+    /// Takes note that a content is known that nobody changed.
+    pub(super) fn on_read(&mut self, now: Instant) {
+        self.take_by(now + self.pace.max(READ_INTERVAL));
     }
 
-    /// Writes what is known, if it is time and the daemon has heard of it. `known` gives none while
-    /// something is being looked at.
-    pub(super) fn work(&mut self, now: Instant, known: impl FnOnce() -> Option<Memory>) {
-        if self.due.is_none_or(|due| due > now) {
-            return;
+    fn take_by(&mut self, at: Instant) {
+        if self.due.is_none() {
+            self.told = self.memory.events.pushed();
         }
-        while self.writes.try_join_next().is_some() {}
-        self.due = Some(now + KEEP_INTERVAL);
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    /// When there may be something to do.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let held = self.held.as_ref().map(|held| held.again);
+        held.or(self.due)
+    }
+
+    /// Takes what is known, if it is time, and writes it once the daemon has heard of it. `known`
+    /// gives none while something is being looked at.
+    pub(super) fn work(&mut self, now: Instant, known: impl FnOnce() -> Option<Memory>) {
+        while let Some(written) = self.writes.try_join_next() {
+            self.pace = plan_pace(written.unwrap_or_default());
+        }
+        if self.held.is_none() && self.due.is_some_and(|due| due <= now) {
+            self.take(now, known);
+        }
+        self.write_heard(now);
+    }
+
+    fn take(&mut self, now: Instant, known: impl FnOnce() -> Option<Memory>) {
+        // What the daemon is not there to hear would be held for nothing.
         let is_heard = self.memory.events.settled() >= self.told;
         if !is_heard || !self.writes.is_empty() {
+            self.due = Some(now + KEEP_INTERVAL);
             return;
         }
-        let Some(known) = known() else { return };
+        let Some(known) = known() else {
+            self.due = Some(now + RETRY);
+            return;
+        };
         self.due = None;
         self.tell_left_out(known.n_left_out);
-        let memory = Arc::clone(&self.memory);
-        self.writes.spawn_blocking(move || memory.write(&known));
+        let pushed = self.memory.events.pushed();
+        self.held = Some(Held {
+            snapshot: Snapshot { known, pushed },
+            until: now + HOLD,
+            again: now,
+        });
     }
 
-    /// Takes over what was known at the end, to be written when the daemon has answered.
-    pub(super) fn end(&mut self, known: Option<Memory>) {
+    fn write_heard(&mut self, now: Instant) {
+        let Some(mut held) = self.held.take_if(|held| held.again <= now) else {
+            return;
+        };
+        if self.memory.events.settled() >= held.snapshot.pushed {
+            let memory = Arc::clone(&self.memory);
+            let write = move || memory.write(&held.snapshot.known);
+            self.writes.spawn_blocking(write);
+        } else if held.until <= now {
+            self.take_by(now + self.pace);
+        } else {
+            held.again = now + RETRY;
+            self.held = Some(held);
+        }
+    }
+
+    /// Takes over what was known at the end, to be written when the daemon has answered. Nothing is
+    /// being written afterwards.
+    pub(super) async fn end(&mut self, known: Option<Memory>) {
+        while self.writes.join_next().await.is_some() {}
         let pushed = self.memory.events.pushed();
-        let mut last = self
-            .memory
-            .last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *last = known.map(|known| (known, pushed));
+        let held = self.held.take().map(|held| held.snapshot);
+        let known = known.map(|known| Snapshot { known, pushed });
+        let last = self.memory.last.lock();
+        *last.unwrap_or_else(PoisonError::into_inner) = held.into_iter().chain(known).collect();
     }
 
     fn tell_left_out(&mut self, n_left_out: usize) {
@@ -161,6 +250,12 @@ impl Keeping {
         }
         self.n_left_out = n_left_out;
     }
+}
+
+/// How soon something new is written where so much is written each time.
+fn plan_pace(n_bytes: usize) -> Duration {
+    let seconds = u64::try_from(n_bytes / BYTES_PER_SECOND).unwrap_or(u64::MAX);
+    Duration::from_secs(seconds).max(KEEP_INTERVAL)
 }
 
 #[cfg(test)]
@@ -210,8 +305,13 @@ mod tests {
         async fn work(&mut self, path: &str) -> Memory {
             let due = self.keeping.next_due().unwrap_or_else(Instant::now);
             self.keeping.work(due, || Some(known(path)));
+            self.on_disk().await
+        }
+
+        /// What is on the disk once nothing is being written.
+        async fn on_disk(&mut self) -> Memory {
             while self.keeping.writes.join_next().await.is_some() {}
-            self.memory.load()
+            self.memory.load().0
         }
 
         async fn acknowledge(&self) {
@@ -240,15 +340,120 @@ mod tests {
     async fn what_was_known_at_the_end_is_written_only_if_the_daemon_heard_of_it() {
         let mut world = World::new();
         push(&world.events);
-        world.keeping.end(Some(known("/a")));
+        world.keeping.end(Some(known("/a"))).await;
 
         world.memory.save_last();
-        let unheard = world.memory.load();
+        let unheard = world.memory.load().0;
         world.acknowledge().await;
         world.memory.save_last();
 
         assert_eq!(unheard, Memory::default());
-        assert_eq!(world.memory.load(), known("/a"));
+        assert_eq!(world.memory.load().0, known("/a"));
+    }
+
+    #[tokio::test]
+    async fn on_a_host_that_is_never_quiet_what_the_daemon_heard_of_is_written() {
+        let mut world = World::new();
+        world.events.on_connected(8);
+        world.keeping.on_news(Instant::now());
+        let due = world.keeping.next_due().unwrap();
+        push(&world.events);
+        let batch = world.events.next_batch().await;
+
+        world.keeping.work(due, || Some(known("/a")));
+        let unheard = world.on_disk().await;
+        push(&world.events);
+        world.keeping.on_news(due);
+        world.events.on_acknowledged(batch.seq, 8);
+        let due = world.keeping.next_due().unwrap();
+        world.keeping.work(due, || panic!("what is held is enough"));
+
+        assert_eq!(unheard, Memory::default());
+        assert_eq!(world.on_disk().await, known("/a"));
+        assert!(world.keeping.next_due().is_some(), "the rest is to come");
+    }
+
+    #[tokio::test]
+    async fn what_the_daemon_does_not_hear_of_is_not_held_for_long() {
+        let mut world = World::new();
+        world.keeping.on_news(Instant::now());
+        let due = world.keeping.next_due().unwrap();
+        push(&world.events);
+
+        world.keeping.work(due, || Some(known("/a")));
+        world.keeping.work(due + HOLD, || None);
+        let again = world.keeping.next_due().unwrap();
+        world.keeping.work(again, || panic!("the daemon is away"));
+
+        assert!(world.keeping.held.is_none());
+        assert_eq!(world.on_disk().await, Memory::default());
+    }
+
+    #[tokio::test]
+    async fn at_the_end_the_latest_state_that_the_daemon_heard_of_is_written() {
+        let mut world = World::new();
+        world.keeping.on_news(Instant::now());
+        let due = world.keeping.next_due().unwrap();
+        push(&world.events);
+        world.keeping.work(due, || Some(known("/a")));
+        world.events.on_connected(8);
+        let batch = world.events.next_batch().await;
+        push(&world.events);
+
+        world.keeping.end(Some(known("/b"))).await;
+        world.events.on_acknowledged(batch.seq, 8);
+        world.memory.save_last();
+
+        assert_eq!(world.memory.load().0, known("/a"));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_being_written_once_the_watcher_has_ended() {
+        let mut world = World::new();
+        let (let_go, waits) = std::sync::mpsc::channel::<()>();
+        let written = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let is_written = Arc::clone(&written);
+        world.keeping.writes.spawn_blocking(move || {
+            waits.recv().ok();
+            is_written.store(true, std::sync::atomic::Ordering::SeqCst);
+            0
+        });
+
+        let ended = world.keeping.end(None);
+        tokio::pin!(ended);
+        tokio::select! {
+            biased;
+            () = &mut ended => panic!("something is being written"),
+            () = tokio::task::yield_now() => {}
+        }
+        drop(let_go);
+        ended.await;
+
+        assert!(written.load(std::sync::atomic::Ordering::SeqCst));
+    }
+
+    #[test]
+    fn what_is_large_is_written_seldom_and_what_was_only_read_is_not_urgent() {
+        let (mut world, now) = (World::new(), Instant::now());
+        let mut memory = Memory::default();
+        for n in 0..1_000 {
+            let path = format!("/{n}/{}", "x".repeat(1_000));
+            memory.add_watched(Path::new(&path), None);
+        }
+        let n_bytes = world.memory.write(&memory);
+        world.keeping.load();
+
+        world.keeping.on_news(now);
+        let large = world.keeping.next_due().unwrap();
+        let mut small = Keeping::new(Arc::clone(&world.memory));
+        small.on_read(now);
+        let read = small.next_due().unwrap();
+        small.on_news(now);
+
+        let seconds = u64::try_from(n_bytes / BYTES_PER_SECOND).unwrap();
+        assert!(seconds > 10 && large >= now + Duration::from_secs(seconds));
+        assert_eq!(read, now + READ_INTERVAL);
+        assert_eq!(small.next_due(), Some(now + KEEP_INTERVAL));
     }
 
     #[tokio::test]
@@ -268,6 +473,6 @@ mod tests {
         let world = World::new();
         world.memory.state.write(FILE, b"{\"version\":1").unwrap();
 
-        assert_eq!(world.memory.load(), Memory::default());
+        assert_eq!(world.memory.load().0, Memory::default());
     }
 }

@@ -1,12 +1,11 @@
 //! What was known of watched files, in the form in which it outlives the agent.
 //! It looks at no file and decides nothing; a text that is not whole is no memory at all.
 
-use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::{Path, PathBuf};
+mod text;
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use super::entry::Entry;
 
@@ -16,9 +15,6 @@ const MAX_FILES: usize = 50_000;
 /// Most bytes of all their names, so that the text is smaller than the largest file of the agent
 /// even if each byte of a name takes six.
 const MAX_NAME_BYTES: usize = 2 * 1024 * 1024;
-
-/// The form of the text; another one is not read.
-const VERSION: u32 = 1;
 
 /// What is in a directory, by name.
 pub(super) type Files = BTreeMap<Box<OsStr>, Entry>;
@@ -36,36 +32,18 @@ pub(super) struct Memory {
     n_name_bytes: usize,
 }
 
-/// Why a text is no memory.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum MemoryError {
-    /// It is not what the agent writes.
-    #[error("it is damaged")]
-    Damaged(#[source] serde_json::Error),
-    /// It was written in another form.
-    #[error("it has the form {0}, which this agent does not know")]
-    Form(u32),
-    /// A name in it is none.
-    #[error("a name in it is none")]
-    Name,
+/// How much may be remembered up to now.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    n_files: usize,
+    n_name_bytes: usize,
 }
 
-/// The text.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Kept {
-    version: u32,
-    watched: Vec<(Name, Option<Entry>)>,
-    directories: Vec<(Name, Vec<(Name, Entry)>)>,
-}
-
-/// A name of any bytes.
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum Name {
-    Text(String),
-    Bytes(Vec<u8>),
-}
+/// All that may be remembered.
+const ALL: Room = Room {
+    n_files: MAX_FILES,
+    n_name_bytes: MAX_NAME_BYTES,
+};
 
 impl Memory {
     /// Adds a watched path; none where nothing is there.
@@ -76,9 +54,53 @@ impl Memory {
 
     /// Adds a directory with everything that is in it, or nothing of it.
     pub(super) fn add_directory(&mut self, path: &Path, files: &Files) {
+        self.add_within(ALL, path, files);
+    }
+
+    /// Adds what is in watched directories and below: each has its share of the room, and what the
+    /// small ones leave is for the large ones, so that whoever fills one pushes out no other. Within
+    /// one the directories near its root come first.
+    pub(super) fn add_shared(&mut self, mut roots: Vec<Vec<(&PathBuf, &Files)>>) {
+        let size = |root: &[(&PathBuf, &Files)]| {
+            let files = root.iter().map(|(_, files)| files.len() + 1);
+            files.sum::<usize>()
+        };
+        roots.sort_by_cached_key(|root| size(root));
+        let mut n_left = roots.len();
+        for mut root in roots {
+            let share = |taken: usize, all: usize| taken + all.saturating_sub(taken) / n_left;
+            let room = Room {
+                n_files: share(self.n_files, MAX_FILES),
+                n_name_bytes: share(self.n_name_bytes, MAX_NAME_BYTES),
+            };
+            root.sort_by_cached_key(|(path, _)| path.components().count());
+            for (path, files) in root {
+                self.add_within(room, path, files);
+            }
+            n_left -= 1;
+        }
+    }
+
+    /// Has a file remembered as it was before; none where it was not there.
+    pub(super) fn take_back(&mut self, path: &Path, before: Option<&Entry>) {
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+            return;
+        };
+        let Some(files) = self.directories.get_mut(directory) else {
+            return;
+        };
+        self.n_files -= files.len();
+        match before {
+            Some(before) => files.insert(name.into(), before.clone()),
+            None => files.remove(name),
+        };
+        self.n_files += files.len();
+    }
+
+    fn add_within(&mut self, room: Room, path: &Path, files: &Files) {
         let n_name_bytes = path.as_os_str().len() + files.keys().map(|it| it.len()).sum::<usize>();
-        let has_room = self.n_files + files.len() < MAX_FILES
-            && self.n_name_bytes + n_name_bytes <= MAX_NAME_BYTES;
+        let has_room = self.n_files + files.len() < room.n_files
+            && self.n_name_bytes + n_name_bytes <= room.n_name_bytes;
         if self.directories.contains_key(path) {
             // Two watched paths may lead to it.
         } else if has_room {
@@ -115,81 +137,13 @@ impl Memory {
         let from = self.directories.range(root.to_owned()..);
         from.take_while(move |(path, _)| path.starts_with(root))
     }
-
-    /// The text of it.
-    pub(super) fn text(&self) -> Result<Vec<u8>, MemoryError> {
-        let watched = self.watched.iter();
-        let watched = watched.map(|(path, entry)| (Name::of(path.as_os_str()), entry.clone()));
-        let directories = self.directories.iter().map(|(path, files)| {
-            let files = files.iter();
-            let files = files.map(|(name, entry)| (Name::of(name), entry.clone()));
-            (Name::of(path.as_os_str()), files.collect())
-        });
-        let kept = Kept {
-            version: VERSION,
-            watched: watched.collect(),
-            directories: directories.collect(),
-        };
-        serde_json::to_vec(&kept).map_err(MemoryError::Damaged)
-    }
-
-    /// Reads a text.
-    ///
-    /// # Errors
-    /// Fails when it is not whole.
-    pub(super) fn parse(text: &[u8]) -> Result<Self, MemoryError> {
-        let kept: Kept = serde_json::from_slice(text).map_err(MemoryError::Damaged)?;
-        if kept.version != VERSION {
-            return Err(MemoryError::Form(kept.version));
-        }
-        let mut memory = Self::default();
-        for (path, entry) in kept.watched {
-            memory.add_watched(&path.into_path()?, entry.as_ref());
-        }
-        for (path, files) in kept.directories {
-            let files = files.into_iter();
-            let files = files.map(|(name, entry)| Ok((name.into_name()?, entry)));
-            memory.add_directory(&path.into_path()?, &files.collect::<Result<_, _>>()?);
-        }
-        Ok(memory)
-    }
-}
-
-impl Name {
-    fn of(name: &OsStr) -> Self {
-        match name.to_str() {
-            Some(text) => Self::Text(text.to_owned()),
-            None => Self::Bytes(name.as_bytes().to_vec()),
-        }
-    }
-
-    fn into_os_string(self) -> OsString {
-        match self {
-            Self::Text(text) => text.into(),
-            Self::Bytes(bytes) => OsString::from_vec(bytes),
-        }
-    }
-
-    /// A path from the root.
-    fn into_path(self) -> Result<PathBuf, MemoryError> {
-        let path = PathBuf::from(self.into_os_string());
-        path.is_absolute().then_some(path).ok_or(MemoryError::Name)
-    }
-
-    /// A name in a directory, which leads nowhere else.
-    fn into_name(self) -> Result<Box<OsStr>, MemoryError> {
-        let name = self.into_os_string();
-        let is_name = Path::new(&name).file_name() == Some(&*name) && !name.is_empty();
-        is_name
-            .then(|| name.into_boxed_os_str())
-            .ok_or(MemoryError::Name)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::os::unix::ffi::OsStrExt as _;
 
     fn entry(hash: Option<[u8; 32]>) -> Entry {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -234,15 +188,10 @@ mod tests {
     #[test]
     fn a_name_that_leads_elsewhere_is_refused() {
         let check = |name: &str| {
-            let text = serde_json::to_string(&Kept {
-                version: VERSION,
-                watched: Vec::new(),
-                directories: vec![(
-                    Name::Text("/d".to_owned()),
-                    vec![(Name::Text(name.to_owned()), entry(None))],
-                )],
-            });
-            Memory::parse(text.unwrap().as_bytes()).is_ok()
+            let files = [named(name.as_bytes(), &entry(None))].into();
+            let mut memory = Memory::default();
+            memory.add_directory(Path::new("/d"), &files);
+            Memory::parse(&memory.text().unwrap()).is_ok()
         };
 
         assert!(check("a"));
@@ -269,5 +218,36 @@ mod tests {
         let kept: Vec<_> = memory.directories.keys().collect();
         assert_eq!(kept, [Path::new("/large"), Path::new("/small")]);
         assert!(memory.text().unwrap().len() < 16 * 1024 * 1024);
+    }
+
+    #[test]
+    fn whoever_fills_one_watched_directory_pushes_out_no_other() {
+        let entry = entry(None);
+        let files = |n: usize| -> Files {
+            let names = (0..n).map(|n| named(n.to_string().as_bytes(), &entry));
+            names.collect()
+        };
+        // In the order of paths the one that somebody fills comes first.
+        let filled = (0..700).map(|n| (PathBuf::from(format!("/a/{n}")), files(100)));
+        let other = |path: &str| (PathBuf::from(path), files(5_000));
+        let roots: [Vec<_>; 3] = [
+            filled.collect(),
+            vec![other("/b")],
+            vec![other("/c"), other("/c/deep/er")],
+        ];
+        let mut memory = Memory::default();
+
+        let by_reference = roots.iter().map(|root| {
+            let root = root.iter().map(|(path, files)| (path, files));
+            root.collect::<Vec<_>>()
+        });
+        memory.add_shared(by_reference.collect());
+
+        for path in ["/b", "/c", "/c/deep/er"] {
+            assert!(memory.directories.contains_key(Path::new(path)), "{path}");
+        }
+        assert!(memory.n_left_out > 0);
+        assert!(memory.n_files > MAX_FILES * 9 / 10, "no room is wasted");
+        assert!(memory.n_files <= MAX_FILES);
     }
 }

@@ -48,7 +48,7 @@ use kernel::KernelWatches;
 use memory::Memory;
 pub use path_state::{FileKind, PathState, TreeLack, WatchLimit, WatchProblem};
 use reach::Reach;
-use telling::Telling;
+use telling::{News, Telling};
 use watch_tree::WatchTree;
 use who::Who;
 pub use who::{FILE_ACTORS, check_who};
@@ -77,6 +77,9 @@ pub struct WatchOutcome {
     pub has_lost: bool,
     /// What keeps the agent from knowing who changes files, if anything does.
     pub who_unknown: Option<String>,
+    /// Files that there is no room to remember, of which nothing is told that happens while the agent
+    /// is away.
+    pub n_unremembered: usize,
 }
 
 /// What the loop needs of a watcher of files.
@@ -230,6 +233,8 @@ impl FileWatchTask {
         let thread = std::thread::Builder::new().name("files".to_owned());
         thread.spawn(move || {
             runtime.block_on(self.run());
+            // Whoever hears of the end finds nothing of this still at work.
+            drop(runtime);
             drop(ended_tx);
         })?;
         // It sends nothing.
@@ -248,7 +253,10 @@ impl FileWatchTask {
                 Wake::Hashed(done) => self.on_hashed(done),
                 Wake::Due => {}
                 Wake::Work => self.on_work(),
-                Wake::Closed => return self.keeping.end(self.known()),
+                Wake::Closed => {
+                    let known = self.known();
+                    return self.keeping.end(known).await;
+                }
             }
             self.tell_due();
         }
@@ -317,6 +325,7 @@ impl FileWatchTask {
                 .instance
                 .as_ref()
                 .and_then(|it| it.who.as_ref().err().cloned()),
+            n_unremembered: self.keeping.n_left_out(),
         };
         // A caller that gave up asks again.
         if let Err(unheard) = request.reply.send(Reply { outcome, n_changes }) {
@@ -462,20 +471,20 @@ impl FileWatchTask {
             self.telling.begin(due, tree, now);
         }
         self.telling.work(tree, now);
-        if self.telling.take_news() {
-            self.keeping.on_news(now);
+        match self.telling.take_news() {
+            Some(News::Told) => self.keeping.on_news(now),
+            Some(News::Read) => self.keeping.on_read(now),
+            None => {}
         }
-        let is_quiet = self.coalescer.next_due().is_none() && self.telling.is_quiet();
-        let tree = is_quiet.then_some(&*tree);
-        self.keeping
-            .work(now, || tree.and_then(WatchTree::remember_all));
+        let untold = self.telling.waiting().chain(self.coalescer.waiting());
+        self.keeping.work(now, || tree.remember_all(untold));
     }
 
-    /// What is known now; none while something is being looked at or told.
+    /// What is known and was told; none while something is being looked at.
     fn known(&self) -> Option<Memory> {
-        let is_quiet = self.coalescer.next_due().is_none() && self.telling.is_quiet();
-        let instance = self.instance.as_ref().filter(|_| is_quiet);
-        instance.and_then(|instance| instance.tree.remember_all())
+        let untold = self.telling.waiting().chain(self.coalescer.waiting());
+        let instance = self.instance.as_ref();
+        instance.and_then(|instance| instance.tree.remember_all(untold))
     }
 }
 

@@ -51,8 +51,17 @@ pub(super) struct Telling {
     baseline_at: Option<Instant>,
     /// Changes told without who did them, because that was not read in time; not said yet.
     n_without_actor: u64,
-    /// Whether something is known that was not, since that was asked.
-    has_news: bool,
+    /// What became known since that was asked.
+    news: Option<News>,
+}
+
+/// What became known.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum News {
+    /// The content of a file that nobody changed.
+    Read,
+    /// A change.
+    Told,
 }
 
 #[derive(Debug)]
@@ -85,18 +94,18 @@ impl Telling {
             baseline: None,
             baseline_at: None,
             n_without_actor: 0,
-            has_news: false,
+            news: None,
         }
     }
 
-    /// Whether no change is being told.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.waiting.is_empty()
+    /// The changes that are being told, in their order.
+    pub(super) fn waiting(&self) -> impl DoubleEndedIterator<Item = &FileChange> {
+        self.waiting.iter().map(|waiting| &waiting.change)
     }
 
-    /// Whether something became known since this was asked.
-    pub(super) const fn take_news(&mut self) -> bool {
-        std::mem::replace(&mut self.has_news, false)
+    /// What became known since this was asked, if anything.
+    pub(super) const fn take_news(&mut self) -> Option<News> {
+        self.news.take()
     }
 
     pub(super) fn events(&self) -> &EventQueue {
@@ -189,7 +198,7 @@ impl Telling {
             let is_as_looked_at = matches!(looked, Ok(Some((_, now))) if now.is_as_written(&entry));
             if entry.hash.is_some() && is_as_looked_at {
                 tree.on_hashed(&path, &entry);
-                self.has_news = true;
+                self.news = self.news.max(Some(News::Read));
             }
             return;
         }
@@ -291,7 +300,7 @@ impl Telling {
                 after.hash = before.hash;
             }
             let actor = tree.actor_of(&change);
-            self.has_news = true;
+            self.news = Some(News::Told);
             let after = match &facts.after {
                 Some(entry) => After::Is(entry),
                 None if is_seen => After::Gone,
@@ -478,7 +487,11 @@ mod tests {
         telling.on_done(done, &mut tree);
 
         assert_eq!(read_first.as_ref(), Some(&paths[0]));
-        assert!(telling.take_news(), "the other one is known");
+        assert_eq!(
+            telling.take_news(),
+            Some(News::Read),
+            "the other one is known"
+        );
     }
 
     #[tokio::test]

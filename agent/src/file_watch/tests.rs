@@ -14,7 +14,7 @@ use super::path_state::Stamp;
 use super::*;
 use crate::collect::process::host_processes;
 use crate::state_dir::StateDir;
-use watcher::{Mount, Told, Watcher};
+use watcher::{Mount, Told, Watcher, file_events};
 
 mod away;
 mod facts;

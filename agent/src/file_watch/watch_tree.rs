@@ -6,6 +6,7 @@
 //! happens. What is in watched directories is the inventory's business.
 
 mod looking;
+mod remembering;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -118,25 +119,6 @@ impl WatchTree {
         let desired = &self.desired;
         self.memory.retain(|path| desired.contains_key(path));
         self.is_dirty = false;
-    }
-
-    /// All that is known, for the next start of the agent; none while something is being looked at.
-    pub(super) fn remember_all(&self) -> Option<Memory> {
-        if self.inventory.has_work() || !self.changes.is_empty() {
-            return None;
-        }
-        // What could not be looked at yet is as it was.
-        let mut memory = self.memory.clone();
-        for (path, desired) in &self.desired {
-            match (&desired.state, self.inventory.known(path)) {
-                (PathState::Failed(_), _) => {}
-                (PathState::Missing, _) => memory.add_watched(path, None),
-                (_, Some(known)) => memory.add_watched(path, Some(known)),
-                (_, None) => {}
-            }
-        }
-        self.inventory.remember_all(&mut memory);
-        Some(memory)
     }
 
     /// Whether there are directories left to walk through.
@@ -373,7 +355,10 @@ impl WatchTree {
             before,
             is_away,
         } = finding;
-        let before = before.or_else(|| self.inventory.known(&path).cloned());
+        // What was found to have come is known as it is now.
+        let was_there = matches!(action, FileAction::Modified | FileAction::Attributes);
+        let known = self.inventory.known(&path).filter(|_| was_there);
+        let before = before.or_else(|| known.cloned());
         self.push_change(&root, path, |change| FileChange {
             action,
             before: before.map(Box::new),

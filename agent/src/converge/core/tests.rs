@@ -135,7 +135,7 @@ impl SimHost {
                     states,
                     vanished: std::mem::take(&mut self.vanished),
                     has_lost: std::mem::take(&mut self.has_lost),
-                    who_unknown: None,
+                    ..WatchOutcome::default()
                 };
                 self.core.on_files_ensured(Some(&outcome), self.now);
             }

@@ -18,32 +18,11 @@ use super::super::kernel::KernelWatches;
 use super::super::memory::Files;
 use super::super::path_state::{PathState, Stamp, TreeLack, WatchProblem, is_absence, is_link};
 use super::listing::Listing;
+use super::plan::{Why, plan_descent, plan_findings};
 use super::{Finding, MAX_VISITS};
 
 /// How deep below a recursive path: deeper than anybody builds, and no path that gets too long.
 const MAX_DEPTH: usize = 64;
-
-/// Why a directory is looked at.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in super::super) enum Why {
-    /// To know what is there.
-    Survey,
-    /// It came into being or came here, and what is in it with it.
-    Appeared(FileAction),
-    /// Events may have been lost.
-    Lost,
-    /// The agent was away, and remembers what was there before.
-    Away,
-    /// It came while the agent was away, and what is in it with it.
-    CameAway,
-}
-
-impl Why {
-    /// Whether what is known and not found is gone.
-    fn compares(self) -> bool {
-        matches!(self, Self::Lost | Self::Away)
-    }
-}
 
 /// A directory that is to be looked at.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,8 +47,8 @@ pub(super) struct Tree {
     identity: (u64, u64),
     directories: BTreeMap<PathBuf, Files>,
     n_entries: usize,
-    /// Directories of which not everything is known.
-    partly_known: BTreeSet<PathBuf>,
+    /// Directories of which not everything is known, and why they are looked at again.
+    partly_known: BTreeMap<PathBuf, Why>,
     visits: VecDeque<Visit>,
     listing: Option<Listing>,
     /// Directories with files that may not be hashed, and how far the first one is.
@@ -98,7 +77,7 @@ impl Tree {
             // Its kernel watch is there already.
             directories: [(root.to_owned(), BTreeMap::new())].into(),
             n_entries: 0,
-            partly_known: BTreeSet::new(),
+            partly_known: BTreeMap::new(),
             visits: [first].into(),
             listing: None,
             to_hash: VecDeque::new(),
@@ -115,10 +94,15 @@ impl Tree {
         self.directories.insert(directory.to_owned(), files.clone());
     }
 
-    /// What is in each directory of which everything is known.
+    /// What is in each directory of which everything is known, or that is still to be compared with
+    /// it.
     pub(super) fn known_directories(&self) -> impl Iterator<Item = (&PathBuf, &Files)> {
+        let is_known = |path: &PathBuf| {
+            let why = self.partly_known.get(path);
+            why.is_none_or(|why| why.compares())
+        };
         let all = self.directories.iter();
-        all.filter(|(path, _)| !self.partly_known.contains(*path))
+        all.filter(move |(path, _)| is_known(path))
     }
 
     pub(super) const fn depth(&self) -> WatchDepth {
@@ -191,8 +175,8 @@ impl Tree {
             return;
         }
         self.lack = None;
-        for path in std::mem::take(&mut self.partly_known) {
-            self.visit(path, Why::Survey);
+        for (path, why) in std::mem::take(&mut self.partly_known) {
+            self.visit(path, why);
         }
     }
 
@@ -296,7 +280,7 @@ impl Tree {
                     self.listing = Some(listing);
                 }
                 Ok(None) => self.on_listed(&listing),
-                Err(error) => self.on_unreadable(&listing.visit.path, &error),
+                Err(error) => self.on_unreadable(listing.visit, &error),
             }
         }
     }
@@ -314,25 +298,24 @@ impl Tree {
             Err(error) if is_absence(&error) || is_link(&error) => {
                 return self.forget_below(&visit.path);
             }
-            Err(error) => return self.on_unreadable(&visit.path, &error),
+            Err(error) => return self.on_unreadable(visit, &error),
         };
         if visit.path != self.root() {
             if let Err(error) = kernel.ensure_opened(&visit.path, opened.as_fd()) {
-                return self.on_unreadable(&visit.path, &error);
+                return self.on_unreadable(visit, &error);
             }
             if !is_known {
                 room.n_directories -= 1;
                 self.directories.insert(visit.path.clone(), BTreeMap::new());
             }
         }
-        let path = visit.path.clone();
-        self.partly_known.remove(&path);
-        match Listing::new(visit, opened) {
+        self.partly_known.remove(&visit.path);
+        match Listing::new(visit.clone(), opened) {
             Ok(mut listing) => {
                 self.pass_over_unanswering(&mut listing, kernel);
                 self.listing = Some(listing);
             }
-            Err(error) => self.on_unreadable(&path, &error),
+            Err(error) => self.on_unreadable(visit, &error),
         }
     }
 
@@ -343,7 +326,10 @@ impl Tree {
             let mount = listing.visit.path.join(&name);
             if let Err(error) = kernel.reach.check(&mount) {
                 listing.pass_over(&name);
-                self.on_unreadable(&mount, &error);
+                let was_directory = self.was_directory(&mount);
+                let is_remembered = self.has_directory(&mount);
+                let why = plan_descent(listing.visit.why, was_directory, is_remembered);
+                self.on_unreadable(Visit { path: mount, why }, &error);
             }
         }
     }
@@ -360,10 +346,11 @@ impl Tree {
         let directory = self.directories.get(&listing.visit.path);
         let known = directory.and_then(|known| known.get(name));
         let (actions, is_new) = plan_findings(why, known, &entry);
-        let was_directory = known.is_some_and(|known| known.kind == EntryKind::Directory);
+        let was_directory = self.was_directory(&path);
         let is_directory = entry.kind == EntryKind::Directory;
         if known.is_none() && room.n_entries == 0 {
-            self.partly_known.insert(listing.visit.path.clone());
+            let listed = listing.visit.path.clone();
+            self.partly_known.insert(listed, Why::Survey);
             self.note(TreeLack::TooManyFiles);
         } else if is_new {
             room.n_entries -= usize::from(known.is_none());
@@ -417,13 +404,19 @@ impl Tree {
         }
     }
 
-    fn on_unreadable(&mut self, path: &Path, error: &io::Error) {
+    fn on_unreadable(&mut self, Visit { path, why }: Visit, error: &io::Error) {
         tracing::debug!(%error, path = %path.display(), "a directory cannot be watched");
-        self.partly_known.insert(path.to_owned());
         self.note(TreeLack::Unwatched {
-            first: path.to_owned(),
+            first: path.clone(),
             problem: WatchProblem::from(error),
         });
+        // When it can be, what changed until then is told.
+        self.partly_known.insert(path, why);
+    }
+
+    fn was_directory(&self, path: &Path) -> bool {
+        let known = self.known(path);
+        known.is_some_and(|known| known.kind == EntryKind::Directory)
     }
 
     /// The first reason is the one to mend first.
@@ -458,68 +451,6 @@ impl Tree {
         self.n_entries -= usize::from(removed.is_some());
         removed
     }
-}
-
-/// Why a directory that was found is looked at, by why the one above it is.
-fn plan_descent(above: Why, was_directory: bool, is_remembered: bool) -> Why {
-    match above {
-        Why::Lost if !was_directory => Why::Appeared(FileAction::Created),
-        Why::Away if !was_directory => Why::CameAway,
-        // There was no room to remember what is in it.
-        Why::Away if !is_remembered => Why::Survey,
-        Why::Survey | Why::Appeared(_) | Why::Lost | Why::Away | Why::CameAway => above,
-    }
-}
-
-/// What a found file has to be told as, and whether it is taken in at once; otherwise it is when
-/// its change is told.
-fn plan_findings(why: Why, known: Option<&Entry>, found: &Entry) -> (Vec<FileAction>, bool) {
-    let Some(known) = known else {
-        return match why {
-            Why::Survey => (Vec::new(), true),
-            Why::Appeared(action) => (vec![action], true),
-            Why::Lost | Why::Away | Why::CameAway => (vec![FileAction::Created], true),
-        };
-    };
-    if why == Why::Away {
-        let action = plan_away(known, found);
-        return (action.into_iter().collect(), action.is_none());
-    }
-    if why != Why::Lost {
-        return (Vec::new(), false);
-    }
-    if !known.is_same_file(found) {
-        return (vec![FileAction::Created], true);
-    }
-    let mut actions = Vec::new();
-    if known.may_differ_in_content(found) {
-        actions.push(FileAction::Modified);
-    }
-    if known.differs_in_attributes(found) {
-        actions.push(FileAction::Attributes);
-    }
-    (actions, false)
-}
-
-/// What was done to a file while the agent was away, if anything: one thing, of which the event
-/// says the rest.
-pub(in super::super) fn plan_away(before: &Entry, now: &Entry) -> Option<FileAction> {
-    if before.kind != now.kind {
-        return Some(FileAction::Created);
-    }
-    if now.kind == EntryKind::Directory {
-        return (!now.has_rights_of(before)).then_some(FileAction::Attributes);
-    }
-    if now.is_untouched_since(before) {
-        return None;
-    }
-    // Where the content was known it is compared, whatever the file's times say.
-    let may_differ = !now.is_as_written(before) || before.hash.is_some();
-    Some(if may_differ {
-        FileAction::Modified
-    } else {
-        FileAction::Attributes
-    })
 }
 
 #[cfg(test)]

@@ -3,29 +3,55 @@
 use super::*;
 
 impl Watcher {
+    /// Ends the watcher, and has the daemon hear all it told; what that was since the last time.
+    async fn end(&mut self) -> Vec<Told> {
+        // The watcher ends with its handle.
+        let (handle, _) = file_watch(
+            Arc::clone(&self.events),
+            host_processes(),
+            Arc::clone(&self.memory),
+            SourceBoard::new().0,
+        );
+        drop(std::mem::replace(&mut self.handle, handle));
+        while self.tasks.join_next().await.is_some() {}
+        let mut told = Vec::new();
+        while self.events.settled() < self.events.pushed() {
+            let batch = self.events.next_batch().await;
+            told.extend(file_events(&batch.text));
+            self.events.on_acknowledged(batch.seq, u32::MAX);
+        }
+        self.memory.save_last();
+        told
+    }
+
     /// Ends the watcher, has somebody do something, and starts another one that knows what this one
     /// knew.
-    async fn while_away(mut self, act: impl FnOnce(&Path)) -> Self {
-        drop(self.handle);
-        while self.tasks.join_next().await.is_some() {}
-        self.memory.save_last();
+    pub(super) async fn while_away(mut self, act: impl FnOnce(&Path)) -> Self {
+        self.end().await;
         act(self.directory.path());
-        Self::start_with((self.directory, self.mount, self.state), DEADLINE)
+        Self::start_with((self.directory, self.mount, self.state), self.patience)
     }
 
     /// Everything told until the last one, by action and name, and whether it was while nobody
     /// watched.
-    async fn all_until(&self, last: &str) -> BTreeMap<String, Told> {
+    pub(super) async fn all_until(&self, last: &str) -> BTreeMap<String, Told> {
         let mut all = BTreeMap::new();
         while !all.contains_key(last) {
             for told in self.next_fields().await {
-                let name = Path::new(&told["TargetFilename"]).strip_prefix(self.directory.path());
-                let name = format!("{} {}", told["action"], name.unwrap().display());
+                let name = self.name_of(&told);
                 let before = all.insert(name.clone(), told);
                 assert!(before.is_none(), "{name} is told twice");
             }
         }
         all
+    }
+}
+
+impl Watcher {
+    /// What was told, as action and name.
+    fn name_of(&self, told: &Told) -> String {
+        let name = Path::new(&told["TargetFilename"]).strip_prefix(self.directory.path());
+        format!("{} {}", told["action"], name.unwrap().display())
     }
 }
 
@@ -147,6 +173,37 @@ async fn what_nobody_touched_is_known_by_its_content_at_once_and_not_told() {
     let told = &all["modified deep/untouched"];
     assert!(told["old_sha256"].starts_with("ba7816bf"), "{told:?}");
     assert!(!told.contains_key("while_away"), "{told:?}");
+}
+
+#[tokio::test]
+async fn what_was_about_to_be_told_when_the_agent_ended_is_told_once_all_the_same() {
+    let mut watcher = watcher_that_knows().await;
+    fs::write(watcher.path("single"), "abcd").unwrap();
+    watcher.told_until("modified single").await;
+
+    // The watcher takes them in, and has hardly time to tell them.
+    fs::write(watcher.path("deep/untouched"), "abcd").unwrap();
+    fs::write(watcher.path("flat/new"), "").unwrap();
+    fs::remove_file(watcher.path("flat/file")).unwrap();
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    let told = watcher.end().await;
+    let mut names: Vec<_> = told.iter().map(|told| watcher.name_of(told)).collect();
+    let mut watcher = watcher.while_away(|_| {}).await;
+    watcher.watch_deep(&WATCHED).await;
+    fs::write(watcher.path("flat/last"), "").unwrap();
+    let all = watcher.all_until("created flat/last").await;
+    names.extend(all.into_keys());
+
+    names.sort();
+    let expected = [
+        "created flat/last",
+        "created flat/new",
+        "deleted flat/file",
+        "modified deep/untouched",
+    ];
+    assert_eq!(names, expected);
 }
 
 #[tokio::test]

@@ -232,3 +232,39 @@ fn waiting_for_a_file_system_stops_nobody_but_the_watcher() {
         assert!(asked.await.is_some());
     });
 }
+
+#[test]
+fn what_changed_while_the_agent_was_away_is_told_once_its_file_system_answers() {
+    let name = "what_changed_while_the_agent_was_away_is_told_once_its_file_system_answers";
+    where_nobody_sees(name, async || {
+        let mut watcher = Watcher::start_waiting(reach::PATIENCE);
+        fs::create_dir_all(watcher.path("root/net")).unwrap();
+        fs::write(watcher.path("root/net/file"), "abc").unwrap();
+        let paths = [("root", WatchDepth::Everything)];
+        watcher.watch_deep(&paths).await;
+        watcher.content_is_known("root/net/file").await;
+        let at = watcher.path("root/net");
+        let mut hung = None;
+
+        let mut watcher = watcher
+            .while_away(|root| {
+                fs::write(root.join("root/net/file"), "abcd").unwrap();
+                hung = Some(Hung::mount(&at));
+            })
+            .await;
+        watcher.watch_deep(&paths).await;
+        // What could not be looked at is remembered further.
+        let mut watcher = watcher.while_away(|_| {}).await;
+        let unanswered = watcher.watch_deep(&paths).await;
+        hung.unwrap().end();
+        let end = Instant::now() + DEADLINE;
+        while watcher.watch_deep(&paths).await != [PathState::Watched(FileKind::Directory)] {
+            assert!(Instant::now() < end, "it heals");
+        }
+        let all = watcher.all_until("modified root/net/file").await;
+
+        assert!(matches!(unanswered[0], PathState::Partly(_)));
+        assert_eq!(all["modified root/net/file"]["while_away"], "true");
+        assert_eq!(all.len(), 1, "{all:?}");
+    });
+}

@@ -16,6 +16,8 @@ pub(super) struct Watcher {
     pub(super) state: tempfile::TempDir,
     pub(super) memory: Arc<FileMemory>,
     pub(super) tasks: JoinSet<()>,
+    /// How long it waits for a file system that does not answer.
+    pub(super) patience: Duration,
 }
 
 /// A file system in memory, as long as it is wanted.
@@ -62,6 +64,22 @@ impl Drop for Mount {
             .output()
             .ok();
     }
+}
+
+/// The fields of the events about files in a batch, as text.
+pub(super) fn file_events(batch: &str) -> Vec<Told> {
+    let batch: EventBatch<'_> = decode(batch, MAX_AGENT_FRAME_BYTES).unwrap();
+    let text = |value: &FieldValue<'_>| match value {
+        FieldValue::Text(text) => text.to_string(),
+        FieldValue::Bool(_) | FieldValue::Integer(_) | FieldValue::Number(_) => encode(value),
+    };
+    let fields = |event: &LogEvent<'_>| {
+        let fields = event.fields.iter();
+        let fields = fields.map(|(name, value)| (name.to_string(), text(value)));
+        fields.collect()
+    };
+    let is_ours = |event: &&LogEvent<'_>| event.kind == EventKind::FileMonitoring;
+    batch.events.iter().filter(is_ours).map(fields).collect()
 }
 
 impl Watcher {
@@ -113,6 +131,7 @@ impl Watcher {
             state,
             memory,
             tasks,
+            patience,
         }
     }
 
@@ -178,22 +197,7 @@ impl Watcher {
         while told.is_empty() {
             let batch = tokio::time::timeout(DEADLINE, self.events.next_batch()).await;
             let batch = batch.expect("a batch comes");
-            let batch: EventBatch<'_> = decode(&batch.text, MAX_AGENT_FRAME_BYTES).unwrap();
-            let is_ours = |event: &&LogEvent<'_>| event.kind == EventKind::FileMonitoring;
-            for event in batch.events.iter().filter(is_ours) {
-                let text = |value: &FieldValue<'_>| match value {
-                    FieldValue::Text(text) => text.to_string(),
-                    FieldValue::Bool(_) | FieldValue::Integer(_) | FieldValue::Number(_) => {
-                        encode(value)
-                    }
-                };
-                let fields = event.fields.iter();
-                told.push(
-                    fields
-                        .map(|(name, value)| (name.to_string(), text(value)))
-                        .collect(),
-                );
-            }
+            told.extend(file_events(&batch.text));
             self.events.on_acknowledged(batch.seq, u32::MAX);
         }
         told
