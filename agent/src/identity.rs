@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::{SECRET_KEY_LENGTH, Signer as _, SigningKey};
 use zeroize::Zeroizing;
 
-use crate::state_dir::{StateDir, StateError};
+use crate::state_dir::{StateDir, StateError, StateView};
 
 /// The key's file: 32 bytes in base64.
 pub(crate) const PRESENT: &str = "agent.key";
@@ -51,12 +51,12 @@ impl Identity {
     ///
     /// # Errors
     /// Fails when it is there and cannot be read or is no key.
-    pub fn load(state: &StateDir) -> Result<Option<Self>, IdentityError> {
+    pub fn load(state: &StateView) -> Result<Option<Self>, IdentityError> {
         Self::load_from(state, PRESENT)
     }
 
     /// Reads the key of a file, if it is there.
-    pub(crate) fn load_from(state: &StateDir, file: &str) -> Result<Option<Self>, IdentityError> {
+    pub(crate) fn load_from(state: &StateView, file: &str) -> Result<Option<Self>, IdentityError> {
         let Some(content) = state.read(file).map_err(IdentityError::State)? else {
             return Ok(None);
         };

@@ -6,7 +6,7 @@ use crate::error_chain::chain;
 use crate::firewall::{
     Firewall as _, FirewallChange, FirewallError, FirewallGoal, FirewallSync, HostFirewall,
 };
-use crate::state_dir::StateDir;
+use crate::state_dir::StateView;
 
 /// Why nothing, or not all, was taken back.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +24,7 @@ pub enum WithdrawError {
 /// # Errors
 /// Fails while the agent runs, and when something stays.
 pub async fn withdraw(config: &Config) -> Result<String, WithdrawError> {
-    let is_running = StateDir::open_to_show(&config.state_dir).is_ok_and(|state| state.is_in_use());
+    let is_running = StateView::open(&config.state_dir).is_ok_and(|state| state.is_in_use());
     if is_running {
         return Err(WithdrawError::Running);
     }

@@ -21,7 +21,7 @@ use crate::file_watch::{self, FILE_ACTORS};
 use crate::firewall::{BackEnd, Firewall as _, HostFirewall};
 use crate::identity::Identity;
 use crate::report::read_status;
-use crate::state_dir::StateDir;
+use crate::state_dir::StateView;
 
 /// Fewer watches than this do not carry 1,000 paths and the directories above them.
 const MIN_WATCHES: u64 = 8_192;
@@ -39,7 +39,7 @@ pub(super) fn check_state(config: &Config) -> Finding {
         let found = format!("{} will be made by the first run", path.display());
         return Finding::well(name, found);
     }
-    match StateDir::open_to_show(path) {
+    match StateView::open(path) {
         Ok(_) => Finding::well(name, format!("{} is private", path.display())),
         Err(error) => Finding::wrong(
             name,
@@ -54,7 +54,7 @@ pub(super) fn check_state(config: &Config) -> Finding {
 
 pub(super) fn check_key(config: &Config) -> Finding {
     let name = "key";
-    let Ok(state) = StateDir::open_to_show(&config.state_dir) else {
+    let Ok(state) = StateView::open(&config.state_dir) else {
         return Finding::well(name, "none yet; the first run makes it");
     };
     match Identity::load(&state) {

@@ -6,7 +6,7 @@ mod record;
 use hidps_wire::AgentId;
 
 use crate::error_chain::chain;
-use crate::state_dir::{StateDir, StateError};
+use crate::state_dir::{StateDir, StateError, StateView};
 
 pub use record::{
     Acceptance, LedgerRecord, MAX_FIRST, MAX_LEAP, Refusal, Trial, judge, plan_record,
@@ -112,7 +112,7 @@ impl Ledger {
 ///
 /// # Errors
 /// Says why there is none.
-pub fn read_ledger(state: &StateDir, agent_id: AgentId) -> Result<LedgerRecord, NoDocument> {
+pub fn read_ledger(state: &StateView, agent_id: AgentId) -> Result<LedgerRecord, NoDocument> {
     let Some(content) = state.read(FILE).map_err(NoDocument::Unreadable)? else {
         return Err(if state.has(DAMAGED_FILE) {
             NoDocument::SetAside

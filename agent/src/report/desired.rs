@@ -13,7 +13,7 @@ use super::ReportError;
 use crate::config::Config;
 use crate::error_chain::chain;
 use crate::ledger::{LedgerRecord, Trial, read_ledger};
-use crate::state_dir::StateDir;
+use crate::state_dir::StateView;
 use crate::text::printable;
 
 /// Longest part of a key that is shown; a real one has 44 characters.
@@ -72,7 +72,7 @@ pub struct ShownRule {
 /// # Errors
 /// Fails when the state directory cannot be read.
 pub fn read_desired(config: &Config) -> Result<ShownDesired, ReportError> {
-    let state = StateDir::open_to_show(&config.state_dir).map_err(ReportError::State)?;
+    let state = StateView::open(&config.state_dir).map_err(ReportError::State)?;
     let (accepted, missing) = match read_ledger(&state, config.agent_id) {
         Ok(record) => (Some(ShownDocument::of(record)), None),
         Err(error) => (None, Some(chain(&error))),

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::event_queue::Losses;
 use crate::file_watch::FILE_ACTORS;
 use crate::link::LinkState;
-use crate::state_dir::StateDir;
+use crate::state_dir::StateView;
 
 /// What the agent last knew of itself and the host.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -61,7 +61,7 @@ pub struct ShownSource {
 /// # Errors
 /// Fails when there is nothing to show.
 pub fn read_status(config: &Config) -> Result<ShownStatus, ReportError> {
-    let state = StateDir::open_to_show(&config.state_dir).map_err(ReportError::State)?;
+    let state = StateView::open(&config.state_dir).map_err(ReportError::State)?;
     let running = state.is_in_use();
     let content = state.read(FILE).map_err(ReportError::State)?;
     let content = content.ok_or(ReportError::NoStatus)?;

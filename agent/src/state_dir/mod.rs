@@ -1,17 +1,20 @@
 //! The directory with everything the agent remembers: private, locked, written atomically.
 //! It never holds a log event.
 
+mod guarded;
 mod replace;
 
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::io;
+use std::ops::Deref;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use replace::{RealDisk, give_to_owner, replace};
+pub(crate) use guarded::GuardedDir;
+use replace::Disk as _;
 
 /// Larger than any file of ours: a ledger of 1,000 paths of the greatest length is 4 MiB.
 const MAX_FILE_BYTES: u64 = 32 * 1024 * 1024;
@@ -25,10 +28,17 @@ const KEY_LOCK: &str = "key.lock";
 /// How often a directory that is in use is asked for again.
 const LOCK_RETRY: Duration = Duration::from_millis(50);
 
-/// The agent's directory.
+/// The agent's directory, for whoever only looks at it.
+#[derive(Clone, Debug)]
+pub struct StateView {
+    path: PathBuf,
+    owner: u32,
+}
+
+/// The agent's directory, for whoever changes it.
 #[derive(Clone, Debug)]
 pub struct StateDir {
-    path: PathBuf,
+    view: StateView,
 }
 
 /// Held as long as somebody needs a directory, or a part of it, for itself.
@@ -92,6 +102,72 @@ pub enum StateError {
     },
 }
 
+impl StateView {
+    /// Opens the directory to look at it: root may, whoever the agent runs as.
+    ///
+    /// # Errors
+    /// Fails when it is not there, belongs to another user than root's or this one, or is open to
+    /// others.
+    pub fn open(path: &Path) -> Result<Self, StateError> {
+        let metadata = fs::metadata(path).map_err(|source| StateError::Open {
+            path: path.to_owned(),
+            source,
+        })?;
+        let path = path.to_owned();
+        let (mode, owner) = (metadata.mode() & 0o777, metadata.uid());
+        let user = rustix::process::geteuid();
+        if owner != user.as_raw() && !user.is_root() {
+            return Err(StateError::Owner { path, owner });
+        }
+        if mode & 0o077 != 0 {
+            return Err(StateError::Permissions { path, mode });
+        }
+        Ok(Self { path, owner })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether an agent runs with the directory; asking makes no file, which the agent might not be
+    /// allowed to use.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        let opened = self.guarded().and_then(|it| it.open_lock(AGENT_LOCK));
+        opened.is_ok_and(|file| file.try_lock().is_err())
+    }
+
+    /// The content of a file; none when it is not there.
+    ///
+    /// # Errors
+    /// Fails when it is there and cannot be read, which is never the same as its absence.
+    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StateError> {
+        let read = self.guarded().and_then(|it| it.read(name, MAX_FILE_BYTES));
+        read.map_err(|source| StateError::Read {
+            path: self.path.join(name),
+            source,
+        })
+    }
+
+    /// Whether there is a file of this name.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.guarded().is_ok_and(|it| it.has(name))
+    }
+
+    /// The directory as it is now, which has to be its owner's still.
+    fn guarded(&self) -> io::Result<GuardedDir> {
+        let guarded = GuardedDir::open(&self.path)?;
+        if guarded.owner() == self.owner {
+            Ok(guarded)
+        } else {
+            Err(io::Error::other("another directory took its place"))
+        }
+    }
+}
+
 impl StateDir {
     /// Opens the directory, making it if it is not there.
     ///
@@ -105,56 +181,23 @@ impl StateDir {
         if !path.exists() {
             make_directory(path).map_err(failed)?;
         }
-        Self::open_existing(path)
-    }
-
-    /// Opens the directory, which must be there.
-    ///
-    /// # Errors
-    /// Fails when it is not there, belongs to another user or is open to others.
-    pub fn open_existing(path: &Path) -> Result<Self, StateError> {
-        let metadata = fs::metadata(path).map_err(|source| StateError::Open {
-            path: path.to_owned(),
-            source,
-        })?;
-        let path = path.to_owned();
-        let (mode, owner) = (metadata.mode() & 0o777, metadata.uid());
+        let opened = Self::open_to_change(path)?;
+        let owner = opened.view.owner;
         if owner != rustix::process::geteuid().as_raw() {
+            let path = path.to_owned();
             return Err(StateError::Owner { path, owner });
         }
-        if mode & 0o077 != 0 {
-            return Err(StateError::Permissions { path, mode });
-        }
-        Ok(Self { path })
-    }
-
-    /// Opens the directory to look at it: root may, whoever the agent runs as.
-    ///
-    /// # Errors
-    /// Fails when it is not there, belongs to another user than root's or this one, or is open to
-    /// others.
-    pub fn open_to_show(path: &Path) -> Result<Self, StateError> {
-        match Self::open_existing(path) {
-            Err(StateError::Owner { path, .. }) if rustix::process::geteuid().is_root() => {
-                Ok(Self { path })
-            }
-            opened => opened,
-        }
+        Ok(opened)
     }
 
     /// Opens the directory to change something beside its agent: root may, and what it writes is the
     /// agent's.
     ///
     /// # Errors
-    /// As [`Self::open_to_show`].
+    /// As [`StateView::open`].
     pub fn open_to_change(path: &Path) -> Result<Self, StateError> {
-        Self::open_to_show(path)
-    }
-
-    /// The directory.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+        let view = StateView::open(path)?;
+        Ok(Self { view })
     }
 
     /// Takes the directory for this process.
@@ -176,11 +219,7 @@ impl StateDir {
     }
 
     fn take_lock(&self, name: &str) -> Result<Option<StateLock>, StateError> {
-        let path = self.path.join(name);
-        let mut options = File::options();
-        let opened = options.create(true).append(true).mode(0o600).open(&path);
-        let file = opened.and_then(|file| give_to_owner(&file, &path).map(|()| file));
-        let file = file.map_err(|source| StateError::Write { path, source })?;
+        let file = self.change(name, |it| it.ensure_lock(name))?;
         Ok(file.try_lock().is_ok().then(|| StateLock { _file: file }))
     }
 
@@ -200,53 +239,14 @@ impl StateDir {
         }
     }
 
-    /// Whether an agent runs with the directory; asking makes no file, which the agent might not be
-    /// allowed to use.
-    #[must_use]
-    pub fn is_in_use(&self) -> bool {
-        let opened = File::options()
-            .append(true)
-            .open(self.path.join(AGENT_LOCK));
-        opened.is_ok_and(|file| file.try_lock().is_err())
-    }
-
-    /// The content of a file; none when it is not there.
-    ///
-    /// # Errors
-    /// Fails when it is there and cannot be read, which is never the same as its absence.
-    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StateError> {
-        let path = self.path.join(name);
-        let failed = |source| StateError::Read {
-            path: path.clone(),
-            source,
-        };
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(error)),
-        };
-        let mut content = Vec::new();
-        file.take(MAX_FILE_BYTES)
-            .read_to_end(&mut content)
-            .map_err(failed)?;
-        Ok(Some(content))
-    }
-
-    /// Whether there is a file of this name.
-    #[must_use]
-    pub fn has(&self, name: &str) -> bool {
-        fs::symlink_metadata(self.path.join(name)).is_ok()
-    }
-
     /// Gives a file another name, in place of what had it.
     ///
     /// # Errors
     /// Fails when the disk does.
     pub fn rename(&self, from: &str, to: &str) -> Result<(), StateError> {
-        let path = self.path.join(from);
-        fs::rename(&path, self.path.join(to))
-            .and_then(|()| File::open(&self.path)?.sync_all())
-            .map_err(|source| StateError::Write { path, source })
+        self.change(from, |it| {
+            it.rename(from, to).and_then(|()| it.sync_directory())
+        })
     }
 
     /// Removes a file.
@@ -254,10 +254,9 @@ impl StateDir {
     /// # Errors
     /// Fails when it is not there, or the disk does.
     pub fn remove(&self, name: &str) -> Result<(), StateError> {
-        let path = self.path.join(name);
-        fs::remove_file(&path)
-            .and_then(|()| File::open(&self.path)?.sync_all())
-            .map_err(|source| StateError::Write { path, source })
+        self.change(name, |it| {
+            it.remove(name).and_then(|()| it.sync_directory())
+        })
     }
 
     /// Replaces a file: after a crash it is either the old one or the new one, whole.
@@ -265,16 +264,33 @@ impl StateDir {
     /// # Errors
     /// Fails when the disk does; the old file is then still there, or the new one already.
     pub fn write(&self, name: &str, content: &[u8]) -> Result<(), StateError> {
-        // What could not be read back must not take the place of what can.
-        let written = if content.len() as u64 >= MAX_FILE_BYTES {
-            Err(io::Error::from(io::ErrorKind::FileTooLarge))
-        } else {
-            replace(&RealDisk, &self.path, name, content)
-        };
-        written.map_err(|source| {
-            let path = self.path.join(name);
-            StateError::Write { path, source }
+        self.change(name, |it| {
+            // What could not be read back must not take the place of what can.
+            if content.len() as u64 >= MAX_FILE_BYTES {
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
+            it.replace(name, content)
         })
+    }
+
+    fn change<T>(
+        &self,
+        name: &str,
+        change: impl FnOnce(&GuardedDir) -> io::Result<T>,
+    ) -> Result<T, StateError> {
+        let changed = self.guarded().and_then(|it| change(&it));
+        changed.map_err(|source| StateError::Write {
+            path: self.path.join(name),
+            source,
+        })
+    }
+}
+
+impl Deref for StateDir {
+    type Target = StateView;
+
+    fn deref(&self) -> &StateView {
+        &self.view
     }
 }
 
@@ -375,7 +391,12 @@ mod tests {
 
         state.write("file", b"content").unwrap();
         let lock = state.lock_key().unwrap();
+        std::os::unix::fs::symlink(state.path().join("file"), state.path().join(AGENT_LOCK))
+            .unwrap();
 
+        let error = crate::error_chain::chain(&state.lock().unwrap_err());
+        assert!(error.contains("it is a link"), "{error}");
+        assert!(!state.is_in_use(), "what is planted is not asked");
         assert!(lock.is_some() && state.lock_key().unwrap().is_none());
         for name in ["file", KEY_LOCK] {
             let made = fs::metadata(state.path().join(name)).unwrap();

@@ -1,6 +1,7 @@
 //! The systemd unit and the commands around the service, as an administrator's tools see them.
 //! Nothing is installed here.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
@@ -91,6 +92,69 @@ fn the_unit_stays_as_hardened_as_it_is() {
         let is_read = extra.is_empty() || exposure > MAX_EXPOSURE;
         assert!(is_read, "{extra}: {exposure}: {said}");
     }
+}
+
+/// Calls by which whoever may look at every process could become any of them.
+const BECOMES_ANOTHER: [&str; 5] = [
+    "ptrace",
+    "process_vm_readv",
+    "process_vm_writev",
+    "process_madvise",
+    "pidfd_getfd",
+];
+
+#[test]
+fn the_agent_may_make_no_call_by_which_it_could_become_another_process() {
+    let test = "the_agent_may_make_no_call_by_which_it_could_become_another_process";
+    let directory = tempfile::tempdir().unwrap();
+    let unit = fs::read_to_string(write_unit(directory.path())).unwrap();
+    let drop_ins = WITH_DROP_IN.map(|(extra, _)| print(&["unit", "--with", extra]));
+    let text = drop_ins.into_iter().fold(unit, |text, drop_in| {
+        text + &String::from_utf8(drop_in).unwrap()
+    });
+
+    let Some(allowed) = allowed_calls(&text, test) else {
+        return;
+    };
+
+    // Those that it needs, with every drop-in, show that the filter is understood.
+    for needed in ["read", "openat", "execve", "fanotify_init"] {
+        assert!(allowed.contains(needed), "{needed}: {allowed:?}");
+    }
+    for refused in BECOMES_ANOTHER {
+        assert!(!allowed.contains(refused), "{refused}");
+        assert!(text.contains(refused), "older groups may lack {refused}");
+    }
+}
+
+/// What the lines of a unit's filter allow in the end, one after the other.
+fn allowed_calls(unit: &str, test: &str) -> Option<BTreeSet<String>> {
+    let mut allowed = BTreeSet::new();
+    let lines = unit.lines();
+    for list in lines.filter_map(|line| line.strip_prefix("SystemCallFilter=")) {
+        let is_refusal = list.starts_with('~');
+        for word in list.trim_start_matches('~').split(' ') {
+            let calls = expand(word, test)?;
+            if is_refusal {
+                allowed.retain(|call| !calls.contains(call));
+            } else {
+                allowed.extend(calls);
+            }
+        }
+    }
+    Some(allowed)
+}
+
+/// The calls of a group, and of those in it.
+fn expand(word: &str, test: &str) -> Option<BTreeSet<String>> {
+    if !word.starts_with('@') {
+        return Some(BTreeSet::from([word.to_owned()]));
+    }
+    let (_, listed) = analyze(&["syscall-filter", "--no-pager", word], test)?;
+    let words = listed.lines().skip(1).map(str::trim);
+    let words = words.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let calls: Option<Vec<_>> = words.map(|word| expand(word, test)).collect();
+    Some(calls?.into_iter().flatten().collect())
 }
 
 /// The score, and what it is made of.

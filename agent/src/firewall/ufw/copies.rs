@@ -40,7 +40,7 @@ impl Copies {
         }
         let texts: BTreeMap<_, _> = self.place.written().into_iter().filter_map(copy).collect();
         let bytes = serde_json::to_vec(&texts).expect("plain texts are JSON");
-        let state = StateDir::open_to_show(&self.directory);
+        let state = StateDir::open_to_change(&self.directory);
         // An agent that never ran has no directory yet.
         let state = state.or_else(|_| StateDir::open(&self.directory));
         let state = state.map_err(UfwError::State)?;
@@ -93,7 +93,7 @@ impl Copies {
         if !self.are_kept() {
             return Ok(BTreeMap::new());
         }
-        let state = StateDir::open_to_show(&self.directory).map_err(UfwError::State)?;
+        let state = StateDir::open_to_change(&self.directory).map_err(UfwError::State)?;
         let bytes = state.read(FILE).map_err(UfwError::State)?;
         // Copies that make no sense are none; what they were of is judged as it is.
         Ok(serde_json::from_slice(&bytes.unwrap_or_default()).unwrap_or_default())

@@ -86,7 +86,7 @@ impl FoundFile {
         if !self.directory.join(FILE).exists() {
             return Ok(None);
         }
-        let state = StateDir::open_to_show(&self.directory).map_err(UfwError::State)?;
+        let state = StateDir::open_to_change(&self.directory).map_err(UfwError::State)?;
         let bytes = state.read(FILE).map_err(UfwError::State)?;
         let Some(bytes) = bytes.filter(|bytes| bytes != b"null") else {
             return Ok(None);
@@ -105,7 +105,7 @@ impl FoundFile {
             log_level: found.log_level.clone(),
         });
         let bytes = serde_json::to_vec(&written).expect("plain texts are JSON");
-        let state = StateDir::open_to_show(&self.directory);
+        let state = StateDir::open_to_change(&self.directory);
         // An agent that never ran has no directory yet.
         let state = state.or_else(|_| StateDir::open(&self.directory));
         let state = state.map_err(UfwError::State)?;

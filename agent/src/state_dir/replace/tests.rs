@@ -2,8 +2,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::{self, File};
 
+use super::super::guarded::GuardedDir;
 use super::*;
 
 const OLD: &[u8] = b"the old content";
@@ -11,6 +12,7 @@ const NEW: &[u8] = b"the new content, which is longer";
 
 /// The real disk, but for one step that fails; a write that fails has written half.
 struct FailingDisk {
+    real: GuardedDir,
     /// Steps until the failure.
     left: Cell<usize>,
 }
@@ -30,36 +32,36 @@ impl FailingDisk {
 impl Disk for FailingDisk {
     type File = File;
 
-    fn create(&self, path: &Path) -> io::Result<File> {
+    fn create(&self, name: &str) -> io::Result<File> {
         self.step()?;
-        RealDisk.create(path)
+        self.real.create(name)
     }
 
     fn write(&self, file: &mut File, content: &[u8]) -> io::Result<()> {
         if let Err(error) = self.step() {
-            RealDisk.write(file, &content[..content.len() / 2])?;
+            self.real.write(file, &content[..content.len() / 2])?;
             return Err(error);
         }
-        RealDisk.write(file, content)
+        self.real.write(file, content)
     }
 
     fn sync(&self, file: &File) -> io::Result<()> {
         self.step()?;
-        RealDisk.sync(file)
+        self.real.sync(file)
     }
 
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.step()?;
-        RealDisk.rename(from, to)
+        self.real.rename(from, to)
     }
 
-    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+    fn sync_directory(&self) -> io::Result<()> {
         self.step()?;
-        RealDisk.sync_directory(path)
+        self.real.sync_directory()
     }
 
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        RealDisk.remove(path)
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.real.remove(name)
     }
 }
 
@@ -70,11 +72,13 @@ fn a_failure_at_any_step_leaves_the_old_file_or_the_new_one() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("file");
         fs::write(&file, OLD).unwrap();
+        let real = || GuardedDir::open(directory.path()).unwrap();
         let disk = FailingDisk {
+            real: real(),
             left: Cell::new(step),
         };
 
-        let replaced = replace(&disk, directory.path(), "file", NEW);
+        let replaced = replace(&disk, "file", NEW);
 
         let content = fs::read(&file).unwrap();
         if replaced.is_ok() {
@@ -85,7 +89,7 @@ fn a_failure_at_any_step_leaves_the_old_file_or_the_new_one() {
         assert!(content == OLD || content == NEW, "step {step}");
         let n_files = fs::read_dir(directory.path()).unwrap().count();
         assert_eq!(n_files, 1, "no draft is left after step {step}");
-        replace(&RealDisk, directory.path(), "file", NEW).unwrap();
+        replace(&real(), "file", NEW).unwrap();
         assert_eq!(fs::read(&file).unwrap(), NEW, "it can be tried again");
     }
     assert_eq!(n_failures, 5, "every step has failed once");
@@ -97,7 +101,8 @@ fn a_draft_of_an_earlier_crash_is_in_nobodys_way() {
     fs::write(directory.path().join("file"), OLD).unwrap();
     fs::write(directory.path().join("file.new"), "x".repeat(1_000)).unwrap();
 
-    replace(&RealDisk, directory.path(), "file", NEW).unwrap();
+    let disk = GuardedDir::open(directory.path()).unwrap();
+    replace(&disk, "file", NEW).unwrap();
 
     assert_eq!(fs::read(directory.path().join("file")).unwrap(), NEW);
 }
@@ -109,9 +114,9 @@ struct ForgetfulDisk {
     /// Content by number of file: what programs read, and what of it is on the disk.
     files: RefCell<Vec<(Vec<u8>, Vec<u8>)>>,
     /// Names in memory.
-    names: RefCell<BTreeMap<PathBuf, usize>>,
+    names: RefCell<BTreeMap<String, usize>>,
     /// Names as they may be on the disk if power fails now, each as likely.
-    durable: RefCell<Vec<BTreeMap<PathBuf, usize>>>,
+    durable: RefCell<Vec<BTreeMap<String, usize>>>,
     /// Every content the file may have had after a power failure at any step so far.
     seen: RefCell<Vec<Option<Vec<u8>>>>,
 }
@@ -119,7 +124,7 @@ struct ForgetfulDisk {
 impl ForgetfulDisk {
     fn with_old_file() -> Self {
         let disk = Self::default();
-        let names = BTreeMap::from([(PathBuf::from("/d/file"), 0)]);
+        let names = BTreeMap::from([("file".to_owned(), 0)]);
         disk.files.borrow_mut().push((OLD.to_vec(), OLD.to_vec()));
         disk.durable.borrow_mut().push(names.clone());
         *disk.names.borrow_mut() = names;
@@ -127,7 +132,7 @@ impl ForgetfulDisk {
     }
 
     /// Changes the names in memory; on the disk they are as before or as now.
-    fn change_names(&self, change: impl FnOnce(&mut BTreeMap<PathBuf, usize>)) {
+    fn change_names(&self, change: impl FnOnce(&mut BTreeMap<String, usize>)) {
         change(&mut self.names.borrow_mut());
         let names = self.names.borrow().clone();
         self.durable.borrow_mut().push(names);
@@ -138,7 +143,7 @@ impl ForgetfulDisk {
     /// was written, or only what was synced.
     fn fail_power(&self) {
         for names in self.durable.borrow().iter() {
-            let file = names.get(Path::new("/d/file"));
+            let file = names.get("file");
             let contents = file.map(|file| self.files.borrow()[*file].clone());
             let mut seen = self.seen.borrow_mut();
             seen.push(contents.as_ref().map(|(cached, _)| cached.clone()));
@@ -150,11 +155,11 @@ impl ForgetfulDisk {
 impl Disk for ForgetfulDisk {
     type File = usize;
 
-    fn create(&self, path: &Path) -> io::Result<usize> {
+    fn create(&self, name: &str) -> io::Result<usize> {
         let number = self.files.borrow().len();
         self.files.borrow_mut().push((Vec::new(), Vec::new()));
         self.change_names(|names| {
-            names.insert(path.to_owned(), number);
+            names.insert(name.to_owned(), number);
         });
         Ok(number)
     }
@@ -173,7 +178,7 @@ impl Disk for ForgetfulDisk {
         Ok(())
     }
 
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.change_names(|names| {
             let number = names.remove(from).expect("it is there");
             names.insert(to.to_owned(), number);
@@ -181,16 +186,15 @@ impl Disk for ForgetfulDisk {
         Ok(())
     }
 
-    fn sync_directory(&self, path: &Path) -> io::Result<()> {
-        assert_eq!(path, Path::new("/d"));
+    fn sync_directory(&self) -> io::Result<()> {
         let names = self.names.borrow().clone();
         *self.durable.borrow_mut() = vec![names];
         Ok(())
     }
 
-    fn remove(&self, path: &Path) -> io::Result<()> {
+    fn remove(&self, name: &str) -> io::Result<()> {
         self.change_names(|names| {
-            names.remove(path);
+            names.remove(name);
         });
         Ok(())
     }
@@ -200,7 +204,7 @@ impl Disk for ForgetfulDisk {
 fn power_that_fails_at_any_moment_leaves_the_old_file_or_the_new_one() {
     let disk = ForgetfulDisk::with_old_file();
 
-    replace(&disk, Path::new("/d"), "file", NEW).unwrap();
+    replace(&disk, "file", NEW).unwrap();
 
     let seen = std::mem::take(&mut *disk.seen.borrow_mut());
     assert!(seen.len() > NEW.len());
