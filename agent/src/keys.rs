@@ -3,7 +3,7 @@
 
 use crate::error_chain::chain;
 use crate::identity::{Identity, IdentityError, PRESENT, SUCCESSOR};
-use crate::state_dir::{StateDir, StateError};
+use crate::state_dir::{StateDir, StateError, StateLock};
 
 /// Both keys, as they were last read.
 #[derive(Debug)]
@@ -65,8 +65,16 @@ impl Keys {
         self.successor.as_ref()
     }
 
-    /// The successor, which the daemon knows now, takes the present key's place.
-    pub(crate) fn adopt(&mut self) {
+    /// Takes the keys for this process, unless another one has them: whoever asks the daemon to take
+    /// a key, and whoever removes one from the disk, holds this from before the first to after the
+    /// last step, so that nobody removes what somebody else has just had accepted.
+    pub(crate) fn lock(&self) -> Result<Option<StateLock>, StateError> {
+        self.state.lock_key()
+    }
+
+    /// The successor, which the daemon knows now, takes the present key's place; on the disk only
+    /// for who holds the lock.
+    pub(crate) fn adopt(&mut self, lock: Option<&StateLock>) {
         let Some(successor) = self.successor.take() else {
             return;
         };
@@ -75,11 +83,7 @@ impl Keys {
             public_key = self.present.public_key(),
             "the agent's key was replaced"
         );
-        // Somebody else who has the lock is about to do the same, or the next look does.
-        let adopted = self.state.lock_key().and_then(|lock| match lock {
-            Some(_lock) => adopt_file(&self.state, &self.present),
-            None => Ok(()),
-        });
+        let adopted = lock.map_or(Ok(()), |_| adopt_file(&self.state, &self.present));
         if let Err(error) = adopted {
             let reason = chain(&error);
             tracing::warn!(
@@ -89,15 +93,13 @@ impl Keys {
         }
     }
 
-    /// Forgets the successor, which can never be the agent's key.
-    pub(crate) fn forget(&mut self) {
+    /// Forgets the successor, which can never be the agent's key; on the disk only for who holds the
+    /// lock.
+    pub(crate) fn forget(&mut self, lock: Option<&StateLock>) {
         let Some(successor) = self.successor.take() else {
             return;
         };
-        let forgotten = self.state.lock_key().and_then(|lock| match lock {
-            Some(_lock) => forget_file(&self.state, &successor),
-            None => Ok(()),
-        });
+        let forgotten = lock.map_or(Ok(()), |_| forget_file(&self.state, &successor));
         if let Err(error) = forgotten {
             tracing::warn!(reason = chain(&error), "a useless key stays on the disk");
         }
@@ -150,7 +152,8 @@ mod tests {
         let successor = begin(&keys);
         assert!(!keys.reload());
 
-        keys.adopt();
+        let lock = keys.lock().unwrap();
+        keys.adopt(lock.as_ref());
 
         assert_eq!(keys.present().public_key(), successor);
         assert!(!keys.state.has(SUCCESSOR));
@@ -178,7 +181,8 @@ mod tests {
         keys.state.rename(SUCCESSOR, PRESENT).unwrap();
         let newer = begin(&keys);
 
-        keys.adopt();
+        let lock = keys.lock().unwrap();
+        keys.adopt(lock.as_ref());
 
         let on_disk = Keys::load_or_create(keys.state).unwrap();
         assert_eq!(on_disk.present().public_key(), proven);
@@ -187,14 +191,15 @@ mod tests {
     }
 
     #[test]
-    fn files_are_left_alone_while_another_process_changes_them() {
+    fn files_are_left_alone_by_who_does_not_hold_the_lock() {
         let (_parent, mut keys) = keys();
         let present = keys.present().public_key();
         let successor = begin(&keys);
         keys.reload();
-        let _held = keys.state.lock_key().unwrap().unwrap();
+        let _held = keys.lock().unwrap().unwrap();
+        assert!(keys.lock().unwrap().is_none(), "another process has it");
 
-        keys.adopt();
+        keys.adopt(None);
 
         assert_eq!(keys.present().public_key(), successor);
         let on_disk = Identity::load(&keys.state).unwrap().unwrap();
@@ -222,7 +227,8 @@ mod tests {
         begin(&keys);
         keys.reload();
 
-        keys.forget();
+        let lock = keys.lock().unwrap();
+        keys.forget(lock.as_ref());
 
         assert!(!keys.state.has(SUCCESSOR) && keys.successor().is_none());
         assert_eq!(keys.present().public_key(), present);

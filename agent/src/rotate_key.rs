@@ -95,7 +95,8 @@ pub(crate) async fn replace_key(
             let (old, new) = (present.public_key(), successor.public_key());
             Ok(Some(Replaced { old, new }))
         }
-        // A request of an earlier run may still change something; one that was never made cannot.
+        // A request of an earlier run may still change something; one that was never made cannot. The
+        // agent makes none for this key as long as the lock is held.
         Err(error) if error.is_final() || is_new && error.changed_nothing() => {
             forget_file(state, &successor).map_err(RotateKeyError::State)?;
             Err(RotateKeyError::Unchanged(error))

@@ -205,12 +205,24 @@ impl<F: Firewall> Link<F> {
     }
 
     /// Finds out which of two keys holds after a rotation that was cut off: the successor connects,
-    /// or it is asked for once more. None leaves it to the present key.
+    /// or it is asked for once more. None leaves it to the present key, as where another process is
+    /// about to find out.
     async fn settle_keys(&mut self, course: &mut Course) -> Option<Result<Socket, ConnectError>> {
+        let lock = match self.keys.lock() {
+            Ok(None) => return None,
+            Ok(lock) => lock,
+            // Nobody else can remove a key either.
+            Err(error) => {
+                tracing::warn!(reason = chain(&error), "the files of keys are left alone");
+                None
+            }
+        };
+        // Whoever had the lock before may have put it right, or taken it back.
+        course.must_enroll &= !self.keys.reload();
         let successor = self.keys.successor()?;
         match connect(&self.dialer, self.agent_id, successor, &mut course.offset).await {
             Ok(socket) => {
-                self.keys.adopt();
+                self.keys.adopt(lock.as_ref());
                 course.must_enroll = false;
                 return Some(Ok(socket));
             }
@@ -220,15 +232,13 @@ impl<F: Firewall> Link<F> {
         let keys = (self.keys.present(), successor);
         match rotate(&self.dialer, self.agent_id, keys, &mut course.offset).await {
             Ok(()) => {
-                self.keys.adopt();
+                self.keys.adopt(lock.as_ref());
                 course.must_enroll = false;
             }
             Err(error) if error.is_final() => {
-                tracing::warn!(
-                    reason = chain(&error),
-                    "the rotation of the key is given up"
-                );
-                self.keys.forget();
+                let reason = chain(&error);
+                tracing::warn!(reason, "the rotation of the key is given up");
+                self.keys.forget(lock.as_ref());
             }
             Err(error) => {
                 tracing::warn!(reason = chain(&error), "the rotation of the key waits");

@@ -86,6 +86,13 @@ fn start_link(chance: Chance) -> Rig {
 
 /// A link with what an earlier run left in its directory.
 fn start_link_with(state_dir: StateDir, chance: Chance) -> Rig {
+    let (mut rig, link) = make_link(state_dir, chance);
+    rig.tasks.spawn(link.run());
+    rig
+}
+
+/// A link that does not run yet.
+fn make_link(state_dir: StateDir, chance: Chance) -> (Rig, Link<NoFirewall>) {
     let backend = Backend::parse("http://127.0.0.1:9", false).unwrap();
     let (dialer, visits) = Dialer::in_memory(backend);
     let (applies, applies_rx) = mpsc::channel(4);
@@ -115,9 +122,7 @@ fn start_link_with(state_dir: StateDir, chance: Chance) -> Rig {
         state: state_tx,
         shutdown,
     };
-    let mut tasks = JoinSet::new();
-    tasks.spawn(link.run());
-    Rig {
+    let rig = Rig {
         visits,
         events,
         statuses,
@@ -125,9 +130,10 @@ fn start_link_with(state_dir: StateDir, chance: Chance) -> Rig {
         state_dir,
         _switch: switch,
         _applies: applies_rx,
-        tasks,
+        tasks: JoinSet::new(),
         _directory: None,
-    }
+    };
+    (rig, link)
 }
 
 /// Always the same share of the longest wait.

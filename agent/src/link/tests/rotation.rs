@@ -129,7 +129,16 @@ impl Daemon {
     /// Serves one visit; the socket, if it is one that stays.
     async fn answer(&mut self, mut visit: DuplexStream) -> Option<WebSocketStream<DuplexStream>> {
         let asked = read_request(&mut visit).await;
-        match self.serve(&asked) {
+        self.reply(visit, &asked).await
+    }
+
+    /// Answers what was asked.
+    async fn reply(
+        &mut self,
+        mut visit: DuplexStream,
+        asked: &Asked,
+    ) -> Option<WebSocketStream<DuplexStream>> {
+        match self.serve(asked) {
             Reply::Upgrade(key) => {
                 let accept = derive_accept_key(key.as_bytes());
                 let head = format!(
@@ -322,4 +331,65 @@ async fn a_key_that_another_process_replaced_while_the_agent_ran_is_used_at_once
 
     assert!(daemon.answer(visit).await.is_some(), "the new key is used");
     assert_eq!(daemon.n_enrollments, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_another_process_asks_for_is_left_to_that_process() {
+    let (disk, mut daemon) = Disk::new();
+    let command = disk.state.lock_key().unwrap().expect("nobody has it");
+    disk.make_successor();
+    let mut rig = start_link_with(disk.state.clone(), always(0));
+
+    let visit = rig.visit().await;
+    let socket = daemon.answer(visit).await;
+
+    assert!(socket.is_some(), "the present key holds");
+    assert_eq!(daemon.n_rotations, 0);
+    // The command is refused, as for asking too often, and takes its key back.
+    disk.state.remove(SUCCESSOR).unwrap();
+    drop(command);
+    assert_eq!(disk.key(), daemon.key, "the disk has the key that holds");
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_agent_asks_for_a_key_no_other_process_does() {
+    let (disk, mut daemon) = Disk::new();
+    let successor = disk.make_successor();
+    let mut rig = start_link_with(disk.state.clone(), always(0));
+
+    for step in ["the new key connects", "it is asked for"] {
+        let mut visit = rig.visit().await;
+        let asked = read_request(&mut visit).await;
+        assert!(disk.state.lock_key().unwrap().is_none(), "{step}");
+        daemon.reply(visit, &asked).await;
+    }
+    let visit = rig.visit().await;
+    let socket = daemon.answer(visit).await;
+
+    assert!(socket.is_some(), "the new key holds");
+    assert_eq!((disk.key(), daemon.key), (successor.clone(), successor));
+    assert!(disk.state.lock_key().unwrap().is_some(), "it is over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_was_taken_back_before_the_agent_had_the_lock_is_not_asked_for() {
+    let (disk, mut daemon) = Disk::new();
+    disk.make_successor();
+    let (mut rig, mut link) = make_link(disk.state.clone(), always(0));
+    assert!(link.keys.successor().is_some(), "it was seen");
+    disk.state.remove(SUCCESSOR).unwrap();
+    let mut course = Course {
+        must_enroll: false,
+        offset: ClockOffset::default(),
+        backoff: Backoff::default(),
+    };
+
+    let visited = async {
+        let visit = rig.visit().await;
+        daemon.answer(visit).await
+    };
+    let (opened, socket) = tokio::join!(link.open(&mut course), visited);
+
+    assert!(opened.is_some_and(|opened| opened.is_ok()) && socket.is_some());
+    assert_eq!((daemon.n_rotations, disk.key()), (0, daemon.key));
 }
