@@ -18,6 +18,9 @@ const NO_OTHER: OFlags = OFlags::NOFOLLOW
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
 
+/// Bits of a mode that let somebody else write.
+const OTHERS_WRITE: u32 = 0o022;
+
 /// Somebody who makes and removes a name all the time is not waited for.
 const MOST_TRIES: usize = 3;
 
@@ -29,6 +32,8 @@ pub(crate) struct GuardedDir {
     gid: u32,
     /// Whether it is another user's, who may have put anything there.
     is_of_another: bool,
+    /// Whether a file has to be the owner's alone.
+    is_strict: bool,
 }
 
 /// A name that stands for something else than a file of the directory.
@@ -48,12 +53,25 @@ impl GuardedDir {
             return Err(io::ErrorKind::NotADirectory.into());
         }
         let (uid, gid) = (metadata.uid(), metadata.gid());
+        let is_of_another = uid != rustix::process::geteuid().as_raw();
         Ok(Self {
             directory,
             uid,
             gid,
-            is_of_another: uid != rustix::process::geteuid().as_raw(),
+            is_of_another,
+            is_strict: is_of_another,
         })
+    }
+
+    /// Takes files for the directory's own only as it does in that of another user.
+    pub(crate) const fn strictly(mut self) -> Self {
+        self.is_strict = true;
+        self
+    }
+
+    /// Its permission bits.
+    pub(crate) fn mode(&self) -> io::Result<u32> {
+        Ok(self.directory.metadata()?.mode() & 0o777)
     }
 
     /// Whose it is.
@@ -126,11 +144,17 @@ impl GuardedDir {
         if !metadata.is_file() {
             return Err(Foreign("a directory, pipe or device"));
         }
-        if self.is_of_another && metadata.uid() != self.uid {
+        if !self.is_strict {
+            return Ok(());
+        }
+        if metadata.uid() != self.uid {
             return Err(Foreign("a file of somebody else"));
         }
-        if self.is_of_another && metadata.nlink() > 1 {
+        if metadata.nlink() > 1 {
             return Err(Foreign("a file with a second name"));
+        }
+        if metadata.mode() & OTHERS_WRITE != 0 {
+            return Err(Foreign("a file that others can write"));
         }
         Ok(())
     }

@@ -3,17 +3,18 @@
 //! It never puts back a file that is whole, whoever wrote it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, Metadata, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::UfwError;
 use super::files::{UfwPlace, is_broken_off};
-use crate::state_dir::StateDir;
+use super::kept::KeptFiles;
+use super::lock::UfwLock;
 
-/// The file in the state directory.
-const FILE: &str = "ufw-files.json";
+/// The file beside ufw's own.
+const FILE: &str = "hidps-copies.json";
 
 /// What the agent writes beside a file of ufw's before it takes its place.
 const DRAFT: &str = "hidps-new";
@@ -21,16 +22,13 @@ const DRAFT: &str = "hidps-new";
 /// Where copies are kept, and what they are copies of.
 #[derive(Debug)]
 pub(super) struct Copies {
-    directory: PathBuf,
+    kept: KeptFiles,
     place: UfwPlace,
 }
 
 impl Copies {
-    pub(super) fn new(state_dir: &Path, place: UfwPlace) -> Self {
-        Self {
-            directory: state_dir.to_owned(),
-            place,
-        }
+    pub(super) const fn new(kept: KeptFiles, place: UfwPlace) -> Self {
+        Self { kept, place }
     }
 
     /// Keeps the files as they are now, unless copies are kept already.
@@ -40,37 +38,28 @@ impl Copies {
         }
         let texts: BTreeMap<_, _> = self.place.written().into_iter().filter_map(copy).collect();
         let bytes = serde_json::to_vec(&texts).expect("plain texts are JSON");
-        let state = StateDir::open_to_change(&self.directory);
-        // An agent that never ran has no directory yet.
-        let state = state.or_else(|_| StateDir::open(&self.directory));
-        let state = state.map_err(UfwError::State)?;
-        state.write(FILE, &bytes).map_err(UfwError::State)
+        self.kept.write(FILE, &bytes)
     }
 
     /// Whether copies are kept, so that a call was begun and not seen to its end.
     pub(super) fn are_kept(&self) -> bool {
-        self.directory.join(FILE).exists()
+        self.kept.has(FILE)
     }
 
     /// Forgets the copies: what they were kept for is over.
     pub(super) fn forget(&self) -> Result<(), UfwError> {
-        let path = self.directory.join(FILE);
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(UfwError::Copies { path, source })
-            }
-            Ok(()) | Err(_) => Ok(()),
-        }
+        self.kept.remove(FILE)
     }
 
     /// Puts back the files that are half written since copies were kept, forgets the copies, and names
-    /// what was put back.
-    pub(super) fn mend(&self) -> Result<Vec<PathBuf>, UfwError> {
+    /// what was put back. Nobody else may write meanwhile, as the lock shows.
+    pub(super) fn mend(&self, _lock: &UfwLock) -> Result<Vec<PathBuf>, UfwError> {
         let mut mended = Vec::new();
+        let files = self.place.written();
         for (path, whole) in self.read()? {
             let path = PathBuf::from(path);
             // What is not of ufw is nobody's business, whatever the file says.
-            if !self.place.written().contains(&path) {
+            if !files.contains(&path) {
                 continue;
             }
             let Ok(found) = fs::read(&path) else {
@@ -85,16 +74,20 @@ impl Copies {
                 mended.push(path);
             }
         }
+        self.clear_drafts();
         self.forget()?;
         Ok(mended)
     }
 
-    fn read(&self) -> Result<BTreeMap<String, String>, UfwError> {
-        if !self.are_kept() {
-            return Ok(BTreeMap::new());
+    /// Removes what a run that was broken off has left beside ufw's files.
+    fn clear_drafts(&self) {
+        for path in self.place.written() {
+            fs::remove_file(draft_of(&path)).ok();
         }
-        let state = StateDir::open_to_change(&self.directory).map_err(UfwError::State)?;
-        let bytes = state.read(FILE).map_err(UfwError::State)?;
+    }
+
+    fn read(&self) -> Result<BTreeMap<String, String>, UfwError> {
+        let bytes = self.kept.read(FILE)?;
         // Copies that make no sense are none; what they were of is judged as it is.
         Ok(serde_json::from_slice(&bytes.unwrap_or_default()).unwrap_or_default())
     }
@@ -106,12 +99,17 @@ fn copy(path: PathBuf) -> Option<(String, String)> {
     Some((path.to_str()?.to_owned(), text))
 }
 
+/// What is written beside a file before it takes its place.
+fn draft_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{DRAFT}"));
+    PathBuf::from(name)
+}
+
 /// Puts a text in the place of a file, whole or not at all, with the owner and mode it had.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     let metadata = fs::metadata(path)?;
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{DRAFT}"));
-    let draft = PathBuf::from(name);
+    let draft = draft_of(path);
     // One of a run that was broken off is in the way.
     fs::remove_file(&draft).ok();
     let mut options = File::options();
@@ -122,7 +120,7 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
         .open(&draft)?;
     let written = file
         .write_all(text.as_bytes())
-        .and_then(|()| std::os::unix::fs::fchown(&file, Some(metadata.uid()), Some(metadata.gid())))
+        .and_then(|()| give(&file, &metadata))
         .and_then(|()| file.set_permissions(Permissions::from_mode(metadata.mode() & 0o7777)))
         .and_then(|()| file.sync_all())
         .and_then(|()| fs::rename(&draft, path));
@@ -132,12 +130,27 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     written
 }
 
+/// Gives a file to the owner of another one. The agent's unit allows no giving away, which takes
+/// nothing from it: ufw's files are root's.
+fn give(file: &File, like: &Metadata) -> io::Result<()> {
+    let is = file.metadata()?;
+    if (is.uid(), is.gid()) == (like.uid(), like.gid()) {
+        return Ok(());
+    }
+    std::os::unix::fs::fchown(file, Some(like.uid()), Some(like.gid()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const RULES: &str = "*filter\n### RULES ###\n\n### END RULES ###\nCOMMIT\n";
     const DEFAULTS: &str = "# comment\nIPV6=yes\nDEFAULT_INPUT_POLICY=\"DROP\"\nIPT_MODULES=\"\"\n";
+
+    /// Puts back what is half written, as ufw's lock lets it.
+    fn mend(copies: &Copies) -> Vec<PathBuf> {
+        copies.mend(&UfwLock::unheld()).unwrap()
+    }
 
     /// A host with ufw's files, and copies of them.
     fn kept() -> (tempfile::TempDir, Copies, [PathBuf; 4]) {
@@ -149,9 +162,7 @@ mod tests {
         for (path, text) in files.iter().zip(["ENABLED=yes\n", DEFAULTS, RULES, RULES]) {
             fs::write(path, text).unwrap();
         }
-        let state = root.path().join("state");
-        StateDir::open(&state).unwrap();
-        let copies = Copies::new(&state, place);
+        let copies = Copies::new(KeptFiles::of(&place), place);
         copies.ensure().unwrap();
         (root, copies, files)
     }
@@ -169,9 +180,13 @@ mod tests {
                 copies.ensure().unwrap();
                 let half = of.get(..length).unwrap();
                 fs::write(&files[at], half).unwrap();
-                let is_half = at == 1 || !half.trim_end().ends_with("COMMIT");
+                // Lines that are missing without a half one may be what a person wanted.
+                let is_half = match at {
+                    1 => half.is_empty() || !half.ends_with('\n'),
+                    _ => !half.trim_end().ends_with("COMMIT"),
+                };
 
-                let mended = copies.mend().unwrap();
+                let mended = mend(&copies);
 
                 assert_eq!(mended.len(), usize::from(is_half), "{length} of {of:?}");
                 if is_half {
@@ -185,6 +200,48 @@ mod tests {
     }
 
     #[test]
+    fn last_lines_that_somebody_took_out_stay_out() {
+        let (_root, copies, files) = kept();
+        let lines: Vec<_> = DEFAULTS.split_inclusive('\n').collect();
+        for n_left in 1..lines.len() {
+            copies.ensure().unwrap();
+            let shorter = lines[..n_left].concat();
+            fs::write(&files[1], &shorter).unwrap();
+
+            assert_eq!(mend(&copies), Vec::<PathBuf>::new(), "{shorter:?}");
+
+            assert_eq!(fs::read_to_string(&files[1]).unwrap(), shorter);
+            fs::write(&files[1], DEFAULTS).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_draft_that_was_left_behind_is_removed() {
+        let (root, copies, files) = kept();
+        fs::write(draft_of(&files[2]), "half").unwrap();
+
+        mend(&copies);
+
+        let left = fs::read_dir(root.path().join("etc/ufw")).unwrap().count();
+        assert_eq!(left, 3, "ufw's own files alone");
+    }
+
+    #[test]
+    fn copies_that_somebody_else_could_have_made_put_nothing_back() {
+        let (root, copies, files) = kept();
+        fs::write(&files[1], "IPV6=y").unwrap();
+        let forged = DEFAULTS.to_owned() + "$(id)\n";
+        let forged = BTreeMap::from([(files[1].to_str().unwrap(), forged)]);
+        let path = root.path().join("etc/ufw").join(FILE);
+        fs::write(&path, serde_json::to_vec(&forged).unwrap()).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
+
+        assert!(copies.mend(&UfwLock::unheld()).is_err());
+
+        assert_eq!(fs::read_to_string(&files[1]).unwrap(), "IPV6=y");
+    }
+
+    #[test]
     fn what_somebody_changed_meanwhile_stays() {
         let (_root, copies, files) = kept();
         let added = RULES.replace("\n\n", "\n### tuple ### allow any 22\n\n");
@@ -192,7 +249,7 @@ mod tests {
         let shorter = DEFAULTS.replace("IPV6=yes\n", "");
         fs::write(&files[1], &shorter).unwrap();
 
-        assert_eq!(copies.mend().unwrap(), Vec::<PathBuf>::new());
+        assert_eq!(mend(&copies), Vec::<PathBuf>::new());
 
         assert_eq!(fs::read_to_string(&files[2]).unwrap(), added);
         assert_eq!(fs::read_to_string(&files[1]).unwrap(), shorter);
@@ -204,16 +261,15 @@ mod tests {
         copies.forget().unwrap();
         fs::write(&files[2], "").unwrap();
 
-        assert_eq!(copies.mend().unwrap(), Vec::<PathBuf>::new(), "too late");
+        assert_eq!(mend(&copies), Vec::<PathBuf>::new(), "too late");
 
         let foreign = root.path().join("foreign");
         fs::write(&foreign, "").unwrap();
         let forged = BTreeMap::from([(foreign.to_str().unwrap(), RULES)]);
-        let state = StateDir::open(&root.path().join("state")).unwrap();
         let forged = serde_json::to_vec(&forged).unwrap();
         for odd in [forged.as_slice(), b"", b"[", b"{\"a\":1}"] {
-            state.write(FILE, odd).unwrap();
-            assert_eq!(copies.mend().unwrap(), Vec::<PathBuf>::new());
+            copies.kept.write(FILE, odd).unwrap();
+            assert_eq!(mend(&copies), Vec::<PathBuf>::new());
         }
         assert_eq!(fs::read_to_string(&foreign).unwrap(), "");
     }

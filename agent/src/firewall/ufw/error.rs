@@ -4,8 +4,6 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::state_dir::StateError;
-
 /// Why ufw could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum UfwError {
@@ -33,22 +31,34 @@ pub enum UfwError {
         /// The file.
         path: String,
     },
-    /// How it was before cannot be kept or read.
-    #[error("could not remember how ufw was, so nothing is changed")]
-    State(#[source] StateError),
+    /// How it was before cannot be kept, read or forgotten.
+    #[error("could not use {path}, which keeps how ufw was, so nothing is changed")]
+    Kept {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// How it was before is not readable.
     #[error(
         "the file {0} says nothing sensible of how ufw was; remove it to take ufw as it is now"
     )]
     Memory(String),
-    /// Copies of its files, which would be put back one day, cannot be removed.
-    #[error("could not remove the copies of ufw's files in {path}; remove that file")]
-    Copies {
-        /// The file with the copies.
+    /// Its lock cannot be taken, so nobody knows who is writing.
+    #[error("could not take ufw's lock {path}")]
+    Lock {
+        /// The file.
         path: PathBuf,
         /// What the system said.
         #[source]
         source: io::Error,
+    },
+    /// Somebody else's call goes on and on.
+    #[error("somebody else has used ufw for {seconds} s; look for a ufw that hangs: pgrep -a ufw")]
+    Busy {
+        /// How long it was waited for.
+        seconds: u64,
     },
     /// A file of its was half written and cannot be put back.
     #[error("ufw's file {path} is half written and cannot be put back; restore it from a backup")]
@@ -77,7 +87,15 @@ pub enum UfwError {
         #[source]
         source: io::Error,
     },
-    /// It hung, or printed without an end.
+    /// It printed without an end.
+    #[error("{program} printed more than {mebibytes} MiB; look at its rules")]
+    TooLong {
+        /// ufw or iptables.
+        program: &'static str,
+        /// What it may print at most.
+        mebibytes: u64,
+    },
+    /// It hung.
     #[error("{program} did not answer within {seconds} s")]
     Deadline {
         /// ufw or iptables.
@@ -108,9 +126,11 @@ impl UfwError {
             Self::ReadBack(_) => "NotApplied",
             Self::Read { .. }
             | Self::NotWhole { .. }
-            | Self::State(_)
+            | Self::Kept { .. }
             | Self::Memory(_)
-            | Self::Copies { .. }
+            | Self::Lock { .. }
+            | Self::Busy { .. }
+            | Self::TooLong { .. }
             | Self::Mend { .. }
             | Self::BrokenOff { .. }
             | Self::Run { .. }

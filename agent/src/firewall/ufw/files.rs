@@ -69,6 +69,16 @@ impl UfwPlace {
         Self { root: root.into() }
     }
 
+    /// Where ufw keeps its rules, and root alone writes.
+    pub(super) fn directory(&self) -> PathBuf {
+        self.root.join("etc/ufw")
+    }
+
+    /// What ufw locks as long as it works.
+    pub(super) fn lock(&self) -> PathBuf {
+        self.root.join("run/ufw.lock")
+    }
+
     /// The files that ufw writes what it is told into; all are there where ufw is.
     pub(super) fn written(&self) -> [PathBuf; 4] {
         let [four, six] = self.rules();
@@ -147,15 +157,18 @@ fn is_closed(text: &str) -> bool {
 }
 
 /// Whether a file is what is left of one like `whole` when a write of it was broken off. A file of
-/// rules says so itself. In one of settings ufw changes lines and takes none away, so the lines it
-/// still has are those of the whole one, some with other values.
+/// rules says so itself. One of settings is empty, or ends in the middle of a line, and the lines it
+/// still has are those of the whole one, some with other values: whoever takes lines out of it by
+/// hand leaves whole ones.
 pub(super) fn is_broken_off(whole: &str, found: &str) -> bool {
     if is_closed(whole) {
         return !is_closed(found);
     }
-    let (wanted, there) = (whole.lines().count(), found.lines().count());
-    let has_end = found.ends_with('\n') || !whole.ends_with('\n');
-    if there > wanted || (there == wanted && has_end) {
+    if found.is_empty() {
+        return !whole.is_empty();
+    }
+    let is_cut = whole.ends_with('\n') && !found.ends_with('\n');
+    if !is_cut || found.lines().count() > whole.lines().count() {
         return false;
     }
     let n_complete = found.matches('\n').count();

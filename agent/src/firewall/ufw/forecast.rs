@@ -93,6 +93,10 @@ impl Ufw {
     pub(in crate::firewall) async fn list_rules(&self) -> Result<Vec<FirewallRule>, UfwError> {
         let files = self.place.read_settled().await?;
         self.count(&files).await;
+        // In the middle of a change a rule may be away for a moment.
+        if let Ok(_idle) = self.memory.try_lock() {
+            self.tally(|tally| tally.keep_only(&files));
+        }
         let list = |family: Family| {
             let rules = files.state.rules[family as usize].iter();
             rules.zip(1_u64..).map(move |(rule, number)| {

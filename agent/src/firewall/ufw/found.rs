@@ -1,17 +1,15 @@
 //! How ufw was before the agent changed it, kept on disk so that it can be left so.
 //! It never keeps rules: those of others stay in ufw, untouched.
 
-use std::path::{Path, PathBuf};
-
 use hidps_wire::FirewallAction;
 use serde::{Deserialize, Serialize};
 
 use super::UfwError;
+use super::kept::KeptFiles;
 use super::plan::{Defaults, UfwState};
-use crate::state_dir::StateDir;
 
-/// The file in the state directory.
-const FILE: &str = "ufw.json";
+/// The file beside ufw's own.
+const FILE: &str = "hidps-found.json";
 
 /// How ufw was.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,7 +31,7 @@ struct Written {
 /// Where it is kept.
 #[derive(Debug)]
 pub(super) struct FoundFile {
-    directory: PathBuf,
+    kept: KeptFiles,
 }
 
 impl Found {
@@ -47,8 +45,7 @@ impl Found {
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {
-        let written: Option<Written> = serde_json::from_slice(bytes).ok()?;
-        let written = written?;
+        let written: Written = serde_json::from_slice(bytes).ok()?;
         let is_level = matches!(
             written.log_level.as_str(),
             "off" | "low" | "medium" | "high" | "full"
@@ -75,52 +72,55 @@ fn read_action(word: &str) -> Option<FirewallAction> {
 }
 
 impl FoundFile {
-    pub(super) fn new(state_dir: &Path) -> Self {
-        Self {
-            directory: state_dir.to_owned(),
-        }
+    pub(super) const fn new(kept: KeptFiles) -> Self {
+        Self { kept }
     }
 
     /// Whether the agent has changed ufw and not put it back.
     pub(super) fn read(&self) -> Result<Option<Found>, UfwError> {
-        if !self.directory.join(FILE).exists() {
-            return Ok(None);
-        }
-        let state = StateDir::open_to_change(&self.directory).map_err(UfwError::State)?;
-        let bytes = state.read(FILE).map_err(UfwError::State)?;
-        let Some(bytes) = bytes.filter(|bytes| bytes != b"null") else {
+        let Some(bytes) = self.kept.read(FILE)? else {
             return Ok(None);
         };
         Found::parse(&bytes).map(Some).ok_or_else(|| {
-            let path = self.directory.join(FILE);
+            let path = self.kept.path(FILE);
             UfwError::Memory(path.display().to_string())
         })
     }
 
-    pub(super) fn write(&self, found: Option<&Found>) -> Result<(), UfwError> {
-        let written = found.map(|found| Written {
+    pub(super) fn write(&self, found: &Found) -> Result<(), UfwError> {
+        let written = Written {
             incoming: found.defaults.incoming.to_string(),
             outgoing: found.defaults.outgoing.to_string(),
             enabled: found.is_enabled,
             log_level: found.log_level.clone(),
-        });
+        };
         let bytes = serde_json::to_vec(&written).expect("plain texts are JSON");
-        let state = StateDir::open_to_change(&self.directory);
-        // An agent that never ran has no directory yet.
-        let state = state.or_else(|_| StateDir::open(&self.directory));
-        let state = state.map_err(UfwError::State)?;
-        state.write(FILE, &bytes).map_err(UfwError::State)
+        self.kept.write(FILE, &bytes)
+    }
+
+    /// Forgets how it was, which it is again.
+    pub(super) fn forget(&self) -> Result<(), UfwError> {
+        self.kept.remove(FILE)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::firewall::ufw::files::UfwPlace;
+    use std::fs;
+
+    fn kept() -> (tempfile::TempDir, KeptFiles) {
+        let root = tempfile::tempdir().unwrap();
+        let place = UfwPlace::below(root.path());
+        fs::create_dir_all(place.directory()).unwrap();
+        (root, KeptFiles::of(&place))
+    }
 
     #[test]
     fn what_was_found_survives_a_restart_until_it_is_put_back() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = FoundFile::new(&directory.path().join("state"));
+        let (_root, kept) = kept();
+        let file = FoundFile::new(kept);
         let found = Found {
             defaults: Defaults {
                 incoming: FirewallAction::Reject,
@@ -131,23 +131,21 @@ mod tests {
         };
         assert!(file.read().unwrap().is_none());
 
-        file.write(Some(&found)).unwrap();
+        file.write(&found).unwrap();
         assert_eq!(file.read().unwrap(), Some(found));
 
-        file.write(None).unwrap();
+        file.forget().unwrap();
         assert!(file.read().unwrap().is_none());
     }
 
     #[test]
     fn a_memory_that_makes_no_sense_is_not_taken_for_none() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("state");
-        let state = StateDir::open(&path).unwrap();
+        let (_root, kept) = kept();
         let odd = br#"{"incoming":"allow","outgoing":"allow","enabled":true,"log_level":"-x"}"#;
-        for bytes in [b"{}".as_slice(), b"", b"[", odd] {
-            state.write(FILE, bytes).unwrap();
+        for bytes in [b"{}".as_slice(), b"", b"[", b"null", odd] {
+            kept.write(FILE, bytes).unwrap();
 
-            assert!(FoundFile::new(&path).read().is_err());
+            assert!(FoundFile::new(kept.clone()).read().is_err());
         }
     }
 }

@@ -9,16 +9,19 @@ mod error;
 mod files;
 mod forecast;
 mod found;
+mod kept;
+mod lock;
 mod plan;
 mod rule;
 mod tally;
 mod watch;
+mod way;
 mod wishes;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::sync::{Arc, Mutex as StdMutex};
 use std::time::Duration;
 
 use hidps_wire::FirewallPolicy;
@@ -29,7 +32,7 @@ use super::difference::Difference;
 use super::goal::FirewallGoal;
 use super::guard::{Guards, PEERS_FOR};
 use super::nft::FirewallError;
-use super::program::{Program, RunError};
+use super::program::Program;
 use super::ruleset::filters_outgoing;
 use super::ssh_peers::read_ssh_peers;
 use super::{
@@ -37,23 +40,19 @@ use super::{
 };
 use crate::config::{Config, Port};
 use crate::dial::FirstHop;
-use crate::error_chain::chain;
-use crate::text::printable;
 use copies::Copies;
 pub use error::UfwError;
-use files::{ChainRule, KernelFault, UfwFiles, UfwPlace};
+use files::UfwPlace;
 use found::{Found, FoundFile};
+use kept::KeptFiles;
+use lock::UfwLock;
 use plan::{UfwGoal, UfwState, next_step};
-use rule::Family;
 use tally::Tally;
 pub(super) use watch::tell_changes;
 use wishes::Wishes;
 
 /// A call takes a third of a second, and on a busy machine waits for those of others.
 const DEADLINE: Duration = Duration::from_secs(60);
-
-/// Longest message of a program in an error.
-const MAX_SAID: usize = 300;
 
 /// The firewall of a host that ufw rules.
 #[derive(Debug)]
@@ -97,30 +96,19 @@ struct Deed {
     unsupported: Vec<UnsupportedRule>,
 }
 
-/// Somebody who goes on flushing is not answered for ever within one comparison.
-const MOST_LOADS: usize = 3;
-
-/// The way that was gone.
-#[derive(Debug, Default)]
-struct Way {
-    n_steps: usize,
-    /// How many of them only loaded anew what was written down.
-    n_loads: usize,
-    /// What the kernel did otherwise than was written down, when that was put right.
-    kernel: Option<String>,
-}
-
 impl Ufw {
     /// ufw, as configured.
     pub(super) fn new(config: &Config) -> Self {
+        let place = UfwPlace::of_host();
+        let kept = KeptFiles::of(&place);
         Self {
             ufw: Program::find("ufw", DEADLINE),
             iptables: ["iptables", "ip6tables"].map(|name| Program::find(name, DEADLINE)),
             keep_open: config.keep_open.clone(),
             hop: config.way().first_hop(),
-            place: UfwPlace::of_host(),
-            found: FoundFile::new(&config.state_dir),
-            copies: Copies::new(&config.state_dir, UfwPlace::of_host()),
+            found: FoundFile::new(kept.clone()),
+            copies: Copies::new(kept, place.clone()),
+            place,
             memory: Mutex::default(),
             tally: StdMutex::default(),
         }
@@ -203,11 +191,14 @@ impl Ufw {
 
     /// Puts back what a call that was broken off has left half written, in this life or an earlier one.
     async fn mend(&self) -> Result<Vec<PathBuf>, UfwError> {
-        if self.copies.are_kept() {
-            // Whoever writes just now gets the time for it.
-            self.place.read_settled().await.ok();
+        if !self.copies.are_kept() {
+            return Ok(Vec::new());
         }
-        let mended = self.copies.mend()?;
+        let lock = UfwLock::take(&self.place.lock(), self.ufw.deadline()).await?;
+        // Whoever writes without ufw just now gets the time for it.
+        self.place.read_settled().await.ok();
+        let mended = self.copies.mend(&lock)?;
+        drop(lock);
         for path in &mended {
             let path = path.display();
             tracing::warn!(%path, "a call of ufw was broken off; its half-written file is put back");
@@ -220,7 +211,7 @@ impl Ufw {
         let found = self.found.read()?;
         if !self.ufw.is_there() && found.is_some() {
             // Whoever removed ufw has removed its rules.
-            return self.found.write(None);
+            return self.found.forget();
         }
         // Without ufw's files there is nothing of the agent's in them.
         let state = match self.place.read_settled().await {
@@ -234,7 +225,7 @@ impl Ufw {
         let goal = found.unwrap_or_else(|| Found::of(&state)).as_goal();
         self.pursue(&goal).await?;
         if was_kept {
-            self.found.write(None)?;
+            self.found.forget()?;
         }
         deed.change = Some(FirewallChange::Removed);
         Ok(())
@@ -252,7 +243,7 @@ impl Ufw {
             None => {
                 self.check_means()?;
                 let found = Found::of(&state);
-                self.found.write(Some(&found))?;
+                self.found.write(&found)?;
                 found
             }
         };
@@ -291,145 +282,6 @@ impl Ufw {
             until,
             goal: wishes.goal,
         });
-        Ok(())
-    }
-
-    /// Goes until ufw and the kernel are as wanted; what is broken off on the way is undone.
-    async fn pursue(&self, goal: &UfwGoal) -> Result<Way, UfwError> {
-        match self.go(goal).await {
-            Ok(way) => self.copies.forget().map(|()| way),
-            Err(error) => {
-                let mended = self.mend().await?;
-                if mended.is_empty() {
-                    return Err(error);
-                }
-                Err(UfwError::BrokenOff {
-                    files: name_all(&mended),
-                    source: Box::new(error),
-                })
-            }
-        }
-    }
-
-    async fn go(&self, goal: &UfwGoal) -> Result<Way, UfwError> {
-        let mut last: Option<(UfwState, String)> = None;
-        let mut way = Way::default();
-        let first = self.place.read_settled().await?;
-        let most = goal.most_steps(&first.state);
-        while way.n_steps < most {
-            let files = self.place.read_settled().await?;
-            let Some(step) = next_step(&files.state, goal) else {
-                match self.check_kernel(&files).await? {
-                    Ok(()) => {
-                        self.tally(|tally| tally.keep_only(&files));
-                        return Ok(way);
-                    }
-                    Err(fault) if way.n_loads == MOST_LOADS => {
-                        return Err(UfwError::ReadBack(fault.why));
-                    }
-                    Err(fault) => {
-                        self.load_anew(&fault, &files).await?;
-                        way.n_loads += 1;
-                        way.n_steps += 1;
-                        let told = format!("changed what the kernel has of ufw: {}", fault.why);
-                        way.kernel.get_or_insert(told);
-                        continue;
-                    }
-                }
-            };
-            if let Some((_, said)) = last.filter(|(state, _)| *state == files.state) {
-                return Err(UfwError::ReadBack(format!("{step}: {said}")));
-            }
-            tracing::debug!(%step, "ufw");
-            // A step may empty the chains, and what they have counted would be gone with them.
-            if way.n_steps > 0 || files.state.has_ours() {
-                self.count(&files).await;
-            }
-            let said = self.call(&step.arguments(&files.state)).await?;
-            last = Some((files.state, said));
-            way.n_steps += 1;
-        }
-        Err(UfwError::ReadBack(
-            "somebody else keeps changing it".to_owned(),
-        ))
-    }
-
-    /// Whether the kernel has what ufw has written down, or why not.
-    async fn check_kernel(&self, files: &UfwFiles) -> Result<Result<(), KernelFault>, UfwError> {
-        if !files.state.is_enabled {
-            return Ok(Ok(()));
-        }
-        for (iptables, chains) in self.families(files) {
-            let listing = run(iptables, "iptables", &["-S"]).await?;
-            let checked = files::check_kernel(&listing, chains, files.state.defaults);
-            if checked.is_err() {
-                return Ok(checked);
-            }
-        }
-        Ok(Ok(()))
-    }
-
-    /// Takes what the rules have counted by now; a kernel that does not say it hinders nothing.
-    async fn count(&self, files: &UfwFiles) {
-        let n_families = if files.state.has_ipv6 { 2 } else { 1 };
-        for (family, iptables) in Family::BOTH
-            .into_iter()
-            .zip(&self.iptables)
-            .take(n_families)
-        {
-            match run(iptables, "iptables", &["-S", "-v"]).await {
-                Ok(listing) => self.tally(|tally| tally.take(family, files, &listing)),
-                Err(error) => {
-                    let error = chain(&error);
-                    tracing::warn!(error, "what rules of ufw have counted cannot be read");
-                }
-            }
-        }
-    }
-
-    fn tally<T>(&self, with: impl FnOnce(&mut Tally) -> T) -> T {
-        with(&mut self.tally.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Has the kernel do what is written down.
-    async fn load_anew(&self, fault: &KernelFault, files: &UfwFiles) -> Result<(), UfwError> {
-        tracing::warn!(fault.why, "ufw's rules are loaded anew");
-        if !fault.is_led {
-            for (iptables, _) in self.families(files) {
-                let listing = run(iptables, "iptables", &["-S"]).await?;
-                for order in files::plan_clearing(&listing) {
-                    let order: Vec<_> = order.iter().map(String::as_str).collect();
-                    run(iptables, "iptables", &order).await?;
-                }
-            }
-        }
-        self.call(&["reload".to_owned()]).await.map(drop)
-    }
-
-    /// What tells of the kernel and what it should have, for each version of IP that ufw filters.
-    fn families<'f>(
-        &'f self,
-        files: &'f UfwFiles,
-    ) -> impl Iterator<Item = (&'f Program, &'f Vec<ChainRule>)> {
-        let n_families = if files.state.has_ipv6 { 2 } else { 1 };
-        self.iptables.iter().zip(&files.chains).take(n_families)
-    }
-
-    /// Gives ufw an order, and says what it answered.
-    async fn call(&self, arguments: &[String]) -> Result<String, UfwError> {
-        self.check_means()?;
-        self.copies.ensure()?;
-        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-        run(&self.ufw, "ufw", &arguments).await
-    }
-
-    fn check_means(&self) -> Result<(), UfwError> {
-        if !self.ufw.is_there() {
-            return Err(UfwError::Missing);
-        }
-        if !rustix::process::geteuid().is_root() {
-            return Err(UfwError::Privilege);
-        }
         Ok(())
     }
 
@@ -521,37 +373,6 @@ impl Found {
             log_level: self.log_level.clone(),
         }
     }
-}
-
-async fn run(
-    program: &Program,
-    name: &'static str,
-    arguments: &[&str],
-) -> Result<String, UfwError> {
-    let ended = program.run(arguments, "").await;
-    let ended = ended.map_err(|error| match error {
-        RunError::Missing if name == "ufw" => UfwError::Missing,
-        RunError::Missing => UfwError::Run {
-            program: name,
-            source: std::io::ErrorKind::NotFound.into(),
-        },
-        RunError::Start(source) => UfwError::Run {
-            program: name,
-            source,
-        },
-        RunError::Deadline | RunError::TooLong => UfwError::Deadline {
-            program: name,
-            seconds: program.deadline().as_secs(),
-        },
-    })?;
-    if ended.is_success {
-        return Ok(String::from_utf8_lossy(&ended.output).into_owned());
-    }
-    let said = [ended.errors, ended.output].concat();
-    Err(UfwError::Refused {
-        program: format!("{name} {}", printable(&arguments.join(" "), MAX_SAID)),
-        said: printable(&String::from_utf8_lossy(&said), MAX_SAID),
-    })
 }
 
 /// Whether ufw says that it filters on this host, whoever told it to.

@@ -120,6 +120,12 @@ impl Tally {
         self.0.retain(|key, _| is_there(key));
     }
 
+    /// How many rules are known.
+    #[cfg(test)]
+    pub(super) fn n_rules(&self) -> usize {
+        self.0.len()
+    }
+
     /// What a rule has counted; none when it was never seen in the kernel.
     pub(super) fn of(&self, family: Family, rule: &UfwRule) -> Option<Count> {
         let counted = self.0.get(&(family, name_of(rule)))?;

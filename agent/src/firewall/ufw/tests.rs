@@ -69,8 +69,9 @@ fn ufw_below(root: &Path, [ufw, iptables]: [&str; 2]) -> Ufw {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
         Program::at(path, Duration::from_secs(1))
     };
-    let (place, state_dir) = (UfwPlace::below(root), root.join("state"));
-    let copies = Copies::new(&state_dir, place.clone());
+    let place = UfwPlace::below(root);
+    let kept = KeptFiles::of(&place);
+    fs::create_dir_all(root.join("run")).unwrap();
     Ufw {
         ufw: program("ufw", ufw),
         iptables: [
@@ -82,9 +83,9 @@ fn ufw_below(root: &Path, [ufw, iptables]: [&str; 2]) -> Ufw {
             host: "192.0.2.1".to_owned(),
             port: 8_443,
         },
+        found: FoundFile::new(kept.clone()),
+        copies: Copies::new(kept, place.clone()),
         place,
-        found: FoundFile::new(&state_dir),
-        copies,
         memory: Mutex::default(),
         tally: StdMutex::default(),
     }
@@ -126,4 +127,45 @@ async fn a_call_that_hangs_in_a_write_is_ended_and_its_file_put_back() {
     assert_eq!(fs::read_to_string(&half).unwrap(), defaults);
     assert!(!ufw.copies.are_kept());
     assert_eq!(outcome.active, Some(true), "it can be read");
+}
+
+#[tokio::test]
+async fn a_listing_without_an_end_is_not_called_a_program_that_hangs() {
+    let root = tempfile::tempdir().unwrap();
+    let ufw = ufw_below(root.path(), ["exit 0", "exec head -c 17000000 /dev/zero"]);
+    let slow = Duration::from_secs(60);
+    let iptables = Program::at(root.path().join("iptables"), slow);
+
+    let ended = way::run(&iptables, "iptables", &["-S"]).await;
+
+    let error = ended.unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "iptables printed more than 16 MiB; look at its rules"
+    );
+    drop(ufw);
+}
+
+#[tokio::test]
+async fn rules_that_people_took_out_leave_nothing_behind_that_is_counted() {
+    let root = tempfile::tempdir().unwrap();
+    for path in ["etc/ufw", "etc/default"] {
+        fs::create_dir_all(root.path().join(path)).unwrap();
+    }
+    let write = |path: &str, text: &str| fs::write(root.path().join(path), text).unwrap();
+    write("etc/ufw/ufw.conf", "ENABLED=yes\n");
+    write("etc/default/ufw", "IPV6=no\nDEFAULT_OUTPUT_POLICY=ACCEPT\n");
+    let rule = "### tuple ### allow tcp 80 0.0.0.0/0 any 0.0.0.0/0 in\n\
+                -A ufw-user-input -p tcp --dport 80 -j ACCEPT\n";
+    write("etc/ufw/user.rules", &format!("{rule}COMMIT\n"));
+    let lists = "echo '-A ufw-user-input -p tcp --dport 80 -c 3 180 -j ACCEPT'";
+    let ufw = ufw_below(root.path(), ["exit 0", lists]);
+
+    let counted = ufw.list_rules().await.unwrap();
+    let n_counted = ufw.tally(|tally| tally.n_rules());
+    write("etc/ufw/user.rules", "COMMIT\n");
+    ufw.list_rules().await.unwrap();
+
+    assert_eq!((counted[0].packets, n_counted), (Some(3), 1));
+    assert_eq!(ufw.tally(|tally| tally.n_rules()), 0);
 }
