@@ -75,7 +75,7 @@ pub struct StatusArgs {
     #[command(flatten)]
     pub show: ShowArgs,
     /// Exit with 0 only if the agent is connected; 3: it does not run, 4: it has no connection,
-    /// 5: it waits for an admin's approval.
+    /// 5: it waits for an admin's approval, 6: the daemon refuses it.
     #[arg(long)]
     pub check: bool,
 }

@@ -67,6 +67,12 @@ impl EnrollError {
             Self::TokenFile { .. } | Self::TokenText | Self::Exchange(_) | Self::Answer(_) => None,
         }
     }
+
+    /// Whether it is this agent the daemon does not want: its token, its certificate or its row.
+    #[must_use]
+    pub fn is_about_agent(&self) -> bool {
+        matches!(self, Self::Refused { status, .. } if matches!(status.as_u16(), 401 | 403 | 404))
+    }
 }
 
 fn advice(status: StatusCode) -> String {

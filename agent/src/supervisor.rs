@@ -165,6 +165,7 @@ mod tests {
             assert_eq!(next(&socket).await, "STATUS=starting");
             link_tx.send_replace(LinkState::Waiting {
                 reason: "no route\nREADY=0".to_owned(),
+                refused: false,
             });
             let mut heard = BTreeSet::new();
             while heard.len() < 2 {

@@ -20,6 +20,7 @@ use crate::error_chain::chain;
 use crate::file_watch::{self, FILE_ACTORS};
 use crate::firewall::{BackEnd, Firewall as _, HostFirewall};
 use crate::identity::Identity;
+use crate::link::LinkState;
 use crate::report::read_status;
 use crate::state_dir::StateView;
 
@@ -67,6 +68,27 @@ pub(super) fn check_key(config: &Config) -> Finding {
             chain(&error),
             "restore it from a backup, or remove it, start the agent and let an admin approve it",
         ),
+    }
+}
+
+/// What the running agent was told last; only its own attempts say whether the daemon takes it.
+pub(super) fn check_link(config: &Config) -> Finding {
+    let name = "link";
+    let running = read_status(config).ok().filter(|status| status.running);
+    let Some(link) = running.map(|status| status.link) else {
+        return Finding::well(name, "none; the agent does not run");
+    };
+    let found = link.to_string();
+    match link {
+        LinkState::Starting | LinkState::Connected { .. } => Finding::well(name, found),
+        LinkState::WaitingForApproval => Finding::wrong(
+            name,
+            found,
+            "approve it, or give it an enrollment token: install.sh --token-file",
+        ),
+        LinkState::Waiting { .. } => {
+            Finding::wrong(name, found, "mend what it names; the agent goes on trying")
+        }
     }
 }
 

@@ -95,6 +95,7 @@ pub async fn examine(config: &Config) -> Diagnosis {
         host::check_log_files(config),
         host::check_processes(config),
         host::check_network(config),
+        host::check_link(config),
     ];
     checks.extend(backend::check_backend(config).await);
     Diagnosis::of(checks)

@@ -7,6 +7,7 @@ use std::net::TcpListener;
 use super::*;
 use crate::collect::source_board::{SourceBoard, Standing};
 use crate::file_watch::FILE_ACTORS;
+use crate::link::LinkState;
 use crate::report::StatusReport;
 use crate::state_dir::StateDir;
 
@@ -149,4 +150,37 @@ fn who_changes_files_is_judged_by_what_the_running_agent_says() {
     let _lock = state.lock().unwrap();
     check(None, "nobody who did it: fanotify says no");
     check(Some(Standing::Read), "tells the running agent");
+}
+
+#[test]
+fn why_the_running_agent_has_no_link_is_a_finding() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    let state = StateDir::open(&path).unwrap();
+    let config = config(&path, 9);
+    let check = |link: LinkState, is_well: bool, words: &str| {
+        let report = StatusReport {
+            process: std::process::id(),
+            link,
+            ..StatusReport::default()
+        };
+        let text = hidps_wire::encode(&report);
+        state.write("status.json", text.as_bytes()).unwrap();
+
+        let finding = host::check_link(&config);
+
+        assert_eq!(finding.ok, is_well, "{finding:?}");
+        assert!(finding.found.contains(words), "{words}: {finding:?}");
+    };
+    let refused = LinkState::Waiting {
+        reason: "agents show a client certificate here".to_owned(),
+        refused: true,
+    };
+
+    check(refused.clone(), true, "the agent does not run");
+    let _lock = state.lock().unwrap();
+    check(refused, false, "down: agents show a client certificate");
+    check(LinkState::WaitingForApproval, false, "an admin to approve");
+    let backend = "https://x".to_owned();
+    check(LinkState::Connected { backend }, true, "connected");
 }

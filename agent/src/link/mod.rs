@@ -100,6 +100,9 @@ pub enum LinkState {
     Waiting {
         /// Why it failed.
         reason: String,
+        /// Whether the daemon refuses this agent, which no further attempt changes by itself.
+        #[serde(default)]
+        refused: bool,
     },
 }
 
@@ -109,7 +112,7 @@ impl std::fmt::Display for LinkState {
             Self::Starting => f.write_str("starting"),
             Self::WaitingForApproval => f.write_str("waiting for an admin to approve this agent"),
             Self::Connected { backend } => write!(f, "connected to {backend}"),
-            Self::Waiting { reason } => write!(f, "down: {reason}"),
+            Self::Waiting { reason, .. } => write!(f, "down: {reason}"),
         }
     }
 }
@@ -267,7 +270,16 @@ impl<F: Firewall> Link<F> {
                 self.state.send_replace(LinkState::WaitingForApproval);
                 wait_out(PENDING_INTERVAL, self.chance.draw())
             }
-            Err(error) => self.wait_at_least(course, &chain(&error), error.retry_after()),
+            Err(error) => {
+                let reason = chain(&error);
+                let wait = self.wait_at_least(course, &reason, error.retry_after());
+                if error.is_about_agent() {
+                    let refused = true;
+                    self.state
+                        .send_replace(LinkState::Waiting { reason, refused });
+                }
+                wait
+            }
         }
     }
 
@@ -296,7 +308,9 @@ impl<F: Firewall> Link<F> {
     }
 
     fn set_waiting(&self, reason: String) {
-        self.state.send_replace(LinkState::Waiting { reason });
+        let refused = false;
+        self.state
+            .send_replace(LinkState::Waiting { reason, refused });
     }
 }
 

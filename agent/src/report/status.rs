@@ -123,8 +123,9 @@ impl ShownStatus {
         match (&self.link, self.running) {
             (_, false) => 3,
             (LinkState::Connected { .. }, true) => 0,
-            (LinkState::Starting | LinkState::Waiting { .. }, true) => 4,
+            (LinkState::Starting | LinkState::Waiting { refused: false, .. }, true) => 4,
             (LinkState::WaitingForApproval, true) => 5,
+            (LinkState::Waiting { refused: true, .. }, true) => 6,
         }
     }
 

@@ -165,12 +165,12 @@ fn what_a_running_agent_exits_with_says_how_its_link_is() {
         0,
     );
     check(LinkState::Starting, 4);
-    check(
-        LinkState::Waiting {
-            reason: "no route".to_owned(),
-        },
-        4,
-    );
+    let waiting = |refused| LinkState::Waiting {
+        reason: "no route".to_owned(),
+        refused,
+    };
+    check(waiting(false), 4);
+    check(waiting(true), 6);
     check(LinkState::WaitingForApproval, 5);
 }
 
@@ -205,6 +205,7 @@ fn the_status_as_json_keeps_its_names() {
         written_at: "2026-11-21T01:04:05.123456Z".to_owned(),
         link: LinkState::Waiting {
             reason: "no route".to_owned(),
+            refused: false,
         },
         applied: Some(Applied {
             generation: Generation(7),
