@@ -20,11 +20,11 @@ const OPEN: [(&str, &str); 3] = [
 ];
 
 /// What such a host has: an id, a token of an admin, and where the daemon is.
-struct Host {
-    id: String,
+pub(crate) struct Host {
+    pub(crate) id: String,
     base: String,
-    client: Client,
-    bearer: String,
+    pub(crate) client: Client,
+    pub(crate) bearer: String,
 }
 
 impl Host {
@@ -33,18 +33,22 @@ impl Host {
         rustls::crypto::ring::default_provider()
             .install_default()
             .ok();
-        let made = json!({"name": "poller", "org": ORGANIZATION});
-        let id = world.admin.rpc("create_agent", made).await.expect("made");
-        let id = id.as_str().expect("an id").to_owned();
-        let wanted = json!({
-            "org": ORGANIZATION, "name": "poller", "agent": id, "max_uses": 5,
-        });
-        let token = world.admin.rpc("create_agent_token", wanted).await;
-        let token = token.expect("made").as_str().expect("text").to_owned();
+        let (id, token) = make_agent(world).await;
+        let base = format!("http://{}", world.daemon.address());
+        let host = Self::enroll_as(id, &token, (base, Client::new())).await;
+        (host, token)
+    }
+
+    /// The host of a row that speaks with a daemon at an address, by a client.
+    pub(crate) async fn enroll_as(
+        id: String,
+        token: &str,
+        (base, client): (String, Client),
+    ) -> Self {
         let host = Self {
             id,
-            base: format!("http://{}", world.daemon.address()),
-            client: Client::new(),
+            base,
+            client,
             bearer: String::new(),
         };
         let key = json!({
@@ -52,13 +56,13 @@ impl Host {
             "os": "linux", "arch": "x86_64", "agent_version": "curl",
         });
         let url = format!("{}/v1/agents/{}/enroll", host.base, host.id);
-        let request = host.client.post(url).header("x-api-key", &token).json(&key);
+        let request = host.client.post(url).header("x-api-key", token).json(&key);
         let enrolled = request.send().await.expect("it answers");
         assert_eq!(enrolled.status(), StatusCode::OK);
-        (host, token)
+        host
     }
 
-    async fn ask_token(&self, secret: &str) -> (StatusCode, Value) {
+    pub(crate) async fn ask_token(&self, secret: &str) -> (StatusCode, Value) {
         let url = format!("{}/v1/agent/token", self.base);
         let form = format!(
             "grant_type=client_credentials&client_id={}&client_secret={secret}",
@@ -72,24 +76,37 @@ impl Host {
             .body(form);
         let answer = request.send().await.expect("it answers");
         let status = answer.status();
-        (status, answer.json().await.expect("JSON"))
+        (status, answer.json().await.unwrap_or_default())
     }
 
-    async fn post(&self, body: Value) -> (StatusCode, Value) {
+    pub(crate) async fn post(&self, body: Value) -> (StatusCode, Value) {
         let url = format!("{}/v1/agent/events", self.base);
         let request = self.client.post(url).bearer_auth(&self.bearer).json(&body);
         let answer = request.send().await.expect("it answers");
         let status = answer.status();
-        (status, answer.json().await.expect("JSON"))
+        (status, answer.json().await.unwrap_or_default())
     }
 
-    async fn desired(&self, query: &str) -> (StatusCode, Value) {
+    pub(crate) async fn desired(&self, query: &str) -> (StatusCode, Value) {
         let url = format!("{}/v1/agent/desired{query}", self.base);
         let request = self.client.get(url).bearer_auth(&self.bearer);
         let answer = request.send().await.expect("it answers");
         let status = answer.status();
         (status, answer.json().await.unwrap_or_default())
     }
+}
+
+/// The id of an agent that the admin makes, and a token for it alone.
+pub(crate) async fn make_agent(world: &mut World) -> (String, String) {
+    let made = json!({"name": "poller", "org": ORGANIZATION});
+    let id = world.admin.rpc("create_agent", made).await.expect("made");
+    let id = id.as_str().expect("an id").to_owned();
+    let wanted = json!({
+        "org": ORGANIZATION, "name": "poller", "agent": id, "max_uses": 5,
+    });
+    let token = world.admin.rpc("create_agent_token", wanted).await;
+    let token = token.expect("made").as_str().expect("text").to_owned();
+    (id, token)
 }
 
 /// Guesses of a password, in the form of older agents.

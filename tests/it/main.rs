@@ -5,6 +5,7 @@
 mod account_mail;
 mod agent_http;
 mod boundaries;
+mod client_certificates;
 mod faults;
 mod firewall_rules;
 mod flood;
