@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Most lines kept of one process: far more than a failing test prints, little memory.
-const MAX_LOG_LINES: usize = 20_000;
+pub const MAX_LOG_LINES: usize = 20_000;
 
 /// How long a dropped process may take to end by itself before it is killed.
 const DROP_GRACE: Duration = Duration::from_secs(3);

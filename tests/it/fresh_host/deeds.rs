@@ -11,6 +11,7 @@ use super::PATIENCE;
 use super::place::Place;
 
 /// An intruder's quarter of an hour within seconds; what waits for a refusal's delay goes on at once.
+/// The port it opens stays open until the last of it.
 const DEEDS: &str = r#"
 exec </dev/null
 options='-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o NumberOfPasswordPrompts=1
@@ -18,8 +19,7 @@ options='-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o NumberOf
 useradd -m -s /bin/bash mallory
 echo mallory:s3cret | chpasswd
 for n in 1 2 3 4 5 6; do sshpass -p wrong ssh $options root@127.0.0.1 true & done
-(sleep 2; echo mallory; sleep 2; echo wrong; sleep 5) |
-  timeout 12 script -qec login /dev/null >/dev/null &
+python3 console.py &
 for n in 1 2 3 4 5; do runuser -u mallory -- sh -c 'echo wrong | su root -c true' & done
 wait
 sshpass -p s3cret ssh $options mallory@127.0.0.1 true
@@ -30,12 +30,31 @@ echo '@reboot root /tmp/deed' >/etc/cron.d/deed
 rm -f /run/crond.reboot
 systemctl restart cron
 /usr/sbin/sshd -p 31337 -o PidFile=/run/deed.pid
-sleep 3
+"#;
+
+/// Somebody at the console, who types when asked and goes when refused.
+const CONSOLE: &str = r#"
+import os, pty, select, signal
+process, console = pty.fork()
+if not process:
+    os.execvp("login", ["login"])
+for prompt, answer in (b"login:", b"mallory\n"), (b"assword:", b"wrong\n"), (b"incorrect", b""):
+    shown = b""
+    while prompt not in shown:
+        if not select.select([console], [], [], 60)[0]:
+            raise SystemExit(f"no {prompt} in {shown}")
+        shown += os.read(console, 1024)
+    os.write(console, answer)
+os.kill(process, signal.SIGKILL)
+"#;
+
+/// The end of it, once it was seen.
+const LAST_DEEDS: &str = "
 kill $(cat /run/deed.pid)
 loginctl kill-user mallory 2>/dev/null
 userdel -f -r mallory
 true
-"#;
+";
 
 /// What is seen of it, in the order of the deeds: service, and fields by name.
 const SEEN: [(&str, &[(&str, &str)]); 12] = [
@@ -122,6 +141,10 @@ const SEEN: [(&str, &[(&str, &str)]); 12] = [
     ),
 ];
 
+/// The port that was opened and the account that is removed, of these.
+const PORT: usize = 9;
+const ACCOUNT: usize = 11;
+
 /// Titles of the alerts that it raises.
 const ALERTS: [&str; 8] = [
     "SSH brute force from one source",
@@ -143,12 +166,18 @@ pub(super) async fn do_and_see(world: &mut World, place: &Place) {
         .expect("let in");
     viewer.subscribe(agent).await.expect("the admin may");
 
-    let done = place.run(DEEDS);
+    std::fs::write(place.host.path("/root/console.py"), CONSOLE).expect("written");
 
-    assert_eq!(done.code, Some(0), "{}", done.said);
-    let last = |event: &LogEvent<'_>| is(event, SEEN[SEEN.len() - 1]);
-    let end = viewer.next_event("the last deed", PATIENCE, last).await;
-    end.unwrap_or_else(|error| panic!("{error}: {}{}", done.said, place.log()));
+    let mut said = place.ask(DEEDS);
+
+    for last in [PORT, ACCOUNT] {
+        let is_last = |event: &LogEvent<'_>| is(event, SEEN[last]);
+        let end = viewer.next_event("the last deed", PATIENCE, is_last).await;
+        end.unwrap_or_else(|error| panic!("{error}: {said}{}", place.log()));
+        if last == PORT {
+            said += &place.ask(LAST_DEEDS);
+        }
+    }
     for wanted in SEEN {
         let seen = viewer.events().iter().any(|event| is(event, wanted));
         let of_service = viewer
@@ -156,11 +185,7 @@ pub(super) async fn do_and_see(world: &mut World, place: &Place) {
             .iter()
             .filter(|event| &*event.service == wanted.0);
         let of_service: Vec<_> = of_service.collect();
-        assert!(
-            seen,
-            "{wanted:?} is not among {of_service:#?}; {}",
-            done.said
-        );
+        assert!(seen, "{wanted:?} is not among {of_service:#?}; {said}");
     }
     for title in ALERTS {
         let raised = wait_until("an alert", PATIENCE, async || {

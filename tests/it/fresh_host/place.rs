@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hidps_lab::command::run;
+use hidps_lab::command::{MAX_LOG_LINES, run};
 use hidps_lab::fresh_host::{FreshHost, Ran};
 use hidps_lab::world::binaries::find_agent;
 use hidps_lab::world::{ORGANIZATION, World};
@@ -109,13 +109,21 @@ impl Place {
     pub(super) fn look(&self) -> Vec<String> {
         // A running agent may replace a file meanwhile, so what vanishes is no failure. Small
         // files are told by their content; of the many, size and time are enough.
-        // One script each: of what a script prints only the last 20,000 lines are kept.
+        // One script each: of what a script prints only the last lines are kept.
         let files = [
             format!("find {COMPARED} -xdev -printf '%p %y %m %u %g %l\\n'"),
             "find /etc /var/lib -xdev -type f -exec sha256sum {} +".to_owned(),
             "find /usr /opt /srv /home -xdev -type f -printf '%p %s %T@\\n'".to_owned(),
         ];
-        let files = files.map(|script| self.run(&script).said).concat();
+        let files = files.map(|script| {
+            let said = self.run(&format!("exec 2>/dev/null; {script}")).said;
+            assert!(
+                said.lines().count() < MAX_LOG_LINES,
+                "not all is kept: {script}"
+            );
+            said
+        });
+        let files = files.concat();
         let rest = self.ask(
             "echo units; systemctl list-unit-files --no-legend --no-pager | sort; \
              echo filter; nft -s list ruleset; echo failed; systemctl --failed --no-legend --no-pager",

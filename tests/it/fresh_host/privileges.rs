@@ -99,6 +99,17 @@ pub(super) async fn check_collectors(world: &mut World, place: &Place) {
     let inserted = world.admin.insert("collection_settings", quick).await;
     inserted.expect("the admin decides");
     let host = json!({"agent_id": place.agent_id});
+    let applied = wait_until("the intervals", PATIENCE, async || {
+        let row = world
+            .outside()
+            .read_condition(&place.agent_id, "CollectionSynced")
+            .await;
+        match row.map_err(|error| error.to_string())? {
+            Some(row) if row.status == "true" && row.reason == "Applied" => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    applied.await.expect("the host takes them");
 
     for (table, is_told) in [
         ("agent_facts", has_sshd as fn(&Value) -> bool),
