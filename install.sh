@@ -20,6 +20,8 @@ DROP_INS=$UNIT_DIR/$NAME.service.d
 CONFIG_DIR=/etc/hidps
 STATE_DIR=/var/lib/hidps-agent
 PACKAGED_BIN=/usr/bin/hidps-agent
+# There from a run's first change to its end; what it holds is the start of the agent before that.
+BEGUN=$UNIT_DIR/$NAME.hidps-begun
 WAIT_SECONDS=30
 
 # Exit codes; --help lists them.
@@ -101,7 +103,7 @@ main() {
   fi
   check_host
   find_installation
-  sweep
+  settle
   find_agent_id
   find_backend
   if [ "$DRY_RUN" = 0 ]; then
@@ -136,8 +138,8 @@ clean_up() {
   trap - EXIT
   # What was written so far does not belong together.
   if [ "$UNDO" = 1 ] && [ "$status" != 0 ]; then
-    put_back_files
-    printf 'install.sh: put back:%s\n' "$undone" >&2
+    undo || printf 'install.sh: %s\n' "$stuck" >&2
+    printf 'install.sh: put back:%s\n' "${undone:- nothing}" >&2
   fi
   if [ -n "$WORK" ]; then
     rm -rf "$WORK"
@@ -573,13 +575,16 @@ keep_previous() {
     return 0
   fi
   UNDO=1
-  if [ -f "$1.previous" ] || [ -f "$1.absent" ]; then
+  if [ ! -f "$BEGUN" ] && ! last_start >"$BEGUN"; then
+    fail "$NOT_WRITTEN" "could not write $BEGUN; check that its directory can be written"
+  fi
+  if [ -f "$1.hidps-previous" ] || [ -f "$1.hidps-absent" ]; then
     return 0
   fi
   if [ -f "$1" ]; then
-    cp -p "$1" "$1.previous.new" && mv -f "$1.previous.new" "$1.previous"
+    cp -p "$1" "$1.hidps-copy" && mv -f "$1.hidps-copy" "$1.hidps-previous"
   else
-    mkdir -p "$(dirname "$1")" && printf '' >"$1.absent"
+    mkdir -p "$(dirname "$1")" && printf '' >"$1.hidps-absent"
   fi || fail "$NOT_WRITTEN" "could not write beside $1; check that its directory can be written"
 }
 
@@ -587,30 +592,59 @@ keep_previous() {
 drop_previous() {
   UNDO=0
   for file in $FILES; do
-    rm -f "$file.previous" "$file.absent"
+    rm -f "$file.hidps-previous" "$file.hidps-absent"
   done
+  rm -f "$BEGUN"
   rmdir "$DROP_INS" 2>/dev/null || true
 }
 
 # Removes what is left of a file when a run is ended in the middle of writing it.
 sweep() {
-  if [ "$DRY_RUN" = 0 ]; then
-    for file in $FILES; do
-      rm -f "$file.new" "$file.previous.new"
-    done
+  for file in $FILES; do
+    rm -f "$file.hidps-new" "$file.hidps-copy"
+  done
+}
+
+# Goes on from a run that was ended in its middle: what the agent has started with since is not put
+# back any more, and with the rest it has to start.
+settle() {
+  if [ "$DRY_RUN" = 1 ]; then
+    return 0
   fi
+  sweep
+  if [ -f "$BEGUN" ] && has_started_since; then
+    drop_previous
+  elif [ -f "$BEGUN" ]; then
+    CHANGED=1
+  fi
+}
+
+# Which start of the agent systemd saw last; nothing where it saw none.
+last_start() {
+  systemctl show -p InvocationID "$NAME" 2>/dev/null | sed -n 's/^InvocationID=//p'
+}
+
+# Whether the agent has started since the run that was interrupted began; one that does not run now
+# has left its status.
+has_started_since() {
+  before=$(cat "$BEGUN")
+  if [ -n "$before" ] && [ "$before" = "$(last_start)" ]; then
+    return 1
+  fi
+  systemctl is-active --quiet "$NAME" 2>/dev/null ||
+    [ -n "$(find "$STATE_DIR/status.json" -newer "$BEGUN" 2>/dev/null)" ]
 }
 
 # Puts a file in the place of another whole, or not at all.
 replace_file() {
-  if mkdir -p "$(dirname "$2")" && cp "$1" "$2.new" && chown 0:0 "$2.new" &&
-    chmod "$3" "$2.new" && mv -f "$2.new" "$2"; then
+  if mkdir -p "$(dirname "$2")" && cp "$1" "$2.hidps-new" && chown 0:0 "$2.hidps-new" &&
+    chmod "$3" "$2.hidps-new" && mv -f "$2.hidps-new" "$2"; then
     if has restorecon; then
       restorecon "$2" || true
     fi
     return 0
   fi
-  rm -f "$2.new"
+  rm -f "$2.hidps-new"
   return 1
 }
 
@@ -692,8 +726,8 @@ install_token() {
 }
 
 write_token() {
-  (umask 077 && printf '%s' "$TOKEN" >"$CONFIG_DIR/token.new") &&
-    mv -f "$CONFIG_DIR/token.new" "$CONFIG_DIR/token"
+  (umask 077 && printf '%s' "$TOKEN" >"$CONFIG_DIR/token.hidps-new") &&
+    mv -f "$CONFIG_DIR/token.hidps-new" "$CONFIG_DIR/token"
 }
 
 install_unit() {
@@ -817,16 +851,12 @@ put_back() {
   journalctl --sync 2>/dev/null || true
   journalctl -u "$NAME" -n 10 --no-pager -o cat >&2 2>/dev/null || true
   is_upgrade=0
-  if [ -f "$TARGET.previous" ]; then
+  if [ -f "$TARGET.hidps-previous" ]; then
     is_upgrade=1
   fi
   # Otherwise systemd would go on trying.
   systemctl --quiet stop "$NAME" || true
-  if [ -f "$UNIT.absent" ]; then
-    systemctl --quiet disable "$NAME" || true
-  fi
-  put_back_files
-  systemctl daemon-reload
+  undo || fail "$NOT_WRITTEN" "the agent does not start ($why), and $stuck"
   systemctl reset-failed "$NAME" 2>/dev/null || true
   if [ -z "$undone" ]; then
     systemctl --no-block start "$NAME" || true
@@ -848,21 +878,29 @@ put_back() {
   fail "$NOT_STARTED" "the agent does not start ($why) with what is new; put back:$undone; $after"
 }
 
-put_back_files() {
-  undone=
+# Makes the files as they were, and systemd know it; what cannot be put back keeps nothing else from it.
+undo() {
+  undone='' stuck=''
+  if [ -f "$UNIT.hidps-absent" ]; then
+    systemctl --quiet disable "$NAME" 2>/dev/null || true
+  fi
   for file in $FILES; do
-    if [ -f "$file.previous" ]; then
+    if [ -f "$file.hidps-previous" ]; then
       # A name is changed, which works on a full disk as well.
-      mv -f "$file.previous" "$file" ||
-        fail "$NOT_WRITTEN" "could not put back $file; it lies beside that as $file.previous"
-    elif [ -f "$file.absent" ]; then
-      rm -f "$file" "$file.absent"
+      mv -f "$file.hidps-previous" "$file"
+    elif [ -f "$file.hidps-absent" ]; then
+      rm -f "$file" && rm -f "$file.hidps-absent"
     else
       continue
-    fi
-    undone="$undone $file"
+    fi && undone="$undone $file" || stuck="$stuck $file"
   done
   rmdir "$DROP_INS" "$CONFIG_DIR" 2>/dev/null || true
+  systemctl daemon-reload 2>/dev/null || true
+  if [ -z "$stuck" ] && rm -f "$BEGUN"; then
+    return 0
+  fi
+  stuck="could not put back:$stuck; what was there lies beside it as *.hidps-previous"
+  return 1
 }
 
 is_connected() {
@@ -886,8 +924,8 @@ report() {
     if [ "$state" = 0 ] || [ "$left" = 0 ]; then
       break
     fi
-    # A person approves in minutes, if at all: no use in waiting for that.
-    if [ "$state" = 5 ] && [ "$left" -lt $((WAIT_SECONDS - 3)) ]; then
+    # A person approves in minutes, if at all, and a refusal stays one: no use in waiting for that.
+    if [ "$state" -ge 5 ] && [ "$left" -lt $((WAIT_SECONDS - 3)) ]; then
       break
     fi
     sleep 1
@@ -933,10 +971,11 @@ uninstall() {
   remove_file "$TARGET"
   # What a run left that was interrupted.
   for file in $FILES; do
-    for end in previous absent new previous.new; do
-      remove_file "$file.$end"
+    for end in previous absent new copy; do
+      remove_file "$file.hidps-$end"
     done
   done
+  remove_file "$BEGUN"
   remove_drop_ins
   if [ -d /run/systemd/system ] && [ "$DRY_RUN" = 0 ]; then
     systemctl daemon-reload

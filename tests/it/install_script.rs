@@ -419,3 +419,40 @@ fn a_wget_that_follows_redirections_is_not_used() {
     assert_eq!(code, Some(6), "{said}");
     assert!(said.contains("install curl"), "{said}");
 }
+
+/// What cannot be put back keeps nothing else from it, and is named.
+#[test]
+fn each_file_is_put_back_whatever_becomes_of_the_others() {
+    let test = "each_file_is_put_back_whatever_becomes_of_the_others";
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let at = |name: &str| folder.path().join(name);
+    for program in ["cat", "mv", "rm", "rmdir"] {
+        let Some(found) = find_program(program) else {
+            return say_skipped(test, &format!("{program} is missing"));
+        };
+        std::os::unix::fs::symlink(found, at(program)).expect("linked");
+    }
+    for (name, text) in [
+        ("stuck.hidps-absent", ""),
+        ("kept", "new"),
+        ("kept.hidps-previous", "old"),
+        ("added", "new"),
+        ("added.hidps-absent", ""),
+    ] {
+        std::fs::write(at(name), text).expect("written");
+    }
+    // No file that could be removed.
+    std::fs::create_dir(at("stuck")).expect("made");
+    let line = format!(
+        "cd {}; FILES='stuck kept added' UNIT=unit BEGUN=begun; undo || printf '%s' \"$stuck\"",
+        folder.path().display()
+    );
+
+    let (_, said) = call_with(folder.path(), &line);
+
+    assert!(said.contains("could not put back: stuck;"), "{said}");
+    assert_eq!(std::fs::read(at("kept")).expect("read"), b"old", "{said}");
+    for gone in ["added", "added.hidps-absent", "kept.hidps-previous"] {
+        assert!(!at(gone).exists(), "{gone}: {said}");
+    }
+}

@@ -4,6 +4,7 @@
 mod deeds;
 mod extras;
 mod front;
+mod interrupted;
 mod key;
 mod package;
 mod place;
@@ -67,6 +68,7 @@ fn one_line_installs_and_another_leaves_the_host_as_it_was() {
         take_what_is_for_this_machine(place, programs);
         refuse_what_is_wrong(place, programs);
         put_back_what_does_not_start(place, programs);
+        interrupted::keep_what_has_started(place, programs);
         extras::undo_what_it_does_not_start_with(place, programs);
         uninstall(place, &before);
     });
@@ -140,7 +142,7 @@ fn settled(difference: &[String]) -> Vec<String> {
 async fn restart_when_stuck(place: &Place) {
     let drop_in = "/etc/systemd/system/hidps-agent.service.d";
     place.ask(&format!(
-        "mkdir {drop_in}; printf '[Service]\\nWatchdogSec=2\\nRestartSec=0\\n' >{drop_in}/quick.conf\n\
+        "mkdir {drop_in}; printf '[Service]\\nWatchdogSec=10\\nRestartSec=0\\n' >{drop_in}/quick.conf\n\
          systemctl daemon-reload; systemctl restart hidps-agent"
     ));
     let process = place.process();
@@ -186,11 +188,13 @@ fn upgrade(place: &Place, programs: &Programs) {
     let process = place.process();
     let configuration = place.ask("cat /etc/hidps/agent.toml");
     programs.renew();
-    // What a run leaves that is killed while it writes.
+    // What a run leaves that is killed while it writes; the others are somebody's.
     place.ask(
-        "touch /usr/local/bin/hidps-agent.new /etc/hidps/token.new \
-         /etc/systemd/system/hidps-agent.service.previous.new",
+        "touch /usr/local/bin/hidps-agent.hidps-new /etc/hidps/token.hidps-new \
+         /etc/systemd/system/hidps-agent.service.hidps-copy",
     );
+    let somebodys = "/etc/hidps/ca.pem.new /etc/hidps/agent.toml.previous";
+    place.ask(&format!("touch {somebodys}"));
 
     let ran = place.install("", "--upgrade");
 
@@ -201,13 +205,14 @@ fn upgrade(place: &Place, programs: &Programs) {
     assert!(installed == std::fs::read(programs.program()).expect("read"));
     assert_eq!(place.ask("cat /etc/hidps/agent.toml"), configuration);
     assert_eq!(leftovers(place), "");
+    place.ask(&format!("rm {somebodys}"));
 }
 
 /// Files that only an unfinished run has, wherever the script writes.
 fn leftovers(place: &Place) -> String {
-    let script = "find /usr/local/bin /etc/systemd/system /etc/hidps -name '*.new' \
-                  -o -name '*.previous' -o -name '*.absent'";
-    place.run(script).said
+    place
+        .run("find /usr/local/bin /etc/systemd/system /etc/hidps -name '*.hidps-*'")
+        .said
 }
 
 /// Nobody waits for that boot, so nothing is kept for putting back.
@@ -338,6 +343,7 @@ fn what_keeps_an_agent_from_being_registered_is_said_with_what_to_do() {
         change_nothing_where_nothing_can_be_done(place);
         assert_eq!(difference(&before, &place.look()), Vec::<String>::new());
         take_back_a_first_one_that_does_not_start(place, programs);
+        interrupted::take_back_a_first_one(place);
         let settings = json!({"settings": {"first_use_minutes": 0}});
         let whose = json!({"id": ORGANIZATION});
         let changed = world
@@ -406,10 +412,18 @@ fn take_back_a_first_one_that_does_not_start(place: &Place, programs: &Programs)
         }
         assert_eq!(ran.code, Some(11), "{}", ran.said);
         assert!(ran.said.contains("removed again"), "{}", ran.said);
-        let left = place.ask("ls /etc /usr/local/bin /etc/systemd/system; systemctl list-units -a");
-        assert!(!left.contains("hidps"), "{left}");
+        assert_removed(place);
     }
     programs.restore();
+}
+
+/// Neither a file nor a link is left, nor anything that systemd would still know.
+fn assert_removed(place: &Place) {
+    let left = place.ask(
+        "ls /etc /usr/local/bin /etc/systemd/system /etc/systemd/system/*.wants; \
+         systemctl list-units -a --no-pager",
+    );
+    assert!(!left.contains("hidps"), "{left}");
 }
 
 fn wait_for_approval(place: &Place) {
@@ -427,9 +441,9 @@ fn wait_for_approval(place: &Place) {
 }
 
 fn refuse_a_wrong_token(place: &Place) {
-    // The agent shows its token after its first wait, which is five seconds at most.
-    let quick = "sed -i s/^WAIT_SECONDS=30/WAIT_SECONDS=15/ install.sh;";
-    let before = format!("{quick} HIDPS_TOKEN=hidps_0000_wrong");
+    // Longer than anything here takes: the refusal itself is what ends the waiting.
+    let patient = "sed -i s/^WAIT_SECONDS=30/WAIT_SECONDS=150/ install.sh;";
+    let before = format!("{patient} HIDPS_TOKEN=hidps_0000_wrong");
 
     let ran = place.install(&before, &format!("--agent-id {}", place.agent_id));
 
@@ -440,6 +454,8 @@ fn refuse_a_wrong_token(place: &Place) {
         "{}",
         ran.said
     );
+    let check = place.run("hidps-agent status --check");
+    assert_eq!(check.code, Some(6), "{}", check.said);
 }
 
 /// The right token comes in a file, and does not stay.
