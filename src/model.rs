@@ -12,6 +12,9 @@ use hidps_wire::{
 use jiff::Timestamp;
 use uuid::Uuid;
 
+/// Whether a character deceives whoever reads a text of others: one rule for frames, mails and rows.
+pub use hidps_wire::is_misleading;
+
 pub use self::detection::{
     Contribution, DetectionIntent, DetectionReports, DetectionVerdict, IntentKind, IntentRow,
     OrgId, OwnRule, RiskReport, RuleOverride, ShadowReport, SilenceMatch, SuppressedReport,

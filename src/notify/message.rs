@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use crate::model::{Notice, NotifiedAccount, NotifiedAlert};
+use crate::model::{Notice, NotifiedAccount, NotifiedAlert, is_misleading};
 
 /// Longest line of evidence, in characters; more would push the advice off the screen.
 const MAX_EVIDENCE_CHARS: usize = 300;
@@ -179,17 +179,6 @@ fn write_html(
          <p>{closing}</p></body></html>",
         escape(subject)
     )
-}
-
-/// Whether a character deceives a reader: control characters, ends of lines and paragraphs, what has no
-/// width, and what turns the direction of writing.
-fn is_misleading(c: char) -> bool {
-    let deceives = matches!(
-        c,
-        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}'
-            | '\u{feff}'
-    );
-    c.is_control() || deceives
 }
 
 /// Text from outside on one line: nothing that deceives a reader, links broken, cut.

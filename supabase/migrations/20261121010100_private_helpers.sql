@@ -127,13 +127,16 @@ language sql immutable set search_path = '' as $$
 $$;
 
 -- A text of at most most_characters without what deceives a reader: control characters, what has no width,
--- marks that turn the direction of writing, and ends of lines, which become spaces.
+-- marks that turn the direction of writing, and ends of lines, which become spaces. The daemon's
+-- `is_misleading` is the same rule, and a test holds the two together.
 create function private.clean_text(value text, most_characters integer) returns text
 language sql immutable set search_path = '' as $$
   select left(
     btrim(regexp_replace(
       translate(value, e'\t\n\r\u0085\u2028\u2029', '      '),
-      '[\u0001-\u001f\u007f-\u009f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]', '', 'g'
+      '[\u0001-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f-\u1160\u17b4-\u17b5\u180b-\u180f'
+        '\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb'
+        '\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]', '', 'g'
     )),
     most_characters
   )

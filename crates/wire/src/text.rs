@@ -69,13 +69,17 @@ pub(crate) fn tame(c: char) -> char {
 }
 
 /// Whether a character deceives a reader about the text it stands in: control characters, ends of
-/// lines and paragraphs, what has no width, and what turns the direction of writing.
+/// lines and paragraphs, what turns the direction of writing, and all else that Unicode wants shown as
+/// nothing (`Default_Ignorable_Code_Point`) or between the lines.
 #[must_use]
 pub fn is_misleading(c: char) -> bool {
     let deceives = matches!(
         c,
-        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}'
-            | '\u{feff}'
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+            | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
     );
     c.is_control() || deceives
 }
@@ -99,5 +103,85 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
             }
         }
         deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const SQL: &str =
+        include_str!("../../../supabase/migrations/20261121010100_private_helpers.sql");
+
+    /// What stands between two marks of the text that follows a third.
+    fn between<'a>(after: &str, begin: &str, end: &str) -> &'a str {
+        let (_, rest) = SQL.split_once(after).expect("the function is there");
+        let (_, rest) = rest.split_once(begin).expect("it begins");
+        rest.split_once(end).expect("it ends").0
+    }
+
+    /// The characters of an escaped text, and those between two of them.
+    fn expand(escaped: &str) -> BTreeSet<char> {
+        let (mut found, mut last, mut is_range) = (BTreeSet::new(), None, false);
+        let mut rest = escaped.chars();
+        while let Some(c) = rest.next() {
+            let c = match c {
+                '-' => {
+                    is_range = true;
+                    continue;
+                }
+                '\\' => read_escape(&mut rest),
+                plain => plain,
+            };
+            let first = last.filter(|_| is_range).unwrap_or(c);
+            found.extend(first..=c);
+            (last, is_range) = (Some(c), false);
+        }
+        found
+    }
+
+    fn read_escape(rest: &mut std::str::Chars<'_>) -> char {
+        let digits = match rest.next() {
+            Some('t') => return '\t',
+            Some('n') => return '\n',
+            Some('r') => return '\r',
+            Some('u') => 4,
+            Some('U') => 8,
+            other => panic!("an escape that is not known: {other:?}"),
+        };
+        let hex: String = rest.take(digits).collect();
+        let number = u32::from_str_radix(&hex, 16).expect("hexadecimal");
+        char::from_u32(number).expect("a character")
+    }
+
+    #[test]
+    fn the_database_takes_out_what_is_misleading_and_nothing_else() {
+        let function = "create function private.clean_text";
+        let mut taken = expand(between(function, "translate(value, e'", "'"));
+        // A text of SQL goes on after the end of a line.
+        let parts = between(function, "'[", "]'").split('\'').step_by(2);
+        taken.extend(expand(&parts.collect::<String>()));
+
+        // NUL is in no text of a database.
+        let misleading: BTreeSet<char> = ('\u{1}'..=char::MAX)
+            .filter(|c| is_misleading(*c))
+            .collect();
+
+        let differing: Vec<_> = taken.symmetric_difference(&misleading).collect();
+        assert!(differing.is_empty(), "{differing:x?}");
+    }
+
+    #[test]
+    fn marks_that_hide_or_turn_text_are_misleading_and_letters_of_any_script_are_not() {
+        for c in
+            "\u{ad}\u{180e}\u{206a}\u{fe0f}\u{fff9}\u{e0041}\u{202e}\u{2028}\u{1b}\u{85}".chars()
+        {
+            assert!(is_misleading(c), "{c:?}");
+        }
+        for c in "aé ñΩжשعदก한中🦀\u{a0}\u{301}".chars() {
+            assert!(!is_misleading(c), "{c:?}");
+        }
     }
 }

@@ -147,7 +147,7 @@ begin
       (e'Re\u0002ason', e'\u0001', 'Reason', ''),
       (repeat('r', 101), repeat('m', 1001), repeat('r', 100), repeat('m', 1000)),
       ('Grün', '日本', 'Grün', '日本'),
-      ('Turned', e'a\u202eb\u2028c\u200b\u0085d', 'Turned', 'ab c d')
+      ('Turned', e'a\u202eb\u2028c\u200b\u00ad\u180e\u0085d\ufe0f\ufff9\U000E0041', 'Turned', 'ab c d')
     ) v (reason, message, kept_reason, kept_message)
   loop
     perform pg_temp.report('true', c.reason, c.message, 3);
