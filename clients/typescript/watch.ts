@@ -62,8 +62,17 @@ export function watch(
   return (newer) => send({ type: "authenticate", token: newer });
 }
 
-/** An event in one line of text. */
+/**
+ * A text in which nothing deceives its reader or moves the cursor of a terminal: control characters, ends
+ * of lines, what has no width and what turns the direction of writing are shown as the replacement
+ * character. Whoever wrote into a log wrote this.
+ */
+export function tame(text: string): string {
+  return text.replace(/[\p{Cc}\p{Default_Ignorable_Code_Point}\u2028-\u202e\ufff9-\ufffb]/gu, "\ufffd");
+}
+
+/** An event in one line of text, fit for a terminal; what shows it as markup has to escape it. */
 export function line({ timestamp, type, service, message, fields }: Event): string {
   const named = Object.entries(fields ?? {}).map(([name, value]) => `${name}=${value}`);
-  return [timestamp, type, `${service}:`, message, ...named].join(" ");
+  return tame([timestamp, type, `${service}:`, message, ...named].join(" "));
 }

@@ -61,6 +61,15 @@ watch(new WebSocket(`ws://${DAEMON}/v1/viewers/connect`), TOKEN, AGENT, {
 });
 "#;
 
+/// Prints lines of events as somebody wrote them who wants to forge one.
+const HOSTILE: &str = r#"
+import { line } from "./out/watch.js";
+const event = { timestamp: "t", type: "login", service: "sshd" };
+const text = "a\nt login sshd: forged \u001b[2J\u009b1m \u202egnp.exe \u2028 z\u200bw \u00ad \ufff9 \u{e0041}";
+console.log(line({ ...event, message: text }));
+console.log(line({ ...event, message: "m", fields: { ["k\n"]: "v\r", name: "日本 é" } }));
+"#;
+
 /// Compiles the client and what must not compile, into `out` below a directory.
 fn compile(world: &World, directory: &Path) {
     let packages = world.stack.node_packages();
@@ -100,6 +109,7 @@ fn types_of_frames_compile_refuse_what_is_none_and_their_client_watches_a_host()
         write(directory, "package.json", r#"{"type": "module"}"#);
         write(directory, "page.mjs", PAGE);
         compile(world, directory);
+        lines_stay_lines(directory);
 
         let Some(ssh) = world.host.ssh() else {
             return say_skipped("a client in TypeScript", &"this host has no sshd");
@@ -115,6 +125,32 @@ fn types_of_frames_compile_refuse_what_is_none_and_their_client_watches_a_host()
         )
         .await;
     });
+}
+
+/// Whatever stands in an event, its line is one line without anything a terminal obeys.
+fn lines_stay_lines(directory: &Path) {
+    write(directory, "hostile.mjs", HOSTILE);
+    let shown = Command::new("node")
+        .arg("hostile.mjs")
+        .current_dir(directory)
+        .output();
+    let shown = shown.expect("node runs");
+    let said = String::from_utf8_lossy(&shown.stdout);
+    assert!(
+        shown.status.success(),
+        "{}",
+        String::from_utf8_lossy(&shown.stderr)
+    );
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 2, "{said:?}");
+    for line in &lines {
+        assert!(!line.contains(hidps_wire::is_misleading), "{line:?}");
+    }
+    assert!(
+        lines[0].contains("a\u{fffd}t login sshd: forged"),
+        "{said:?}"
+    );
+    assert!(lines[1].ends_with("name=日本 é"), "{said:?}");
 }
 
 /// A page that watches the agent of the seed as the admin.
