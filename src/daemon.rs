@@ -332,7 +332,9 @@ impl Daemon {
         };
         let notifier = outside.mailer.map(notifier_of(&rest, notifications));
         Ok(Self {
-            listener: outside.listener,
+            listener: outside
+                .listener
+                .behind(Arc::clone(&gateway.trusted_proxies)),
             gateway,
             doorkeepers,
             rest,
@@ -444,7 +446,7 @@ fn announce(rules: &LoadedRules, config: &Config) {
     }
 }
 
-/// Presence that is recorded in rows and told to the rules.
+/// What sends mails, with this mailer.
 fn notifier_of(
     rest: &Rest,
     hint: Arc<Notify>,
@@ -457,6 +459,7 @@ fn notifier_of(
     }
 }
 
+/// Presence that is recorded in rows and told to the rules.
 fn presence_of(records: &Arc<dyn Records>, intake: &Arc<impl Observations>) -> Presence {
     let observations = Arc::clone(intake) as Arc<dyn Observations>;
     Presence::new(Arc::default(), Arc::clone(records), observations)

@@ -127,12 +127,12 @@ impl AgentLinks {
         let reason = Box::pin(link.run()).await;
         let last = link.signs.take_last_facts(Instant::now());
         link.record_facts(last);
-        // An agent that connects anew has let go of its older connection; whoever answers there
-        // is another holder of the same key.
         if reason == STOPPING {
             // What it knows to be taken in it does not send to the next daemon.
             Box::pin(link.acknowledge_rest()).await;
         }
+        // An agent that connects anew has let go of its older connection; whoever answers there
+        // is another holder of the same key.
         if reason == SUPERSEDED && Box::pin(self.is_answered(&mut link.socket)).await {
             self.presence.observe_twin(agent, from);
         }

@@ -30,17 +30,6 @@ async fn answer(request: RequestBuilder) -> (StatusCode, String) {
     (answer.status(), answer.text().await.expect("a text"))
 }
 
-fn client() -> reqwest::Client {
-    rustls::crypto::ring::default_provider()
-        .install_default()
-        .ok();
-    let built = reqwest::Client::builder().no_proxy();
-    built
-        .timeout(Duration::from_secs(30))
-        .build()
-        .expect("a client")
-}
-
 fn now() -> i64 {
     Timestamp::now().as_second()
 }
@@ -50,7 +39,9 @@ async fn a_connect_that_was_signed_for_another_daemon_is_refused_here() {
     let world = world_named().await;
     let url = format!("http://{}{CONNECT_PATH}", world.address);
     let connect = |host: &str| {
-        let request = client().get(&url).headers(sign_connect(AGENT, host, now()));
+        let request = http_client()
+            .get(&url)
+            .headers(sign_connect(AGENT, host, now()));
         from_elsewhere(request, host)
     };
 
@@ -72,7 +63,7 @@ async fn a_rotation_that_was_signed_for_another_daemon_replaces_no_key() {
     let url = format!("http://{}{}", world.address, hidps_wire::rotate_path(AGENT));
     let rotate = |host: &str| {
         let (headers, body) = sign_rotation((&key(), &new), AGENT, host, now());
-        from_elsewhere(client().post(&url).headers(headers).json(&body), host)
+        from_elsewhere(http_client().post(&url).headers(headers).json(&body), host)
     };
 
     let (status, text) = answer(rotate(THEIRS)).await;
@@ -93,7 +84,7 @@ async fn an_assertion_for_another_daemon_gets_no_token() {
         let form = format!(
             "grant_type=client_credentials&client_assertion_type={kind}&client_assertion={assertion}"
         );
-        let request = client().post(&url).body(form);
+        let request = http_client().post(&url).body(form);
         let request = request.header("content-type", "application/x-www-form-urlencoded");
         from_elsewhere(request, host)
     };

@@ -246,6 +246,16 @@ fn hello(protocol: u32, applied: Option<Applied>) -> String {
     }))
 }
 
+/// A program that speaks HTTP with the daemon itself, whatever proxy the environment names.
+fn http_client() -> reqwest::Client {
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok();
+    let client = reqwest::Client::builder().no_proxy();
+    let client = client.timeout(Duration::from_secs(60)).build();
+    client.expect("a client can be made")
+}
+
 async fn send(socket: &mut Socket, text: &str) {
     socket
         .send(Message::text(text))

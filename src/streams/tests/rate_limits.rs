@@ -19,10 +19,7 @@ async fn enroll(world: &World, client: &reqwest::Client, address: &str) -> reqwe
 #[tokio::test]
 async fn an_address_that_enrolls_too_often_is_told_when_to_come_back() {
     let world = world(KeyStatus::Admitted).await;
-    rustls::crypto::ring::default_provider()
-        .install_default()
-        .ok();
-    let client = reqwest::Client::new();
+    let client = http_client();
     let flooded = async {
         loop {
             let answer = enroll(&world, &client, "203.0.113.9").await;

@@ -17,12 +17,9 @@ struct Visitor<'a> {
 
 impl<'a> Visitor<'a> {
     fn at(world: &'a World, address: &'static str) -> Self {
-        rustls::crypto::ring::default_provider()
-            .install_default()
-            .ok();
         Self {
             world,
-            client: reqwest::Client::new(),
+            client: http_client(),
             address,
         }
     }

@@ -34,8 +34,7 @@ async fn ask(
     (headers, body): (HeaderMap, RotateRequest),
 ) -> (u16, String) {
     let url = format!("http://{}{}", world.address, rotate_path(agent));
-    let client = reqwest::Client::builder().no_proxy().build();
-    let request = client.expect("a client").post(url).headers(headers);
+    let request = http_client().post(url).headers(headers);
     let answer = request.json(&body).send().await.expect("it answers");
     let status = answer.status().as_u16();
     (status, answer.text().await.expect("a text"))

@@ -2,11 +2,16 @@
 //! Never on the shared stack, whose tokens are signed with its secret.
 
 use std::path::Path;
+use std::time::Duration;
 
 use hidps_local_supabase::{Options, Person, Stack};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// Long enough for a machine busy with builds.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const EMAIL: &str = "ada@keys.test";
 const PASSWORD: &str = "a password of hers";
@@ -22,7 +27,7 @@ async fn get(stack: &Stack, path: &str, token: &str) -> anyhow::Result<(u16, Val
     );
     socket.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
-    socket.read_to_string(&mut answer).await?;
+    timeout(PATIENCE, socket.read_to_string(&mut answer)).await??;
     let status = answer.split(' ').nth(1).unwrap_or_default().parse()?;
     let body = answer.split_once("\r\n\r\n").unwrap_or_default().1;
     // A body in chunks has lengths around it.

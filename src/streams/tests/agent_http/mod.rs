@@ -34,12 +34,9 @@ impl<'a> Host<'a> {
     }
 
     fn with_token(world: &'a World, token: String) -> Self {
-        rustls::crypto::ring::default_provider()
-            .install_default()
-            .ok();
         Self {
             world,
-            client: Client::new(),
+            client: http_client(),
             token,
         }
     }
