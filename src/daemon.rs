@@ -89,7 +89,8 @@ impl Outside {
         let mailer = config.mail.as_ref().map(SmtpMailer::new).transpose();
         let mailer = mailer.map_err(StartError::Mail)?;
         let listener = Listener::bind(&config.listen, config.tls.as_ref()).await;
-        let listener = listener.map_err(StartError::Listen)?;
+        let proxies = TrustedProxies::new(config.trusted_proxies.clone());
+        let listener = listener.map_err(StartError::Listen)?.behind(proxies);
         Ok(Self {
             rules,
             rest,
@@ -332,9 +333,7 @@ impl Daemon {
         };
         let notifier = outside.mailer.map(notifier_of(&rest, notifications));
         Ok(Self {
-            listener: outside
-                .listener
-                .behind(Arc::clone(&gateway.trusted_proxies)),
+            listener: outside.listener,
             gateway,
             doorkeepers,
             rest,

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::streams::rate_limits::block;
+use crate::streams::peer::TrustedProxies;
+use crate::streams::rate_limits::{block, site};
 
 /// Handshakes that may be under way at once.
 const MAX_AT_ONCE: usize = 256;
@@ -15,74 +16,97 @@ const MAX_AT_ONCE: usize = 256;
 /// Of these, those of one address: slow ones then keep back their own kind and nobody else.
 const MAX_OF_ADDRESS: usize = 32;
 
+/// Of these, those of one /48 of IPv6, which is given to one site and has 65,536 of what is counted as
+/// an address.
+const MAX_OF_SITE: usize = 64;
+
+/// What shares seats: an address, or a site.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Crowd {
+    Address(IpAddr),
+    Site(IpAddr),
+}
+
 /// The seats.
 #[derive(Debug)]
 pub(super) struct Handshakes {
     all: Arc<Semaphore>,
-    /// Only addresses that have a seat or wait for one.
-    of_address: Mutex<HashMap<IpAddr, Arc<Semaphore>>>,
-}
-
-impl Default for Handshakes {
-    fn default() -> Self {
-        Self {
-            all: Arc::new(Semaphore::new(MAX_AT_ONCE)),
-            of_address: Mutex::default(),
-        }
-    }
+    /// Only those who have a seat or wait for one.
+    of_crowd: Mutex<HashMap<Crowd, Arc<Semaphore>>>,
+    proxies: Arc<TrustedProxies>,
 }
 
 /// The place of one connection; it ends when it is dropped, as does waiting for one.
 #[derive(Debug)]
 pub(super) struct Seat {
-    place: Place,
+    places: Vec<Place>,
     permits: Vec<OwnedSemaphorePermit>,
 }
 
-/// An address that has a seat or waits for one.
+/// Somebody who has a seat or waits for one, among those of the same crowd.
 #[derive(Debug)]
 struct Place {
     handshakes: Arc<Handshakes>,
-    /// None for this machine's own programs, of which one may be a proxy that all the world shares.
-    address: Option<IpAddr>,
+    crowd: Crowd,
     semaphore: Option<Arc<Semaphore>>,
 }
 
 impl Handshakes {
+    /// Seats of which these proxies may have all.
+    pub(super) fn new(proxies: Arc<TrustedProxies>) -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(MAX_AT_ONCE)),
+            of_crowd: Mutex::default(),
+            proxies,
+        }
+    }
+
     /// Waits for a seat.
     pub(super) async fn enter(self: &Arc<Self>, peer: IpAddr) -> Seat {
-        let place = self.place(peer);
         let mut seat = Seat {
-            place,
-            permits: Vec::with_capacity(2),
+            places: self.places(peer),
+            permits: Vec::with_capacity(3),
         };
-        let own = seat.place.semaphore.clone();
-        for semaphore in own.into_iter().chain([Arc::clone(&self.all)]) {
+        let own = seat
+            .places
+            .iter()
+            .filter_map(|place| place.semaphore.clone());
+        for semaphore in own.chain([Arc::clone(&self.all)]) {
             let permit = semaphore.acquire_owned().await;
             seat.permits.push(permit.expect("it is never closed"));
         }
         seat
     }
 
-    fn place(self: &Arc<Self>, peer: IpAddr) -> Place {
+    /// The crowds of a peer, the smaller one first. This machine's own programs have none, because one
+    /// of them may be a proxy that all the world shares, and neither have the proxies that are named.
+    fn places(self: &Arc<Self>, peer: IpAddr) -> Vec<Place> {
         let peer = peer.to_canonical();
-        let address = (!peer.is_loopback()).then(|| block(peer));
-        let semaphore = address.map(|address| {
-            let mut known = self.known();
-            let one = known.entry(address);
-            Arc::clone(one.or_insert_with(|| Arc::new(Semaphore::new(MAX_OF_ADDRESS))))
-        });
+        if peer.is_loopback() || self.proxies.contains(peer) {
+            return Vec::new();
+        }
+        let site = site(peer).map(|site| (Crowd::Site(site), MAX_OF_SITE));
+        let address = (Crowd::Address(block(peer)), MAX_OF_ADDRESS);
+        [address]
+            .into_iter()
+            .chain(site)
+            .map(|(crowd, seats)| self.place(crowd, seats))
+            .collect()
+    }
+
+    fn place(self: &Arc<Self>, crowd: Crowd, seats: usize) -> Place {
+        let mut known = self.known();
+        let one = known.entry(crowd);
+        let semaphore = Arc::clone(one.or_insert_with(|| Arc::new(Semaphore::new(seats))));
         Place {
             handshakes: Arc::clone(self),
-            address,
-            semaphore,
+            crowd,
+            semaphore: Some(semaphore),
         }
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<IpAddr, Arc<Semaphore>>> {
-        self.of_address
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> MutexGuard<'_, HashMap<Crowd, Arc<Semaphore>>> {
+        self.of_crowd.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -95,17 +119,14 @@ impl Drop for Seat {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let Some(address) = self.address else {
-            return;
-        };
         let mut known = self.handshakes.known();
         self.semaphore = None;
         // Others are counted only under the lock, so nobody comes in between.
         if known
-            .get(&address)
+            .get(&self.crowd)
             .is_some_and(|one| Arc::strong_count(one) == 1)
         {
-            known.remove(&address);
+            known.remove(&self.crowd);
         }
     }
 }
@@ -116,13 +137,19 @@ mod tests {
 
     use super::*;
 
+    /// Seats with a proxy among those who want them.
+    fn seats() -> Arc<Handshakes> {
+        let proxies = TrustedProxies::new(vec!["198.51.100.0/24".parse().expect("a network")]);
+        Arc::new(Handshakes::new(Arc::new(proxies)))
+    }
+
     fn address(text: &str) -> IpAddr {
         text.parse().expect("an address")
     }
 
     #[test]
     fn one_address_leaves_seats_to_others_and_this_machine_may_have_all() {
-        let handshakes = Arc::new(Handshakes::default());
+        let handshakes = seats();
         let hostile = address("203.0.113.1");
         let mut seats = Vec::new();
         for _ in 0..MAX_OF_ADDRESS {
@@ -146,8 +173,37 @@ mod tests {
     }
 
     #[test]
+    fn a_proxy_that_is_trusted_may_have_all_seats_for_it_speaks_for_many() {
+        let handshakes = seats();
+        let proxy = address("198.51.100.7");
+
+        let enter = |_| handshakes.enter(proxy).now_or_never();
+        let seats: Vec<Seat> = (0..MAX_AT_ONCE).map_while(enter).collect();
+
+        assert_eq!(seats.len(), MAX_AT_ONCE);
+        assert!(handshakes.known().is_empty());
+    }
+
+    #[test]
+    fn a_site_of_ipv6_with_its_thousands_of_addresses_leaves_seats_to_others() {
+        let handshakes = seats();
+        let of_number = |n: usize| address(&format!("2001:db8:1:{n:x}::1"));
+
+        let enter = |n| handshakes.enter(of_number(n)).now_or_never();
+        let mut held: Vec<Seat> = (0..MAX_AT_ONCE).map_while(enter).collect();
+
+        assert_eq!(held.len(), MAX_OF_SITE);
+        let other = handshakes.enter(address("2001:db8:2::1")).now_or_never();
+        assert!(other.is_some());
+        held.pop();
+        assert!(enter(MAX_AT_ONCE).is_some(), "a seat is free again");
+        drop((held, other));
+        assert!(handshakes.known().is_empty());
+    }
+
+    #[test]
     fn addresses_of_one_customer_of_ipv6_share_their_seats() {
-        let handshakes = Arc::new(Handshakes::default());
+        let handshakes = seats();
         let mut seats = Vec::new();
         for number in 0..MAX_OF_ADDRESS {
             let one = address(&format!("2001:db8::{number:x}"));
@@ -161,7 +217,7 @@ mod tests {
 
     #[test]
     fn an_address_without_a_seat_is_forgotten_also_by_whoever_stopped_waiting() {
-        let handshakes = Arc::new(Handshakes::default());
+        let handshakes = seats();
         let hostile = address("203.0.113.1");
         let mut seats = Vec::new();
         for _ in 0..MAX_OF_ADDRESS {

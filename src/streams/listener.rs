@@ -28,7 +28,7 @@ use crate::config::Tls;
 use crate::streams::client_certificates::{PeerCertificate, client_verifier};
 use crate::streams::handshakes::Handshakes;
 use crate::streams::open_files::make_room;
-use crate::streams::peer::PeerAddress;
+use crate::streams::peer::{PeerAddress, TrustedProxies};
 use crate::telemetry;
 
 /// Most connections at once, so that a flood ends before memory does; fewer where fewer files may be
@@ -87,6 +87,7 @@ pub enum ListenError {
 pub struct Listener {
     sockets: Vec<TcpListener>,
     tls: Option<Secured>,
+    proxies: Arc<TrustedProxies>,
     max_connections: usize,
 }
 
@@ -126,8 +127,18 @@ impl Listener {
         Ok(Self {
             sockets,
             tls,
+            proxies: Arc::default(),
             max_connections,
         })
+    }
+
+    /// The same, told of proxies that speak for many.
+    #[must_use]
+    pub fn behind(self, proxies: TrustedProxies) -> Self {
+        Self {
+            proxies: Arc::new(proxies),
+            ..self
+        }
     }
 
     /// The addresses really bound.
@@ -141,7 +152,7 @@ impl Listener {
 
     /// Accepts until it is told to stop; every connection is followed by `connections`.
     pub async fn run(self, router: Router, connections: TaskTracker, stop: CancellationToken) {
-        let handshakes = Arc::new(Handshakes::default());
+        let handshakes = Arc::new(Handshakes::new(Arc::clone(&self.proxies)));
         let accept = |socket: TcpListener| {
             accept_all(Acceptor {
                 socket,

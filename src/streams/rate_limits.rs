@@ -21,6 +21,12 @@ const MAX_KEYS: usize = 65_536;
 /// Shortest pause between two looks for keys to forget.
 const FORGET_EVERY: Duration = Duration::from_secs(1);
 
+/// Bits of an address of IPv6 that follow its site's.
+const SITE_BITS: u32 = 80;
+
+/// How often a site of IPv6 may ask for once of one address in it.
+const SITE_SHARE: u32 = 4;
+
 /// A rate per second and how many may come at once.
 #[derive(Clone, Copy, Debug)]
 struct Rate {
@@ -142,6 +148,7 @@ pub struct RateLimits {
 struct Route {
     name: &'static str,
     by_address: Keyed<IpAddr>,
+    by_site: Keyed<IpAddr>,
     all: DefaultDirectRateLimiter,
 }
 
@@ -240,6 +247,10 @@ impl Route {
         Self {
             name,
             by_address: Keyed::new(of_address),
+            by_site: Keyed::new(Rate {
+                per_second: of_address.per_second * SITE_SHARE,
+                burst: of_address.burst * SITE_SHARE,
+            }),
             all: RateLimiter::direct(quota(all)),
         }
     }
@@ -254,6 +265,8 @@ impl Route {
     fn look(&self, address: Option<IpAddr>) -> Result<(), (&'static str, Duration)> {
         if let Some(address) = address {
             let checked = self.by_address.check(&block(address));
+            checked.map_err(|wait| ("address", wait))?;
+            let checked = site(address).map_or(Ok(()), |site| self.by_site.check(&site));
             checked.map_err(|wait| ("address", wait))?;
         }
         self.all.check().map_err(|until| {
@@ -353,6 +366,17 @@ pub(super) fn block(address: IpAddr) -> IpAddr {
     }
 }
 
+/// What a network gives to one site of IPv6: a /48, in which there are 65,536 customers of the above.
+pub(super) fn site(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(v6) => {
+            let site = v6.to_bits() >> SITE_BITS << SITE_BITS;
+            Some(Ipv6Addr::from_bits(site).into())
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -389,6 +413,17 @@ mod tests {
 
         assert!(flood < ENROLLMENTS.burst, "{flood}");
         assert_eq!(limits.enroll(address("2001:db8:0:2::1"), None), Ok(()));
+    }
+
+    #[test]
+    fn addresses_of_one_site_of_ipv6_take_little_from_the_others() {
+        let limits = RateLimits::default();
+        let of_number = |n: u32| address(&format!("2001:db8:1:{n:x}::1"));
+        let flood = admitted(|number| limits.connect(of_number(number)));
+
+        let most = SITE_SHARE * CONNECTS_OF_ADDRESS.burst;
+        assert!((most..CONNECTS.burst).contains(&flood), "{flood}");
+        assert_eq!(limits.connect(address("2001:db8:2::1")), Ok(()));
     }
 
     #[test]
