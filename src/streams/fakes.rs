@@ -133,6 +133,7 @@ pub(super) fn public_key() -> String {
 pub(super) struct FakeDirectory {
     status: KeyStatus,
     is_down: bool,
+    hangs: bool,
     /// Whom it was told of.
     pub(super) refusals: Mutex<Vec<AgentRefusal>>,
     /// From where enrollments came.
@@ -146,6 +147,7 @@ impl FakeDirectory {
         Self {
             status,
             is_down: false,
+            hangs: false,
             refusals: Mutex::default(),
             enrolled_from: Mutex::default(),
             key: Mutex::new((key().verifying_key().to_bytes(), Vec::new())),
@@ -154,6 +156,14 @@ impl FakeDirectory {
 }
 
 impl FakeDirectory {
+    /// A directory that is told of refused agents and never answers.
+    pub(super) fn that_hangs() -> Self {
+        Self {
+            hangs: true,
+            ..Self::with_status(KeyStatus::Admitted)
+        }
+    }
+
     /// A directory that does not answer.
     pub(super) fn down() -> Self {
         Self {
@@ -202,7 +212,7 @@ impl Directory for FakeDirectory {
         &self,
         agent: AgentId,
         token: Option<String>,
-        _: EnrollRequest,
+        request: EnrollRequest,
         from: Option<IpAddr>,
     ) -> StoreResult<'_, Enrollment> {
         Box::pin(async move {
@@ -213,6 +223,8 @@ impl Directory for FakeDirectory {
                 _ if agent != AGENT => Err(failure(StoreErrorKind::NotFound)),
                 Some("good") => Ok(Enrollment::Admitted),
                 Some(_) => Err(failure(StoreErrorKind::Unauthorized)),
+                // Somebody else came before it.
+                None if request.hostname == "late" => Err(failure(StoreErrorKind::Unauthorized)),
                 None => Ok(Enrollment::Pending),
             }
         })
@@ -232,6 +244,9 @@ impl Directory for FakeDirectory {
         Box::pin(async move {
             if self.is_down {
                 return Err(failure(StoreErrorKind::Unavailable));
+            }
+            if self.hangs {
+                std::future::pending::<()>().await;
             }
             self.refusals.lock().expect("unpoisoned").push(refusal);
             Ok(())
