@@ -2,8 +2,7 @@
 //! It never sees a private key and never logs a token.
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
@@ -13,6 +12,7 @@ use hidps_wire::{AgentId, EnrollRequest, EnrollResponse};
 use crate::model::AgentRefusal;
 use crate::ports::{StoreError, StoreErrorKind};
 use crate::streams::client_certificates::PeerCertificate;
+use crate::streams::key_requests::{named_agent, read_body};
 use crate::streams::peer::Client;
 use crate::streams::routes::{Gateway, refuse, refuse_for_a_while};
 use crate::telemetry::{self, Chain};
@@ -25,66 +25,60 @@ const MAX_TOKEN: usize = 256;
 
 pub(super) async fn enroll(
     State(gateway): State<Gateway>,
-    (client, certificate): (Client, PeerCertificate),
+    caller: (Client, PeerCertificate),
     Path(agent): Path<String>,
-    headers: HeaderMap,
-    body: Result<Json<EnrollRequest>, JsonRejection>,
+    request: Request,
 ) -> Response {
-    let Ok(agent) = agent.parse::<AgentId>() else {
-        return refuse(
-            StatusCode::BAD_REQUEST,
-            "the agent id in the path is not a UUID",
-        );
-    };
-    if let Some(refusal) = certificate.refusal(Some(agent)) {
-        return refusal;
-    }
-    let request = match body {
-        Ok(Json(request)) => request,
-        Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.body_text()),
-    };
-    if !STANDARD
-        .decode(&request.public_key)
-        .is_ok_and(|key| key.len() == 32)
-    {
-        return refuse(
-            StatusCode::BAD_REQUEST,
-            "public_key is not 32 bytes in base64",
-        );
-    }
-    let token = headers
-        .get(TOKEN_HEADER)
-        .map(|value| value.to_str().map(str::to_owned));
-    let token = match token.transpose() {
-        Ok(token) if token.as_ref().is_none_or(|token| token.len() <= MAX_TOKEN) => token,
-        Ok(_) | Err(_) => return refuse(StatusCode::BAD_REQUEST, "X-API-Key is not a token"),
-    };
-    if let Err(too_often) = gateway.limits.enroll(client.address, token.as_deref()) {
-        return refuse_for_a_while(too_often);
+    let enrolled = take_key(&gateway, caller, &agent, request).await;
+    enrolled.unwrap_or_else(|refusal| refusal)
+}
+
+async fn take_key(
+    gateway: &Gateway,
+    (client, certificate): (Client, PeerCertificate),
+    path: &str,
+    request: Request,
+) -> Result<Response, Response> {
+    let agent = named_agent(path, &certificate).map_err(|refusal| *refusal)?;
+    let token = shown_token(request.headers());
+    let token = token.map_err(|message| refuse(StatusCode::BAD_REQUEST, message))?;
+    let allowed = gateway.limits.enroll(client.address, token.as_deref());
+    allowed.map_err(refuse_for_a_while)?;
+    let request: EnrollRequest = read_body(request).await?;
+    let key = STANDARD.decode(&request.public_key);
+    if !key.is_ok_and(|key| key.len() == 32) {
+        let message = "public_key is not 32 bytes in base64";
+        return Err(refuse(StatusCode::BAD_REQUEST, message));
     }
     let token_prefix = token.as_deref().and_then(prefix_of);
-    let enrolled = gateway
-        .directory
-        .enroll(agent, token, request, client.reported);
-    match enrolled.await {
-        Ok(enrollment) => {
-            tracing::info!(%agent, ?enrollment, "an agent enrolled");
-            Json(EnrollResponse { enrollment }).into_response()
+    let with_token = token.is_some();
+    let directory = &gateway.directory;
+    let enrolled = directory.enroll(agent, token, request, client.reported);
+    let enrollment = enrolled.await.map_err(|error| {
+        if is_judged(&error) {
+            let reason = error.said().unwrap_or("the enrollment was refused");
+            let refusal = AgentRefusal {
+                agent,
+                from: client.reported,
+                token_prefix,
+                reason: reason.to_owned(),
+            };
+            gateway.tell_refusal(client, refusal);
         }
-        Err(error) => {
-            if is_judged(&error) {
-                let reason = error.said().unwrap_or("the enrollment was refused");
-                let refusal = AgentRefusal {
-                    agent,
-                    from: client.reported,
-                    token_prefix,
-                    reason: reason.to_owned(),
-                };
-                gateway.tell_refusal(client, refusal);
-            }
-            refuse_enrollment(agent, &error)
-        }
-    }
+        refuse_enrollment(agent, with_token, &error)
+    })?;
+    tracing::info!(%agent, ?enrollment, "an agent enrolled");
+    Ok(Json(EnrollResponse { enrollment }).into_response())
+}
+
+/// The token that comes with a request, if one does.
+fn shown_token(headers: &HeaderMap) -> Result<Option<String>, &'static str> {
+    let Some(value) = headers.get(TOKEN_HEADER) else {
+        return Ok(None);
+    };
+    let token = value.to_str().ok().filter(|token| token.len() <= MAX_TOKEN);
+    let token = token.ok_or("X-API-Key is not a token")?;
+    Ok(Some(token.to_owned()))
 }
 
 /// Whether it was refused for what it is; of an agent that does not exist there is nobody to tell.
@@ -101,7 +95,20 @@ pub(super) fn prefix_of(token: &str) -> Option<String> {
     Some(prefix.to_owned())
 }
 
-fn refuse_enrollment(agent: AgentId, error: &StoreError) -> Response {
+/// What may be said without telling a stranger which tokens exist, or whether another key waits: it
+/// follows from what was sent. The organization's audit log has the reason.
+const fn forbidden(with_token: bool) -> &'static str {
+    if with_token {
+        "the enrollment token is not valid for this agent, or its key was revoked; the \
+         organization's audit log says which, and a new token may mend it"
+    } else {
+        "without a token this key is not taken, because another one waits or this one was revoked; \
+         an admin finds in the organization's audit log which, and may decide on the key that waits \
+         or create a token"
+    }
+}
+
+fn refuse_enrollment(agent: AgentId, with_token: bool, error: &StoreError) -> Response {
     metrics::counter!(telemetry::AUTH_FAILURES, "kind" => "enroll").increment(1);
     tracing::warn!(%agent, error = %Chain(error), "an enrollment was refused");
     match error.kind {
@@ -109,10 +116,7 @@ fn refuse_enrollment(agent: AgentId, error: &StoreError) -> Response {
             StatusCode::NOT_FOUND,
             "no agent has this id; create it first and install with the id shown",
         ),
-        StoreErrorKind::Unauthorized => refuse(
-            StatusCode::FORBIDDEN,
-            "the enrollment token is not valid for this agent; create a new one",
-        ),
+        StoreErrorKind::Unauthorized => refuse(StatusCode::FORBIDDEN, forbidden(with_token)),
         StoreErrorKind::Rejected => refuse(
             StatusCode::BAD_REQUEST,
             "the enrollment was refused; check its values",

@@ -15,6 +15,7 @@ mod health;
 mod holders;
 mod installer;
 mod key_hints;
+mod key_requests;
 mod key_watch;
 mod keyring;
 mod listener;

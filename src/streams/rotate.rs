@@ -2,16 +2,16 @@
 //! It never sees a private key, and it ends what was opened with the old one.
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use hidps_wire::{AgentId, RotateRequest, RotateResponse};
+use hidps_wire::{RotateRequest, RotateResponse};
 use jiff::Timestamp;
 
 use crate::model::OwnedAgent;
 use crate::ports::{StoreError, StoreErrorKind};
 use crate::streams::client_certificates::PeerCertificate;
+use crate::streams::key_requests::{named_agent, read_body};
 use crate::streams::mailbox::ToAgent;
 use crate::streams::peer::Client;
 use crate::streams::routes::{
@@ -21,55 +21,44 @@ use crate::telemetry::{self, Chain};
 
 pub(super) async fn rotate(
     State(gateway): State<Gateway>,
-    (client, certificate): (Client, PeerCertificate),
+    caller: (Client, PeerCertificate),
     Path(agent): Path<String>,
-    headers: HeaderMap,
-    body: Result<Json<RotateRequest>, JsonRejection>,
+    request: Request,
 ) -> Response {
-    let Ok(agent) = agent.parse::<AgentId>() else {
-        return refuse(
-            StatusCode::BAD_REQUEST,
-            "the agent id in the path is not a UUID",
-        );
-    };
-    if let Some(refusal) = certificate.refusal(Some(agent)) {
-        return refusal;
-    }
-    let request = match body {
-        Ok(Json(request)) => request,
-        Err(error) => return refuse(error.status(), &error.body_text()),
-    };
-    if let Err(too_often) = gateway.limits.rotate(client.address) {
-        return refuse_for_a_while(too_often);
-    }
-    if let Err(error) = gateway.check_host(client, &headers) {
-        return refuse_connect(&error);
-    }
+    let replaced = replace(&gateway, caller, &agent, request).await;
+    replaced.unwrap_or_else(|refusal| refusal)
+}
+
+async fn replace(
+    gateway: &Gateway,
+    (client, certificate): (Client, PeerCertificate),
+    path: &str,
+    request: Request,
+) -> Result<Response, Response> {
+    let agent = named_agent(path, &certificate).map_err(|refusal| *refusal)?;
+    let limits = &gateway.limits;
+    limits.rotate(client.address).map_err(refuse_for_a_while)?;
+    let headers = request.headers().clone();
+    let ours = gateway.check_host(client, &headers);
+    ours.map_err(|error| refuse_connect(&error))?;
+    let request: RotateRequest = read_body(request).await?;
     let now = Timestamp::now();
     let verified = gateway.auth.verify_rotation(agent, &headers, &request, now);
-    let (signer, successor) = match verified.await {
-        Ok(verified) => verified,
-        Err(error) => {
-            tell_refused_connect(&gateway, client, &headers, &error);
-            return refuse_connect(&error);
-        }
-    };
-    if let Err(too_often) = gateway.limits.rotate_of_agent(agent) {
-        return refuse_for_a_while(too_often);
-    }
+    let (signer, successor) = verified.await.map_err(|error| {
+        tell_refused_connect(gateway, client, &headers, &error);
+        refuse_connect(&error)
+    })?;
+    limits.rotate_of_agent(agent).map_err(refuse_for_a_while)?;
     let rotated = gateway.directory.rotate(signer, successor, client.reported);
-    match rotated.await {
-        Ok(()) => {
-            tracing::info!(%agent, "an agent replaced its key");
-            let registry = gateway.links.presence.registry();
-            registry.end_if(agent, |_, key| *key == signer.key, ToAgent::Rekeyed);
-            // Who signed with the former key before and has not come in yet.
-            gateway.key_changes.changed(Some(&[agent]));
-            let public_key = request.public_key;
-            Json(RotateResponse { public_key }).into_response()
-        }
-        Err(error) => refuse_rotation(signer, &error),
-    }
+    let rotated = rotated.await;
+    rotated.map_err(|error| refuse_rotation(signer, &error))?;
+    tracing::info!(%agent, "an agent replaced its key");
+    let registry = gateway.links.presence.registry();
+    registry.end_if(agent, |_, key| *key == signer.key, ToAgent::Rekeyed);
+    // Who signed with the former key before and has not come in yet.
+    gateway.key_changes.changed(Some(&[agent]));
+    let public_key = request.public_key;
+    Ok(Json(RotateResponse { public_key }).into_response())
 }
 
 fn refuse_rotation(signer: OwnedAgent, error: &StoreError) -> Response {

@@ -7,6 +7,7 @@ mod client_certificates;
 mod frames;
 mod hostile;
 mod installer;
+mod key_requests;
 mod rate_limits;
 mod refusals;
 mod rotation;
