@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hidps_wire::AgentId;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -35,7 +36,7 @@ use crate::ledger::{Ledger, LedgerRecord};
 use crate::link::{Link, LinkPulse, LinkState};
 use crate::probe::DaemonProbe;
 use crate::report::keep_status_file;
-use crate::retirement::KeyRetirement;
+use crate::retirement::{KeyRetirement, Retirement};
 use crate::shutdown::{Shutdown, shutdown};
 use crate::state_dir::{StateDir, StateError};
 use crate::status_queue::StatusQueue;
@@ -139,10 +140,10 @@ fn start_parts(
     let (host_reader, readings) = read_host(config.cadence, cadence_tx, record.clone());
     let (link_tx, link_state) = watch::channel(LinkState::default());
     let (drift_tx, drift) = watch::channel(Drift::default());
-    let (retirement_tx, retirement) = watch::channel(None);
-    let table = host_processes();
     let mut parts = JoinSet::new();
-    let looks = (config.processes, config.network_interval, cadence, table);
+    let who = (config.agent_id, &dialer, &state);
+    let retirement = start_retirement(&mut parts, who, (&record, &link_state), &shutdown);
+    let looks = (config.processes, config.network_interval, cadence);
     let sources = (looks, &config.logs);
     let (files, told) = start_sources(&mut parts, sources, (&positions, memory), &shutdown)?;
 
@@ -160,15 +161,6 @@ fn start_parts(
         sources: (told.1.clone(), SourcesAsked::of(&config)),
         retirement,
         confirm_within: config.confirm_within,
-    };
-    let key_retirement = KeyRetirement {
-        agent_id: config.agent_id,
-        dialer: Arc::clone(&dialer),
-        state: state.clone(),
-        record: record.clone(),
-        link: link_state.clone(),
-        chance: Chance::of_system(),
-        told: retirement_tx,
     };
     let link = Link {
         agent_id: config.agent_id,
@@ -192,11 +184,6 @@ fn start_parts(
     begin(&mut parts, "host reader", host_reader);
     let status_file = keep_status_file(state, statuses.latest(), link_state.clone(), told);
     begin(&mut parts, "status file", status_file);
-    begin(
-        &mut parts,
-        "key retirement",
-        key_retirement.run(shutdown.clone()),
-    );
     begin(&mut parts, "link", link.run());
     // Last, so that every other part was begun when the agent says that it is ready.
     let told = keep_told(Supervisor::of_this_process(), link_state, shutdown);
@@ -205,13 +192,8 @@ fn start_parts(
     Ok(parts)
 }
 
-/// How often processes and sockets are looked at, and what remembers the processes.
-type Looks = (
-    ProcessSettings,
-    Option<Duration>,
-    watch::Receiver<Cadence>,
-    Arc<ProcessTable>,
-);
+/// How often processes and sockets are looked at.
+type Looks = (ProcessSettings, Option<Duration>, watch::Receiver<Cadence>);
 
 /// What is told on the host of the sources of events.
 type Told = (watch::Receiver<LineCounts>, watch::Receiver<SourceStates>);
@@ -225,12 +207,36 @@ fn start_sources(
     shutdown: &Shutdown,
 ) -> Result<(FileWatchHandle, Told), AgentError> {
     let (board, sources) = SourceBoard::new();
-    let (events, table) = (Arc::clone(positions.events()), Arc::clone(&looks.3));
-    let (files, files_task) = file_watch(events, table, memory, Arc::clone(&board));
+    let (events, table) = (Arc::clone(positions.events()), host_processes());
+    let (files, files_task) = file_watch(events, Arc::clone(&table), memory, Arc::clone(&board));
     begin(parts, "files", watch_files(files_task));
-    watch_processes(parts, looks, (positions, &board), shutdown)?;
+    watch_processes(parts, (looks, table), (positions, &board), shutdown)?;
     let counts = start_logs(parts, logs, (positions, board), shutdown);
     Ok((files, (counts, sources)))
+}
+
+/// Starts what gives up keys, and returns where it tells how far it is.
+fn start_retirement(
+    parts: &mut JoinSet<&'static str>,
+    (agent_id, dialer, state): (AgentId, &Arc<Dialer>, &StateDir),
+    (record, link): (
+        &watch::Receiver<Option<Arc<LedgerRecord>>>,
+        &watch::Receiver<LinkState>,
+    ),
+    shutdown: &Shutdown,
+) -> watch::Receiver<Option<Retirement>> {
+    let (told, retirement) = watch::channel(None);
+    let part = KeyRetirement {
+        agent_id,
+        dialer: Arc::clone(dialer),
+        state: state.clone(),
+        record: record.clone(),
+        link: link.clone(),
+        chance: Chance::of_system(),
+        told,
+    };
+    begin(parts, "key retirement", part.run(shutdown.clone()));
+    retirement
 }
 
 /// Starts everything that reads lines, and returns what is counted of them.
@@ -299,7 +305,7 @@ where
 /// Starts everything that looks at processes and what they hold.
 fn watch_processes(
     parts: &mut JoinSet<&'static str>,
-    (settings, network_interval, cadence, table): Looks,
+    ((settings, network_interval, cadence), table): (Looks, Arc<ProcessTable>),
     (positions, board): (&Positions, &Arc<SourceBoard>),
     shutdown: &Shutdown,
 ) -> Result<(), AgentError> {

@@ -14,7 +14,7 @@ use crate::error_chain::chain;
 use crate::identity::Identity;
 use crate::ledger::LedgerRecord;
 use crate::link::LinkState;
-use crate::rotate_key::{RotateKeyError, replace_key};
+use crate::rotate_key::replace_key;
 use crate::shutdown::Shutdown;
 use crate::state_dir::StateDir;
 use crate::text::printable;
@@ -159,7 +159,7 @@ impl KeyRetirement {
                     "the key that is to be given up was not replaced"
                 );
                 self.tell(&course.key, Standing::Failed(why));
-                let asked = retry_after(&error).unwrap_or_default();
+                let asked = error.retry_after().unwrap_or_default();
                 let own = course.backoff.next_wait(self.chance.draw());
                 course.not_before = Instant::now() + asked + own.max(SHORTEST_PAUSE);
                 course.not_before
@@ -189,14 +189,6 @@ impl KeyRetirement {
         if !is_told {
             self.tell(key, Standing::Waiting);
         }
-    }
-}
-
-/// When the daemon wants to be asked again.
-fn retry_after(error: &RotateKeyError) -> Option<Duration> {
-    match error {
-        RotateKeyError::Unchanged(error) | RotateKeyError::Unknown(error) => error.retry_after(),
-        _ => None,
     }
 }
 

@@ -1,6 +1,8 @@
 //! What `hidps-agent rotate-key` does, beside the running agent or without one.
 //! The new key is on the disk before the daemon hears of it, and stays there while it may be the one.
 
+use std::time::Duration;
+
 use hidps_wire::AgentId;
 
 use crate::clock::ClockOffset;
@@ -43,6 +45,21 @@ pub enum RotateKeyError {
         "the daemon replaced the key, and the agent puts it in its place when it connects next"
     )]
     Adopt(#[source] StateError),
+}
+
+impl RotateKeyError {
+    /// When the daemon wants to be asked again.
+    pub(crate) const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unchanged(error) | Self::Unknown(error) => error.retry_after(),
+            Self::State(_)
+            | Self::Busy
+            | Self::Identity(_)
+            | Self::NoKey
+            | Self::Dialer(_)
+            | Self::Adopt(_) => None,
+        }
+    }
 }
 
 /// Replaces the agent's key, or goes on with a rotation that was cut off, and says what came of it.

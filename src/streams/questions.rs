@@ -61,7 +61,7 @@ fn complete(
 ) -> Result<Question, &'static str> {
     match question {
         Question::Plan { document } => document
-            .or(desired)
+            .or(desired.map(Box::new))
             .map(|document| Question::Plan {
                 document: Some(document),
             })
@@ -75,6 +75,7 @@ mod tests {
     use super::*;
 
     fn plan(document: Option<DesiredDocument>) -> Question {
+        let document = document.map(Box::new);
         Question::Plan { document }
     }
 

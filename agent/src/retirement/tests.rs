@@ -29,8 +29,8 @@ fn key_on(state: &StateDir) -> String {
     Identity::load(state).unwrap().unwrap().public_key()
 }
 
-fn naming(key: Option<&str>) -> Option<Arc<LedgerRecord>> {
-    Some(Arc::new(LedgerRecord {
+fn naming(key: Option<&str>) -> Arc<LedgerRecord> {
+    Arc::new(LedgerRecord {
         agent_id: agent_id(),
         accepted: Apply {
             generation: Generation(1),
@@ -41,7 +41,7 @@ fn naming(key: Option<&str>) -> Option<Arc<LedgerRecord>> {
             },
         },
         trial: None,
-    }))
+    })
 }
 
 fn up() -> LinkState {
@@ -64,7 +64,7 @@ impl Rig {
     fn start(state: &StateDir, key: Option<&str>, link: LinkState) -> Self {
         let backend = Backend::parse("http://127.0.0.1:9", false).unwrap();
         let (dialer, visits) = Dialer::in_memory(backend);
-        let (record, records) = watch::channel(naming(key));
+        let (record, records) = watch::channel(Some(naming(key)));
         let (link, links) = watch::channel(link);
         let (told_tx, told) = watch::channel(None);
         let (switch, shutdown) = shutdown();
@@ -224,7 +224,7 @@ async fn a_later_document_names_the_key_of_then_or_none() {
     let mut rig = Rig::start(&state, Some("another"), up());
     rig.becomes(|standing| *standing == Standing::Done).await;
 
-    rig.record.send_replace(naming(Some(&key)));
+    rig.record.send_replace(Some(naming(Some(&key))));
     let (successor, stream) = rig.asked().await;
     agree(stream, &successor).await;
     let of_it = |told: &Option<Retirement>| {
@@ -232,7 +232,7 @@ async fn a_later_document_names_the_key_of_then_or_none() {
             .is_some_and(|told| told.key == key && told.standing == Standing::Done)
     };
     rig.told.wait_for(of_it).await.unwrap();
-    rig.record.send_replace(naming(None));
+    rig.record.send_replace(Some(naming(None)));
 
     rig.told.wait_for(Option::is_none).await.unwrap();
     assert_eq!(key_on(&state), successor);

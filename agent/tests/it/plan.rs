@@ -16,7 +16,7 @@ use crate::world::World;
 /// Asks for a plan.
 fn plan(daemon: &mut Connection, document: DesiredDocument) -> HostPlan {
     let question = Question::Plan {
-        document: Some(document),
+        document: Some(Box::new(document)),
     };
     match daemon.ask(question) {
         Answer::Plan(plan) => plan,

@@ -17,7 +17,7 @@ pub enum Question {
     Plan {
         /// The document; without one, a viewer asks about what is desired in the database now.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        document: Option<DesiredDocument>,
+        document: Option<Box<DesiredDocument>>,
     },
 }
 

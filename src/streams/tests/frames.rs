@@ -3,9 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use hidps_wire::{
-    Answer, DesiredDocument, EventKind, LogEvent, Question, Refusal, StreamFrame, ViewerFrame,
-};
+use hidps_wire::{Answer, EventKind, LogEvent, Question, Refusal, StreamFrame, ViewerFrame};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -38,7 +36,7 @@ fn frames() -> Vec<ViewerFrame> {
         ask(Question::FirewallStatus),
         ask(Question::Plan { document: None }),
         ask(Question::Plan {
-            document: Some(DesiredDocument::default()),
+            document: Some(Box::default()),
         }),
     ];
     let mut words: Vec<_> = frames.iter().map(describe).collect();

@@ -81,7 +81,7 @@ fn whoever_is_logged_in_may_come_back_for_a_while(back_end: BackEnd) {
     let deny = on(&[tcp(1, "deny", 22, 22)]);
 
     let question = Question::Plan {
-        document: Some(deny.clone()),
+        document: Some(Box::new(deny.clone())),
     };
     let Answer::Plan(plan) = author.daemon.ask(question) else {
         panic!("no plan");
@@ -164,10 +164,10 @@ fn a_plan_tells_the_difference_of_the_rules_alone(back_end: BackEnd) {
     let before = back_end.snapshot(&world);
 
     let question = Question::Plan {
-        document: Some(on(&[
+        document: Some(Box::new(on(&[
             tcp(2, "allow", 443, 443),
             tcp(3, "deny", 8_000, 8_080),
-        ])),
+        ]))),
     };
     let Answer::Plan(plan) = author.daemon.ask(question) else {
         panic!("no plan");

@@ -134,7 +134,7 @@ async fn plan_without_applying(story: &mut Story) -> Result<String> {
         firewall_enabled: Some(false),
         ..DesiredDocument::default()
     };
-    let document = Some(off);
+    let document = Some(Box::new(off));
     let switched_off = viewer.ask(agent, Question::Plan { document }).await?;
     let after = story.world.host.list_firewall()?;
 
