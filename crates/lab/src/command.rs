@@ -18,6 +18,15 @@ pub const MAX_LOG_LINES: usize = 20_000;
 /// How long a dropped process may take to end by itself before it is killed.
 const DROP_GRACE: Duration = Duration::from_secs(3);
 
+/// From SIGKILL to the end: the kernel may first have to write out or free much memory.
+const KILL_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long the output of an ended process may take to be read to its end.
+const OUTPUT_DEADLINE: Duration = Duration::from_secs(30);
+
+/// After so long without a line, what keeps an ended process's output open is a grandchild.
+const OUTPUT_SILENCE: Duration = Duration::from_secs(3);
+
 /// How often a condition that nobody announces is looked at.
 const PROBE_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -80,9 +89,35 @@ pub enum CommandError {
         name: String,
         /// How it ended.
         status: ExitStatus,
+        /// What it printed.
+        stdout: String,
         /// What it said.
         stderr: String,
     },
+}
+
+impl CommandError {
+    /// Whether a program or a privilege is missing here, and nothing else is wrong.
+    #[must_use]
+    pub fn tells_of_missing(&self) -> bool {
+        // Words of the C library and of programs; ip and mount have no status of their own for it.
+        const DENIALS: [&str; 4] = [
+            "Operation not permitted",
+            "Permission denied",
+            "Read-only file system",
+            "Function not implemented",
+        ];
+        let denied = |text: &str| DENIALS.iter().any(|words| text.contains(words));
+        match self {
+            Self::Start { source, .. } => {
+                use std::io::ErrorKind::{NotFound, PermissionDenied};
+                matches!(source.kind(), NotFound | PermissionDenied)
+            }
+            Self::Failed { stderr, .. } => denied(stderr),
+            Self::Ended { log, .. } => denied(log),
+            Self::Wait { .. } | Self::Signal { .. } | Self::Deadline { .. } => false,
+        }
+    }
 }
 
 /// Waits until `probe` yields a value.
@@ -132,6 +167,7 @@ pub fn run(mut command: Command, deadline: Duration) -> Result<Output, CommandEr
         Err(CommandError::Failed {
             name,
             status,
+            stdout,
             stderr,
         })
     }
@@ -286,7 +322,7 @@ impl Running {
     /// Fails when it cannot be signalled.
     pub fn kill(&mut self) -> Result<ExitStatus, CommandError> {
         self.signal(Signal::KILL)?;
-        self.wait_exit(DROP_GRACE)
+        self.wait_exit(KILL_DEADLINE)
     }
 
     fn signal(&mut self, signal: Signal) -> Result<(), CommandError> {
@@ -300,10 +336,19 @@ impl Running {
         })
     }
 
+    /// Waits until all that an ended process printed is in the log.
     fn join_readers(&mut self) {
-        // A grandchild may hold the pipe open; its reader is then left to end with it.
-        let end = Instant::now() + Duration::from_millis(200);
-        while !self.readers.iter().all(thread::JoinHandle::is_finished) && Instant::now() < end {
+        let end = Instant::now() + OUTPUT_DEADLINE;
+        let (mut seen, mut grown) = (self.log.lock().total, Instant::now());
+        while !self.readers.iter().all(thread::JoinHandle::is_finished) {
+            let total = self.log.lock().total;
+            if total != seen {
+                (seen, grown) = (total, Instant::now());
+            }
+            // A grandchild may hold the pipe open; its reader is then left to end with it.
+            if grown.elapsed() >= OUTPUT_SILENCE || Instant::now() >= end {
+                return;
+            }
             thread::sleep(PROBE_INTERVAL);
         }
     }
@@ -488,6 +533,42 @@ mod tests {
 
         assert!(matches!(error, CommandError::Deadline { .. }), "{error}");
         assert!(started.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn what_outlives_the_process_in_its_pipe_is_read_to_the_end() {
+        let late = shell("(sleep 1; echo late) & echo early");
+
+        let output = run(late, Duration::from_secs(30)).unwrap();
+
+        assert_eq!(output.stdout, b"early\nlate\n");
+    }
+
+    #[test]
+    fn a_grandchild_that_keeps_the_output_open_is_not_waited_for() {
+        let started = Instant::now();
+
+        let output = run(shell("sleep 600 & echo done"), Duration::from_secs(30)).unwrap();
+
+        assert_eq!(output.stdout, b"done\n");
+        assert!(started.elapsed() < Duration::from_secs(300));
+    }
+
+    #[test]
+    fn a_privilege_or_program_that_is_missing_is_told_from_other_failures() {
+        let limit = Duration::from_secs(30);
+        let denied = run(
+            shell("echo mount: Operation not permitted >&2; exit 1"),
+            limit,
+        );
+        let absent = run(Command::new("/nowhere/at-all"), limit);
+        let broken = run(shell("echo no space left >&2; exit 1"), limit);
+        let late = run(shell("sleep 60"), Duration::from_millis(100));
+
+        let missing =
+            |outcome: Result<Output, CommandError>| outcome.unwrap_err().tells_of_missing();
+        assert!(missing(denied) && missing(absent));
+        assert!(!missing(broken) && !missing(late));
     }
 
     #[test]

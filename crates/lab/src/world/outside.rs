@@ -209,7 +209,8 @@ impl Outside<'_> {
     }
 }
 
-/// The files below a directory that hold a text, by `grep`.
+/// The files below a directory that hold a text, by `grep`; one that vanishes meanwhile holds
+/// nothing.
 ///
 /// # Errors
 /// When `grep` cannot read them.
@@ -223,18 +224,25 @@ pub fn find_in_files(directory: &Path, text: &str) -> Result<Vec<String>, Outsid
         "-e",
         text,
     ]);
-    grep.arg(directory);
+    grep.arg(directory).env("LC_ALL", "C");
+    let lines = |found: &str| found.lines().map(str::to_owned).collect();
     match run(grep, GREP_DEADLINE) {
-        Ok(output) => {
-            let files = String::from_utf8_lossy(&output.stdout);
-            Ok(files.lines().map(str::to_owned).collect())
-        }
+        Ok(output) => Ok(lines(&String::from_utf8_lossy(&output.stdout))),
         Err(CommandError::Failed { status, .. }) if status.code() == Some(1) => Ok(Vec::new()),
+        Err(CommandError::Failed { stdout, stderr, .. }) if tells_of_vanished_only(&stderr) => {
+            Ok(lines(&stdout))
+        }
         Err(source) => Err(OutsideError::Search {
             directory: directory.to_owned(),
             source,
         }),
     }
+}
+
+/// Whether all that `grep` complained of are files that went away after they were listed.
+fn tells_of_vanished_only(stderr: &str) -> bool {
+    let vanished = |line: &str| line.ends_with(": No such file or directory");
+    !stderr.is_empty() && stderr.lines().all(vanished)
 }
 
 fn alert_of(row: &Row) -> AlertRow {
@@ -306,6 +314,42 @@ mod tests {
 
         assert_eq!(found, [deep.join("wal").display().to_string()]);
         assert!(absent.is_empty());
+    }
+
+    #[test]
+    fn files_that_vanish_while_they_are_searched_hide_nothing_and_fail_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("stays"), "marked").unwrap();
+        let (ended, churn) = (std::sync::atomic::AtomicBool::new(false), directory.path());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ended.load(std::sync::atomic::Ordering::Relaxed) {
+                    for number in 0..500 {
+                        std::fs::write(churn.join(number.to_string()), "x").ok();
+                    }
+                    for number in 0..500 {
+                        std::fs::remove_file(churn.join(number.to_string())).ok();
+                    }
+                }
+            });
+            let found: Vec<_> = (0..30).map(|_| find_in_files(churn, "marked")).collect();
+            ended.store(true, std::sync::atomic::Ordering::Relaxed);
+
+            for found in found {
+                assert_eq!(found.unwrap(), [churn.join("stays").display().to_string()]);
+            }
+        });
+    }
+
+    #[test]
+    fn a_file_that_may_not_be_read_is_no_file_that_vanished() {
+        assert!(tells_of_vanished_only(
+            "grep: /a/b: No such file or directory\n"
+        ));
+        assert!(!tells_of_vanished_only(
+            "grep: /a: No such file or directory\ngrep: /b: Permission denied\n"
+        ));
+        assert!(!tells_of_vanished_only(""));
     }
 
     #[test]
