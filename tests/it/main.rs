@@ -1,5 +1,5 @@
 //! The whole product from outside: real database, real daemon, real agent on a real host.
-//! One binary, one world at a time (faults, which mostly wait, take two); a test that cannot run
+//! One binary, three worlds at a time, which tests use one after the other; a test that cannot run
 //! here says why and what to install.
 
 mod account_mail;

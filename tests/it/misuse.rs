@@ -13,80 +13,82 @@ use hidps_lab::world::{AGENT, STRANGER, VIEWER};
 use serde_json::json;
 
 use crate::faults::shared::with_world;
-use crate::turn::start_world;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-#[tokio::test]
-async fn a_bad_path_is_refused_where_it_is_written_and_a_good_one_still_works() {
-    let mut turn = start_world().await;
-    let world = &mut turn.world;
-    let long = format!("/{}", "x".repeat(5_000));
-    let user_id = world.admin.user_id().to_owned();
-    let row = |path: &str| json!({"agent_id": AGENT, "file_path": path, "added_by": user_id});
+#[test]
+fn a_bad_path_is_refused_where_it_is_written_and_a_good_one_still_works() {
+    with_world(&[], async |world| {
+        let long = format!("/{}", "x".repeat(5_000));
+        let user_id = world.admin.user_id().to_owned();
+        let row = |path: &str| json!({"agent_id": AGENT, "file_path": path, "added_by": user_id});
 
-    for bad in ["etc/passwd", "/etc/../root", "/a//b", "/", "", &long] {
-        let refused = world.admin.insert("monitored_files", row(bad)).await;
-        let error = refused.expect_err("the path is refused");
-        assert!(
-            error.code().is_some_and(|code| code.starts_with('2')),
-            "{bad:.20}: {error}"
-        );
-    }
-    let nul = world
-        .admin
-        .insert("monitored_files", row("/etc/pass\0wd"))
-        .await;
-    nul.expect_err("Postgres has no NUL in text");
-    world
-        .admin
-        .insert("monitored_files", row("/etc/hostname"))
-        .await
-        .expect("a good path");
-
-    let watched = wait_until("the new path being watched", PATIENCE, async || {
-        let outside = world.outside();
-        let wanted = outside
-            .read_generation(AGENT)
-            .await
-            .map_err(|error| error.to_string())?;
-        let row = outside.read_condition(AGENT, "FilesWatched").await;
-        match row.map_err(|error| error.to_string())? {
-            Some(row) if row.observed_generation == Some(wanted) => Ok(()),
-            other => Err(format!("{other:?}")),
+        for bad in ["etc/passwd", "/etc/../root", "/a//b", "/", "", &long] {
+            let refused = world.admin.insert("monitored_files", row(bad)).await;
+            let error = refused.expect_err("the path is refused");
+            assert!(
+                error.code().is_some_and(|code| code.starts_with('2')),
+                "{bad:.20}: {error}"
+            );
         }
+        let nul = world
+            .admin
+            .insert("monitored_files", row("/etc/pass\0wd"))
+            .await;
+        nul.expect_err("Postgres has no NUL in text");
+        world
+            .admin
+            .insert("monitored_files", row("/etc/hostname"))
+            .await
+            .expect("a good path");
+
+        let watched = wait_until("the new path being watched", PATIENCE, async || {
+            let outside = world.outside();
+            let wanted = outside
+                .read_generation(AGENT)
+                .await
+                .map_err(|error| error.to_string())?;
+            let row = outside.read_condition(AGENT, "FilesWatched").await;
+            match row.map_err(|error| error.to_string())? {
+                Some(row) if row.observed_generation == Some(wanted) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        });
+        watched.await.expect("the host takes the good path");
+        let all = json!({"agent_id": AGENT, "file_path": "/etc/hostname"});
+        let removed = world.admin.delete("monitored_files", all).await;
+        removed.expect("an admin may");
     });
-    watched.await.expect("the host takes the good path");
 }
 
-#[tokio::test]
-async fn a_read_only_person_is_refused_in_words_and_a_stranger_sees_nothing() {
-    let turn = start_world().await;
-    let world = &turn.world;
-    let mut viewer = world.sign_in(VIEWER).await.expect("signed in");
-    let mut stranger = world.sign_in(STRANGER).await.expect("signed in");
-    let change = json!({"firewall_enabled": true});
-    let whose = json!({"agent_id": AGENT});
+#[test]
+fn a_read_only_person_is_refused_in_words_and_a_stranger_sees_nothing() {
+    with_world(&[], async |world| {
+        let mut viewer = world.sign_in(VIEWER).await.expect("signed in");
+        let mut stranger = world.sign_in(STRANGER).await.expect("signed in");
+        let change = json!({"firewall_enabled": true});
+        let whose = json!({"agent_id": AGENT});
 
-    let refused = viewer
-        .update("agent_stats", change.clone(), whose.clone())
-        .await;
-    let unseen = stranger.update("agent_stats", change, whose.clone()).await;
+        let refused = viewer
+            .update("agent_stats", change.clone(), whose.clone())
+            .await;
+        let unseen = stranger.update("agent_stats", change, whose.clone()).await;
 
-    assert_eq!(refused.expect_err("read-only").code(), Some("42501"));
-    assert_eq!(unseen.expect("no row matches"), json!([]));
-    assert_eq!(
-        stranger.select("agent_stats", whose).await.expect("empty"),
-        json!([])
-    );
-    let mut socket = Viewer::connect(world.daemon.address(), stranger.access_token())
-        .await
-        .expect("let in");
-    let agent = AGENT.parse().expect("the agent of the seed has a UUID");
-    socket
-        .subscribe(agent)
-        .await
-        .expect_err("another tenant's agent cannot be watched");
+        assert_eq!(refused.expect_err("read-only").code(), Some("42501"));
+        assert_eq!(unseen.expect("no row matches"), json!([]));
+        assert_eq!(
+            stranger.select("agent_stats", whose).await.expect("empty"),
+            json!([])
+        );
+        let mut socket = Viewer::connect(world.daemon.address(), stranger.access_token())
+            .await
+            .expect("let in");
+        let agent = AGENT.parse().expect("the agent of the seed has a UUID");
+        socket
+            .subscribe(agent)
+            .await
+            .expect_err("another tenant's agent cannot be watched");
+    });
 }
 
 #[test]

@@ -1,20 +1,20 @@
-//! One world at a time: each has processes of its own, and two at once would only measure each
-//! other's waiting.
+//! Three at a time: what a test starts mostly waits, so that two processors have room for three, and
+//! more would only measure the others' waiting.
 
 use hidps_lab::world::{World, WorldOptions};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-static TURN: Mutex<()> = Mutex::const_new(());
+static TURNS: Semaphore = Semaphore::const_new(3);
 
-/// A running world, and the turn to have one.
+/// A running world that no other test uses, and the turn to have one.
 pub(crate) struct Turn {
     pub(crate) world: World,
-    _turn: MutexGuard<'static, ()>,
+    _turn: SemaphorePermit<'static>,
 }
 
 /// Waits for this test's turn to start processes of its own.
-pub(crate) async fn take_turn() -> MutexGuard<'static, ()> {
-    TURN.lock().await
+pub(crate) async fn take_turn() -> SemaphorePermit<'static> {
+    TURNS.acquire().await.expect("it is never closed")
 }
 
 /// Starts a world when it is this test's turn.

@@ -12,7 +12,7 @@ mod read_only;
 mod reads;
 mod rotation;
 mod rules;
-mod settled;
+pub(crate) mod settled;
 pub(crate) mod shared;
 mod suspended;
 mod tenants;

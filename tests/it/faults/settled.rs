@@ -96,7 +96,7 @@ pub(super) async fn read_intent(world: &World) -> IntentRows {
 }
 
 /// Waits until the host is what the rows say and the rows say so.
-pub(super) async fn wait_settled(world: &World) {
+pub(crate) async fn wait_settled(world: &World) {
     let settled = wait_until("the host being as its rows say", PATIENCE, async || {
         unsettled(world).await.map_or(Ok(()), Err)
     });

@@ -1,4 +1,4 @@
-//! Worlds that many tests of faults use one after the other, because a world costs seconds. One
+//! Worlds that many tests use one after the other, because a world costs seconds. One
 //! that a test failed on is never used again, and none outlives the last test that runs.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,15 +6,12 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use hidps_lab::world::{RestFault, World, WorldOptions};
 use tokio::runtime::Runtime;
-use tokio::sync::Semaphore;
 
 use super::settled::wait_settled;
+use crate::turn::take_turn;
 
 /// What worlds live on, beyond the test that starts them.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime starts"));
-
-/// Turns to have a world: tests of faults wait more than they work, so two go well together.
-static TURNS: Semaphore = Semaphore::const_new(2);
 
 /// Worlds that nobody has.
 static IDLE: Mutex<Vec<World>> = Mutex::new(Vec::new());
@@ -27,7 +24,7 @@ static USERS: AtomicUsize = AtomicUsize::new(0);
 pub(crate) fn with_world(settings: &[(&'static str, &str)], test: impl AsyncFnOnce(&mut World)) {
     let user = User::new();
     RUNTIME.block_on(async {
-        let _turn = TURNS.acquire().await.expect("it is never closed");
+        let _turn = take_turn().await;
         let kept = idle().pop();
         let mut world = match kept {
             Some(world) => world,
