@@ -1,6 +1,8 @@
 //! An agent without a host that says whatever a test wants, with an admitted key.
 //! Its row is gone when it is dismissed.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::SigningKey;
@@ -9,8 +11,12 @@ use hidps_lab::swarm::connect::{ConnectError, Socket, connect};
 use hidps_lab::world::{ORGANIZATION, World};
 use hidps_wire::AgentId;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
+
+/// Long enough for a machine busy with builds.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An agent of the seed's organization.
 pub(crate) struct RawAgent {
@@ -53,7 +59,8 @@ impl RawAgent {
         });
         say(&mut socket, &hello).await;
         loop {
-            let frame = socket.next().await.expect("it answers").expect("whole");
+            let frame = timeout(PATIENCE, socket.next()).await.expect("in time");
+            let frame = frame.expect("it answers").expect("whole");
             if matches!(&frame, Message::Text(text) if text.contains("\"welcome\"")) {
                 return socket;
             }
@@ -69,6 +76,6 @@ impl RawAgent {
 
 /// Sends a frame.
 pub(crate) async fn say(socket: &mut Socket, frame: &Value) {
-    let sent = socket.send(Message::text(frame.to_string())).await;
-    sent.expect("the daemon takes it");
+    let sent = timeout(PATIENCE, socket.send(Message::text(frame.to_string()))).await;
+    sent.expect("in time").expect("the daemon takes it");
 }

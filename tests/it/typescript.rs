@@ -16,6 +16,9 @@ use crate::faults::shared::with_world;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The compiler takes seconds of a processor that it shares with a whole world.
+const COMPILING: Duration = Duration::from_secs(300);
+
 /// Where the types and the client are.
 const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/typescript");
 
@@ -76,9 +79,9 @@ fn compile(world: &World, directory: &Path) {
     let mut tsc = Command::new("node");
     tsc.arg(packages.join("node_modules/typescript/bin/tsc"));
     tsc.args(OPTIONS).current_dir(directory);
-    let done = tsc.output().expect("node runs");
-    let said = String::from_utf8_lossy(&done.stdout);
-    assert!(done.status.success(), "{said}");
+    let mut tsc = Running::start("tsc", tsc).expect("node runs");
+    let ended = tsc.wait_exit(COMPILING).expect("it ends");
+    assert!(ended.success(), "{}", tsc.log());
 }
 
 fn write(directory: &Path, name: &str, text: &str) {

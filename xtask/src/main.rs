@@ -18,6 +18,7 @@ mod setup;
 mod test;
 mod test_programs;
 mod tidy;
+mod watched;
 
 use std::process::ExitCode;
 

@@ -3,14 +3,21 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde_json::Value;
 
 use crate::program::{capture, cargo, program, repository_root, succeed};
+use crate::watched::{self, Ended};
+
+/// Far more than any test program takes, so that a test that hangs is named before CI gives up.
+const LIMIT: Duration = Duration::from_secs(25 * 60);
+
+/// Tests of the whole at a time: three that have a turn, and one that needs none.
+const WHOLE_THREADS: u32 = 4;
 
 /// A program with tests in it.
 #[derive(PartialEq, Eq, Debug)]
@@ -23,25 +30,45 @@ struct TestProgram {
     is_of_whole: bool,
 }
 
-/// Runs all tests of the workspace: those of the whole, beside them all others, and those in comments.
+/// What came of all test programs.
+#[derive(Default)]
+struct Outcome {
+    /// The tests that said they cannot run here, each with the reason.
+    skipped: Vec<String>,
+    failed: Vec<String>,
+}
+
+/// Runs all tests of the workspace: those of the whole, beside them all others, and those in
+/// comments; notes the tests that cannot run here.
 ///
 /// # Errors
 /// When something does not build, or names the programs in which a test failed.
-pub(crate) fn run_all() -> Result<()> {
+pub(crate) fn run_all(skipped: &mut Vec<String>) -> Result<()> {
     let (whole, parts): (Vec<_>, Vec<_>) = build()?.into_iter().partition(|it| it.is_of_whole);
-    let mut failed = thread::scope(|scope| {
-        let beside = scope.spawn(|| run_each(&parts, run_and_print));
-        let mut failed = run_each(&whole, run_aloud);
-        failed.extend(beside.join().unwrap_or_else(|_| vec!["a lane".to_owned()]));
-        failed
+    let mut all = thread::scope(|scope| {
+        let beside = scope.spawn(|| run_each("the parts", &parts, run_and_print));
+        let mut all = run_each("the whole", &whole, run_aloud);
+        match beside.join() {
+            Ok(parts) => all.add(parts),
+            Err(_) => all.failed.push("a lane".to_owned()),
+        }
+        all
     });
+    skipped.append(&mut all.skipped);
     if let Err(error) = succeed(cargo().args(["test", "--quiet", "--workspace", "--doc"])) {
-        failed.push(format!("{error:#}"));
+        all.failed.push(format!("{error:#}"));
     }
-    if failed.is_empty() {
+    if all.failed.is_empty() {
         return Ok(());
     }
-    bail!("tests failed in {}", failed.join(", "))
+    bail!("tests failed in {}", all.failed.join(", "))
+}
+
+impl Outcome {
+    fn add(&mut self, other: Self) {
+        self.skipped.extend(other.skipped);
+        self.failed.extend(other.failed);
+    }
 }
 
 fn build() -> Result<Vec<TestProgram>> {
@@ -83,42 +110,48 @@ fn parse_program(message: &Value) -> Option<TestProgram> {
     })
 }
 
-/// Runs these one after another, whatever comes of each; gives the names of those that failed.
+/// Runs these one after another, whatever comes of each; prints how long all took.
 fn run_each(
+    lane: &str,
     programs: &[TestProgram],
-    run: impl Fn(&TestProgram, &mut Command) -> Result<bool>,
-) -> Vec<String> {
-    let mut failed = Vec::new();
+    run: impl Fn(&TestProgram, &mut Command) -> Result<Ended>,
+) -> Outcome {
+    let begun = Instant::now();
+    let mut outcome = Outcome::default();
     for it in programs {
         let mut command = program(&it.path);
         command.arg("--quiet").current_dir(&it.directory);
-        match run(it, &mut command) {
-            Ok(true) => {}
-            Ok(false) => failed.push(it.name.clone()),
-            Err(error) => failed.push(format!("{}: {error:#}", it.name)),
+        let failure = match run(it, &mut command) {
+            Ok(ended) => {
+                outcome.skipped.extend(ended.skipped());
+                ended.failure
+            }
+            Err(error) => Some(format!("{error:#}")),
+        };
+        if let Some(failure) = failure {
+            outcome.failed.push(format!("{}: {failure}", it.name));
         }
     }
-    failed
+    println!("{lane} took {:.1} s", begun.elapsed().as_secs_f64());
+    outcome
 }
 
-/// Lets it print as it goes.
-fn run_aloud(it: &TestProgram, command: &mut Command) -> Result<bool> {
+/// Lets it print as it goes. Most of its tests wait for a turn, and some need none.
+fn run_aloud(it: &TestProgram, command: &mut Command) -> Result<Ended> {
     println!("{}", it.name);
-    let status = command.status();
-    Ok(status.with_context(|| "it cannot be started")?.success())
+    command.arg(format!("--test-threads={WHOLE_THREADS}"));
+    watched::run(command, LIMIT, true)
 }
 
 /// Prints what it said when it has ended, in one piece.
-fn run_and_print(it: &TestProgram, command: &mut Command) -> Result<bool> {
+fn run_and_print(it: &TestProgram, command: &mut Command) -> Result<Ended> {
     let begun = Instant::now();
-    let ended = command.stdin(Stdio::null()).output();
-    let ended = ended.with_context(|| "it cannot be started")?;
+    let ended = watched::run(command, LIMIT, false)?;
     let secs = begun.elapsed().as_secs_f64();
     let mut out = std::io::stdout().lock();
     writeln!(out, "\n{}, {secs:.1} s", it.name)?;
-    out.write_all(&ended.stdout)?;
-    out.write_all(&ended.stderr)?;
-    Ok(ended.status.success())
+    out.write_all(&ended.said)?;
+    Ok(ended)
 }
 
 #[cfg(test)]
@@ -177,10 +210,10 @@ mod tests {
         };
         let programs = [at("/bin/false"), at("/nowhere/at-all"), at("/bin/true")];
 
-        let failed = run_each(&programs, run_and_print);
+        let failed = run_each("these", &programs, run_and_print).failed;
 
         assert_eq!(failed.len(), 2, "{failed:?}");
-        assert_eq!(failed[0], "/bin/false");
+        assert_eq!(failed[0], "/bin/false: exit status: 1");
         assert!(failed[1].starts_with("/nowhere/at-all: "), "{failed:?}");
     }
 }

@@ -24,7 +24,7 @@ impl JournalHost {
     /// log of the machine or leaves it.
     ///
     /// # Errors
-    /// Says what the machine lacks.
+    /// Says what the machine lacks; any other failure is the test's.
     pub(crate) fn start(ssh_port: u16, reads_kernel_log: bool) -> Result<Self, String> {
         netns::check().map_err(|missing| missing.to_string())?;
         let is_absent = |program: &&&str| find_program(program).is_none();
@@ -47,13 +47,14 @@ impl JournalHost {
         ]);
         command.arg(ssh_port.to_string());
         command.arg(if reads_kernel_log { "yes" } else { "no" });
-        let mut host =
-            Running::start("journal host", command).map_err(|error| error.to_string())?;
-        host.wait_for_line("ready", DEADLINE, |line| line == "ready")
-            .map_err(|error| error.to_string())?;
+        let mut host = Running::start("journal host", command).unwrap();
+        match host.wait_for_line("ready", DEADLINE, |line| line == "ready") {
+            Err(error) if error.tells_of_missing() => return Err(error.to_string()),
+            ready => ready.unwrap(),
+        };
         let pid = host.id();
         let children = format!("/proc/{pid}/task/{pid}/children");
-        let init = fs::read_to_string(children).map_err(|error| error.to_string())?;
+        let init = fs::read_to_string(children).unwrap();
         let init = init.trim().to_owned();
         Ok(Self { host, init })
     }

@@ -315,6 +315,8 @@ impl Connection {
         // Short, so that every wait can look at its deadline.
         let timeout = Some(Duration::from_millis(50));
         socket.get_ref().set_read_timeout(timeout).unwrap();
+        // An agent that reads nothing any more is named by the test that waits for it.
+        socket.get_ref().set_write_timeout(Some(DEADLINE)).unwrap();
         Self { socket }
     }
 

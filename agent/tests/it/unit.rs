@@ -6,7 +6,7 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use hidps_lab::command::{find_program, run};
+use hidps_lab::command::{Running, find_program, run};
 use hidps_lab::say_skipped;
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -46,12 +46,11 @@ fn analyze(arguments: &[&str], test: &str) -> Option<(bool, String)> {
         say_skipped(test, &"systemd-analyze is missing: apt-get install systemd");
         return None;
     };
-    let output = Command::new(program).args(arguments).output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    Some((
-        output.status.success(),
-        String::from_utf8_lossy(&said).into_owned(),
-    ))
+    let mut command = Command::new(program);
+    command.args(arguments);
+    let mut running = Running::start("systemd-analyze", command).unwrap();
+    let ended = running.wait_exit(DEADLINE).unwrap();
+    Some((ended.success(), running.log()))
 }
 
 #[test]
@@ -183,11 +182,12 @@ fn a_faulty_configuration_is_told_by_its_own_exit_code() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hidps-agent"));
     command.arg("run").arg("--config").arg(&config);
 
-    let output = command.output().unwrap();
+    let mut agent = Running::start("hidps-agent", command).unwrap();
+    let ended = agent.wait_exit(DEADLINE).unwrap();
 
     // The unit does not start an agent again that ended with it.
-    assert_eq!(output.status.code(), Some(78));
-    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(ended.code(), Some(78));
+    let said = agent.log();
     assert!(said.contains("backend_url is missing"), "{said}");
 }
 

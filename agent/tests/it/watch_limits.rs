@@ -5,11 +5,12 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
 
-use hidps_lab::command::Running;
+use hidps_lab::command::{Running, run};
+use hidps_lab::say_skipped;
 use hidps_wire::{ConditionStatus, DesiredDocument, FacetCondition};
 
 use crate::harness::{AgentHome, document};
-use crate::scripted_daemon::{ScriptedDaemon, condition};
+use crate::scripted_daemon::{DEADLINE, ScriptedDaemon, condition};
 
 /// More than the directories above the watched one and its own, and fewer than those below.
 const LIMIT: u32 = 20;
@@ -50,6 +51,11 @@ fn everything_below(path: &std::path::Path) -> DesiredDocument {
 
 #[test]
 fn a_limit_of_the_kernel_is_said_with_what_raises_it_and_heals() {
+    let test = "a_limit_of_the_kernel_is_said_with_what_raises_it_and_heals";
+    match run(with_few_watches(&Command::new("true")), DEADLINE) {
+        Err(missing) if missing.tells_of_missing() => return say_skipped(test, &missing),
+        limited => limited.unwrap(),
+    };
     let daemon = ScriptedDaemon::start(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let home = AgentHome::observing(daemon.address());
     let watched = home.path().join("watched");

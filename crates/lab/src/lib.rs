@@ -28,6 +28,9 @@ pub fn show_warnings() {
 /// Says on the real standard error, past the capture of the test runner, that a test cannot run
 /// here and what is missing.
 pub fn say_skipped(test: &str, missing: &dyn std::fmt::Display) {
+    let missing = missing.to_string().replace('\n', " ");
+    // In one piece, since others print at the same time.
+    let line = format!("SKIPPED {test}: {}\n", missing.trim_end());
     // A closed standard error leaves nobody to tell.
-    writeln!(std::io::stderr(), "SKIPPED {test}: {missing}").ok();
+    std::io::stderr().write_all(line.as_bytes()).ok();
 }

@@ -21,8 +21,8 @@ use crate::command::{CommandError, find_program, run, wait_for};
 /// Names of all our namespaces begin so; the process id of the owner follows.
 const PREFIX: &str = "hidps-lab";
 
-/// One `ip` call takes milliseconds; a machine with two busy cores a second.
-const IP_DEADLINE: Duration = Duration::from_secs(20);
+/// One `ip` call takes milliseconds; a machine with two busy cores seconds.
+const IP_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Numbers namespaces and cables within this process.
 static COUNTER: AtomicU32 = AtomicU32::new(0);
@@ -59,7 +59,8 @@ pub enum NetnsError {
     },
 }
 
-/// Says whether namespaces can be made here.
+/// Says whether namespaces can be made here. Any other failure is left to who makes one, who then
+/// fails: a machine that is too busy is no machine without namespaces.
 ///
 /// # Errors
 /// Names, in one sentence, the privilege or package that is missing.
@@ -73,19 +74,16 @@ pub fn check() -> Result<(), NetnsError> {
         return Err(NetnsError::Missing(text.to_owned()));
     }
     // Containers may run as root without the capabilities, which only an attempt can tell.
-    let probe = Namespace::new("probe").map_err(|error| match error {
-        NetnsError::Ip { source, .. } => NetnsError::Missing(format!(
-            "this container may not make network namespaces; give it CAP_SYS_ADMIN and \
-             CAP_NET_ADMIN ({})",
-            source.to_string().trim_end()
-        )),
-        NetnsError::Missing(_)
-        | NetnsError::Label(_)
-        | NetnsError::Addresses(_)
-        | NetnsError::Enter { .. } => error,
-    })?;
-    drop(probe);
-    Ok(())
+    match Namespace::new("probe") {
+        Err(NetnsError::Ip { source, .. }) if source.tells_of_missing() => {
+            Err(NetnsError::Missing(format!(
+                "this container may not make network namespaces; give it CAP_SYS_ADMIN and \
+                 CAP_NET_ADMIN ({})",
+                source.to_string().trim_end()
+            )))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// A network namespace with its loopback up; dropping it ends what runs inside and deletes it.
@@ -416,7 +414,7 @@ mod tests {
         assert_eq!(from.unwrap(), link.near_ip());
         assert!(!sleeper.wait().unwrap().success(), "it was killed");
         assert!(!Path::new("/run/netns").join(name).exists());
-        assert!(started.elapsed() < Duration::from_secs(20));
+        assert!(started.elapsed() < IP_DEADLINE);
     }
 
     #[test]

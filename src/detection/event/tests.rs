@@ -336,7 +336,8 @@ fn collect_rules(folder: &Path, found: &mut Vec<(String, String)>) {
 #[test]
 fn every_community_rule_over_log_lines_is_reached_by_a_line() {
     let Some(folder) = find_rules() else {
-        println!("SKIPPED: no community rules; set HIDPS_SIGMA_RULES to a copy of them");
+        let test = "every_community_rule_over_log_lines_is_reached_by_a_line";
+        hidps_lab::say_skipped(test, &"set HIDPS_SIGMA_RULES to a copy of the rules");
         return;
     };
     let mut rules = Vec::new();

@@ -226,7 +226,8 @@ fn community_rules() -> Option<Vec<(String, String)>> {
 #[test]
 fn the_communitys_rules_are_counted_on_that_day() {
     let Some(files) = community_rules() else {
-        println!("SKIPPED: no community rules; set HIDPS_SIGMA_RULES to a copy of them");
+        let test = "the_communitys_rules_are_counted_on_that_day";
+        hidps_lab::say_skipped(test, &"set HIDPS_SIGMA_RULES to a copy of the rules");
         return;
     };
     let files: Vec<RuleFile<'_>> = files

@@ -1,6 +1,7 @@
 //! What is there while a stack runs, what is left when it has ended, and what is said when it cannot start.
 //! Never uses the shared stack, because these tests end theirs.
 
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -163,10 +164,12 @@ async fn a_stack_runs_for_an_ordinary_user() -> anyhow::Result<()> {
     if Uid::effective().is_root() {
         let binary = Path::new(env!("CARGO_BIN_EXE_local-supabase"));
         if !is_reachable_by_all(binary) {
-            eprintln!(
-                "SKIPPED: {} is in a directory of root's alone",
-                binary.display()
+            let binary = binary.display();
+            let line = format!(
+                "SKIPPED a_stack_runs_for_an_ordinary_user: {binary} is in a directory of root's alone\n"
             );
+            // Past the capture of the test runner.
+            std::io::stderr().write_all(line.as_bytes()).ok();
             return Ok(());
         }
         // The packages have to be there, since nobody may not write to the cache of root.
