@@ -8,6 +8,7 @@
 
 mod check;
 mod dist;
+mod fetched_postgres;
 mod frame_types;
 mod judge;
 mod lab;

@@ -4,16 +4,28 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 
 use crate::program::{program, succeed};
 
+/// The programs of one version.
+pub(crate) struct Programs {
+    /// The directory of `postgres`, `initdb` and `pg_ctl`.
+    pub(crate) server: PathBuf,
+    /// The directory of `psql`.
+    pub(crate) client: PathBuf,
+    /// Whether the server's lie where only this user may look, with all they need beside them.
+    pub(crate) is_ours: bool,
+}
+
 /// A running server; dropping it ends it and removes its files.
 pub(crate) struct PrivatePostgres {
     programs: PathBuf,
+    client: PathBuf,
     directory: PathBuf,
     owner: Option<Owner>,
 }
@@ -26,20 +38,27 @@ struct Owner {
 }
 
 impl PrivatePostgres {
-    /// Starts a server with the programs of this directory.
+    /// Starts a server with these programs.
     ///
     /// # Errors
     /// When the server's own programs fail.
-    pub(crate) fn start(programs: &Path) -> Result<Self> {
-        let directory = std::env::temp_dir().join(format!("hidps-sql-{}", std::process::id()));
+    pub(crate) fn start(programs: &Programs) -> Result<Self> {
+        static COUNTER: AtomicU32 = AtomicU32::new(0);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("hidps-sql-{}-{number}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
         fs::create_dir(&directory)
             .with_context(|| format!("cannot make {}", directory.display()))?;
         let owner = unprivileged_owner()?;
-        let server = Self {
-            programs: programs.to_owned(),
+        let mut server = Self {
+            programs: programs.server.clone(),
+            client: programs.client.clone(),
             directory,
             owner,
         };
+        if programs.is_ours {
+            server.take_programs_along()?;
+        }
         if let Some(Owner { user, group }) = owner {
             chown(&server.directory, Some(user), Some(group))
                 .context("cannot hand over a directory")?;
@@ -64,12 +83,21 @@ impl PrivatePostgres {
         Ok(server)
     }
 
+    /// Copies the programs to where the server's user may run them.
+    fn take_programs_along(&mut self) -> Result<()> {
+        let all = self.programs.parent().context("programs lie in a folder")?;
+        let own = self.directory.join("programs");
+        succeed(program("cp").arg("-a").arg(all).arg(&own))?;
+        self.programs = own.join("bin");
+        Ok(())
+    }
+
     /// Makes an empty database and gives its address.
     ///
     /// # Errors
     /// When the server refuses.
     pub(crate) fn create_database(&self, name: &str) -> Result<String> {
-        let mut psql = program(self.programs.join("psql"));
+        let mut psql = program(self.client.join("psql"));
         psql.args([
             "-X",
             "-q",
@@ -151,8 +179,12 @@ mod tests {
     #[test]
     fn a_server_takes_a_database_and_vanishes() {
         let Some((_, programs)) = crate::setup::find_postgres().pop() else {
-            println!("SKIPPED a_server_takes_a_database_and_vanishes: no PostgreSQL here");
-            return;
+            panic!("no PostgreSQL here: cargo x setup");
+        };
+        let programs = Programs {
+            server: programs.clone(),
+            client: programs,
+            is_ours: false,
         };
         let server = PrivatePostgres::start(&programs).expect("it starts");
         let directory = server.directory.clone();
@@ -161,7 +193,7 @@ mod tests {
             .create_database("empty")
             .expect("it takes a database");
 
-        let mut psql = program(programs.join("psql"));
+        let mut psql = program(programs.client.join("psql"));
         let one = crate::program::capture(psql.args(["-XAtc", "select 1"]).arg(address));
         assert_eq!(one.expect("it answers").trim(), "1");
         drop(server);

@@ -1,17 +1,24 @@
 //! `cargo x test`: the one test command; sets up what is missing and runs every kind of test.
 //! It never passes over a kind silently: what cannot run here is listed with the reason.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, bail};
 
+use crate::fetched_postgres;
 use crate::judge;
-use crate::private_postgres::PrivatePostgres;
+use crate::private_postgres::{PrivatePostgres, Programs};
 use crate::program::{build_directory, capture, cargo, program, repository_root, succeed};
 use crate::report::Report;
 use crate::setup;
 use crate::test_programs;
+use crate::watched::{self, Ended};
+
+/// Far more than the SQL tests take on a machine that is busy.
+const SQL_LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// Runs all tests, or `cargo test` with the given arguments.
 pub(crate) fn run(args: &[String]) -> ExitCode {
@@ -25,7 +32,9 @@ pub(crate) fn run(args: &[String]) -> ExitCode {
     let mut skipped = Vec::new();
     report.step("workspace", || test_programs::run_all(&mut skipped));
     for told in skipped {
-        let (test, why) = told.split_once(": ").unwrap_or((&told, "it does not say why"));
+        let (test, why) = told
+            .split_once(": ")
+            .unwrap_or((&told, "it does not say why"));
         report.skip(test, why);
     }
     run_sql_tests(&mut report);
@@ -46,27 +55,74 @@ fn run_sql_tests(report: &mut Report) {
         report.skip("database", "supabase/tests/run.sh is not there");
         return;
     }
-    for (version, programs) in setup::find_postgres() {
+    let found = setup::find_postgres();
+    let newest = format!("{}", fetched_postgres::MAJOR);
+    let has_newest = found.iter().any(|(version, _)| is_of(version, &newest));
+    let client = found.first().map(|(_, programs)| programs.clone());
+    for (version, server) in found {
+        let (client, is_ours) = (server.clone(), false);
+        let programs = Programs {
+            server,
+            client,
+            is_ours,
+        };
         report.step(&format!("database, PostgreSQL {version}"), || {
             test_database(&script, &programs)
         });
     }
+    if let (false, Some(client)) = (has_newest, client) {
+        run_on_fetched(report, &script, client);
+    }
+}
+
+fn is_of(version: &str, major: &str) -> bool {
+    version.split('.').next() == Some(major)
+}
+
+/// The same tests on the newest version that a project may have, where this machine has none.
+fn run_on_fetched(report: &mut Report, script: &Path, client: PathBuf) {
+    let name = format!("database, PostgreSQL {} of npm", fetched_postgres::MAJOR);
+    match fetched_postgres::fetch() {
+        Ok(directory) => report.step(&name, || {
+            let programs = Programs {
+                server: directory.join("bin"),
+                client,
+                is_ours: true,
+            };
+            test_database(script, &programs)
+        }),
+        Err(error) => report.skip(&name, &format!("it cannot be had here: {error:#}")),
+    }
 }
 
 /// Projects made before 2026 hand out everything in `public` by default; the policies must hold
-/// with and without that.
-fn test_database(script: &Path, programs: &Path) -> Result<()> {
-    let server = PrivatePostgres::start(programs)?;
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let path = std::iter::once(programs.to_owned()).chain(std::env::split_paths(&path));
-    let path = std::env::join_paths(path)?;
-    for (name, old_grants) in [("today", ""), ("before_2026", "1")] {
-        let address = server.create_database(name)?;
-        let mut tests = program(script);
-        tests.arg(address).env("PATH", &path);
-        succeed(tests.env("HIDPS_OLD_DEFAULT_GRANTS", old_grants))?;
+/// with and without that. Both are tried at once, on a server each: roles belong to whole servers.
+fn test_database(script: &Path, programs: &Programs) -> Result<()> {
+    let outcomes = thread::scope(|scope| {
+        let test = |old_grants: &'static str| {
+            scope.spawn(move || test_with_grants(script, programs, old_grants))
+        };
+        ["", "1"].map(test).map(thread::ScopedJoinHandle::join)
+    });
+    for outcome in outcomes {
+        let ended = outcome.map_err(|_| anyhow!("the tests of SQL panicked"))??;
+        print!("{}", String::from_utf8_lossy(&ended.said));
+        if let Some(failure) = ended.failure {
+            bail!("supabase/tests/run.sh: {failure}");
+        }
     }
     Ok(())
+}
+
+fn test_with_grants(script: &Path, programs: &Programs, old_grants: &str) -> Result<Ended> {
+    let server = PrivatePostgres::start(programs)?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::iter::once(programs.client.clone()).chain(std::env::split_paths(&path));
+    let mut tests = program(script);
+    tests.arg(server.create_database("tested")?);
+    tests.env("PATH", std::env::join_paths(path)?);
+    tests.env("HIDPS_OLD_DEFAULT_GRANTS", old_grants);
+    watched::run(&mut tests, SQL_LIMIT, false)
 }
 
 fn run_rule_tests(report: &mut Report) {

@@ -31,11 +31,11 @@ pub(crate) enum Need {
 }
 
 /// Everything needed, in the order in which it is reported.
-pub(crate) const REQUIREMENTS: [Requirement; 12] = [
+pub(crate) const REQUIREMENTS: [Requirement; 11] = [
     Requirement {
         name: "PostgreSQL >= 15",
         purpose: "the database of the local stack",
-        search: Search::Postgres { versions: 1 },
+        search: Search::Postgres,
         debian_packages: &["postgresql"],
         remedy: "sudo apt-get install -y postgresql",
         need: Need::Always,
@@ -121,14 +121,6 @@ pub(crate) const REQUIREMENTS: [Requirement; 12] = [
         search: Search::Program("python3"),
         debian_packages: &["python3", "python3-venv"],
         remedy: "sudo apt-get install -y python3 python3-venv",
-        need: Need::Optional,
-    },
-    Requirement {
-        name: "a second PostgreSQL",
-        purpose: "the SQL tests on more than one version",
-        search: Search::Postgres { versions: 2 },
-        debian_packages: &[],
-        remedy: "https://wiki.postgresql.org/wiki/Apt, then sudo apt-get install -y postgresql-17",
         need: Need::Optional,
     },
 ];

@@ -47,11 +47,8 @@ pub(crate) enum Search {
         /// The oldest major version.
         minimum: u32,
     },
-    /// Server programs of PostgreSQL, of so many versions.
-    Postgres {
-        /// How many.
-        versions: usize,
-    },
+    /// Server programs of PostgreSQL.
+    Postgres,
 }
 
 impl Host {
@@ -109,13 +106,7 @@ impl Search {
                 path,
             }),
             Self::Version { program, minimum } => at_least(minimum, host.find(program)?),
-            Self::Postgres { versions } => {
-                let mut found = find_postgres(host);
-                if found.len() < versions {
-                    return None;
-                }
-                found.pop()
-            }
+            Self::Postgres => find_postgres(host).pop(),
         }
     }
 }
@@ -209,15 +200,14 @@ mod tests {
             ("usr/lib/postgresql/15/bin/initdb", ""),
         ];
 
-        check(&servers, Search::Postgres { versions: 1 }, Some("15.13"));
-        check(&servers, Search::Postgres { versions: 2 }, None);
-        check(&servers[..2], Search::Postgres { versions: 1 }, None);
+        check(&servers, Search::Postgres, Some("15.13"));
+        check(&servers[..2], Search::Postgres, None);
     }
 
     #[test]
     fn a_client_alone_is_no_server() {
         let client = [("usr/bin/postgres", "postgres (PostgreSQL) 16.1")];
 
-        check(&client, Search::Postgres { versions: 1 }, None);
+        check(&client, Search::Postgres, None);
     }
 }
