@@ -5,6 +5,9 @@ use hidps_tokens::{
     AgentTokens, ClientAssertion, ClientProof, KeySet, MAX_KEYS, Verifier, parse_token_request,
 };
 
+/// Longest time that an agent's assertion may be good for.
+const LONGEST_SECS: i64 = 300;
+
 /// A second long before any token of a corpus expires.
 const NOW: i64 = 0;
 
@@ -47,8 +50,13 @@ pub fn token_request(data: &[u8]) {
     {
         let assertion = ClientAssertion::parse(text).expect("it was read once");
         assert_eq!(assertion.agent, request.client, "it names its own client");
-        let forever = assertion.check("nowhere", i64::MAX);
-        assert!(forever.is_err(), "none is good for ever");
+        // Of all audiences this one is in the corpus; the end is then what decides.
+        let end = assertion.expires_at;
+        assert!(assertion.check("nowhere", end).is_err(), "it is over");
+        if let Some(long_before) = end.checked_sub(LONGEST_SECS + 1) {
+            let early = assertion.check("nowhere", long_before);
+            assert!(early.is_err(), "none is good for longer");
+        }
     }
     if let Ok(text) = std::str::from_utf8(form) {
         let tokens = AgentTokens::new(&[7; 32]);

@@ -28,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Far more than handshakes are worked at at once.
 const N_SLOW: usize = 400;
 
+/// How often they come, until another is served before the time of the first is up.
+const ATTEMPTS: usize = 6;
+
 /// Peers that begin a request, or one that does not end.
 const N_BEGUN: usize = 200;
 
@@ -105,7 +108,8 @@ impl Secured {
     }
 
     async fn count(&self, series: &str) -> u64 {
-        let metrics = self.metrics().await.expect("it answers");
+        let asked = wait_until("an answer", PATIENCE, async || self.metrics().await);
+        let (metrics, _) = asked.await.expect("it answers");
         let value = metrics.lines().find_map(|line| line.strip_prefix(series));
         value.map_or(0, |value| value.trim().parse().expect("a count"))
     }
@@ -170,19 +174,32 @@ async fn slow_handshakes_of_one_address_keep_back_nobody_else_and_each_is_counte
     let before = secured.resident();
 
     let address = SocketAddr::from((cable.far, secured.port));
-    let open = || (0..N_SLOW).map(|_| begin_handshake(address)).collect();
-    let slow: std::io::Result<Vec<_>> = elsewhere.run_inside(open).expect("inside");
-    let slow = slow.expect("the kernel takes them");
     let owed = r#"hidps_slow_peers_total{owed="handshake"}"#;
-    let n_ended = secured.count(owed).await;
-
-    assert_eq!(n_ended, 0, "nobody's time was up when another was served");
-    secured.assert_cheap(before, N_SLOW);
     let closed = r#"hidps_connections_closed_total{why="handshakes"}"#;
-    secured
-        .wait_counted("the end of all", &[owed, closed], N_SLOW as u64)
-        .await;
-    drop(slow);
+    let mut n_opened = 0;
+    // A machine that is busy may need longer than a slow peer has; then it begins anew.
+    let is_served_meanwhile = loop {
+        let ended_before = secured.count(owed).await;
+        let open = || (0..N_SLOW).map(|_| begin_handshake(address)).collect();
+        let slow: std::io::Result<Vec<_>> = elsewhere.run_inside(open).expect("inside");
+        let slow = slow.expect("the kernel takes them");
+        n_opened += N_SLOW;
+        let is_served_meanwhile = secured.count(owed).await == ended_before;
+        secured.assert_cheap(before, N_SLOW);
+        let all = n_opened as u64;
+        secured
+            .wait_counted("the end of all", &[owed, closed], all)
+            .await;
+        drop(slow);
+        if is_served_meanwhile || n_opened >= ATTEMPTS * N_SLOW {
+            break is_served_meanwhile;
+        }
+    };
+
+    assert!(
+        is_served_meanwhile,
+        "nobody's time was up when another was served"
+    );
 }
 
 #[tokio::test]

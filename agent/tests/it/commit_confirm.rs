@@ -5,7 +5,7 @@ use hidps_wire::{ConditionStatus, FacetCondition};
 
 use crate::harness::document;
 use crate::scripted_daemon::{DEADLINE, ScriptedDaemon, applied_generation, condition};
-use crate::world::World;
+use crate::world::{KNOCK, REACH, World};
 
 /// The shortest time there is.
 const SETTINGS: &str = "confirm_secs = 5";
@@ -27,11 +27,11 @@ fn a_firewall_that_cuts_the_host_off_is_rolled_back() {
     std::fs::write(&watched, "1").unwrap();
     daemon.apply(1, "on", document(Some(true), &[&watched]));
     world.wait_for_table(true);
-    let while_loaded = world.reaches_daemon();
+    let while_loaded = world.reaches_daemon(KNOCK);
     world.wait_for_table(false);
 
     assert!(!while_loaded, "the table cuts this host off");
-    assert!(world.reaches_daemon(), "and the host is back");
+    assert!(world.reaches_daemon(REACH), "and the host is back");
     assert_eq!(world.nft(&["list", "ruleset"]), foreign);
     // On the very connection that was cut off.
     let status = daemon.status_of(1);

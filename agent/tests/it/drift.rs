@@ -1,14 +1,18 @@
 //! What somebody does to a converged host is put right, and told as it was and as it is again.
-//! Every wait is shorter than the audit, so only a notification of the kernel can end it.
+//! These waits are shorter than the audit, so only a notification of the kernel can end them.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use hidps_wire::{ConditionStatus, FacetCondition, Status};
 
 use crate::harness::{AgentHome, document};
 use crate::scripted_daemon::{Connection, DEADLINE, ScriptedDaemon, condition};
 use crate::world::World;
+
+/// Long for two busy cores, and shorter than the 60 s between two audits.
+const NOTICED: Duration = Duration::from_secs(40);
 
 /// The next statuses in which a facet is another than in the one before, with reason and message.
 fn next_transitions(
@@ -18,7 +22,8 @@ fn next_transitions(
 ) -> Vec<(ConditionStatus, String, String)> {
     let mut seen: Vec<(ConditionStatus, String, String)> = Vec::new();
     while seen.len() < n {
-        let status = daemon.next_status(|_| true);
+        let status = daemon.poll_status(NOTICED, |_| true);
+        let status = status.unwrap_or_else(|| panic!("nothing is told after {seen:?}"));
         let (now, reason) = condition(&status, facet);
         if seen.last().is_none_or(|(before, ..)| *before != now) {
             seen.push((now, reason.to_owned(), message(&status, facet)));
@@ -131,9 +136,11 @@ fn a_watched_directory_that_is_removed_and_made_again_is_told_as_two_transitions
     for is_slow in [true, false] {
         fs::remove_dir(&directory).unwrap();
         if is_slow {
-            connection.next_status(|status| {
+            let is_missing = |status: &Status| {
                 condition(status, FacetCondition::FilesWatched).1 == "PathMissing"
-            });
+            };
+            let told = connection.poll_status(NOTICED, is_missing);
+            told.expect("it is told");
         }
         fs::create_dir(&directory).unwrap();
 

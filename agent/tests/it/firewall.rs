@@ -12,7 +12,7 @@ use hidps_wire::{Answer, ConditionStatus, EventKind, FacetCondition, Question};
 
 use crate::harness::{AgentHome, document};
 use crate::scripted_daemon::{DEADLINE, condition};
-use crate::world::{PORT, World};
+use crate::world::{KNOCK, PORT, REACH, World};
 
 /// The other end reads what was written.
 fn carries(from: &mut TcpStream, to: &mut TcpStream) -> bool {
@@ -35,7 +35,7 @@ fn the_firewall_blocks_what_is_new_and_keeps_what_is_old() {
     let (mut daemon, _) = world.daemon.admit();
     daemon.greet(8, 15);
     daemon.next_status(|status| status.applied.is_none());
-    let mut outer = world.knock(PORT).expect("the host is open before");
+    let mut outer = world.reach(PORT).expect("the host is open before");
     let (mut inner, _) = closed.accept().unwrap();
 
     daemon.apply(1, "on", document(Some(true), &[]));
@@ -53,7 +53,7 @@ fn the_firewall_blocks_what_is_new_and_keeps_what_is_old() {
         carries(&mut inner, &mut outer),
         "the old connection lives outwards"
     );
-    world.knock(22).expect("the kept port stays reachable");
+    world.reach(22).expect("the kept port stays reachable");
     drop(kept);
     let answer = daemon.ask(Question::FirewallStatus);
     assert_eq!(
@@ -68,7 +68,7 @@ fn the_firewall_blocks_what_is_new_and_keeps_what_is_old() {
     let synced = condition(&status, FacetCondition::FirewallSynced);
     assert_eq!(synced, (ConditionStatus::True, "Disabled"));
     assert_eq!(status.firewall_active, Some(false));
-    world.knock(PORT).expect("the host is open again");
+    world.reach(PORT).expect("the host is open again");
     assert_eq!(
         world.nft(&["list", "ruleset"]),
         foreign,
@@ -96,11 +96,18 @@ fn the_firewall_blocks_ipv6_and_lets_it_find_its_neighbours() {
     daemon.apply(1, "on", document(Some(true), &[]));
     daemon.status_of(1);
 
-    world.knock_at(at(22)).expect("the kept port is reachable");
-    assert!(world.knock_at(at(PORT)).is_err(), "another one is not");
+    world
+        .knock_at(at(22), REACH)
+        .expect("the kept port is reachable");
+    assert!(
+        world.knock_at(at(PORT), KNOCK).is_err(),
+        "another one is not"
+    );
     daemon.apply(2, "off", document(Some(false), &[]));
     daemon.status_of(2);
-    world.knock_at(at(PORT)).expect("the host is open again");
+    world
+        .knock_at(at(PORT), REACH)
+        .expect("the host is open again");
 }
 
 #[test]
@@ -143,7 +150,7 @@ fn a_restarted_agent_enforces_without_its_daemon() {
     daemon.cut();
     assert!(world.knock(PORT).is_err(), "the state outlives the process");
     world.nft(&["delete", "table", "inet", "hidps"]);
-    world.knock(PORT).expect("somebody opened the host");
+    world.reach(PORT).expect("somebody opened the host");
     // Nobody answers the daemon's port from here on: visits are not taken.
     let _agent = home.start(Some(&world.host));
 

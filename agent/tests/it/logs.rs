@@ -8,7 +8,7 @@ use std::path::Path;
 use hidps_lab::ports::free_port;
 use hidps_lab::say_skipped;
 use hidps_lab::ssh_server::{SshError, SshServer};
-use hidps_wire::{EventKind, FieldValue, LogEvent};
+use hidps_wire::{EventKind, FieldValue, LogEvent, Question};
 
 use crate::harness::AgentHome;
 use crate::scripted_daemon::{DEADLINE, ScriptedDaemon};
@@ -106,6 +106,8 @@ fn a_restarted_agent_neither_loses_nor_repeats_a_line() {
     connection.next_event(is_started);
     append(&log, "one\n");
     assert_eq!(&*connection.next_event(of_log).message, "one");
+    // Its answer says that the acknowledgement before it was read.
+    connection.ask(Question::FirewallStatus);
 
     // The daemon goes away; what comes then is not acknowledged by anybody.
     let address = daemon.address();

@@ -62,7 +62,7 @@ fn a_rebooted_host_is_enforced_without_its_daemon_and_converges_on_its_return() 
     let status = daemon.status_of(2);
     let synced = condition(&status, FacetCondition::FirewallSynced);
     assert_eq!(synced, (ConditionStatus::True, "Disabled"));
-    world.knock(PORT).expect("the host is open again");
+    world.reach(PORT).expect("the host is open again");
 }
 
 #[test]

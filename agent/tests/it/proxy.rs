@@ -11,7 +11,7 @@ use hidps_wire::{DaemonFrame, DesiredDocument, FirewallSettingsEntry, RetryAdvic
 
 use crate::harness::document;
 use crate::scripted_daemon::DEADLINE;
-use crate::world::World;
+use crate::world::{KNOCK, World};
 
 /// `web-01:s3cret` in base64.
 const CREDENTIALS: &str = "Proxy-Authorization: Basic d2ViLTAxOnMzY3JldA==";
@@ -109,7 +109,7 @@ fn a_host_behind_a_proxy_keeps_the_way_to_it_and_no_other() {
 
     daemon.apply(1, "shut", shut());
     daemon.status_of(1);
-    let leaves_directly = world.reaches_daemon();
+    let leaves_directly = world.reaches_daemon(KNOCK);
     daemon.send(&DaemonFrame::Goodbye(RetryAdvice {
         reason: "restarting".to_owned(),
         retry_ms: 0,

@@ -15,8 +15,11 @@ use crate::scripted_daemon::{DEADLINE, ScriptedDaemon};
 /// A port nobody keeps open.
 pub(crate) const PORT: u16 = 7_777;
 
-/// Long enough for two cores that are busy, as long as a dropped packet makes a test wait.
-const KNOCK: Duration = Duration::from_millis(1_500);
+/// As long as a packet that shall be dropped makes a test wait.
+pub(crate) const KNOCK: Duration = Duration::from_millis(1_500);
+
+/// As long as an answer that shall come may take two cores that are busy.
+pub(crate) const REACH: Duration = Duration::from_secs(20);
 
 /// Somebody else's table: the host's packets are not tracked, so no rule knows an answer from a
 /// stranger's packet.
@@ -81,10 +84,10 @@ impl World {
         self.nft(&["-f", file.to_str().unwrap()]);
     }
 
-    /// Whether the host reaches the daemon by a new connection.
-    pub(crate) fn reaches_daemon(&self) -> bool {
+    /// Whether the host reaches the daemon by a new connection in this time.
+    pub(crate) fn reaches_daemon(&self, patience: Duration) -> bool {
         let address = self.daemon.address();
-        let connect = || TcpStream::connect_timeout(&address, KNOCK).is_ok();
+        let connect = || TcpStream::connect_timeout(&address, patience).is_ok();
         self.host.run_inside(connect).unwrap()
     }
 
@@ -111,12 +114,21 @@ impl World {
     }
 
     pub(crate) fn knock(&self, port: u16) -> std::io::Result<TcpStream> {
-        self.knock_at(SocketAddr::from((self.inside.near, port)))
+        self.knock_at(SocketAddr::from((self.inside.near, port)), KNOCK)
     }
 
-    pub(crate) fn knock_at(&self, address: SocketAddr) -> std::io::Result<TcpStream> {
+    /// Knocks where somebody shall answer.
+    pub(crate) fn reach(&self, port: u16) -> std::io::Result<TcpStream> {
+        self.knock_at(SocketAddr::from((self.inside.near, port)), REACH)
+    }
+
+    pub(crate) fn knock_at(
+        &self,
+        address: SocketAddr,
+        patience: Duration,
+    ) -> std::io::Result<TcpStream> {
         self.outsider
-            .run_inside(|| TcpStream::connect_timeout(&address, KNOCK))
+            .run_inside(|| TcpStream::connect_timeout(&address, patience))
             .unwrap()
     }
 

@@ -14,10 +14,10 @@ use crate::command::{CommandError, Running, find_program, run, wait_for};
 use crate::netns::Namespace;
 
 /// sshd is up in some 50 ms; a machine with two busy cores needs longer.
-const START_DEADLINE: Duration = Duration::from_secs(20);
+const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// One failed login takes 0.2 s, more when sshd slows guessing down.
-const LOGIN_DEADLINE: Duration = Duration::from_secs(30);
+const LOGIN_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Why a real ssh server or login is not to be had.
 #[derive(Debug, thiserror::Error)]
@@ -154,7 +154,7 @@ impl SshServer {
             "PreferredAuthentications=password",
             "PubkeyAuthentication=no",
             "NumberOfPasswordPrompts=1",
-            "ConnectTimeout=10",
+            "ConnectTimeout=60",
             "LogLevel=ERROR",
         ] {
             command.args(["-o", option]);

@@ -235,7 +235,12 @@ async fn a_directory_without_rules_is_refused_however_long_it_lasts() {
 
 #[tokio::test]
 async fn a_directory_that_is_away_for_a_moment_is_neither_refused_nor_loaded_again() {
-    let mut followed = Followed::start(PACE).await;
+    // However long this test is kept waiting, that is a moment.
+    let patient = Pace {
+        sure: Duration::from_secs(30),
+        ..PACE
+    };
+    let mut followed = Followed::start(patient).await;
     let loaded_at = followed.rules.borrow().loaded_at;
     let aside = followed.place.path().join("aside");
 

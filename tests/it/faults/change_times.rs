@@ -21,7 +21,7 @@ fn the_times_of_a_change_are_there_in_order_and_can_be_asked_for() {
         let admin = &mut world.admin;
         let row = wait_until(
             "every time of the change",
-            Duration::from_secs(20),
+            Duration::from_secs(60),
             async || {
                 let matching = json!({"agent_id": AGENT, "generation": generation});
                 let rows = admin.select("desired_changes", matching).await;

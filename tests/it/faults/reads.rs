@@ -12,6 +12,9 @@ use super::settled::{
 };
 use super::shared::with_world;
 
+/// Long enough for a machine busy with builds.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// Compares often, so that both kinds of reads meet the fault.
 const OFTEN: [(&str, &str); 2] = [("HIDPS_CANARY_SECS", "1"), ("HIDPS_RESYNC_SECS", "5")];
 
@@ -94,7 +97,8 @@ fn a_comparison_that_says_there_is_nobody_is_doubted_and_takes_nothing_from_the_
         faults.limit_rest_to(&["desired_generations"]);
         faults.set_rest(RestFault::Empty);
         let compared = world.daemon.metric("hidps_realtime_resyncs_total").await;
-        wait_for_comparison(world, compared).await;
+        // Each is counted as it begins, so the second says that the first is over.
+        wait_for_comparisons(world, compared, 2.0).await;
         let kept = host_differs(world, &intent);
         assert_eq!(kept, None, "the host keeps what it has");
 
@@ -142,7 +146,7 @@ fn a_postgres_killed_in_the_middle_of_a_list_takes_nothing_from_the_host() {
         // The second page of the next list waits until Postgres is gone.
         faults.set_rest_after(1, RestFault::Waiting);
         let compared = world.daemon.metric("hidps_realtime_resyncs_total").await;
-        wait_for_comparison(world, compared).await;
+        wait_for_comparisons(world, compared, 1.0).await;
         let intent = read_intent(world).await;
         world.stack.crash_postgres().await.expect("it ends");
         faults.set_rest(RestFault::None);
@@ -161,11 +165,12 @@ fn a_postgres_killed_in_the_middle_of_a_list_takes_nothing_from_the_host() {
     });
 }
 
-/// Waits until a comparison has begun that had not begun before.
-async fn wait_for_comparison(world: &World, before: Option<f64>) {
-    let begun = wait_until("another comparison", Duration::from_secs(30), async || {
+/// Waits until so many comparisons have begun that had not begun before.
+async fn wait_for_comparisons(world: &World, before: Option<f64>, n: f64) {
+    let wanted = before.unwrap_or(0.0) + n;
+    let begun = wait_until("more comparisons", PATIENCE, async || {
         let now = world.daemon.metric("hidps_realtime_resyncs_total").await;
-        if now > before {
+        if now.is_some_and(|count| count >= wanted) {
             Ok(())
         } else {
             Err(format!("{now:?}"))
@@ -176,17 +181,13 @@ async fn wait_for_comparison(world: &World, before: Option<f64>) {
 
 /// Waits until the daemon has noticed that nothing can be read.
 async fn wait_unready(world: &World) {
-    let noticed = wait_until(
-        "the daemon noticing the outage",
-        Duration::from_secs(40),
-        async || {
-            let answer = http_get(world.daemon.address(), "/readyz").await;
-            match answer {
-                Ok((503, body)) if body.contains("was not read") => Ok(()),
-                other => Err(format!("{other:?}")),
-            }
-        },
-    );
+    let noticed = wait_until("the daemon noticing the outage", PATIENCE, async || {
+        let answer = http_get(world.daemon.address(), "/readyz").await;
+        match answer {
+            Ok((503, body)) if body.contains("was not read") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
     noticed.await.expect("the daemon notices");
 }
 

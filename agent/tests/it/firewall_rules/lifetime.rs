@@ -68,7 +68,7 @@ fn tampering_with_rules_and_with_sets_is_put_right(back_end: BackEnd) {
     rules.push(from(rule(100, "deny"), far(&world.inside)));
     rules.push(tcp(101, "allow", u32::from(PORT), u32::from(PORT)));
     author.enforce(on(&rules));
-    assert_eq!(author.doors([PORT]), [Door::Silent]);
+    author.expect_doors([PORT], [Door::Silent]);
     let us = far(&world.inside).to_string();
 
     for tamper in back_end.tamper(&world, &us) {
@@ -174,7 +174,7 @@ fn rules_that_cut_the_host_off_go_back_to_those_before(back_end: BackEnd) {
         "allow",
         &[tcp(1, "reject", 7_501, 7_501)],
     ));
-    assert_eq!(author.doors([7_501, 7_502]), [Door::Refused, Door::Open]);
+    author.expect_doors([7_501, 7_502], [Door::Refused, Door::Open]);
 
     let cutting = from(rule(2, "deny"), world.daemon.address().ip());
     let status = author.send(with_defaults(
@@ -185,12 +185,8 @@ fn rules_that_cut_the_host_off_go_back_to_those_before(back_end: BackEnd) {
 
     let synced = condition(&status, FacetCondition::FirewallSynced);
     assert_eq!(synced, (ConditionStatus::False, "RolledBack"));
-    assert_eq!(
-        author.doors([7_501, 7_502]),
-        [Door::Refused, Door::Open],
-        "as before"
-    );
-    assert!(world.reaches_daemon());
+    author.expect_doors([7_501, 7_502], [Door::Refused, Door::Open]);
+    assert!(world.reaches_daemon(REACH));
 }
 
 contract! { nftables of Nftables:

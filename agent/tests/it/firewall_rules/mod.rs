@@ -8,7 +8,8 @@ mod told;
 mod ufw;
 
 use std::io;
-use std::net::{IpAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use hidps_lab::netns::Link;
 use hidps_wire::{
@@ -19,7 +20,7 @@ use uuid::Uuid;
 
 use crate::harness::document;
 use crate::scripted_daemon::{Connection, condition};
-use crate::world::World;
+use crate::world::{KNOCK, REACH, World};
 use back_end::BackEnd;
 
 /// Makes a test of each function for each back end that is named.
@@ -46,6 +47,16 @@ enum Door {
     Silent,
     /// Somebody says no.
     Refused,
+}
+
+impl Door {
+    /// How long to knock where this is wanted: nobody can wait to hear nothing.
+    fn patience(self) -> Duration {
+        match self {
+            Self::Open | Self::Refused => REACH,
+            Self::Silent => KNOCK,
+        }
+    }
 }
 
 fn door(answer: &io::Result<TcpStream>) -> Door {
@@ -138,6 +149,16 @@ impl<'w> Author<'w> {
 
     fn doors<const N: usize>(&self, ports: [u16; N]) -> [Door; N] {
         ports.map(|port| door(&self.world.knock(port)))
+    }
+
+    /// Knocks with as much patience as what is wanted takes.
+    #[track_caller]
+    fn expect_doors<const N: usize>(&self, ports: [u16; N], wanted: [Door; N]) {
+        for (port, wanted) in ports.into_iter().zip(wanted) {
+            let address = SocketAddr::from((self.world.inside.near, port));
+            let found = door(&self.world.knock_at(address, wanted.patience()));
+            assert_eq!(found, wanted, "port {port}");
+        }
     }
 
     fn list(&mut self) -> Vec<FirewallRule> {

@@ -1,7 +1,6 @@
 //! What is told of rules: counters, plans, refusals, and who may come back.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::time::Duration;
 
 use hidps_lab::netns::Namespace;
 use hidps_wire::{CutOff, PlannedChange};
@@ -21,7 +20,7 @@ fn counters_tell_which_rule_met_packets_and_outlive_a_change_of_others(back_end:
     author.enforce(on(&[met.clone(), tcp(2, "deny", 7_302, 7_302)]));
     assert_eq!(author.packets_of(1), Some(0));
 
-    assert_eq!(author.doors([7_301]), [Door::Refused]);
+    author.expect_doors([7_301], [Door::Refused]);
     let counted = author.packets_of(1);
     author.enforce(on(&[tcp(3, "allow", 7_303, 7_303), met]));
 
@@ -51,7 +50,7 @@ fn each_address_of_a_long_list_has_a_counter_of_its_own(back_end: BackEnd) {
     rules.push(from(rule(100, "reject"), far(&world.inside)));
     author.enforce(on(&rules));
 
-    assert_eq!(author.doors([PORT]), [Door::Refused]);
+    author.expect_doors([PORT], [Door::Refused]);
 
     assert_eq!(author.packets_of(100), Some(1));
     assert_eq!(author.packets_of(7), Some(0));
@@ -76,7 +75,7 @@ fn whoever_is_logged_in_may_come_back_for_a_while(back_end: BackEnd) {
     let home = world.home();
     let _agent = home.start(Some(&world.host));
     let mut author = Author::greet(&world);
-    let _session = world.knock(22).unwrap();
+    let _session = world.reach(22).unwrap();
     let _accepted = ssh.accept().unwrap();
     let deny = on(&[tcp(1, "deny", 22, 22)]);
 
@@ -103,9 +102,9 @@ fn whoever_is_logged_in_may_come_back_for_a_while(back_end: BackEnd) {
     assert_eq!(synced.0, ConditionStatus::True);
     let message = &status.conditions[0].message;
     assert!(message.contains("may come back until"), "{message}");
-    assert_eq!(author.doors([22]), [Door::Open], "who is logged in");
+    author.expect_doors([22], [Door::Open]);
     let address = SocketAddr::from((beside.near, 22));
-    let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(1_500));
+    let connect = || TcpStream::connect_timeout(&address, Door::Silent.patience());
     let other = stranger.run_inside(connect).unwrap();
     assert_eq!(door(&other), Door::Silent, "and nobody else");
     let guards: Vec<_> = author.list();
@@ -128,7 +127,7 @@ fn whoever_is_logged_in_may_come_back_for_a_while(back_end: BackEnd) {
         world.nft(&["-a", "list", "chain", "inet", "hidps", "input"]),
         before
     );
-    assert_eq!(author.doors([22]), [Door::Silent]);
+    author.expect_doors([22], [Door::Silent]);
 }
 
 fn a_rule_that_makes_no_sense_is_named_and_the_others_are_in_force(back_end: BackEnd) {
@@ -150,7 +149,7 @@ fn a_rule_that_makes_no_sense_is_named_and_the_others_are_in_force(back_end: Bac
     let subjects = &status.conditions[0].subjects;
     assert_eq!(subjects.len(), 1);
     assert_eq!(subjects[0].subject, Uuid::from_u128(2).to_string());
-    assert_eq!(author.doors([PORT]), [Door::Refused]);
+    author.expect_doors([PORT], [Door::Refused]);
 }
 
 fn a_plan_tells_the_difference_of_the_rules_alone(back_end: BackEnd) {

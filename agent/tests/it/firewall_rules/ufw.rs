@@ -79,7 +79,7 @@ fn a_host_on_which_ufw_takes_over_is_filtered_by_ufw_alone() {
     let is_shut = || (author.doors([PORT]) == [Door::Refused]).then_some(());
     wait_for("ufw to refuse", DEADLINE, is_shut).unwrap();
     author.enforce(document(Some(false), &[]));
-    assert_eq!(author.doors([PORT]), [Door::Open]);
+    author.expect_doors([PORT], [Door::Open]);
     let snapshot = BackEnd::Ufw.snapshot(&world);
     assert!(snapshot.contains("ENABLED=yes"), "it goes on as it was");
 }
@@ -98,10 +98,10 @@ fn a_ufw_that_the_agent_is_told_to_use_is_enabled_and_put_back() {
     let mut author = Author::greet(&world);
 
     author.enforce(on(&[]));
-    assert_eq!(author.doors([PORT]), [Door::Silent]);
+    author.expect_doors([PORT], [Door::Silent]);
     author.enforce(document(Some(false), &[]));
 
-    assert_eq!(author.doors([PORT]), [Door::Open]);
+    author.expect_doors([PORT], [Door::Open]);
     assert_eq!(BackEnd::Ufw.snapshot(&world), before);
 }
 

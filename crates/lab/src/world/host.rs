@@ -17,8 +17,8 @@ use crate::ssh_server::{SshError, SshServer};
 /// Where sshd listens in the host's namespace; the agent is told to keep it open.
 const SSH_PORT: u16 = 2222;
 
-/// An `nft` call takes milliseconds.
-const NFT_DEADLINE: Duration = Duration::from_secs(10);
+/// An `nft` call takes milliseconds, and seconds where all is busy.
+const NFT_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A `ufw` call takes a third of a second, and waits for those of others.
 const UFW_DEADLINE: Duration = Duration::from_secs(60);

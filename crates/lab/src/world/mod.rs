@@ -52,7 +52,7 @@ pub const STRANGER: &str = "admin@other.test";
 pub const PASSWORD: &str = "hidps-demo-password";
 
 /// From the agent's start to online: key, enrollment, connect, presence row.
-const ONLINE_DEADLINE: Duration = Duration::from_secs(30);
+const ONLINE_DEADLINE: Duration = Duration::from_secs(90);
 
 /// How a world is started.
 #[derive(Clone, Debug, Default)]
@@ -127,7 +127,7 @@ impl World {
     /// Waits until the database says that the agent is online.
     ///
     /// # Errors
-    /// When it does not within half a minute; the error quotes the agent's log.
+    /// When it does not within a minute and a half; the error quotes the agent's log.
     pub async fn wait_online(&self) -> Result<Duration, WorldError> {
         let online = wait_until(
             "the agent being online",

@@ -12,8 +12,8 @@ use tokio::time::{sleep, timeout};
 /// How often something that nobody announces is looked at; latencies are exact to this.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A plain HTTP request on this machine takes milliseconds.
-const HTTP_DEADLINE: Duration = Duration::from_secs(5);
+/// A plain HTTP request on this machine takes milliseconds, and seconds where all is busy.
+const HTTP_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Something did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +56,7 @@ pub async fn wait_until<T>(
 /// Status and body of a GET request.
 ///
 /// # Errors
-/// When nothing answers in HTTP within seconds.
+/// When nothing answers in HTTP within half a minute.
 pub async fn http_get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
     let exchange = async {
         let mut socket = TcpStream::connect(address).await?;
