@@ -250,4 +250,28 @@ mod tests {
         assert!(memory.n_files > MAX_FILES * 9 / 10, "no room is wasted");
         assert!(memory.n_files <= MAX_FILES);
     }
+
+    #[test]
+    fn watched_directories_that_are_large_alike_have_the_same_room() {
+        let entry = entry(None);
+        let files: Files = (0..100)
+            .map(|n: usize| named(n.to_string().as_bytes(), &entry))
+            .collect();
+        let root = |n: usize, name: &str| -> Vec<_> {
+            let names = (0..n).map(|n| PathBuf::from(format!("/{name}/{n}")));
+            names.map(|path| (path, &files)).collect()
+        };
+        let roots = [root(290, "one"), root(300, "other")];
+        let mut memory = Memory::default();
+
+        let by_reference = roots.iter().map(|root| {
+            let root = root.iter().map(|(path, files)| (path, *files));
+            root.collect::<Vec<_>>()
+        });
+        memory.add_shared(by_reference.collect());
+
+        for root in ["/one", "/other"] {
+            assert!(memory.below(Path::new(root)).count() > 240, "{root}");
+        }
+    }
 }
