@@ -23,7 +23,7 @@ use crate::model::AgentRefusal;
 use crate::ports::{Directory, KeyChanges};
 use crate::streams::access::AccessCheck;
 use crate::streams::agent_auth::{AgentAuth, ClockFault, ConnectError};
-use crate::streams::agent_http::{self, HttpWays, TOKEN_PATH};
+use crate::streams::agent_http::{self, EVENTS_PATH, HttpWays, TOKEN_PATH};
 use crate::streams::agent_link::AgentLinks;
 use crate::streams::browsers::{Origins, without_secrets};
 use crate::streams::client_certificates::{PeerCertificate, with_certificates};
@@ -172,7 +172,7 @@ pub(super) fn routes() -> Vec<Route> {
         },
         Route {
             method: "post",
-            path: "/v1/agent/events",
+            path: EVENTS_PATH,
             // As much as a frame of the socket; it is read once the sender is known.
             serve: post(agent_http::take_events)
                 .layer(DefaultBodyLimit::max(MAX_AGENT_FRAME_BYTES)),
@@ -214,8 +214,12 @@ async fn describe() -> impl IntoResponse {
     (kind, include_str!("../../docs/openapi.json"))
 }
 
-/// A body that comes drop by drop must not hold a connection.
+/// A body that comes drop by drop must not hold a connection. A post is not cut off in between: what
+/// detection has taken in would be told as lost.
 async fn within_deadline(request: Request, next: Next) -> Response {
+    if request.uri().path() == EVENTS_PATH {
+        return next.run(request).await;
+    }
     match timeout(REQUEST_WITHIN, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {

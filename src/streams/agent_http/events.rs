@@ -24,12 +24,16 @@ use crate::ports::RawBatch;
 use crate::streams::agent_http::desired::take_status;
 use crate::streams::agent_http::lines::event_of;
 use crate::streams::agent_http::outcome::{PostProgress, RuleHit};
+use crate::streams::agent_http::seats::Full;
 use crate::streams::agent_http::{admit, check_body, closed};
 use crate::streams::agent_link::{USAGE_EVERY, observed_usage};
 use crate::streams::client_certificates::PeerCertificate;
 use crate::streams::peer::Client;
 use crate::streams::routes::{Gateway, refuse};
 use crate::telemetry;
+
+/// Longest time a body may take to arrive.
+const ARRIVED_WITHIN: Duration = Duration::from_secs(15);
 
 /// Longest wait for detection; its queue holds some milliseconds of work.
 const TAKEN_WITHIN: Duration = Duration::from_secs(10);
@@ -57,12 +61,8 @@ async fn receive(
     let owned = admit(gateway, caller, request.headers()).await?;
     check_body(request.headers(), "application/json")
         .map_err(|message| refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, &message))?;
-    let Ok(_turn) = gateway.ways.bodies.try_acquire() else {
-        let message = "too many hosts post at once; try again";
-        return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, message));
-    };
-    let body = Bytes::from_request(request, &()).await;
-    let body = body.map_err(|rejection| refuse_body(rejection.status(), &rejection.body_text()))?;
+    let _seat = gateway.ways.seats.take(owned).map_err(refuse_seat)?;
+    let body = receive_body(request).await?;
     let text = Utf8Bytes::try_from(body).map_err(|_| bad_body("the body is not UTF-8"))?;
     match read_posted(&text) {
         Ok(Posted::Batch) => {
@@ -88,6 +88,32 @@ async fn receive(
             &error.to_string(),
         )),
         Err(error) => Err(bad_body(&error.to_string())),
+    }
+}
+
+/// A body that comes drop by drop must not hold its seat.
+async fn receive_body(request: Request) -> Result<Bytes, Response> {
+    let arriving = timeout(ARRIVED_WITHIN, Bytes::from_request(request, &()));
+    let Ok(body) = arriving.await else {
+        metrics::counter!(telemetry::SLOW_PEERS, "owed" => "body").increment(1);
+        let message = "the body did not arrive within 15 s; nothing of it was taken";
+        return Err(refuse(StatusCode::REQUEST_TIMEOUT, message));
+    };
+    body.map_err(|rejection| refuse_body(rejection.status(), &rejection.body_text()))
+}
+
+fn refuse_seat(full: Full) -> Response {
+    let by = full.word();
+    metrics::counter!(telemetry::RATE_LIMITED, "route" => "body", "by" => by).increment(1);
+    match full {
+        Full::Agent => refuse(
+            StatusCode::TOO_MANY_REQUESTS,
+            "this agent posts too much at once; wait for an answer before the next post",
+        ),
+        Full::Organization | Full::All => refuse(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many hosts post at once; try again",
+        ),
     }
 }
 

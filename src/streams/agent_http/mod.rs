@@ -7,6 +7,7 @@ mod events;
 mod lines;
 mod outcome;
 mod polling;
+mod seats;
 mod token;
 
 use std::sync::{Mutex, PoisonError};
@@ -18,7 +19,6 @@ use base64::engine::general_purpose::STANDARD;
 use hidps_tokens::{AgentTokens, TokenFault};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
@@ -26,6 +26,7 @@ use crate::config::AgentHttp;
 use crate::model::{AgentCredential, OwnedAgent};
 use crate::streams::agent_auth::{ConnectError, judge};
 use crate::streams::agent_http::polling::PollingAgents;
+use crate::streams::agent_http::seats::Seats;
 use crate::streams::client_certificates::PeerCertificate;
 use crate::streams::nonces::{Nonces, Verdict};
 use crate::streams::peer::Client;
@@ -39,8 +40,8 @@ pub(super) use token::grant_token;
 /// Path at which a token is asked for; an assertion of a client names it.
 pub(super) const TOKEN_PATH: &str = "/v1/agent/token";
 
-/// Bodies that are read at once: 32 MiB at the very worst.
-const BODIES: usize = 128;
+/// Path at which a host posts; each step of a post has a deadline of its own.
+pub(super) const EVENTS_PATH: &str = "/v1/agent/events";
 
 /// What the older ways need beside the socket's parts.
 pub struct HttpWays {
@@ -50,7 +51,7 @@ pub struct HttpWays {
     /// The second since 1970 at which these began to be remembered.
     began_at: i64,
     polling: Mutex<PollingAgents>,
-    bodies: Semaphore,
+    seats: Seats,
 }
 
 impl std::fmt::Debug for HttpWays {
@@ -80,7 +81,7 @@ impl HttpWays {
             assertions: Mutex::default(),
             began_at: at.as_second(),
             polling: Mutex::default(),
-            bodies: Semaphore::new(BODIES),
+            seats: Seats::default(),
         }
     }
 

@@ -2,6 +2,8 @@
 
 use hidps_wire::{EventBatch, EventKind, MAX_AGENT_FRAME_BYTES};
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
 use super::*;
 use crate::model::Observation;
 use crate::ports::RawBatch;
@@ -213,4 +215,59 @@ async fn a_body_that_cannot_be_read_is_refused_with_a_reason_and_the_next_is_tak
     let whole = line(&AGENT.to_string(), FAILED).to_string();
     let taken = |batch: &RawBatch| batch.progress.taken(1);
     assert_eq!(host.post_and(&whole, taken).await.0, StatusCode::OK);
+}
+
+/// Half of a post, and then nothing for as long as the stream lives.
+async fn post_half(host: &Host<'_>) -> TcpStream {
+    let mut stream = TcpStream::connect(host.world.address)
+        .await
+        .expect("loopback");
+    let half = format!(
+        "POST {EVENTS} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: {JSON}\r\nContent-Length: 1000\r\n\r\n{{",
+        host.token
+    );
+    stream.write_all(half.as_bytes()).await.expect("taken");
+    stream
+}
+
+#[tokio::test]
+async fn an_agent_that_posts_slowly_holds_a_few_seats_and_others_post() {
+    let world = world(KeyStatus::Admitted).await;
+    let (slow, other) = (Host::of(&world, AGENT), Host::of(&world, NEIGHBOUR));
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        held.push(post_half(&slow).await);
+    }
+    let refused = async {
+        while status_of(slow.post("nonsense")).await != 429 {}
+        answer(slow.post("nonsense")).await
+    };
+    let (status, body) = timeout(Duration::from_secs(10), refused)
+        .await
+        .expect("its seats are taken");
+
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+    assert!(body["error"].to_string().contains("at once"), "{body}");
+    assert_eq!(status_of(other.post("nonsense")).await, 400);
+    drop(held);
+    let served = async { while status_of(slow.post("nonsense")).await != 400 {} };
+    timeout(Duration::from_secs(30), served)
+        .await
+        .expect("its seats are free again");
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_arrive_ends_in_words_that_say_so() {
+    let world = world(KeyStatus::Admitted).await;
+    let host = Host::of(&world, AGENT);
+    let mut slow = post_half(&host).await;
+    let mut text = String::new();
+
+    timeout(Duration::from_secs(60), slow.read_to_string(&mut text))
+        .await
+        .expect("it is told")
+        .expect("text");
+    assert!(text.starts_with("HTTP/1.1 408"), "{text}");
+    assert!(text.contains("the body did not arrive"), "{text}");
 }
