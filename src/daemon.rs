@@ -28,7 +28,7 @@ use crate::reconcile::{Mode, Sessions};
 use crate::streams::{
     AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, HttpWays, Installer, KeyHints, KeyLookups,
     KeyReads, Keyring, ListenError, Listener, Origins, Presence, RefusalLog, RefusalReports,
-    TrustedProxies, Watchers, router, watch_keys, watch_silence,
+    TrustedProxies, Watchers, router, watch_keys, watch_polling, watch_silence,
 };
 use crate::tasks::TaskSet;
 use crate::telemetry::Chain;
@@ -474,6 +474,10 @@ fn spawn_watches(
     let directory = Arc::clone(&gateway.directory);
     let keys = watch_keys(registry, Arc::clone(&directory), key_hints, working.clone());
     tasks.spawn("key watch", keys);
+    let links = &gateway.links;
+    let (ways, records) = (Arc::clone(&gateway.ways), Arc::clone(&links.records));
+    let polling = watch_polling(ways, records, links.stop.clone());
+    tasks.spawn("polling watch", polling);
     let silence = watch_silence(Arc::clone(&gateway.links), directory, working.clone());
     tasks.spawn("silence watch", silence);
 }

@@ -273,6 +273,9 @@ pub trait DesiredSource: Send + Sync + 'static {
 
 /// One connection's reconciler: a state machine without I/O; `now` is an argument.
 pub trait AgentSession: Send {
+    /// The agent holds no connection and asks again: what it has applied and what is desired are said
+    /// anew, and what was seen of it of late stays.
+    fn begin_anew(&mut self);
     /// The agent said what it has applied.
     fn on_hello(&mut self, hello: &Hello, now: Instant);
     /// The desired state was read.

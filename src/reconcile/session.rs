@@ -250,6 +250,15 @@ fn tamed(subject: SubjectCondition) -> SubjectCondition {
 }
 
 impl AgentSession for Session {
+    fn begin_anew(&mut self) {
+        *self = Self {
+            peak: self.peak,
+            held: self.held,
+            reached: self.reached,
+            ..Self::new(self.agent_id, self.mode)
+        };
+    }
+
     fn on_hello(&mut self, hello: &Hello, now: Instant) {
         self.greeted = true;
         self.applied.clone_from(&hello.applied);

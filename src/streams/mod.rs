@@ -48,7 +48,7 @@ mod tests;
 
 pub use access::AccessCheck;
 pub use agent_auth::{AgentAuth, KeyLookup, KeyLookups};
-pub use agent_http::HttpWays;
+pub use agent_http::{HttpWays, watch_polling};
 pub use agent_link::AgentLinks;
 pub use browsers::Origins;
 pub use fanout::Fanout;

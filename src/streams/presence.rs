@@ -208,17 +208,21 @@ impl Presence {
     }
 
     /// Records that an agent was heard of over HTTP; where it holds no connection, that is all there is.
-    pub(super) fn on_asked(&self, agent: AgentId, heard: Heard, at: Timestamp) {
+    /// Answers whether it was, or might have been, something else until now.
+    pub(super) fn on_asked(&self, agent: AgentId, heard: Heard, at: Timestamp) -> bool {
         if heard.is_due {
             self.record(agent, true, at, None);
         }
+        let mut is_news = false;
         self.registry.unless_connected(agent, || {
             let asked = self.silences().on_asked(agent, at);
-            if heard.is_new || asked.is_news {
+            is_news = asked.is_news;
+            if heard.is_new || is_news {
                 self.record_polling(agent, asked.is_expected);
             }
             self.tell_back(agent, asked.back);
         });
+        is_news
     }
 
     /// The same agent asked for what comes at its times, or told how it is.

@@ -1,5 +1,5 @@
 //! How often an agent may say how its host is: each word becomes rows that all tenants wait for.
-//! It reads no clock; an agent that says more is read later, and nothing it says is dropped.
+//! It reads no clock; a connection that says more is read later, and a request is refused.
 
 use std::time::Duration;
 
@@ -30,6 +30,16 @@ impl StatusBudget {
         let over = self.full_at.checked_sub(REFILL * BURST)?;
         (over > now).then_some(over)
     }
+
+    /// Takes one if there is one; whoever is refused is not charged for it.
+    pub(super) fn try_take(&mut self, now: Instant) -> bool {
+        let before = self.full_at;
+        let is_taken = self.take(now).is_none();
+        if !is_taken {
+            self.full_at = before;
+        }
+        is_taken
+    }
 }
 
 #[cfg(test)]
@@ -53,6 +63,18 @@ mod tests {
 
         assert_eq!(read_at_once, BURST);
         assert_eq!(now - begun, REFILL * 70);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_refused_and_tries_again_is_not_charged_for_that() {
+        let begun = Instant::now() + Duration::from_secs(3_600);
+        let mut budget = StatusBudget::new(begun);
+
+        let taken = (0..1_000).filter(|_| budget.try_take(begun)).count();
+
+        assert_eq!(taken, BURST as usize);
+        assert!(budget.try_take(begun + REFILL));
+        assert!(!budget.try_take(begun + REFILL));
     }
 
     #[tokio::test(start_paused = true)]

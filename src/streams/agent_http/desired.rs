@@ -1,5 +1,5 @@
 //! `GET /v1/agent/desired`: the document a host should apply, for hosts that can only ask; and what
-//! such a host says it has applied. The session that decides is the socket's, and lives for one request.
+//! such a host says it has applied. The session that decides is the socket's; it never sends by itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +8,14 @@ use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use hidps_wire::{
-    AgentId, Applied, ConditionStatus, ContentHash, Generation, Hello, PROTOCOL_VERSION, Status,
-    encode,
+    AgentId, Applied, ConditionStatus, ContentHash, DaemonFrame, Generation, Hello,
+    PROTOCOL_VERSION, Status, encode,
 };
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout};
 
-use crate::model::{ConditionKind, DesiredState};
+use crate::model::{ConditionKind, ConditionReport, DesiredState, Milestone};
+use crate::streams::agent_http::polling::Polling;
 use crate::streams::agent_http::{admit, closed};
 use crate::streams::agent_link::AgentLinks;
 use crate::streams::client_certificates::PeerCertificate;
@@ -48,7 +49,7 @@ pub(in crate::streams) async fn serve_desired(
         Err(message) => return refuse(StatusCode::BAD_REQUEST, message),
     };
     match read_desired(&gateway.links, owned.agent).await {
-        Some(desired) => answer(&gateway.links, owned.agent, (applied, desired)),
+        Some(desired) => answer(&gateway, owned.agent, (applied, desired)),
         None => refuse(
             StatusCode::SERVICE_UNAVAILABLE,
             "what is desired of this agent is not known just now; try again",
@@ -57,27 +58,70 @@ pub(in crate::streams) async fn serve_desired(
 }
 
 fn answer(
-    links: &AgentLinks,
+    gateway: &Gateway,
     agent: AgentId,
-    (applied, desired): (Option<Applied>, Arc<DesiredState>),
+    said: (Option<Applied>, Arc<DesiredState>),
 ) -> Response {
-    let now = Instant::now().into_std();
-    let mut session = links.sessions.open(agent);
-    session.on_hello(&hello(applied), now);
-    session.on_desired(desired, now);
-    let conditions = session.poll_conditions();
-    let held = conditions.iter().find(|condition| {
-        condition.kind == ConditionKind::Held && condition.status == ConditionStatus::True
-    });
-    let held = held.map(|condition| condition.message.clone());
-    links.records.conditions(conditions);
-    let frame = session.poll_frame();
-    links.record_milestones(agent, session.poll_milestones());
-    match (frame, held) {
+    let (links, now) = (&gateway.links, Instant::now());
+    let decided = gateway
+        .ways
+        .on_polling(agent, |polling| decide(polling, said, now));
+    let Some(Some(decided)) = decided else {
+        return refuse(
+            StatusCode::TOO_MANY_REQUESTS,
+            "this host says too often that it has applied something else; try again",
+        );
+    };
+    if !decided.conditions.is_empty() {
+        links.records.conditions(decided.conditions);
+    }
+    links.record_milestones(agent, decided.milestones);
+    match (decided.frame, decided.held) {
         (Some(frame), _) => (json_kind(), encode(&frame)).into_response(),
         (None, Some(sentence)) => refuse(StatusCode::CONFLICT, &sentence),
         (None, None) => StatusCode::NOT_MODIFIED.into_response(),
     }
+}
+
+/// What a host is told, and what of that is to be recorded.
+struct Decided {
+    frame: Option<DaemonFrame>,
+    /// Why nothing is sent.
+    held: Option<String>,
+    conditions: Vec<ConditionReport>,
+    milestones: Vec<(Generation, Timestamp, Milestone)>,
+}
+
+/// Decides what a host is told; nothing if it says something else too often, for that becomes rows.
+fn decide(
+    polling: &mut Polling,
+    (applied, desired): (Option<Applied>, Arc<DesiredState>),
+    now: Instant,
+) -> Option<Decided> {
+    if polling.claimed.as_ref() != Some(&applied) {
+        if !polling.statuses.try_take(now) {
+            return None;
+        }
+        polling.claimed = Some(applied.clone());
+    }
+    let session = &mut polling.session;
+    session.begin_anew();
+    session.on_hello(&hello(applied), now.into_std());
+    session.on_desired(desired, now.into_std());
+    let conditions = session.poll_conditions();
+    let of_holding = conditions
+        .iter()
+        .rfind(|condition| condition.kind == ConditionKind::Held);
+    if let Some(condition) = of_holding {
+        let is_held = condition.status == ConditionStatus::True;
+        polling.held = is_held.then(|| condition.message.clone());
+    }
+    Some(Decided {
+        frame: session.poll_frame(),
+        held: polling.held.clone(),
+        conditions,
+        milestones: session.poll_milestones(),
+    })
 }
 
 fn json_kind() -> [(header::HeaderName, HeaderValue); 2] {
@@ -100,31 +144,36 @@ pub(super) async fn take_status(
     status: Status,
 ) -> Result<(), Response> {
     let (links, now) = (&gateway.links, Instant::now());
-    let over = gateway.ways.on_polling(agent, |polling| {
-        polling.firewall_active = status.firewall_active;
-        polling.statuses.take(now)
+    let desired = read_desired(links, agent).await;
+    let taken = gateway.ways.on_polling(agent, |polling| {
+        polling.statuses.try_take(now).then(|| {
+            polling.firewall_active = status.firewall_active;
+            let session = &mut polling.session;
+            session.begin_anew();
+            session.on_hello(&hello(status.applied.clone()), now.into_std());
+            // Of another document nothing is sent here, so that nothing may be said of having sent it.
+            if let Some(desired) = desired.filter(|desired| is_applied(&status, desired)) {
+                polling.held = None;
+                session.on_desired(desired, now.into_std());
+            }
+            session.on_status(status, now.into_std());
+            (session.poll_conditions(), session.poll_milestones())
+        })
     });
-    if over.flatten().is_some() {
+    let Some((conditions, milestones)) = taken.flatten() else {
         let message = "this host says how it is too often; try again";
         return Err(refuse(StatusCode::TOO_MANY_REQUESTS, message));
-    }
-    let desired = read_desired(links, agent).await;
-    let mut session = links.sessions.open(agent);
-    session.on_hello(&hello(status.applied.clone()), now.into_std());
-    // Of another document nothing is sent here, so that nothing may be said of having sent it.
-    let is_applied = |desired: &Arc<DesiredState>| {
-        let applied = status.applied.as_ref();
-        applied.is_some_and(|applied| {
-            applied.generation == desired.generation && applied.hash == desired.hash
-        })
     };
-    if let Some(desired) = desired.filter(is_applied) {
-        session.on_desired(desired, now.into_std());
-    }
-    session.on_status(status, now.into_std());
-    links.records.conditions(session.poll_conditions());
-    links.record_milestones(agent, session.poll_milestones());
+    links.records.conditions(conditions);
+    links.record_milestones(agent, milestones);
     Ok(())
+}
+
+fn is_applied(status: &Status, desired: &DesiredState) -> bool {
+    let applied = status.applied.as_ref();
+    applied.is_some_and(|applied| {
+        applied.generation == desired.generation && applied.hash == desired.hash
+    })
 }
 
 async fn read_desired(links: &AgentLinks, agent: AgentId) -> Option<Arc<DesiredState>> {

@@ -35,6 +35,7 @@ use crate::telemetry;
 
 pub(super) use desired::serve_desired;
 pub(super) use events::take_events;
+pub use polling::watch_polling;
 pub(super) use token::grant_token;
 
 /// Path at which a token is asked for; an assertion of a client names it.
@@ -151,12 +152,21 @@ async fn admit(
     };
     limits.http_of_agent(agent).map_err(refuse_for_a_while)?;
     let at = Timestamp::now();
-    let heard = gateway.ways.with_polling(agent, Instant::now());
-    let heard = heard.ok_or_else(|| {
+    let open = || gateway.links.sessions.open(agent);
+    let heard = gateway.ways.hear(owned, Instant::now(), open);
+    let heard = heard.map_err(|full| {
+        let by = full.word();
+        metrics::counter!(telemetry::RATE_LIMITED, "route" => "place", "by" => by).increment(1);
         let message = "too many agents ask over HTTP just now; try again";
         refuse(StatusCode::SERVICE_UNAVAILABLE, message)
     })?;
-    gateway.links.presence.on_asked(agent, heard, at);
+    if gateway.links.presence.on_asked(agent, heard, at) {
+        // It was told something by a connection meanwhile.
+        gateway.ways.on_polling(agent, |polling| {
+            polling.session = gateway.links.sessions.open(agent);
+            polling.held = None;
+        });
+    }
     Ok(owned)
 }
 

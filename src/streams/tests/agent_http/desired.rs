@@ -45,7 +45,53 @@ async fn a_host_is_told_the_document_until_it_says_that_it_has_it() {
     assert_eq!(same, 304);
     let changes = locked(&world.recorder.changes);
     assert!(changes.iter().all(|change| change.sent_at.is_some()));
-    assert_eq!(changes.len(), 2, "what was applied already is not sent");
+    assert_eq!(changes.len(), 1, "each generation is told of as sent once");
+}
+
+#[tokio::test]
+async fn what_a_host_loses_bit_by_bit_is_held_as_if_it_were_lost_at_once() {
+    let world = world(KeyStatus::Admitted).await;
+    let host = Host::of(&world, AGENT);
+    desire(&world, 8, 16);
+    let has = |generation: u64, n: usize| {
+        host.desired(&format!("?generation={generation}&hash={n:x}&entries={n}"))
+    };
+
+    assert_eq!(status_of(has(8, 16)).await, 304);
+    desire(&world, 9, 8);
+    assert_eq!(status_of(has(8, 16)).await, 200);
+    assert_eq!(status_of(has(9, 8)).await, 304);
+    desire(&world, 10, 4);
+    let (status, body) = answer(has(9, 8)).await;
+    assert_eq!(status, StatusCode::CONFLICT, "{body}");
+    assert!(body["error"].to_string().contains("had 16"), "{body}");
+}
+
+#[tokio::test]
+async fn what_is_held_is_recorded_once_and_a_host_that_says_always_something_else_waits() {
+    let world = world(KeyStatus::Admitted).await;
+    let host = Host::of(&world, AGENT);
+    desire(&world, 8, 0);
+    let n_held = || {
+        let conditions = locked(&world.recorder.conditions);
+        let held = conditions
+            .iter()
+            .filter(|condition| condition.kind == crate::model::ConditionKind::Held);
+        held.count()
+    };
+
+    for _ in 0..5 {
+        let query = "?generation=7&hash=a&entries=10";
+        assert_eq!(status_of(host.desired(query)).await, 409);
+    }
+    assert_eq!(n_held(), 1);
+    let mut statuses = Vec::new();
+    for n in 0..45 {
+        let query = format!("?generation=7&hash=a&entries={}", 11 + n);
+        statuses.push(status_of(host.desired(&query)).await);
+    }
+    assert_eq!(statuses.last(), Some(&429), "{statuses:?}");
+    assert!(n_held() <= 40, "{}", n_held());
 }
 
 #[tokio::test]
