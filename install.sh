@@ -41,6 +41,9 @@ Usage: install.sh --agent-id <id> [options]
                        HIDPS_TOKEN does as well. Never an argument: every user can read those.
                        Without a token an admin approves the agent, unless its row is fresh
   --ca-file FILE       certificate authority of the daemon, where it is one of your own
+  --client-cert FILE, --client-key FILE
+                       certificate that the agent shows the daemon, and its key, as PEM files; they
+                       are copied, and given again they take the place of those that are there
   --allow-plaintext    speak plaintext to a daemon on another machine; for tests alone
   --bin FILE           install this program instead of downloading one; one beside this script is
                        taken by itself
@@ -149,8 +152,8 @@ clean_up() {
 }
 
 read_arguments() {
-  MODE=install AGENT_ID='' BACKEND_URL='' TOKEN_FILE='' CA_FILE='' PLAINTEXT=0 BIN='' SHA256=''
-  VERSION='' PURGE=0 DRY_RUN=0 START=1 ENABLE=1 WITH_UFW='' WITH_FILE_ACTORS=''
+  MODE=install AGENT_ID='' BACKEND_URL='' TOKEN_FILE='' CA_FILE='' CLIENT_CERT='' CLIENT_KEY=''
+  PLAINTEXT=0 BIN='' SHA256='' VERSION='' PURGE=0 DRY_RUN=0 START=1 ENABLE=1 WITH_UFW='' WITH_FILE_ACTORS=''
   while [ $# -gt 0 ]; do
     case $1 in
       --*=*)
@@ -159,19 +162,12 @@ read_arguments() {
         set -- "${argument%%=*}" "${argument#*=}" "$@"
         continue
         ;;
-      --agent-id | --backend-url | --token-file | --ca-file | --bin | --sha256 | --version)
+      --agent-id | --backend-url | --token-file | --ca-file | --client-cert | --client-key | --bin | \
+        --sha256 | --version)
         if [ $# -lt 2 ] || [ -z "$2" ]; then
           fail "$USAGE" "$1 needs a value; --help says which"
         fi
-        case $1 in
-          --agent-id) AGENT_ID=$2 ;;
-          --backend-url) BACKEND_URL=$2 ;;
-          --token-file) TOKEN_FILE=$2 ;;
-          --ca-file) CA_FILE=$2 ;;
-          --bin) BIN=$2 ;;
-          --sha256) SHA256=$2 ;;
-          --version) VERSION=$2 ;;
-        esac
+        eval "$(printf '%s' "${1#--}" | tr 'a-z-' 'A-Z_')=\$2"
         shift
         ;;
       --token) fail "$USAGE" "a token is never an argument; use --token-file or HIDPS_TOKEN" ;;
@@ -201,7 +197,10 @@ read_arguments() {
   check_text "$AGENT_ID" '0-9a-fA-F-' "--agent-id is not the id of an agent's row, a UUID"
   check_text "$VERSION" '0-9A-Za-z.+-' "--version is not a version"
   check_text "$SHA256" '0-9a-fA-F' "--sha256 is not a SHA-256 in hexadecimal"
-  for path in "$CA_FILE" "$BIN"; do
+  case ${CLIENT_CERT:+1}${CLIENT_KEY:+1} in
+    1) fail "$USAGE" "--client-cert and --client-key go together" ;;
+  esac
+  for path in "$CA_FILE" "$CLIENT_CERT" "$CLIENT_KEY" "$BIN"; do
     if [ -n "$path" ] && [ ! -f "$path" ]; then
       fail "$USAGE" "$path is not a file"
     fi
@@ -257,7 +256,8 @@ find_installation() {
     TARGET=$PACKAGED_BIN
   fi
   UNIT=$UNIT_DIR/$NAME.service
-  SETTINGS="$CONFIG_DIR/agent.toml $CONFIG_DIR/ca.pem $CONFIG_DIR/token"
+  CERTIFICATE=$CONFIG_DIR/agent.crt
+  SETTINGS="$CONFIG_DIR/agent.toml $CONFIG_DIR/ca.pem $CERTIFICATE $CERTIFICATE.key $CONFIG_DIR/token"
   FILES="$TARGET $UNIT $DROP_INS/ufw.conf $DROP_INS/file-actors.conf $SETTINGS"
   if [ "$MODE" = upgrade ]; then
     if [ "$PACKAGED" = 1 ]; then
@@ -318,6 +318,11 @@ find_backend() {
       fail "$CONFLICT" "$CONFIG_DIR/agent.toml has the daemon $existing; change it there"
     fi
     BACKEND_URL=$existing
+    shown="$(configured client_cert) $(configured client_key)"
+    case ${CLIENT_CERT:+$shown} in
+      '' | ' ' | "$CERTIFICATE $CERTIFICATE.key") ;;
+      *) fail "$CONFLICT" "$CONFIG_DIR/agent.toml has $shown; renew these files themselves" ;;
+    esac
     if grep -q '^[[:space:]]*allow_plaintext[[:space:]]*=[[:space:]]*true' \
       "$CONFIG_DIR/agent.toml"; then
       PLAINTEXT=1
@@ -379,23 +384,16 @@ list_listeners() {
   done
 }
 
-is_daemon() { [ "$(fetch_text "$1/" 2>/dev/null)" = hidpsd ]; }
+is_daemon() { [ "$(fetch "$1/" 20 - 2>/dev/null)" = hidpsd ]; }
 
-# Prints a small document; nothing but the named address is asked, no redirection is followed.
-fetch_text() {
+# Fetches into a file, or prints, within so many seconds; nothing but the named address is asked, no
+# redirection is followed.
+fetch() {
   if has curl; then
-    set -- -fsS --max-time 20 "$1"
-    if [ -n "$CA_FILE" ]; then
-      set -- --cacert "$CA_FILE" "$@"
-    fi
-    curl "$@"
+    curl -fsS --connect-timeout 20 --max-time "$2" ${CA_FILE:+--cacert "$CA_FILE"} -o "$3" "$1"
   elif has wget; then
     check_wget
-    set -- -q -T 20 --max-redirect=0 -O - "$1"
-    if [ -n "$CA_FILE" ]; then
-      set -- --ca-certificate="$CA_FILE" "$@"
-    fi
-    wget "$@"
+    wget -q -T 60 --max-redirect=0 ${CA_FILE:+--ca-certificate="$CA_FILE"} -O "$3" "$1"
   else
     fail "$NO_DOWNLOAD" "neither curl nor wget is here; install one, or use --bin"
   fi
@@ -406,23 +404,6 @@ check_wget() {
   if ! wget --help 2>&1 | grep -q -e '--max-redirect'; then
     fail "$NO_DOWNLOAD" "this wget cannot be kept from following redirections; install curl, or" \
       "use --bin"
-  fi
-}
-
-fetch_file() {
-  if has curl; then
-    set -- -fsS --connect-timeout 20 --max-time 600 -o "$2" "$1"
-    if [ -n "$CA_FILE" ]; then
-      set -- --cacert "$CA_FILE" "$@"
-    fi
-    curl "$@"
-  else
-    check_wget
-    set -- -q -T 60 --max-redirect=0 -O "$2" "$1"
-    if [ -n "$CA_FILE" ]; then
-      set -- --ca-certificate="$CA_FILE" "$@"
-    fi
-    wget "$@"
   fi
 }
 
@@ -518,7 +499,7 @@ download_program() {
     PROGRAM=$address
     return 0
   fi
-  published=$(fetch_text "$address.sha256") ||
+  published=$(fetch "$address.sha256" 20 -) ||
     fail "$NO_DOWNLOAD" "$address.sha256 could not be fetched; is HIDPS_AGENT_DIR set for the daemon?"
   published=$(printf '%s' "$published" | head -n 1 | cut -d ' ' -f 1)
   case $published in
@@ -533,7 +514,7 @@ download_program() {
   fi
   PROGRAM=$WORK/$NAME
   say "downloading $address"
-  fetch_file "$address" "$PROGRAM" ||
+  fetch "$address" 600 "$PROGRAM" ||
     fail "$NO_DOWNLOAD" "$address could not be fetched whole; try again"
   compare_checksum "$published" "$(sha256_of "$PROGRAM")" "$address"
 }
@@ -635,9 +616,9 @@ has_started_since() {
     [ -n "$(find "$STATE_DIR/status.json" -newer "$BEGUN" 2>/dev/null)" ]
 }
 
-# Puts a file in the place of another whole, or not at all.
+# Puts a file in the place of another whole, or not at all, with a mode and a group.
 replace_file() {
-  if mkdir -p "$(dirname "$2")" && cp "$1" "$2.hidps-new" && chown 0:0 "$2.hidps-new" &&
+  if mkdir -p "$(dirname "$2")" && cp "$1" "$2.hidps-new" && chown "0:${4:-0}" "$2.hidps-new" &&
     chmod "$3" "$2.hidps-new" && mv -f "$2.hidps-new" "$2"; then
     if has restorecon; then
       restorecon "$2" || true
@@ -647,6 +628,9 @@ replace_file() {
   rm -f "$2.hidps-new"
   return 1
 }
+
+# The agent reads its key by its group, and nobody else does at any moment.
+replace_key() { (umask 077 && replace_file "$1" "$2" 640 "$(id -g "$ACCOUNT")"); }
 
 install_account() {
   if [ "$PACKAGED" = 1 ] || id "$ACCOUNT" >/dev/null 2>&1; then
@@ -668,43 +652,63 @@ install_configuration() {
   if [ ! -d "$CONFIG_DIR" ]; then
     act "make the directory $CONFIG_DIR" mkdir -m 755 "$CONFIG_DIR"
   fi
-  if has_configuration; then
+  install_setting "the client certificate" "$CLIENT_CERT" "$CERTIFICATE" replace_file
+  install_setting "its key" "$CLIENT_KEY" "$CERTIFICATE.key" replace_key
+  if ! has_configuration; then
+    install_setting "the certificate authority" "$CA_FILE" "$CONFIG_DIR/ca.pem" replace_file
+  elif [ -z "$CLIENT_CERT" ] || [ -n "$(configured client_cert)" ]; then
     say "$CONFIG_DIR/agent.toml is kept as it is"
-  else
-    if [ -n "$CA_FILE" ] && [ "$CA_FILE" != "$CONFIG_DIR/ca.pem" ]; then
-      keep_previous "$CONFIG_DIR/ca.pem"
-      act "install the certificate authority as $CONFIG_DIR/ca.pem" \
-        replace_file "$CA_FILE" "$CONFIG_DIR/ca.pem" 644
-    fi
-    keep_previous "$CONFIG_DIR/agent.toml"
-    act "write $CONFIG_DIR/agent.toml for the agent $AGENT_ID and the daemon $BACKEND_URL" \
-      write_configuration
-    CHANGED=1
+    install_token
+    return 0
   fi
+  keep_previous "$CONFIG_DIR/agent.toml"
+  act "write $CONFIG_DIR/agent.toml for the agent $AGENT_ID and the daemon $BACKEND_URL" \
+    write_configuration
+  CHANGED=1
   install_token
+}
+
+# Takes a copy of a file for the agent, unless it has the same already.
+install_setting() {
+  if [ -z "$2" ] || [ "$2" = "$3" ] || cmp -s "$2" "$3"; then
+    return 0
+  fi
+  keep_previous "$3"
+  act "install $1 as $3" "$4" "$2" "$3" 644
+  CHANGED=1
 }
 
 write_configuration() {
   new=$WORK/agent.toml
   {
-    say "# The HIDPS agent of this host; hidps-agent doctor says whether all is well."
-    say "agent_id = \"$AGENT_ID\""
-    say "backend_url = \"$BACKEND_URL\""
-    if [ "$PLAINTEXT" = 1 ]; then
-      say "allow_plaintext = true"
+    if ! has_configuration; then
+      say_configuration
     fi
-    if [ -n "$CA_FILE" ]; then
-      say "ca_file = \"$CONFIG_DIR/ca.pem\""
-    fi
-    if [ "$SYSTEMD" -lt 247 ]; then
-      say "# This systemd hands over no credentials."
-      say "token_file = \"$CONFIG_DIR/token\""
+    if [ -n "$CLIENT_CERT" ]; then
+      say "client_cert = \"$CERTIFICATE\""
+      say "client_key = \"$CERTIFICATE.key\""
     fi
     if [ -e "$CONFIG_DIR/agent.toml" ]; then
       echo
       cat "$CONFIG_DIR/agent.toml"
     fi
   } >"$new" && replace_file "$new" "$CONFIG_DIR/agent.toml" 644
+}
+
+say_configuration() {
+  say "# The HIDPS agent of this host; hidps-agent doctor says whether all is well."
+  say "agent_id = \"$AGENT_ID\""
+  say "backend_url = \"$BACKEND_URL\""
+  if [ "$PLAINTEXT" = 1 ]; then
+    say "allow_plaintext = true"
+  fi
+  if [ -n "$CA_FILE" ]; then
+    say "ca_file = \"$CONFIG_DIR/ca.pem\""
+  fi
+  if [ "$SYSTEMD" -lt 247 ]; then
+    say "# This systemd hands over no credentials."
+    say "token_file = \"$CONFIG_DIR/token\""
+  fi
 }
 
 # The unit hands over this file, so it is there even when there is no token.
@@ -1008,9 +1012,9 @@ take_back() {
 }
 
 purge() {
-  remove_file "$CONFIG_DIR/agent.toml"
-  remove_file "$CONFIG_DIR/token"
-  remove_file "$CONFIG_DIR/ca.pem"
+  for file in $SETTINGS; do
+    remove_file "$file"
+  done
   if [ -d "$CONFIG_DIR" ] && [ "$DRY_RUN" = 0 ] && ! rmdir "$CONFIG_DIR" 2>/dev/null; then
     say "left: $CONFIG_DIR, which holds more than the agent's files"
   fi

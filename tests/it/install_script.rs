@@ -102,6 +102,10 @@ fn wrong_arguments_are_refused_in_one_line_each() {
         2,
         "is not a file",
     );
+    for option in ["--client-cert", "--client-key"] {
+        let half = ["--agent-id", AGENT, option, SCRIPT];
+        check(&half, 2, "--client-cert and --client-key go together");
+    }
     check(
         &["--agent-id", AGENT, "--purge"],
         2,
@@ -145,6 +149,10 @@ fn a_dry_run_names_every_action_and_takes_none() {
         "--no-start",
         "--with-ufw",
         "--with-file-actors",
+        "--client-cert",
+        SCRIPT,
+        "--client-key",
+        SCRIPT,
     ]);
 
     assert_eq!(code, 0, "{said}");
@@ -154,6 +162,8 @@ fn a_dry_run_names_every_action_and_takes_none() {
         "would download https://hidps.example.org/agent/",
         "would install the program as /usr/local/bin/hidps-agent",
         "would make the user hidps-agent",
+        "would install the client certificate as /etc/hidps/agent.crt",
+        "would install its key as /etc/hidps/agent.crt.key",
         "would write /etc/hidps/agent.toml",
         "would write /etc/systemd/system/hidps-agent.service",
         "would start the agent at every boot",
@@ -388,10 +398,10 @@ fn no_download_follows_a_redirection() {
         }
         let file = folder.path().join("fetched");
 
-        let (_, text) = call_with(folder.path(), &format!("fetch_text http://{moved}/"));
-        let line = format!("fetch_file http://{moved}/ {}", file.display());
+        let (_, text) = call_with(folder.path(), &format!("fetch http://{moved}/ 20 -"));
+        let line = format!("fetch http://{moved}/ 600 {}", file.display());
         call_with(folder.path(), &line);
-        let (_, direct) = call_with(folder.path(), &format!("fetch_text http://{elsewhere}/"));
+        let (_, direct) = call_with(folder.path(), &format!("fetch http://{elsewhere}/ 20 -"));
 
         assert!(!text.contains(body), "{program}: {text}");
         assert!(
@@ -414,7 +424,7 @@ fn a_wget_that_follows_redirections_is_not_used() {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&wget, mode).expect("it is ours");
 
-    let (code, said) = call_with(folder.path(), "fetch_text https://hidps.example.org/x");
+    let (code, said) = call_with(folder.path(), "fetch https://hidps.example.org/x 20 -");
 
     assert_eq!(code, Some(6), "{said}");
     assert!(said.contains("install curl"), "{said}");

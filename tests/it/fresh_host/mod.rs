@@ -1,6 +1,7 @@
 //! The agent on a fresh Debian host with systemd: installed, again, upgraded, broken, removed; the
 //! daemon it reaches is the real one, behind a proxy with TLS.
 
+mod certificate;
 mod deeds;
 mod extras;
 mod front;
@@ -60,6 +61,7 @@ fn one_line_installs_and_another_leaves_the_host_as_it_was() {
         install_by_one_line(world, place).await;
         let installed = place.look();
         run_again(place, &installed);
+        certificate::show_certificate(place);
         key::replace_key(world, place).await;
         restart_when_stuck(place).await;
         enable_firewall(world, place).await;
