@@ -12,14 +12,12 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_rustls::TlsConnector;
 
 use crate::backend::Backend;
-use tls::{prepare_tls, tls_failure};
+use tls::{Tls, prepare_tls, tls_failure};
 
 pub use dial_error::DialError;
 pub use pin::{Pin, PinError};
@@ -32,6 +30,9 @@ const DEADLINE: Duration = Duration::from_secs(15);
 /// A name service that takes longer is as good as none.
 const NAME_DEADLINE: Duration = Duration::from_secs(10);
 
+/// A disk that takes longer for two small files does not answer.
+const CLIENT_FILES_DEADLINE: Duration = Duration::from_secs(3);
+
 /// Addresses of one name that are tried, each for its share of the time.
 const MAX_TRIED: usize = 4;
 
@@ -43,7 +44,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 /// Opens connections to one daemon.
 pub struct Dialer {
     way: Way,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    tls: Option<Tls>,
     #[cfg(test)]
     memory: Option<tokio::sync::mpsc::Sender<tokio::io::DuplexStream>>,
 }
@@ -101,6 +102,7 @@ impl Dialer {
             return dial_memory(memory);
         }
         let give_up = Instant::now() + DEADLINE;
+        self.refresh_client(give_up).await?;
         let hop = self.first_hop();
         let addresses = find_addresses(&hop).await?;
         let mut tcp = connect(&hop, &addresses, give_up).await?;
@@ -110,15 +112,28 @@ impl Dialer {
             let opened = tunnel.unwrap_or(Err(TunnelError::Silent));
             opened.map_err(|source| DialError::Proxy(ProxyError { hop, source }))?;
         }
-        let Some((connector, name)) = &self.tls else {
+        let Some(tls) = &self.tls else {
             return Ok(Box::new(tcp));
         };
         let address = daemon.to_string();
-        match timeout_at(give_up, connector.connect(name.clone(), tcp)).await {
+        match timeout_at(give_up, tls.connector.connect(tls.name.clone(), tcp)).await {
             Ok(Ok(stream)) => Ok(Box::new(stream)),
             Ok(Err(error)) => Err(tls_failure(address, error)),
             Err(_) => Err(DialError::TlsDeadline { address }),
         }
+    }
+}
+
+impl Dialer {
+    /// Reads what the agent shows of itself before the daemon waits for it. A disk that does not
+    /// answer keeps nobody from showing what was read before.
+    async fn refresh_client(&self, give_up: Instant) -> Result<(), DialError> {
+        let Some(tls) = &self.tls else {
+            return Ok(());
+        };
+        let patience = give_up.min(Instant::now() + CLIENT_FILES_DEADLINE);
+        let read = timeout_at(patience, tls.refresh_client()).await;
+        read.unwrap_or(Ok(()))
     }
 }
 

@@ -271,6 +271,43 @@ async fn a_client_certificate_that_was_renewed_needs_no_restart() {
 }
 
 #[tokio::test]
+async fn a_client_certificate_that_breaks_while_the_agent_runs_is_named_and_not_the_daemon() {
+    let client = ClientIdentity::new();
+    let server = TlsServer::start_asking("localhost", Some(&client.authority)).await;
+    let dialer = client.dialer_to(&server).unwrap();
+    let whole = std::fs::read(&client.files.certificate).unwrap();
+
+    std::fs::write(&client.files.certificate, "none").unwrap();
+    let refused = dialer.dial().await.err().unwrap();
+    std::fs::write(&client.files.certificate, whole).unwrap();
+
+    let is_named =
+        matches!(&refused, DialError::ClientFile { path, .. } if *path == client.files.certificate);
+    assert!(is_named, "{refused:?}");
+    assert!(hear(&dialer).await.is_ok(), "it is whole again");
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_keeps_no_agent_from_showing_what_it_has_read() {
+    let client = ClientIdentity::new();
+    let server = TlsServer::start_asking("localhost", Some(&client.authority)).await;
+    let dialer = client.dialer_to(&server).unwrap();
+    std::fs::remove_file(&client.files.certificate).unwrap();
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    let (fifo, at) = (rustix::fs::FileType::Fifo, rustix::fs::CWD);
+    rustix::fs::mknodat(at, &client.files.certificate, fifo, mode, 0).unwrap();
+
+    let heard = [hear(&dialer).await, hear(&dialer).await];
+
+    // Lets the one reader end.
+    let writer = std::fs::File::options()
+        .write(true)
+        .open(&client.files.certificate);
+    drop(writer.unwrap());
+    assert!(heard.iter().all(Result::is_ok), "{heard:?}");
+}
+
+#[tokio::test]
 async fn files_that_are_no_client_certificate_are_told_at_the_start() {
     let client = ClientIdentity::new();
     let server = TlsServer::start("localhost").await;

@@ -23,8 +23,28 @@ use super::pin::Pin;
 use super::way::Way;
 use crate::backend::Backend;
 
+/// What is needed to speak TLS with the daemon.
+pub(super) struct Tls {
+    pub(super) connector: TlsConnector,
+    pub(super) name: ServerName<'static>,
+    /// What the agent shows of itself, if anything.
+    client: Option<Arc<ShownCertificate>>,
+}
+
+impl Tls {
+    /// Reads what the agent shows as its files are now, beside whatever else goes on.
+    pub(super) async fn refresh_client(&self) -> Result<(), DialError> {
+        let Some(client) = self.client.clone() else {
+            return Ok(());
+        };
+        let read = tokio::task::spawn_blocking(move || client.refresh()).await;
+        // A reader that ended early has been told of; what was shown last is shown again.
+        read.unwrap_or(Ok(()))
+    }
+}
+
 /// Reads the authorities and makes what is needed to speak TLS with the daemon.
-pub(super) fn prepare_tls(way: &Way) -> Result<(TlsConnector, ServerName<'static>), DialError> {
+pub(super) fn prepare_tls(way: &Way) -> Result<Tls, DialError> {
     let name = server_name(&way.backend)?;
     let roots = Arc::new(read_authorities(way.ca_file.as_deref())?);
     // Named, because another crate of the same build may bring a second provider.
@@ -45,14 +65,21 @@ pub(super) fn prepare_tls(way: &Way) -> Result<(TlsConnector, ServerName<'static
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
     };
-    let config = match &way.client {
-        Some(files) => {
-            let shown = ShownCertificate::new(files.clone(), provider)?;
-            builder.with_client_cert_resolver(Arc::new(shown))
+    let client = way.client.clone();
+    let client = client.map(|files| ShownCertificate::new(files, provider).map(Arc::new));
+    let client = client.transpose()?;
+    let config = match &client {
+        Some(shown) => {
+            let shown: Arc<ShownCertificate> = Arc::clone(shown);
+            builder.with_client_cert_resolver(shown)
         }
         None => builder.with_no_client_auth(),
     };
-    Ok((TlsConnector::from(Arc::new(config)), name))
+    Ok(Tls {
+        connector: TlsConnector::from(Arc::new(config)),
+        name,
+        client,
+    })
 }
 
 /// What a failed handshake means.
