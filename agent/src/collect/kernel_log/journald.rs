@@ -62,11 +62,15 @@ impl JournaldLook {
                     self.known = Some(process);
                     return Journald::Reads;
                 }
-                Ok(Some(false)) if found == Journald::Absent => found = Journald::Leaves,
-                Ok(Some(false) | None) => {}
+                // One that is seen says more than one of that name that is not, as a container's.
+                Ok(Some(false)) => found = Journald::Leaves,
+                Ok(None) => {}
                 // It has just ended.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => found = Journald::Unseen(error.to_string()),
+                Err(error) if found == Journald::Absent => {
+                    found = Journald::Unseen(error.to_string());
+                }
+                Err(_) => {}
             }
         }
         found
@@ -218,6 +222,21 @@ pub(super) mod tests {
 
         let expected = (Journald::Reads, Journald::Leaves, Journald::Reads);
         assert_eq!((first, anew, beside), expected);
+    }
+
+    #[test]
+    fn one_that_cannot_be_seen_hides_none_that_can() {
+        // The order in which a directory tells its names is not the test's to choose.
+        for id in ["76", "78", "79", "80"] {
+            let processes = Processes::new();
+            processes.add("77", NAME, 0, "pid:[1]", None);
+            processes.add(id, NAME, 0, "pid:[1]", None);
+            let namespace = processes.0.path().join(id).join("ns/pid");
+            fs::remove_file(&namespace).unwrap();
+            fs::write(&namespace, "no link").unwrap();
+
+            assert_eq!(processes.look(), Journald::Leaves, "{id}");
+        }
     }
 
     #[test]
