@@ -32,7 +32,13 @@ pub fn plan_host(
     let watch = room.take(names(&wanted.watched, &now.watched));
     let unwatch = room.take(names(&now.watched, &wanted.watched));
     let goal = FirewallGoal::of(&wanted);
-    let (cuts_off, why) = doubt(held, &goal, forecast.cuts_off, forecast.why);
+    let (cuts_off, mut why) = doubt(held, &goal, forecast.cuts_off, forecast.why);
+    if forecast.n_peers_left_out > 0 {
+        let n = forecast.n_peers_left_out;
+        let told =
+            format!("; {n} more are connected by SSH than are named, and could not come back");
+        why.push_str(&told);
+    }
     HostPlan {
         firewall: forecast.plan,
         watch,
@@ -119,7 +125,21 @@ mod tests {
             cuts_off: CutOff::No,
             why: "all is well".to_owned(),
             ssh_peers: Vec::new(),
+            n_peers_left_out: 0,
         }
+    }
+
+    #[test]
+    fn whoever_is_connected_and_not_named_is_counted() {
+        let forecast = Forecast {
+            n_peers_left_out: 437,
+            ..forecast()
+        };
+
+        let plan = plan_host(None, &document(Some(true), &[]), forecast);
+
+        let wanted = "all is well; 437 more are connected by SSH than are named";
+        assert!(plan.cut_off_why.starts_with(wanted), "{}", plan.cut_off_why);
     }
 
     fn document(firewall: Option<bool>, paths: &[&str]) -> DesiredDocument {

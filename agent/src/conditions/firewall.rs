@@ -1,7 +1,6 @@
 //! The condition of the firewall: as read back, on trial, rolled back or drifted.
 //! It never claims what was not read back.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use hidps_wire::{
@@ -11,7 +10,7 @@ use hidps_wire::{
 
 use super::condition;
 use crate::firewall::{
-    Actor, BackEnd, FirewallOutcome, FirewallSync, InForce, SshPeer, UnsupportedRule,
+    Actor, BackEnd, FirewallOutcome, FirewallSync, InForce, Returning, UnsupportedRule,
 };
 use crate::ledger::LedgerRecord;
 use crate::text::printable;
@@ -130,28 +129,37 @@ fn enabled(force: &InForce) -> String {
         message.push_str("; ");
         message.push_str(cannot);
     }
-    if let Some((peers, until)) = &force.peers {
-        message.push_str(&returning(peers, *until));
+    if let Some(returning) = &force.returning {
+        message.push_str(&describe_returning(returning));
     }
     message
 }
 
 /// Who may come back, as the rest of a sentence.
-fn returning(peers: &BTreeSet<SshPeer>, until: jiff::Timestamp) -> String {
+fn describe_returning(returning: &Returning) -> String {
     const MAX_NAMED: usize = 3;
+    let Returning {
+        peers,
+        n_left_out,
+        until,
+    } = returning;
     let named: Vec<_> = peers
         .iter()
         .take(MAX_NAMED)
         .map(ToString::to_string)
         .collect();
-    let more = peers.len() - named.len();
-    let more = if more == 0 {
-        String::new()
-    } else {
-        format!(" and {more} more")
+    let more = match peers.len() - named.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let left_out = match n_left_out {
+        0 => String::new(),
+        n => format!("; {n} more were connected by SSH and may not, for want of places"),
     };
     let named = named.join(", ");
-    format!("; whoever was logged in by SSH may come back until {until:.0}: {named}{more}")
+    format!(
+        "; whoever was logged in by SSH may come back until {until:.0}: {named}{more}{left_out}"
+    )
 }
 
 /// The condition of a firewall that enforces all but these rules.
@@ -309,13 +317,14 @@ fn firewall(status: ConditionStatus, reason: &str, message: &str) -> AgentCondit
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::firewall::{FirewallError, OtherFilter};
+    use crate::firewall::{FirewallError, OtherFilter, SshPeer};
     use hidps_wire::{Direction, FilterRule, FirewallRuleEntry, Service};
 
     #[test]
     fn a_firewall_is_as_desired_only_if_it_was_read_so() {
         let check = |active, sync, status, reason: &str| {
             let outcome = FirewallOutcome {
+                back_end: BackEnd::Nftables,
                 active,
                 change: None,
                 tampering: None,
@@ -385,6 +394,7 @@ mod tests {
         };
         let (policy, refused) = FirewallPolicy::from_entries(&[entry("drop"), entry("deny")], None);
         let outcome = FirewallOutcome {
+            back_end: BackEnd::Nftables,
             active: Some(true),
             change: None,
             tampering: None,
@@ -430,6 +440,7 @@ mod tests {
             ..Desired::default()
         };
         let outcome = FirewallOutcome {
+            back_end: BackEnd::Nftables,
             active: Some(false),
             change: None,
             tampering: None,
@@ -454,6 +465,7 @@ mod tests {
                 ..FirewallPolicy::default()
             };
             let outcome = FirewallOutcome {
+                back_end: BackEnd::Nftables,
                 active: Some(true),
                 change: None,
                 tampering: None,
@@ -493,14 +505,19 @@ mod tests {
             port: 22,
         };
         let force = InForce {
-            peers: Some(((1..=5).map(peer).collect(), jiff::Timestamp::UNIX_EPOCH)),
+            returning: Some(Returning {
+                peers: (1..=5).map(peer).collect(),
+                n_left_out: 7,
+                until: jiff::Timestamp::UNIX_EPOCH,
+            }),
             ..InForce::default()
         };
 
         let said = enabled(&force);
 
         let wanted = "until 1970-01-01T00:00:00Z: 10.0.0.1 (port 22), 10.0.0.2 (port 22), \
-                      10.0.0.3 (port 22) and 2 more";
+                      10.0.0.3 (port 22) and 2 more; 7 more were connected by SSH and may not, for \
+                      want of places";
         assert!(said.contains(wanted), "{said}");
     }
 }

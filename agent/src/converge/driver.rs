@@ -18,7 +18,7 @@ use crate::conditions::{SourcesAsked, sources_condition, who};
 use crate::error_chain::chain;
 use crate::event_queue::EventQueue;
 use crate::file_watch::FileWatch;
-use crate::firewall::{Actor, Drift, Firewall, FirewallChange, TABLE_FAMILY, TABLE_NAME};
+use crate::firewall::{Actor, BackEnd, Drift, Firewall, FirewallChange, TABLE_FAMILY, TABLE_NAME};
 use crate::ledger::{Ledger, LedgerRecord, NoDocument};
 use crate::probe::Probe;
 use crate::retirement::Retirement;
@@ -190,10 +190,15 @@ impl<F: Firewall, W: FileWatch, P: Probe> Converge<F, W, P> {
                     .push(AgentNote::DocumentRefused { reason: text }.into_event());
             }
             Note::FirewallChanged {
+                back_end,
                 change,
                 actor,
                 tampering,
-            } => self.tell_change(change, actor.as_ref(), tampering.as_deref()),
+            } => {
+                let event = change_event(back_end, change, actor.as_ref(), tampering.as_deref());
+                tracing::info!(message = &*event.message, "the firewall changed");
+                self.events.push(event);
+            }
             Note::OnTrial(generation) => {
                 tracing::info!(%generation, "the firewall is in force until it is confirmed");
             }
@@ -209,39 +214,53 @@ impl<F: Firewall, W: FileWatch, P: Probe> Converge<F, W, P> {
             }
         }
     }
+}
 
-    fn tell_change(&self, change: FirewallChange, actor: Option<&Actor>, tampering: Option<&str>) {
-        let (action, message) = match change {
-            FirewallChange::Loaded => ("loaded", "the firewall table was loaded".to_owned()),
-            FirewallChange::Repaired => (
+/// What the agent did to the firewall, as an event of the program that filters.
+fn change_event(
+    back_end: BackEnd,
+    change: FirewallChange,
+    actor: Option<&Actor>,
+    tampering: Option<&str>,
+) -> LogEvent<'static> {
+    let (what, were, table) = match back_end {
+        BackEnd::Nftables => (
+            "the firewall table",
+            "the firewall table was",
+            format!("{TABLE_FAMILY} {TABLE_NAME}"),
+        ),
+        BackEnd::Ufw => (
+            "the rules in ufw",
+            "the rules in ufw were",
+            "ufw".to_owned(),
+        ),
+    };
+    let (action, message) = match change {
+        FirewallChange::Loaded => ("loaded", format!("{were} loaded")),
+        FirewallChange::Repaired => {
+            let who = who(actor);
+            let did = tampering.map_or_else(|| format!("changed {what}"), str::to_owned);
+            (
                 "repaired",
-                format!(
-                    "{} {}, and the agent put it back",
-                    who(actor),
-                    tampering.unwrap_or("changed the firewall table")
-                ),
-            ),
-            FirewallChange::Adjusted => (
-                "adjusted",
-                "the firewall table was changed to what is desired".to_owned(),
-            ),
-            FirewallChange::Removed => ("removed", "the firewall table was removed".to_owned()),
-        };
-        tracing::info!(action, message, "the firewall table changed");
-        let mut fields = Fields::default();
-        fields.push("action", action);
-        if let Some(actor) = actor {
-            fields.push("actor", actor.name.clone());
-            fields.push("actor_pid", i64::from(actor.process));
+                format!("{who} {did}, and the agent put it back"),
+            )
         }
-        fields.push("table", format!("{TABLE_FAMILY} {TABLE_NAME}"));
-        self.events.push(LogEvent {
-            timestamp: clock::now().into(),
-            kind: EventKind::Firewall,
-            service: "nftables".into(),
-            message: message.into(),
-            fields,
-        });
+        FirewallChange::Adjusted => ("adjusted", format!("{were} changed to what is desired")),
+        FirewallChange::Removed => ("removed", format!("{were} removed")),
+    };
+    let mut fields = Fields::default();
+    fields.push("action", action);
+    if let Some(actor) = actor {
+        fields.push("actor", actor.name.clone());
+        fields.push("actor_pid", i64::from(actor.process));
+    }
+    fields.push("table", table);
+    LogEvent {
+        timestamp: clock::now().into(),
+        kind: EventKind::Firewall,
+        service: back_end.name().into(),
+        message: message.into(),
+        fields,
     }
 }
 
@@ -298,4 +317,27 @@ fn log_ledger(ledger: &Result<LedgerRecord, NoDocument>) {
 
 fn now() -> std::time::Instant {
     Instant::now().into_std()
+}
+
+#[cfg(test)]
+mod change_tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_told_of_the_program_that_filters() {
+        let told = |back_end, change| {
+            let event = change_event(back_end, change, None, None);
+            (event.service.to_string(), event.message.to_string())
+        };
+        let pair = |service: &str, message: &str| (service.to_owned(), message.to_owned());
+
+        let (nftables, ufw) = (BackEnd::Nftables, BackEnd::Ufw);
+        let loaded = told(nftables, FirewallChange::Loaded);
+        assert_eq!(loaded, pair("nftables", "the firewall table was loaded"));
+        let removed = told(ufw, FirewallChange::Removed);
+        assert_eq!(removed, pair("ufw", "the rules in ufw were removed"));
+        let (service, message) = told(ufw, FirewallChange::Repaired);
+        assert_eq!(service, "ufw");
+        assert!(message.contains("changed the rules in ufw"), "{message}");
+    }
 }

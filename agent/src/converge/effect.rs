@@ -3,7 +3,7 @@
 
 use hidps_wire::{Generation, Status, WatchSet};
 
-use crate::firewall::{Actor, FirewallChange, FirewallGoal};
+use crate::firewall::{Actor, BackEnd, FirewallChange, FirewallGoal};
 use crate::ledger::LedgerRecord;
 
 /// Something the core wants done. Effects are done one after the other, in order; all but the last
@@ -49,6 +49,8 @@ pub enum Note {
     },
     /// The firewall's table was changed by the agent.
     FirewallChanged {
+        /// Where.
+        back_end: BackEnd,
         /// What the agent did.
         change: FirewallChange,
         /// Who had changed it before, if the kernel told.

@@ -58,6 +58,7 @@ impl Firewall for FakeFirewall {
         state.n_asked += 1;
         if state.is_denied {
             return FirewallOutcome {
+                back_end: crate::firewall::BackEnd::Nftables,
                 active: None,
                 change: None,
                 tampering: None,
@@ -74,6 +75,7 @@ impl Firewall for FakeFirewall {
             FirewallGoal::On(_) => FirewallSync::Enabled(InForce::default()),
         };
         FirewallOutcome {
+            back_end: crate::firewall::BackEnd::Nftables,
             active: Some(wanted),
             change,
             tampering: None,

@@ -43,6 +43,7 @@ impl Forecast {
             cuts_off: CutOff::No,
             why: why.to_owned(),
             ssh_peers: Vec::new(),
+            n_peers_left_out: 0,
         }
     }
 }
@@ -79,10 +80,7 @@ impl Nftables {
                 } else {
                     self.forecast_load(policy, &state, &memory, place).await?
                 };
-                Ok(Forecast {
-                    ssh_peers: foretell_peers(policy, &self.keep_open).await,
-                    ..forecast
-                })
+                Ok(foretell_peers(forecast, policy, &self.keep_open).await)
             }
         }
     }
@@ -101,7 +99,7 @@ impl Nftables {
                 DaemonPlace::default()
             },
             is_daemon_named: self.is_daemon_named(),
-            peers: BTreeSet::new(),
+            ..Guards::default()
         };
         let rules = RuleSet::new(policy, &self.keep_open, &guards);
         let script = rules.table_text(&Counts::default());
@@ -128,6 +126,7 @@ impl Nftables {
             cuts_off,
             why,
             ssh_peers: Vec::new(),
+            n_peers_left_out: 0,
         })
     }
 
@@ -170,16 +169,21 @@ pub(super) async fn judge_host(
     Ok(judge_cut_off(&ruleset, tracking, place))
 }
 
-/// What becomes of everybody who is logged in by SSH now.
+/// Adds what becomes of everybody who is logged in by SSH now.
 pub(super) async fn foretell_peers(
+    forecast: Forecast,
     policy: &FirewallPolicy,
     keep_open: &BTreeSet<Port>,
-) -> Vec<PlannedPeer> {
+) -> Forecast {
     let read = tokio::task::spawn_blocking(read_ssh_peers).await;
-    let peers = read.unwrap_or_default().into_iter();
-    peers
-        .map(|peer| foretell_peer(policy, keep_open, peer))
-        .collect()
+    let found = read.unwrap_or_default();
+    let peers = found.peers.into_iter();
+    let foretold = peers.map(|peer| foretell_peer(policy, keep_open, peer));
+    Forecast {
+        ssh_peers: foretold.collect(),
+        n_peers_left_out: found.n_left_out,
+        ..forecast
+    }
 }
 
 /// What becomes of somebody who is logged in by SSH: the session itself always lives.

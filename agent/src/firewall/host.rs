@@ -123,7 +123,10 @@ impl Managed {
             | FirewallSync::Disabled
             | FirewallSync::Unmanaged
             | FirewallSync::ObserveOnly { .. } => {
-                outcome.change = outcome.change.or(other.change);
+                if outcome.change.is_none() && other.change.is_some() {
+                    outcome.change = other.change;
+                    outcome.back_end = other.back_end;
+                }
             }
         }
     }

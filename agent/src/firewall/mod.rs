@@ -32,14 +32,13 @@ use std::future::Future;
 use std::sync::Arc;
 
 use hidps_wire::{CutOff, FirewallPlan, FirewallPolicy, FirewallRule, PlannedPeer};
-use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::config::Port;
 pub use daemon_place::DaemonPlace;
 pub use drift::{Actor, Drift, watch_drift};
 pub use goal::FirewallGoal;
-pub use guard::SshPeer;
+pub use guard::{Returning, SshPeer};
 pub use host::HostFirewall;
 pub use nft::FirewallError;
 pub use other_filters::OtherFilter;
@@ -97,11 +96,15 @@ pub struct Forecast {
     pub why: String,
     /// Whoever is logged in by SSH now, and whether they could come back.
     pub ssh_peers: Vec<PlannedPeer>,
+    /// How many more are connected by SSH.
+    pub n_peers_left_out: usize,
 }
 
 /// What became of an intent.
 #[derive(Debug)]
 pub struct FirewallOutcome {
+    /// Which one was told; what was done was done there.
+    pub back_end: BackEnd,
     /// Whether the table is loaded; none when that cannot be read.
     pub active: Option<bool>,
     /// What was done.
@@ -136,6 +139,15 @@ pub enum BackEnd {
 }
 
 impl BackEnd {
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nftables => "nftables",
+            Self::Ufw => "ufw",
+        }
+    }
+
     /// What it cannot do, for a sentence; none where that is nothing.
     #[must_use]
     pub const fn cannot(self) -> Option<&'static str> {
@@ -167,8 +179,8 @@ pub struct InForce {
     pub policy: Arc<FirewallPolicy>,
     /// The ports that stay reachable unless a rule closes them.
     pub keep_open: BTreeSet<Port>,
-    /// Who was logged in by SSH when it was loaded and may come back, and until when.
-    pub peers: Option<(BTreeSet<SshPeer>, Timestamp)>,
+    /// Who was connected by SSH when it was loaded and may come back, and until when.
+    pub returning: Option<Returning>,
     /// Packet filters of others, which every packet has to pass as well.
     pub others: Vec<OtherFilter>,
     /// Desired rules that are not in force, because this back end cannot do what they say.

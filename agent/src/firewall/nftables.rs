@@ -17,10 +17,10 @@ use super::guard::{Guards, PEERS_FOR};
 use super::nft::{FirewallError, Nft};
 use super::other_filters::{OtherFilter, find_other_filters};
 use super::ruleset::{RuleSet, filters_outgoing, forget_peers, normalize, remove_script};
-use super::ssh_peers::read_ssh_peers;
+use super::ssh_peers::{SshPeers, read_ssh_peers};
 use super::{
-    BackEnd, DaemonPlace, FirewallChange, FirewallOutcome, FirewallSync, InForce, TABLE_FAMILY,
-    TABLE_NAME,
+    BackEnd, DaemonPlace, FirewallChange, FirewallOutcome, FirewallSync, InForce, Returning,
+    TABLE_FAMILY, TABLE_NAME,
 };
 use crate::config::Port;
 use crate::dial::FirstHop;
@@ -135,12 +135,13 @@ impl Nftables {
                 unsupported: Vec::new(),
                 policy: Arc::clone(policy),
                 keep_open: self.keep_open.clone(),
-                peers: memory.loaded.as_ref().and_then(Loaded::peers),
+                returning: memory.loaded.as_ref().and_then(Loaded::returning),
                 others: self.find_others().await,
             }),
             (Ok(_), FirewallGoal::Off) => FirewallSync::Disabled,
         };
         FirewallOutcome {
+            back_end: BackEnd::Nftables,
             active,
             change: deed.change,
             tampering: deed.tampering,
@@ -202,8 +203,8 @@ impl Nftables {
         memory: &mut Memory,
     ) -> Result<TableState, FirewallError> {
         // Whoever was let back in had the time for it; a repair gives nobody more.
-        let peers = if is_repair {
-            BTreeSet::new()
+        let found = if is_repair {
+            SshPeers::default()
         } else {
             tokio::task::spawn_blocking(read_ssh_peers)
                 .await
@@ -212,7 +213,8 @@ impl Nftables {
         let guards = Guards {
             is_daemon_named: self.is_daemon_named(),
             daemon: place,
-            peers,
+            peers: found.peers,
+            n_left_out: found.n_left_out,
         };
         let rules = RuleSet::new(policy, &self.keep_open, &guards);
         self.nft.apply(&rules.load_script(counts)).await?;
@@ -333,9 +335,8 @@ impl Nftables {
 
 impl Loaded {
     /// Who may come back, and until when.
-    fn peers(&self) -> Option<(BTreeSet<super::SshPeer>, Timestamp)> {
-        let is_anybody = !self.guards.peers.is_empty();
-        is_anybody.then(|| (self.guards.peers.clone(), self.until))
+    fn returning(&self) -> Option<Returning> {
+        self.guards.returning(self.until)
     }
 }
 

@@ -4,7 +4,7 @@
 use hidps_wire::FirewallIntent;
 
 use super::nft::Nft;
-use super::{FirewallOutcome, FirewallSync};
+use super::{BackEnd, FirewallOutcome, FirewallSync};
 
 /// The observed firewall.
 #[derive(Debug)]
@@ -40,6 +40,7 @@ impl ObserveOnly {
             }
         };
         FirewallOutcome {
+            back_end: BackEnd::Nftables,
             active: active.ok(),
             change: None,
             tampering: None,

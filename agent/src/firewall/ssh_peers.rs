@@ -7,7 +7,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
-use super::guard::{MAX_PEERS, SshPeer};
+use super::guard::{MAX_OF_NETWORK, MAX_PEERS, SshPeer};
 use super::ssh_sessions::{Progress, SshSession, read_sessions};
 use crate::collect::process::UserNames;
 use crate::config::Port;
@@ -26,9 +26,19 @@ struct Connection {
     inode: u64,
 }
 
+/// Who is connected by SSH.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct SshPeers {
+    /// Those that are kept in mind.
+    pub(super) peers: BTreeSet<SshPeer>,
+    /// How many others there are.
+    pub(super) n_left_out: usize,
+}
+
 /// The sessions of this network namespace, at most 64: those who have logged in before those who
-/// only have a connection, and the oldest first, so that nobody is pushed out by a flood.
-pub(super) fn read_ssh_peers() -> BTreeSet<SshPeer> {
+/// only have a connection, and the oldest first, so that nobody is pushed out by a flood; of one
+/// network no more than 16 while there are others.
+pub(super) fn read_ssh_peers() -> SshPeers {
     let mut users = UserNames::default();
     let sessions = read_sessions(Path::new("/proc"), |user| users.name(user, 0).to_string());
     let mut connections = Vec::new();
@@ -58,26 +68,52 @@ fn keep_possible(
     }
 }
 
-/// Who is at the other ends of some connections, as many as are kept in mind.
-fn find_peers(
-    connections: &[Connection],
-    sessions: &BTreeMap<u64, SshSession>,
-) -> BTreeSet<SshPeer> {
-    let mut found: BTreeMap<SshPeer, SshSession> = BTreeMap::new();
+/// Who is at the other ends of some connections, as many as are kept in mind. The oldest come first:
+/// by their processes, and by their sockets, which the kernel numbers as it makes them, where the
+/// processes do not show. What a peer chooses, as its address, decides nothing.
+fn find_peers(connections: &[Connection], sessions: &BTreeMap<u64, SshSession>) -> SshPeers {
+    let mut found: BTreeMap<SshPeer, (SshSession, u64)> = BTreeMap::new();
     for it in connections {
         let peer = SshPeer {
             address: it.remote,
             port: it.local_port,
         };
         let session = sessions.get(&it.inode).copied();
-        let session = session.unwrap_or((Progress::Unknown, 0));
-        let known = found.entry(peer).or_insert(session);
-        *known = session.min(*known);
+        let age = (session.unwrap_or((Progress::Unknown, 0)), it.inode);
+        let known = found.entry(peer).or_insert(age);
+        *known = age.min(*known);
     }
     let mut found: Vec<_> = found.into_iter().collect();
-    found.sort_by_key(|(_, session)| *session);
-    found.truncate(MAX_PEERS);
-    found.into_iter().map(|(peer, _)| peer).collect()
+    found.sort_by_key(|(_, age)| *age);
+    let mut n_of_network: BTreeMap<_, usize> = BTreeMap::new();
+    let mut ranked: Vec<_> = found
+        .into_iter()
+        .map(|(peer, ((progress, _), _))| {
+            let n = n_of_network
+                .entry((progress, network_of(peer.address)))
+                .or_default();
+            *n += 1;
+            ((progress, *n > MAX_OF_NETWORK), peer)
+        })
+        .collect();
+    // Stable, so that the oldest stay before the others.
+    ranked.sort_by_key(|(rank, _)| *rank);
+    SshPeers {
+        n_left_out: ranked.len().saturating_sub(MAX_PEERS),
+        peers: ranked
+            .into_iter()
+            .take(MAX_PEERS)
+            .map(|(_, peer)| peer)
+            .collect(),
+    }
+}
+
+/// The network of an address: whoever has one address of it has them all, more or less.
+fn network_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(four) => Ipv4Addr::from_bits(four.to_bits() & (u32::MAX << 8)).into(),
+        IpAddr::V6(six) => Ipv6Addr::from_bits(six.to_bits() & (u128::MAX << 64)).into(),
+    }
 }
 
 /// One line of a table: number, local and remote end, state, …, and the inode as the tenth word.
@@ -135,7 +171,7 @@ mod tests {
             let mut connections = Vec::new();
             let lines = [HEAD, FOUR, SIX].map(str::to_owned).into_iter();
             keep_possible(lines, sessions, &mut connections);
-            find_peers(&connections, sessions)
+            find_peers(&connections, sessions).peers
         };
         let peer = |address: &str, port| SshPeer {
             address: address.parse().unwrap(),
@@ -185,9 +221,9 @@ mod tests {
         // The admin came last of all.
         sessions.insert(7, (Progress::LoggedIn, 9_000));
 
-        let peers = find_peers(&connections, &sessions);
+        let SshPeers { peers, n_left_out } = find_peers(&connections, &sessions);
 
-        assert_eq!(peers.len(), MAX_PEERS);
+        assert_eq!((peers.len(), n_left_out), (MAX_PEERS, 501 - MAX_PEERS));
         assert!(peers.contains(&admin));
     }
 
@@ -198,13 +234,56 @@ mod tests {
             let mut sessions: BTreeMap<_, _> =
                 connections.iter().map(|it| (it.inode, of_all)).collect();
             sessions.insert(7, of_admin);
-            let peers = find_peers(&connections, &sessions);
-            assert!(peers.contains(&admin), "{of_all:?} {of_admin:?}");
+            let found = find_peers(&connections, &sessions);
+            assert!(found.peers.contains(&admin), "{of_all:?} {of_admin:?}");
         };
 
         check((Progress::LoggedIn, 2_000), (Progress::LoggedIn, 1_999));
         check((Progress::Waiting, 2_000), (Progress::Waiting, 1_999));
         check((Progress::Unknown, 0), (Progress::Waiting, 9_000));
+    }
+
+    #[test]
+    fn where_processes_do_not_show_the_oldest_sockets_stay_and_not_the_lowest_addresses() {
+        let (mut connections, admin) = flood(0);
+        connections.extend((0..100).map(|network| Connection {
+            local_port: 22,
+            remote: Ipv4Addr::new(1, 2, network, 1).into(),
+            inode: 1_000 + u64::from(network),
+        }));
+
+        let found = find_peers(&connections, &BTreeMap::new());
+
+        assert!(found.peers.contains(&admin));
+        assert_eq!(found.n_left_out, 101 - MAX_PEERS);
+    }
+
+    #[test]
+    fn one_network_takes_no_places_that_others_want() {
+        // A user of the host, who has logged in with every address of a /64 and came first.
+        let (mut connections, admin) = flood(500);
+        let user = connections[0].remote;
+        // Strangers elsewhere, who have not logged in.
+        connections.extend((0..100).map(|network| Connection {
+            local_port: 22,
+            remote: Ipv4Addr::new(1, 2, network, 1).into(),
+            inode: 5_000 + u64::from(network),
+        }));
+        let mut sessions: BTreeMap<_, _> = connections
+            .iter()
+            .map(|it| (it.inode, (Progress::Waiting, 0)))
+            .collect();
+        for it in connections.iter().filter(|it| it.remote.is_ipv6()) {
+            sessions.insert(it.inode, (Progress::LoggedIn, it.inode));
+        }
+        sessions.insert(7, (Progress::LoggedIn, 9_000));
+
+        let found = find_peers(&connections, &sessions);
+
+        assert!(found.peers.contains(&admin));
+        let of_user = |peer: &&SshPeer| network_of(peer.address) == network_of(user);
+        // Nobody who has logged in goes without for somebody who has not.
+        assert_eq!(found.peers.iter().filter(of_user).count(), MAX_PEERS - 1);
     }
 
     #[test]
@@ -217,7 +296,7 @@ mod tests {
             inode,
         }));
 
-        let peers = find_peers(&connections, &BTreeMap::new());
+        let SshPeers { peers, .. } = find_peers(&connections, &BTreeMap::new());
 
         let stranger = SshPeer { address, port: 22 };
         assert_eq!(peers, BTreeSet::from([admin, stranger]));

@@ -33,6 +33,7 @@ struct NoFirewall;
 impl Firewall for NoFirewall {
     async fn ensure(&self, _: &FirewallGoal) -> FirewallOutcome {
         FirewallOutcome {
+            back_end: crate::firewall::BackEnd::Nftables,
             active: Some(false),
             change: None,
             tampering: None,

@@ -62,6 +62,7 @@ impl Machine {
     fn ensure(&mut self, goal: &FirewallGoal) -> FirewallOutcome {
         if self.is_nft_broken {
             return FirewallOutcome {
+                back_end: hidps_agent::firewall::BackEnd::Nftables,
                 active: Some(self.is_loaded),
                 change: None,
                 tampering: None,
@@ -86,6 +87,7 @@ impl Machine {
         self.is_loaded = wanted;
         self.policy = policy;
         FirewallOutcome {
+            back_end: hidps_agent::firewall::BackEnd::Nftables,
             active: Some(wanted),
             change,
             tampering: None,

@@ -70,6 +70,7 @@ impl Core {
         }
         if let Some(change) = outcome.change {
             self.note(Note::FirewallChanged {
+                back_end: outcome.back_end,
                 change,
                 actor: actor.filter(|_| is_drift),
                 tampering: outcome.tampering.clone().filter(|_| is_drift),

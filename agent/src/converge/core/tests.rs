@@ -233,6 +233,7 @@ fn outcome(
     sync: FirewallSync,
 ) -> FirewallOutcome {
     FirewallOutcome {
+        back_end: crate::firewall::BackEnd::Nftables,
         active,
         change,
         tampering: None,

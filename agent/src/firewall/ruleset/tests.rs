@@ -115,6 +115,7 @@ fn the_daemon_is_reachable_before_any_rule_stops_what_leaves_the_host() {
             port: 8_443,
         },
         is_daemon_named: true,
+        n_left_out: 0,
         peers: BTreeSet::new(),
     };
 

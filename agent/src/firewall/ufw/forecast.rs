@@ -1,8 +1,6 @@
 //! What making ufw as desired would change, found out without changing anything, and its rules as data.
 //! It runs nothing that could change a rule.
 
-use std::collections::BTreeSet;
-
 use hidps_wire::{CutOff, FirewallPolicy, FirewallRule, PlannedChange};
 use serde_json::json;
 
@@ -59,10 +57,7 @@ impl Ufw {
                 } else {
                     foretell(&state, &wanted, change, "")
                 };
-                Ok(Forecast {
-                    ssh_peers: foretell_peers(policy, &self.keep_open).await,
-                    ..forecast
-                })
+                Ok(foretell_peers(forecast, policy, &self.keep_open).await)
             }
         }
     }
@@ -83,7 +78,7 @@ impl Ufw {
         let guards = Guards {
             daemon,
             is_daemon_named: self.is_daemon_named(),
-            peers: BTreeSet::new(),
+            ..Guards::default()
         };
         let wishes = Wishes::new(policy, &self.keep_open, &guards, state, found);
         wishes.goal
@@ -115,6 +110,7 @@ fn foretell(state: &UfwState, goal: &UfwGoal, change: PlannedChange, why: &str) 
         cuts_off: CutOff::No,
         why: why.to_owned(),
         ssh_peers: Vec::new(),
+        n_peers_left_out: 0,
     }
 }
 

@@ -34,9 +34,10 @@ use super::guard::{Guards, PEERS_FOR};
 use super::nft::FirewallError;
 use super::program::Program;
 use super::ruleset::filters_outgoing;
-use super::ssh_peers::read_ssh_peers;
+use super::ssh_peers::{SshPeers, read_ssh_peers};
 use super::{
-    BackEnd, DaemonPlace, FirewallChange, FirewallOutcome, FirewallSync, InForce, UnsupportedRule,
+    BackEnd, DaemonPlace, FirewallChange, FirewallOutcome, FirewallSync, InForce, Returning,
+    UnsupportedRule,
 };
 use crate::config::{Config, Port};
 use crate::dial::FirstHop;
@@ -148,12 +149,13 @@ impl Ufw {
                 back_end: BackEnd::Ufw,
                 policy: Arc::clone(policy),
                 keep_open: self.keep_open.clone(),
-                peers: memory.enforced.as_ref().and_then(Enforced::peers),
+                returning: memory.enforced.as_ref().and_then(Enforced::returning),
                 others: Vec::new(),
                 unsupported: deed.unsupported,
             }),
         };
         FirewallOutcome {
+            back_end: BackEnd::Ufw,
             active: self.is_active().await.ok(),
             change: deed.change,
             tampering: deed.tampering,
@@ -306,8 +308,11 @@ impl Ufw {
         policy: &FirewallPolicy,
         daemon: DaemonPlace,
     ) -> (Guards, Timestamp) {
-        let peers = tokio::task::spawn_blocking(read_ssh_peers).await;
-        let mut peers = peers.unwrap_or_default();
+        let found = tokio::task::spawn_blocking(read_ssh_peers).await;
+        let SshPeers {
+            mut peers,
+            n_left_out,
+        } = found.unwrap_or_default();
         // Each would cost a call, and whom the rules let in needs none.
         peers
             .retain(|peer| !super::forecast::foretell_peer(policy, &self.keep_open, *peer).returns);
@@ -315,6 +320,7 @@ impl Ufw {
             is_daemon_named: self.is_daemon_named(),
             daemon,
             peers,
+            n_left_out,
         };
         let until = Timestamp::now().checked_add(PEERS_FOR);
         (guards, until.unwrap_or(Timestamp::MAX))
@@ -323,9 +329,8 @@ impl Ufw {
 
 impl Enforced {
     /// Who may come back, and until when.
-    fn peers(&self) -> Option<(BTreeSet<super::SshPeer>, Timestamp)> {
-        let is_anybody = !self.guards.peers.is_empty();
-        is_anybody.then(|| (self.guards.peers.clone(), self.until))
+    fn returning(&self) -> Option<Returning> {
+        self.guards.returning(self.until)
     }
 
     /// The guards without those whose time is over.
