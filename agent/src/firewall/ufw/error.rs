@@ -87,6 +87,14 @@ pub enum UfwError {
         #[source]
         source: io::Error,
     },
+    /// It failed too often in a row to be tried at once.
+    #[error("{said}; tried again in {seconds} s")]
+    Paused {
+        /// How it failed last.
+        said: String,
+        /// How long the pause goes on.
+        seconds: u64,
+    },
     /// It printed without an end.
     #[error("{program} printed more than {mebibytes} MiB; look at its rules")]
     TooLong {
@@ -130,6 +138,7 @@ impl UfwError {
             | Self::Memory(_)
             | Self::Lock { .. }
             | Self::Busy { .. }
+            | Self::Paused { .. }
             | Self::TooLong { .. }
             | Self::Mend { .. }
             | Self::BrokenOff { .. }
@@ -137,6 +146,19 @@ impl UfwError {
             | Self::Deadline { .. }
             | Self::Refused { .. } => "UfwFailed",
         }
+    }
+
+    /// Whether ufw was told to change something, which its own files tell of then.
+    #[must_use]
+    pub const fn follows_calls(&self) -> bool {
+        matches!(
+            self,
+            Self::ReadBack(_)
+                | Self::BrokenOff { .. }
+                | Self::Deadline { .. }
+                | Self::TooLong { .. }
+                | Self::Refused { .. }
+        )
     }
 
     /// Whether nothing was even tried.

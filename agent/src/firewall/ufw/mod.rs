@@ -11,6 +11,7 @@ mod forecast;
 mod found;
 mod kept;
 mod lock;
+mod patience;
 mod plan;
 mod rule;
 mod tally;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use hidps_wire::FirewallPolicy;
 use jiff::Timestamp;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::difference::Difference;
 use super::goal::FirewallGoal;
@@ -41,12 +43,14 @@ use super::{
 };
 use crate::config::{Config, Port};
 use crate::dial::FirstHop;
+use crate::error_chain::chain;
 use copies::Copies;
 pub use error::UfwError;
 use files::UfwPlace;
 use found::{Found, FoundFile};
 use kept::KeptFiles;
 use lock::UfwLock;
+use patience::Patience;
 use plan::{UfwGoal, UfwState, next_step};
 use tally::Tally;
 pub(super) use watch::tell_changes;
@@ -77,6 +81,7 @@ struct Memory {
     enforced: Option<Enforced>,
     /// Where the daemon was when that could last be looked up.
     place: DaemonPlace,
+    patience: Patience,
 }
 
 /// What this process has made so.
@@ -140,7 +145,10 @@ impl Ufw {
     pub(super) async fn ensure(&self, goal: &FirewallGoal) -> FirewallOutcome {
         let mut memory = self.memory.lock().await;
         let mut deed = Deed::default();
-        let result = self.converge(goal, &mut memory, &mut deed).await;
+        let result = match memory.patience.check(goal, Instant::now()) {
+            Ok(()) => self.try_to_converge(goal, &mut memory, &mut deed).await,
+            Err(paused) => Err(paused),
+        };
         let sync = match (result, goal) {
             (_, FirewallGoal::Unmanaged) => FirewallSync::Unmanaged,
             (Err(error), _) => FirewallSync::Failed(FirewallError::Ufw(error)),
@@ -161,6 +169,25 @@ impl Ufw {
             tampering: deed.tampering,
             sync,
         }
+    }
+
+    async fn try_to_converge(
+        &self,
+        goal: &FirewallGoal,
+        memory: &mut Memory,
+        deed: &mut Deed,
+    ) -> Result<(), UfwError> {
+        let result = self.converge(goal, memory, deed).await;
+        match &result {
+            Ok(()) => memory.patience.on_made(),
+            Err(error) if error.follows_calls() => {
+                memory
+                    .patience
+                    .on_failed(goal, chain(error), Instant::now());
+            }
+            Err(_) => {}
+        }
+        result
     }
 
     async fn converge(

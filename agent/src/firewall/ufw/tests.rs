@@ -169,3 +169,43 @@ async fn rules_that_people_took_out_leave_nothing_behind_that_is_counted() {
     assert_eq!((counted[0].packets, n_counted), (Some(3), 1));
     assert_eq!(ufw.tally(|tally| tally.n_rules()), 0);
 }
+
+#[tokio::test]
+async fn a_ufw_that_never_becomes_as_wanted_is_not_called_without_an_end() {
+    let test = "a_ufw_that_never_becomes_as_wanted_is_not_called_without_an_end";
+    if !rustix::process::geteuid().is_root() {
+        return hidps_lab::say_skipped(test, &"ufw takes orders of root alone");
+    }
+    let root = tempfile::tempdir().unwrap();
+    for path in ["etc/ufw", "etc/default"] {
+        fs::create_dir_all(root.path().join(path)).unwrap();
+    }
+    let write = |path: &str, text: &str| fs::write(root.path().join(path), text).unwrap();
+    write("etc/ufw/ufw.conf", "ENABLED=no\n");
+    write("etc/default/ufw", "IPV6=no\nDEFAULT_OUTPUT_POLICY=ACCEPT\n");
+    write("etc/ufw/user.rules", "COMMIT\n");
+    let called = root.path().join("called");
+    let notes = format!("echo called >>{}", called.display());
+    let ufw = ufw_below(root.path(), [&notes, "exit 0"]);
+    let goal = FirewallGoal::On(Arc::new(FirewallPolicy::default()));
+    let n_calls = || fs::read_to_string(&called).unwrap().lines().count();
+
+    for _ in 0..4 {
+        ufw.ensure(&goal).await;
+    }
+    let n_before = n_calls();
+    let outcome = ufw.ensure(&goal).await;
+
+    let FirewallSync::Failed(error) = outcome.sync else {
+        panic!("{outcome:?}");
+    };
+    let said = crate::error_chain::chain(&error);
+    assert!(said.contains("tried again in"), "{said}");
+    assert_eq!(n_calls(), n_before, "it rests");
+    let other = FirewallPolicy {
+        incoming: FirewallAction::Reject,
+        ..FirewallPolicy::default()
+    };
+    ufw.ensure(&FirewallGoal::On(Arc::new(other))).await;
+    assert!(n_calls() > n_before, "what else is wanted is tried at once");
+}
