@@ -23,6 +23,7 @@ use crate::model::{
 };
 use crate::ports::{AgentSession, DesiredSource, EventIntake, RawBatch, Records, SessionFactory};
 use crate::streams::agent_greeting::{RETURN_WITHIN_MS, is_alive, part, receive_hello, stagger};
+use crate::streams::client_certificates::PeerCertificate;
 use crate::streams::holders::Holder;
 use crate::streams::mailbox::{Mailbox, ToAgent};
 use crate::streams::presence::{Presence, STOPPING};
@@ -59,6 +60,9 @@ const REVOKED: &str = "its key may not connect any more";
 /// Why a connection ends whose key was replaced.
 const REKEYED: &str = "its key was replaced; connect with the new one";
 
+/// Why a connection ends whose agent's certificate does.
+const EXPIRED: &str = "its certificate has expired; connect with a newer one";
+
 /// What every agent connection needs.
 pub struct AgentLinks {
     /// Who is connected, and where that is recorded.
@@ -85,20 +89,22 @@ impl std::fmt::Debug for AgentLinks {
 
 impl AgentLinks {
     /// Serves one authenticated connection until it ends.
-    pub fn serve(
+    pub(super) fn serve(
         &self,
         owned: OwnedAgent,
         from: Option<IpAddr>,
+        certificate: PeerCertificate,
         socket: WebSocket,
     ) -> impl Future<Output = ()> + Send {
         // Elsewhere from the first: an argument of a future takes its place in it twice.
-        self.serve_boxed(Box::new(owned), from, Box::new(socket))
+        self.serve_boxed(Box::new(owned), from, certificate, Box::new(socket))
     }
 
     async fn serve_boxed(
         &self,
         owned: Box<OwnedAgent>,
         from: Option<IpAddr>,
+        certificate: PeerCertificate,
         mut socket: Box<WebSocket>,
     ) {
         // Each phase is boxed, so that the long steady one does not carry the space of the others.
@@ -124,6 +130,8 @@ impl AgentLinks {
         );
         let mut link = Box::new(Link::open(self, *owned, mailbox, *socket, &hello));
         drop(hello);
+        link.certificate = certificate;
+        link.look_at_certificate(Instant::now());
         let reason = Box::pin(link.run()).await;
         let last = link.signs.take_last_facts(Instant::now());
         link.record_facts(last);
@@ -186,6 +194,9 @@ struct Link<'a> {
     progress: Arc<Progress>,
     questions: OpenQuestions,
     firewall_active: Option<bool>,
+    certificate: PeerCertificate,
+    /// When the certificate may have ended.
+    certified_until: Option<Instant>,
     heard_at: Instant,
     signs: VitalSigns,
     submitted: u64,
@@ -233,6 +244,8 @@ impl<'a> Link<'a> {
             progress: Arc::default(),
             questions: OpenQuestions::default(),
             firewall_active: None,
+            certificate: PeerCertificate::default(),
+            certified_until: None,
             heard_at,
             signs: VitalSigns::new(heard_at),
             submitted: 0,
@@ -283,7 +296,8 @@ impl<'a> Link<'a> {
     async fn wait(&mut self) -> Wake {
         let silence = self.heard_at + SILENCE;
         let session = self.session.deadline().map(Instant::from_std);
-        let deadlines = [session, self.signs.facts_due()].into_iter().flatten();
+        let deadlines = [session, self.signs.facts_due(), self.certified_until];
+        let deadlines = deadlines.into_iter().flatten();
         let deadline = deadlines.fold(silence, Instant::min);
         let is_stalled = self.stalled.is_some();
         let read_at = self.read_at;
@@ -345,6 +359,9 @@ impl<'a> Link<'a> {
             Wake::Deadline if now >= self.heard_at + SILENCE => {
                 return ControlFlow::Break("nothing was heard for 45 s".into());
             }
+            Wake::Deadline if self.has_expired(now) => {
+                return ControlFlow::Break(EXPIRED.into());
+            }
             Wake::Deadline => {
                 let facts = self.signs.take_facts(now);
                 self.record_facts(facts);
@@ -352,6 +369,19 @@ impl<'a> Link<'a> {
             }
         }
         ControlFlow::Continue(None)
+    }
+
+    /// Notes when the certificate is to be looked at again.
+    fn look_at_certificate(&mut self, now: Instant) {
+        self.certified_until = self.certificate.good_for().map(|left| now + left);
+    }
+
+    /// Whether the certificate has ended with which this connection was opened.
+    fn has_expired(&mut self, now: Instant) -> bool {
+        if self.certified_until.is_some_and(|until| until <= now) {
+            self.look_at_certificate(now);
+        }
+        self.certified_until.is_some_and(|until| until <= now)
     }
 
     /// The frame that asks; a plan that names no document is about what is desired now.

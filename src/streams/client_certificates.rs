@@ -4,6 +4,8 @@
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -14,7 +16,7 @@ use hidps_wire::{AgentId, HEADER_AGENT};
 use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConnection};
@@ -26,29 +28,110 @@ use crate::telemetry;
 /// What the paths of all routes for agents begin with.
 const AGENTS: &str = "/v1/agent";
 
+/// Seconds for which a certificate is known to be good before it is looked at again.
+const LOOK_AHEAD: u64 = 86_400;
+
 /// What TLS says of the other end of a connection.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PeerCertificate {
     /// Whether agents have to show one here.
     is_wanted: bool,
     /// The one that was shown and that the authority vouches for.
-    shown: Option<CertificateDer<'static>>,
+    shown: Option<Arc<Shown>>,
+}
+
+/// A certificate that was shown, and until when it is known to be good.
+#[derive(Debug)]
+struct Shown {
+    /// The agent's own first.
+    chain: Vec<CertificateDer<'static>>,
+    verifier: Arc<dyn ClientCertVerifier>,
+    /// Seconds since 1970; it may go on beyond that.
+    good_until: AtomicU64,
+}
+
+impl Shown {
+    fn new(chain: &[CertificateDer<'_>], verifier: &Arc<dyn ClientCertVerifier>) -> Self {
+        let chain = chain.iter().map(|one| one.clone().into_owned());
+        Self {
+            chain: chain.collect(),
+            verifier: Arc::clone(verifier),
+            good_until: AtomicU64::new(0),
+        }
+    }
+
+    /// Seconds for which it is good from now on, as far as was looked; none once it has ended.
+    fn good_for(&self, now: u64) -> u64 {
+        let known = self.good_until.load(Ordering::Relaxed).saturating_sub(now);
+        if known > 0 {
+            return known;
+        }
+        let found = self.look_ahead(now);
+        self.good_until.store(now + found, Ordering::Relaxed);
+        found
+    }
+
+    /// The same, found out. Nothing tells when a chain ends, but whether it holds at a time, which costs
+    /// a verification: one while it has more than a day.
+    fn look_ahead(&self, now: u64) -> u64 {
+        if self.holds_at(now + LOOK_AHEAD) {
+            return LOOK_AHEAD;
+        }
+        let (mut good, mut bad) = (0, LOOK_AHEAD);
+        while good < bad {
+            let middle = good.midpoint(bad);
+            if self.holds_at(now + middle) {
+                good = middle + 1;
+            } else {
+                bad = middle;
+            }
+        }
+        good
+    }
+
+    fn holds_at(&self, second: u64) -> bool {
+        let at = UnixTime::since_unix_epoch(Duration::from_secs(second));
+        let Some((own, others)) = self.chain.split_first() else {
+            return false;
+        };
+        self.verifier.verify_client_cert(own, others, at).is_ok()
+    }
 }
 
 impl PeerCertificate {
     /// The certificate of a connection on which one is asked for.
-    pub(super) fn of(connection: &ServerConnection) -> Self {
+    pub(super) fn of(
+        connection: &ServerConnection,
+        verifier: &Arc<dyn ClientCertVerifier>,
+    ) -> Self {
         let shown = connection.peer_certificates();
+        let shown = shown.filter(|chain| !chain.is_empty());
         Self {
             is_wanted: true,
-            shown: shown.and_then(|chain| chain.first()).cloned(),
+            shown: shown.map(|chain| Arc::new(Shown::new(chain, verifier))),
         }
+    }
+
+    /// How long it is good from now on, as far as was looked, after which one has to look again: nothing
+    /// once it has ended, and no limit where none is wanted.
+    pub(super) fn good_for(&self) -> Option<Duration> {
+        let shown = self.shown.as_ref()?;
+        Some(Duration::from_secs(
+            shown.good_for(UnixTime::now().as_secs()),
+        ))
+    }
+
+    fn has_ended(&self) -> bool {
+        self.good_for().is_some_and(|left| left.is_zero())
     }
 
     /// The refusal of who names an agent of which this is not the certificate.
     pub(super) fn refusal(&self, agent: Option<AgentId>) -> Option<Response> {
         let is_good = match (&self.shown, agent) {
-            (Some(shown), Some(agent)) => is_of(shown, agent),
+            (Some(shown), Some(agent)) => {
+                let own = shown.chain.first();
+                own.is_some_and(|own| is_of(own, agent)) && !self.has_ended()
+            }
             (_, _) => false,
         };
         if !self.is_wanted || is_good {
@@ -57,8 +140,8 @@ impl PeerCertificate {
         metrics::counter!(telemetry::AUTH_FAILURES, "kind" => "certificate").increment(1);
         Some(refuse(
             StatusCode::FORBIDDEN,
-            "agents show a client certificate here whose subjectAltName is DNS:<agent id>; set \
-             client_cert and client_key",
+            "agents show a client certificate here whose subjectAltName is DNS:<agent id> and that has \
+             not expired; set client_cert and client_key",
         ))
     }
 
@@ -127,4 +210,67 @@ pub(super) fn client_verifier(
             .allow_unauthenticated()
             .build();
     verifier.map_err(|source| unusable(Box::new(source)))
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa,
+        KeyPair, date_time_ymd,
+    };
+
+    use super::*;
+
+    const AGENT: AgentId = AgentId::new(uuid::Uuid::from_u128(1));
+
+    /// What an agent shows whose certificate ends with the year 2095.
+    fn shown() -> Shown {
+        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = || KeyPair::generate().expect("a key");
+        let authority = CertifiedIssuer::self_signed(params, key()).expect("signed");
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let path = folder.path().join("agents.pem");
+        std::fs::write(&path, authority.pem()).expect("it can be written");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = client_verifier(&path, &provider).expect("an authority");
+        let mut params = CertificateParams::new(vec![AGENT.to_string()]).expect("parameters");
+        params.not_after = date_time_ymd(2096, 1, 1);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let made = params.signed_by(&key(), &authority).expect("signed");
+        Shown::new(&[made.der().clone()], &verifier)
+    }
+
+    #[test]
+    fn the_end_of_a_certificate_is_found_to_the_second_and_then_it_gets_nothing() {
+        let shown = shown();
+        let end = date_time_ymd(2096, 1, 1).unix_timestamp();
+        let end = u64::try_from(end).expect("after 1970");
+
+        assert_eq!(shown.look_ahead(end - 2 * LOOK_AHEAD), LOOK_AHEAD);
+        // Its last second is one of its own.
+        for left in [0, 1, 2, 100, LOOK_AHEAD - 1] {
+            assert_eq!(shown.look_ahead(end - left), left + 1);
+        }
+        assert_eq!(shown.good_for(end - 10), 11);
+        assert_eq!(shown.good_for(end), 1);
+        assert_eq!(shown.good_for(end + 1), 0);
+    }
+
+    #[test]
+    fn a_connection_that_is_kept_is_refused_once_its_certificate_is_good_no_more() {
+        let certificate = |shown| PeerCertificate {
+            is_wanted: true,
+            shown: Some(Arc::new(shown)),
+        };
+        let good = certificate(shown());
+        // Of an authority that does not vouch for it, at no time.
+        let gone = certificate(Shown {
+            verifier: shown().verifier,
+            ..shown()
+        });
+
+        assert!(good.refusal(Some(AGENT)).is_none());
+        assert!(gone.refusal(Some(AGENT)).is_some());
+    }
 }

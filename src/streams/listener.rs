@@ -16,6 +16,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::NoServerSessionStorage;
+use rustls::server::danger::ClientCertVerifier;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
@@ -95,8 +96,8 @@ pub struct Listener {
 #[derive(Clone)]
 struct Secured {
     acceptor: TlsAcceptor,
-    /// Whether agents have to show a certificate.
-    wants_certificates: bool,
+    /// Who says whether an agent's certificate is good; none where they have to show none.
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
 }
 
 impl std::fmt::Debug for Listener {
@@ -273,11 +274,11 @@ async fn shake_hands(
         return None;
     };
     match timeout(HANDSHAKE_WITHIN, tls.acceptor.accept(stream)).await {
-        Ok(Ok(stream)) if tls.wants_certificates => {
-            let certificate = PeerCertificate::of(stream.get_ref().1);
-            Some((Box::new(stream), certificate))
+        Ok(Ok(stream)) => {
+            let shown = |verifier| PeerCertificate::of(stream.get_ref().1, verifier);
+            let certificate = tls.verifier.as_ref().map(shown);
+            Some((Box::new(stream), certificate.unwrap_or_default()))
         }
-        Ok(Ok(stream)) => Some((Box::new(stream), PeerCertificate::default())),
         Ok(Err(error)) => {
             metrics::counter!(telemetry::BAD_REQUESTS, "why" => "handshake").increment(1);
             tracing::debug!(%error, "a TLS handshake failed");
@@ -340,8 +341,11 @@ fn prepare_tls(tls: &Tls) -> Result<Secured, ListenError> {
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(ListenError::Identity)?;
-    let builder = match &tls.client_ca {
-        Some(path) => builder.with_client_cert_verifier(client_verifier(path, &provider)?),
+    let authority = tls.client_ca.as_ref();
+    let verifier = authority.map(|path| client_verifier(path, &provider));
+    let verifier = verifier.transpose()?;
+    let builder = match &verifier {
+        Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
         None => builder.with_no_client_auth(),
     };
     let mut config = builder
@@ -355,6 +359,6 @@ fn prepare_tls(tls: &Tls) -> Result<Secured, ListenError> {
     }
     Ok(Secured {
         acceptor: TlsAcceptor::from(Arc::new(config)),
-        wants_certificates: tls.client_ca.is_some(),
+        verifier,
     })
 }

@@ -276,7 +276,10 @@ async fn connect_agent(
         Ok(upgrade) => sized(upgrade, MAX_AGENT_FRAME_BYTES).on_upgrade(move |socket| {
             let connection = gateway.connections.token();
             async move {
-                gateway.links.serve(owned, client.address, socket).await;
+                let links = &gateway.links;
+                links
+                    .serve(owned, client.address, certificate, socket)
+                    .await;
                 drop(connection);
             }
         }),

@@ -13,6 +13,7 @@ use tokio_tungstenite::MaybeTlsStream;
 
 use super::*;
 use crate::model::{ConditionKind, DesiredState, Observation, OrgId, OwnedAgent, TwinSign};
+use crate::streams::client_certificates::PeerCertificate;
 use crate::streams::fakes::OTHER;
 
 fn desired(generation: u64) -> Arc<DesiredState> {
@@ -444,7 +445,7 @@ async fn an_agent_knows_what_was_taken_in_before_the_daemon_goes() {
 
 /// The size of the future that a function returns.
 fn future_size<'a, F>(
-    _: impl Fn(&'a AgentLinks, OwnedAgent, Option<IpAddr>, WebSocket) -> F,
+    _: impl Fn(&'a AgentLinks, OwnedAgent, Option<IpAddr>, PeerCertificate, WebSocket) -> F,
 ) -> usize {
     size_of::<F>()
 }

@@ -11,6 +11,7 @@ use rcgen::{
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, HandshakeKind, RootCertStore};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_rustls::client::TlsStream;
 
 use super::*;
 use crate::config::Tls;
@@ -33,11 +34,17 @@ fn authority_named(name: &str) -> Authority {
     CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("signed")
 }
 
-/// A certificate with this name, whose time ended in that year.
+/// A certificate with this name, whose time ends in that year.
 fn certificate(authority: &Authority, name: &str, until: i32) -> Shown {
+    let until = date_time_ymd(until, 1, 1).unix_timestamp();
+    certificate_until(authority, name, u64::try_from(until).expect("after 1970"))
+}
+
+/// The same with its end in seconds since 1970.
+fn certificate_until(authority: &Authority, name: &str, until: u64) -> Shown {
     let key = KeyPair::generate().expect("a key");
     let mut params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
-    params.not_after = date_time_ymd(until, 1, 1);
+    params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(until);
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     let made = params.signed_by(&key, authority).expect("signed");
     let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
@@ -288,4 +295,57 @@ async fn a_file_without_an_authority_is_refused_by_name() {
         let said = refused.expect_err("no authority").to_string();
         assert!(said.contains("agents.pem"), "{said}");
     }
+}
+
+/// A connection of an agent whose certificate ends after so many seconds, or none if it has by now.
+async fn connect_for(
+    (world, trusted): &(World, CertificateDer<'static>),
+    authority: &Authority,
+    seconds: u64,
+) -> Option<WebSocketStream<TlsStream<TcpStream>>> {
+    let now = Timestamp::now().as_second();
+    let until = u64::try_from(now).expect("after 1970") + seconds;
+    let shown = certificate_until(authority, &AGENT.to_string(), until);
+    let stream = TcpStream::connect(world.address).await.expect("loopback");
+    let name = ServerName::try_from("localhost").expect("a name");
+    let connector = tokio_rustls::TlsConnector::from(client(trusted, Some(&shown)));
+    let stream = connector.connect(name, stream).await.ok()?;
+    let mut request = format!("ws://localhost{CONNECT_PATH}").into_client_request();
+    let headers = request.as_mut().expect("an address").headers_mut();
+    headers.extend(sign_connect(AGENT, "localhost", now));
+    let shaken = tokio_tungstenite::client_async(request.expect("an address"), stream).await;
+    let (mut socket, _) = shaken.ok()?;
+    let said = socket.send(Message::text(hello(1, None))).await;
+    said.ok().map(|()| socket)
+}
+
+#[tokio::test]
+async fn a_connection_ends_when_its_agents_certificate_does() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let authority = authority();
+    let world = world_with(folder.path(), &authority).await;
+    let ended = async {
+        // A busy machine may take longer to connect than the first ones last.
+        for seconds in [2, 4, 8, 16] {
+            let Some(mut socket) = connect_for(&world, &authority, seconds).await else {
+                continue;
+            };
+            let mut was_welcome = false;
+            while let Some(Ok(message)) = socket.next().await {
+                let text = message.into_text().unwrap_or_default();
+                was_welcome |= text.contains("welcome");
+                if was_welcome && text.contains("certificate has expired") {
+                    return true;
+                }
+            }
+        }
+        false
+    };
+
+    let ended = timeout(Duration::from_secs(120), ended).await;
+
+    assert!(
+        ended.expect("it ends"),
+        "no connection was ended with the reason"
+    );
 }
