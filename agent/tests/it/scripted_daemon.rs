@@ -25,7 +25,7 @@ use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message, WebSocket
 use uuid::Uuid;
 
 /// Longer than any step takes on a busy machine.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(240);
 
 /// A listening daemon. It answers probes by itself, as a daemon does whatever else it is doing.
 pub(crate) struct ScriptedDaemon {
