@@ -93,6 +93,29 @@ language sql volatile security invoker set search_path = '' as $$
   select private.retire_key(request_key_rotation.agent_id)
 $$;
 
+-- Takes back a request that is not fulfilled; what is done stays done, and stays readable.
+create function private.keep_key(agent uuid) returns boolean
+language plpgsql volatile security definer set search_path = '' as $$
+begin
+  perform private.require_person();
+  if agent is null or agent not in (select private.my_admin_agents()) then
+    raise exception using errcode = '42501',
+      message = 'taking back a request for another key takes the right to change the agent';
+  end if;
+  perform from public.agents a where a.id = agent for no key update;
+  update public.agent_keys k
+  set retired_key = null, rotation_requested_at = null, rotation_requested_by = null
+  where k.agent_id = agent and k.retired_key = k.public_key;
+  return found;
+end
+$$;
+
+-- Whether there was one. An agent that has begun may finish all the same.
+create function public.withdraw_key_rotation(agent_id uuid) returns boolean
+language sql volatile security invoker set search_path = '' as $$
+  select private.keep_key(withdraw_key_rotation.agent_id)
+$$;
+
 -- What became of each agent's last request, for whoever may read the agent: rotated is what the database
 -- knows by itself, and the reason, where it is not yet, is of now.
 create view public.key_rotations with (security_invoker = true) as
@@ -138,7 +161,10 @@ where k.retired_key is not null;
 
 revoke all on all functions in schema private from public;
 revoke all on function public.request_key_rotation(uuid) from public, anon, service_role;
+revoke all on function public.withdraw_key_rotation(uuid) from public, anon, service_role;
 revoke all on public.key_rotations from public, anon, authenticated, service_role;
 grant execute on function public.request_key_rotation(uuid) to authenticated;
+grant execute on function public.withdraw_key_rotation(uuid) to authenticated;
 grant execute on function private.retire_key(uuid) to authenticated;
+grant execute on function private.keep_key(uuid) to authenticated;
 grant select on public.key_rotations to authenticated, service_role;

@@ -260,7 +260,8 @@ language sql immutable set search_path = '' as $$
         or after -> 'public_key' <> before -> 'public_key'
       ) then 'admit'
       when after ->> 'waiting_key' is null and before ->> 'waiting_key' is not null then 'refuse'
-      when after ->> 'retired_key' is distinct from before ->> 'retired_key' then 'request_rotation'
+      when after ->> 'retired_key' is distinct from before ->> 'retired_key' then
+        case when after ->> 'retired_key' is null then 'withdraw_rotation' else 'request_rotation' end
       else 'wait'
     end
     when noun = 'agent_token' and op = 'UPDATE' then

@@ -8,6 +8,18 @@ create function pg_temp.key(word text) returns text language sql as $$
   select encode(sha256(convert_to(word, 'UTF8')), 'base64')
 $$;
 
+-- Whether there was a request to take back, or why somebody is refused.
+create function pg_temp.withdraw(who text) returns text language plpgsql as $$
+declare
+  statement text := format('select public.withdraw_key_rotation(%L)', pg_temp.id('host'));
+begin
+  if pg_temp.rehearse(who, statement) = '42501' then
+    return pg_temp.refusal(who, statement);
+  end if;
+  return pg_temp.ask(who, statement);
+end
+$$;
+
 -- Nothing, or why somebody is refused.
 create function pg_temp.request(who text, agent text default 'host') returns text language sql as $$
   select pg_temp.refusal(who, format('select public.request_key_rotation(%L)', pg_temp.id(agent)))
@@ -134,6 +146,27 @@ begin
 end
 $$;
 
+-- a_request_is_taken_back_by_who_may_make_it_while_it_is_not_fulfilled
+do $$
+declare
+  before bigint := pg_temp.generation('host');
+begin
+  perform pg_temp.must_match('a user', pg_temp.withdraw('uma'), '^42501 taking back a request');
+  perform pg_temp.must_match('shared to look at', pg_temp.withdraw('sven'), '^42501 taking back');
+  perform pg_temp.must_match('another tenant', pg_temp.withdraw('otto'), '^42501 taking back');
+  perform pg_temp.must_match('nobody', pg_temp.withdraw('anon'), '^42501');
+  perform pg_temp.must_equal('still desired', pg_temp.retired(), pg_temp.key('one'));
+  perform pg_temp.must_equal('an owner', pg_temp.withdraw('owen'), 'true');
+  perform pg_temp.must_equal('nothing is desired', pg_temp.retired(), null);
+  perform pg_temp.must_equal('nor told', pg_temp.told(), null);
+  perform pg_temp.must_equal('the generation', (pg_temp.generation('host') - before)::text, '1');
+  perform pg_temp.must_equal('again', pg_temp.withdraw('owen'), 'false');
+  perform pg_temp.must_equal('the generation stays', (pg_temp.generation('host') - before)::text, '1');
+  perform pg_temp.must_equal('ask anew', pg_temp.request('adam'), '');
+  perform pg_temp.must_equal('desired', pg_temp.retired(), pg_temp.key('one'));
+end
+$$;
+
 -- another_key_ends_the_request_without_another_generation
 do $$
 declare
@@ -145,6 +178,8 @@ begin
     select rotated_at = now() from public.key_rotations where agent_id = pg_temp.id('host')));
   perform pg_temp.must_equal('still desired', pg_temp.retired(), pg_temp.key('one'));
   perform pg_temp.must_equal('the generation', pg_temp.generation('host')::text, before::text);
+  perform pg_temp.must_equal('it cannot be taken back', pg_temp.withdraw('adam'), 'false');
+  perform pg_temp.must_match('and stays readable', pg_temp.told(), '^t Rotated');
   perform pg_temp.must_equal('another rotation is none of it', pg_temp.replace('two', 'three'), '');
   perform pg_temp.must_equal('still desired', pg_temp.retired(), pg_temp.key('one'));
 end

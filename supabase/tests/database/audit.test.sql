@@ -131,6 +131,8 @@ begin
   perform pg_temp.must_be_told('adam', format('select public.request_key_rotation(%L)', pg_temp.id('host')),
     '^person adam@people.test agent_key.request_rotation agent_keys .*"retired_key": "' || regexp_replace(
       first_key, '([+/=])', '[\1]', 'g'));
+  perform pg_temp.must_be_told('adam', format('select public.withdraw_key_rotation(%L)', pg_temp.id('host')),
+    '^person adam@people.test agent_key.withdraw_rotation agent_keys');
   perform pg_temp.must_be_told('adam', 'update public.agent_keys set status = ''revoked''',
     'agent_key.revoke');
 end

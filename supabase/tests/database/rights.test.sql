@@ -197,7 +197,7 @@ begin
   perform pg_temp.must_equal('reached by people', reached,
     'begin_look caller change_member_role drop_device end_membership end_sessions '
       || 'enter_open_organization find_person finish_look found_organization give_up_organization is_operator issue_agent_token '
-      || 'issue_invite may_change_all my_admin_agents my_admin_orgs my_admin_orgs_now my_agents '
+      || 'issue_invite keep_key may_change_all my_admin_agents my_admin_orgs my_admin_orgs_now my_agents '
       || 'my_audited_orgs my_looked_orgs my_member_orgs my_orgs my_shared_agents organizations_like '
       || 'redeem_invite retire_key sessions_of_caller touch_device verified_chain withdraw_invite');
   select string_agg(p.proname, ' ') into reached from pg_proc p

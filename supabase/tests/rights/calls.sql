@@ -39,6 +39,8 @@ insert into calls values
   ('touch_session()', 'DRRRRRRRRRD', 'select public.touch_session()'),
   ('verify_audit(uuid,bigint,text)', 'DDDDDDRRDRD',
     'select * from public.verify_audit(pg_temp.id(''org''))'),
+  ('withdraw_key_rotation(uuid)', 'DDDDDRRRDDD',
+    'select public.withdraw_key_rotation(pg_temp.id(''host''))'),
   -- Both
   ('current_score(agent_risk)', 'DNNRRRRRNRR', 'select public.current_score(r) from public.agent_risk r'),
   ('online(agents)', 'DNRRRRRRNRR', 'select public.online(a) from public.agents a'),
