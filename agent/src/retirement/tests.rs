@@ -155,8 +155,8 @@ async fn a_key_that_is_named_is_replaced_once_the_daemon_can_be_asked() {
 #[tokio::test(start_paused = true)]
 async fn a_key_that_is_not_the_agents_is_left_alone_also_after_a_restart() {
     let (_parent, state, key) = disk();
-    for _ in 0..2 {
-        let mut rig = Rig::start(&state, Some("another"), up());
+    for link in [up(), LinkState::Starting] {
+        let mut rig = Rig::start(&state, Some("another"), link);
         rig.becomes(|standing| *standing == Standing::Done).await;
         tokio::time::sleep(PATIENCE).await;
         assert!(rig.visits.try_recv().is_err());
@@ -236,4 +236,18 @@ async fn a_later_document_names_the_key_of_then_or_none() {
 
     rig.told.wait_for(Option::is_none).await.unwrap();
     assert_eq!(key_on(&state), successor);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_was_replaced_while_the_lock_was_waited_for_is_not_replaced_again() {
+    let (_parent, state, key) = disk();
+    let backend = Backend::parse("http://127.0.0.1:9", false).unwrap();
+    let (dialer, mut visits) = Dialer::in_memory(backend);
+
+    let replaced = replace_key(&state, &dialer, agent_id(), Some("the former one")).await;
+
+    assert_eq!(replaced.unwrap(), None);
+    assert!(visits.try_recv().is_err());
+    assert_eq!(key_on(&state), key);
+    assert!(!state.has(SUCCESSOR));
 }
