@@ -7,6 +7,7 @@ use std::process::Command;
 use hidps_lab::command::{Running, find_program, run};
 use hidps_lab::fresh_host::COPIED_ROOT;
 use hidps_lab::netns;
+use tempfile::TempDir;
 
 use crate::scripted_daemon::DEADLINE;
 
@@ -17,6 +18,7 @@ const PROGRAMS: [&str; 6] = ["unshare", "nsenter", "journalctl", "logger", "su",
 pub(crate) struct JournalHost {
     host: Running,
     init: String,
+    _directory: TempDir,
 }
 
 impl JournalHost {
@@ -47,6 +49,8 @@ impl JournalHost {
         ]);
         command.arg(ssh_port.to_string());
         command.arg(if reads_kernel_log { "yes" } else { "no" });
+        let directory = tempfile::tempdir().unwrap();
+        command.arg(directory.path());
         let mut host = Running::start("journal host", command).unwrap();
         match host.wait_for_line("ready", DEADLINE, |line| line == "ready") {
             Err(error) if error.tells_of_missing() => return Err(error.to_string()),
@@ -56,7 +60,11 @@ impl JournalHost {
         let children = format!("/proc/{pid}/task/{pid}/children");
         let init = fs::read_to_string(children).unwrap();
         let init = init.trim().to_owned();
-        Ok(Self { host, init })
+        Ok(Self {
+            host,
+            init,
+            _directory: directory,
+        })
     }
 
     /// A command inside of the host.

@@ -1,11 +1,14 @@
 #!/bin/sh
 # A host with journald, sshd, sudo and su of its own, whose every change is gone when it ends.
 # It shares the network of the machine, so that its agent finds the test's daemon.
-# Usage: journal_host.sh COPIED_ROOT.SH PORT (of its sshd) READ_KMSG (of its journald: yes or no)
+# Usage: journal_host.sh COPIED_ROOT.SH PORT (of its sshd) READ_KMSG (of its journald: yes or no) EMPTY_DIR
 set -e
-lower=/ work=$(mktemp -d)
+lower=/ work=$4
 . "$1"
-mount --bind /dev/kmsg "$root/dev/kmsg"
+# A machine that has none can have all the rest.
+if [ -c /dev/kmsg ]; then
+  mount --bind /dev/kmsg "$root/dev/kmsg"
+fi
 mount -t tmpfs -o mode=755 tmpfs "$root/var/log"
 mkdir -p "$root/run/sshd" "$root/run/systemd/journal" "$root/etc/systemd"
 ln -s /run/systemd/journal/dev-log "$root/dev/log"
