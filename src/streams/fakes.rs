@@ -136,6 +136,8 @@ pub(super) struct FakeDirectory {
     hangs: bool,
     /// Whom it was told of.
     pub(super) refusals: Mutex<Vec<AgentRefusal>>,
+    /// How often a secret of a client was asked about.
+    pub(super) n_secrets: AtomicUsize,
     /// From where enrollments came.
     pub(super) enrolled_from: Mutex<Vec<Option<IpAddr>>>,
     /// The key of [`AGENT`] after rotations, and those before it.
@@ -149,6 +151,7 @@ impl FakeDirectory {
             is_down: false,
             hangs: false,
             refusals: Mutex::default(),
+            n_secrets: AtomicUsize::default(),
             enrolled_from: Mutex::default(),
             key: Mutex::new((key().verifying_key().to_bytes(), Vec::new())),
         }
@@ -231,6 +234,7 @@ impl Directory for FakeDirectory {
     }
 
     fn use_token(&self, agent: AgentId, token: String, _: Option<IpAddr>) -> StoreResult<'_, ()> {
+        self.n_secrets.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move {
             match token.as_str() {
                 _ if self.is_down => Err(failure(StoreErrorKind::Unavailable)),

@@ -209,9 +209,16 @@ impl RateLimits {
         checked.map_err(|wait| refused(self.tokens.name, "token", wait))
     }
 
-    /// Whether somebody may use an older way.
+    /// Whether somebody may try to use an older way; what all share is for those who show a token.
     pub(super) fn http(&self, address: Option<IpAddr>) -> Result<(), TooOften> {
-        self.http.check(address)
+        let looked = self.http.look_by_address(address);
+        looked.map_err(|(by, wait)| refused(self.http.name, by, wait))
+    }
+
+    /// Whether one who shows a token of ours may.
+    pub(super) fn http_with_token(&self) -> Result<(), TooOften> {
+        let looked = self.http.look_at_all();
+        looked.map_err(|(by, wait)| refused(self.http.name, by, wait))
     }
 
     /// Whether an agent may, which has proved to be it.
@@ -263,12 +270,21 @@ impl Route {
 
     /// The address comes first: one that asks too often takes nothing from the others.
     fn look(&self, address: Option<IpAddr>) -> Result<(), (&'static str, Duration)> {
+        self.look_by_address(address)?;
+        self.look_at_all()
+    }
+
+    fn look_by_address(&self, address: Option<IpAddr>) -> Result<(), (&'static str, Duration)> {
         if let Some(address) = address {
             let checked = self.by_address.check(&block(address));
             checked.map_err(|wait| ("address", wait))?;
             let checked = site(address).map_or(Ok(()), |site| self.by_site.check(&site));
             checked.map_err(|wait| ("address", wait))?;
         }
+        Ok(())
+    }
+
+    fn look_at_all(&self) -> Result<(), (&'static str, Duration)> {
         self.all.check().map_err(|until| {
             let now = DefaultClock::default().now();
             ("all", until.wait_time_from(now))
@@ -443,6 +459,16 @@ mod tests {
         assert!((0..1_000).all(|number| limits.rotate(of_number(number)).is_ok()));
         assert_eq!(limits.enroll(address("203.0.113.1"), None), Ok(()));
         assert_eq!(limits.rotate_of_agent(other), Ok(()));
+    }
+
+    #[test]
+    fn whoever_shows_no_token_takes_nothing_from_the_hosts_on_http_that_do() {
+        let limits = RateLimits::default();
+        let of_number = |n: u32| Some(IpAddr::from([10, 0, (n >> 8) as u8, n as u8]));
+
+        assert_eq!(admitted(|number| limits.http(of_number(number))), 10_000);
+        assert!(admitted(|_| limits.http_with_token()) >= HTTP.burst);
+        assert_eq!(limits.http_with_token().unwrap_err().by, "all");
     }
 
     #[test]

@@ -132,6 +132,7 @@ async fn admit(
         };
         unauthorized(message, fault.word())
     })?;
+    limits.http_with_token().map_err(refuse_for_a_while)?;
     let agent = hidps_wire::AgentId::new(claims.agent);
     if let Some(refusal) = certificate.refusal(Some(agent)) {
         return Err(refusal);

@@ -3,8 +3,7 @@
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest as _, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use ed25519_dalek::{Signature, VerifyingKey};
@@ -14,6 +13,7 @@ use hidps_tokens::{
 use hidps_wire::AgentId;
 use jiff::Timestamp;
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::model::{AgentCredential, AgentRefusal};
 use crate::ports::{StoreError, StoreErrorKind};
@@ -47,8 +47,7 @@ enum Denied {
 pub(in crate::streams) async fn grant_token(
     State(gateway): State<Gateway>,
     (client, certificate): (Client, PeerCertificate),
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    request: Request,
 ) -> Response {
     if !gateway.ways.open.token {
         return closed("HIDPS_HTTP_TOKEN");
@@ -56,14 +55,15 @@ pub(in crate::streams) async fn grant_token(
     if let Err(too_often) = gateway.limits.token(client.address) {
         return refuse_for_a_while(too_often);
     }
-    if let Err(message) = check_body(&headers, "application/x-www-form-urlencoded") {
+    if let Err(message) = check_body(request.headers(), "application/x-www-form-urlencoded") {
         return deny(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "invalid_request",
             &message,
         );
     }
-    let body = match body {
+    let headers = request.headers().clone();
+    let body = match Bytes::from_request(request, &()).await {
         Ok(body) => body,
         Err(rejection) => {
             return deny(
@@ -127,28 +127,57 @@ async fn prove(
         let ours = gateway.check_host(client, headers);
         ours.map_err(|error| Denied::Request("invalid_request", error.to_string()))?;
     }
+    if let ClientProof::Secret(secret) = &proof {
+        // Before anything is looked up: who guesses must not learn which ids exist.
+        let limited = gateway.limits.token_of(secret);
+        limited.map_err(|too_often| Denied::Request("slow_down", too_often.message()))?;
+    }
     let known = gateway.auth.credential(agent).await;
     let known = known.map_err(|error| {
         tracing::warn!(%agent, error = %Chain(&error), "a client could not be looked up");
         Denied::Unavailable
     })?;
-    let credential = known.ok_or_else(|| Denied::Client("the agent has no key".to_owned()))?;
-    if let ClientProof::Assertion(text) = &proof {
-        check_assertion(gateway, headers, &credential, text)?;
-    }
-    let is_proven = matches!(proof, ClientProof::Assertion(_));
-    judge(Some(&credential)).map_err(|error| match is_proven {
-        true if is_judged(&error) => Denied::Barred(error.to_string()),
-        _ => Denied::Client(error.to_string()),
-    })?;
-    if let ClientProof::Secret(secret) = proof {
-        if let Err(too_often) = gateway.limits.token_of(&secret) {
-            return Err(Denied::Request("slow_down", too_often.message()));
+    match proof {
+        ClientProof::Assertion(text) => {
+            let credential = known.ok_or_else(no_key)?;
+            check_assertion(gateway, headers, &credential, &text)?;
+            judge(Some(&credential)).map_err(|error| match is_judged(&error) {
+                true => Denied::Barred(error.to_string()),
+                false => Denied::Client(error.to_string()),
+            })?;
+            Ok(credential)
         }
-        let used = gateway.directory.use_token(agent, secret, client.reported);
-        used.await.map_err(|error| denied_by_store(agent, &error))?;
+        ClientProof::Secret(secret) => {
+            prove_by_secret(gateway, (agent, known), client, secret).await
+        }
     }
-    Ok(credential)
+}
+
+fn no_key() -> Denied {
+    Denied::Client("the agent has no key".to_owned())
+}
+
+/// Asks the database about a secret, for whatever agent: an answer that comes without that comes sooner.
+async fn prove_by_secret(
+    gateway: &Gateway,
+    (agent, known): (AgentId, Option<AgentCredential>),
+    client: Client,
+    secret: String,
+) -> Result<AgentCredential, Denied> {
+    let barred = judge(known.as_ref()).err();
+    // One that waits for approval must not use its secret up; nobody has this id.
+    let whose = match barred {
+        Some(_) => AgentId::new(Uuid::nil()),
+        None => agent,
+    };
+    let used = gateway.directory.use_token(whose, secret, client.reported);
+    let used = used.await.map_err(|error| denied_by_store(agent, &error));
+    match (known, barred, used) {
+        (Some(credential), None, used) => used.map(|()| credential),
+        (_, _, Err(Denied::Unavailable)) => Err(Denied::Unavailable),
+        (Some(_), Some(error), _) => Err(Denied::Client(error.to_string())),
+        (None, _, _) => Err(no_key()),
+    }
 }
 
 /// Checks what the client signed with its agent's key: for this daemon, for now, and once.

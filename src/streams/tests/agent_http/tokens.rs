@@ -1,5 +1,9 @@
 //! Who gets a token: whoever signs with the agent's key or has a token of an admin, and nobody else.
 
+use std::sync::atomic::Ordering;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
 use super::*;
 
 const GRANT: &str = "grant_type=client_credentials";
@@ -181,4 +185,39 @@ async fn a_request_that_is_not_of_its_form_is_refused_in_oauths_words() {
             "{what}"
         );
     }
+}
+
+#[tokio::test]
+async fn every_id_costs_the_same_question_whether_there_is_such_an_agent_or_not() {
+    for status in [KeyStatus::Admitted, KeyStatus::Pending, KeyStatus::Revoked] {
+        let world = world(status).await;
+        let host = Host::with_token(&world, String::new());
+        for (agent, secret) in [(AGENT, "wrong"), (OTHER, "wrong"), (OTHER, "good")] {
+            let before = world.directory.n_secrets.load(Ordering::Relaxed);
+            let (status, _) = answer(host.ask_token(&with_secret(agent, secret))).await;
+            assert_eq!(status, StatusCode::UNAUTHORIZED);
+            let asked = world.directory.n_secrets.load(Ordering::Relaxed) - before;
+            assert_eq!(asked, 1, "{agent}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_way_that_is_closed_waits_for_no_body() {
+    let health = Arc::new(Health::default());
+    health.set_open();
+    let served = (None, no_programs());
+    let closed = AgentHttp::default();
+    let world = build(KeyStatus::Admitted, health, Duration::ZERO, served, closed).await;
+    let mut stream = TcpStream::connect(world.address).await.expect("loopback");
+    let half = format!(
+        "POST {TOKEN} HTTP/1.1\r\nHost: h\r\nContent-Type: {FORM}\r\nContent-Length: 999\r\n\r\na"
+    );
+    stream.write_all(half.as_bytes()).await.expect("taken");
+
+    let mut begin = [0; 12];
+    // A body that is waited for is given up after 15 s.
+    let answered = timeout(Duration::from_secs(60), stream.read_exact(&mut begin)).await;
+    answered.expect("it answers").expect("bytes");
+    assert_eq!(&begin, b"HTTP/1.1 404");
 }
