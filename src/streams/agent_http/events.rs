@@ -11,18 +11,17 @@ use axum::extract::{FromRequest as _, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use hidps_wire::{
-    AgentFrame, AgentId, DecodeError, EventBatch, LogEvent, Posted, PostedLine, Usage, encode,
-    read_posted,
+    AgentFrame, AgentId, DecodeError, MAX_EVENTS_PER_BATCH, Posted, PostedLine, Usage, read_posted,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use crate::model::{FactsReport, Observation, OwnedAgent, ProcessesReport, UsageReport};
 use crate::ports::RawBatch;
+use crate::streams::agent_http::batches::batches_of;
 use crate::streams::agent_http::desired::take_status;
-use crate::streams::agent_http::lines::event_of;
 use crate::streams::agent_http::outcome::{PostProgress, RuleHit};
 use crate::streams::agent_http::seats::Full;
 use crate::streams::agent_http::{admit, check_body, closed};
@@ -31,6 +30,9 @@ use crate::streams::client_certificates::PeerCertificate;
 use crate::streams::peer::Client;
 use crate::streams::routes::{Gateway, refuse};
 use crate::telemetry;
+
+/// Pause before detection is asked again whether it has room.
+const STALL: Duration = Duration::from_millis(20);
 
 /// Longest time a body may take to arrive.
 const ARRIVED_WITHIN: Duration = Duration::from_secs(15);
@@ -66,7 +68,7 @@ async fn receive(
     let text = Utf8Bytes::try_from(body).map_err(|_| bad_body("the body is not UTF-8"))?;
     match read_posted(&text) {
         Ok(Posted::Batch) => {
-            let hits = submit(gateway, owned, text.clone()).await?;
+            let hits = submit(gateway, owned, text.clone(), Duration::ZERO).await?;
             Ok(accepted(&hits))
         }
         Ok(Posted::Lines(lines)) => take_lines(gateway, owned, &lines).await,
@@ -127,10 +129,13 @@ async fn take_lines(
     if !lines.iter().all(of_own) {
         return Err(names_another());
     }
-    let now = Timestamp::now();
-    let events: Vec<LogEvent<'_>> = lines.iter().map(|line| event_of(line, now)).collect();
-    let batch = encode(&EventBatch::new(1, 0, events));
-    let hits = submit(gateway, owned, batch.into()).await?;
+    let (mut hits, mut patience) = (Vec::new(), Duration::ZERO);
+    for batch in batches_of(lines, Timestamp::now()) {
+        hits.extend(submit(gateway, owned, batch.into(), patience).await?);
+        // What was taken in would count twice if the rest were refused.
+        patience = TAKEN_WITHIN;
+    }
+    hits.truncate(MAX_EVENTS_PER_BATCH);
     let mut answer = accepted(&hits);
     if lines.iter().any(|line| line.parties.is_some()) {
         answer["message"] = json!("taken in");
@@ -208,23 +213,29 @@ fn take_usage(gateway: &Gateway, agent: AgentId, usage: Usage, firewall_active: 
     }
 }
 
-/// Hands a batch to detection and waits until it was taken in.
+/// Hands a batch to detection, which may have no room for it for so long, and waits until it was taken in.
 async fn submit(
     gateway: &Gateway,
     OwnedAgent { agent, org, .. }: OwnedAgent,
     text: Utf8Bytes,
+    patience: Duration,
 ) -> Result<Vec<RuleHit>, Response> {
     let (progress, outcome) = PostProgress::new();
-    let batch = RawBatch {
+    let mut batch = RawBatch {
         agent_id: agent,
         org,
         text,
         progress: Arc::new(progress),
     };
-    if gateway.links.intake.submit(batch).is_err() {
-        metrics::counter!(telemetry::STALLS).increment(1);
-        let message = "detection is behind; post the same again";
-        return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, message));
+    let give_up_at = Instant::now() + patience;
+    while let Err(refused) = gateway.links.intake.submit(batch) {
+        if Instant::now() >= give_up_at {
+            metrics::counter!(telemetry::STALLS).increment(1);
+            let message = "detection is behind; post the same again";
+            return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, message));
+        }
+        batch = refused;
+        sleep(STALL).await;
     }
     match timeout(TAKEN_WITHIN, outcome).await {
         Ok(Ok(Ok(hits))) => Ok(hits),

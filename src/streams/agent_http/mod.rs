@@ -2,6 +2,7 @@
 //! the operator opens it, and leads to where the frames of the socket go.
 //! It never learns from a body who speaks: the token says it, and the agent's key stands behind it.
 
+mod batches;
 mod desired;
 mod events;
 mod lines;
@@ -26,7 +27,7 @@ use crate::config::AgentHttp;
 use crate::model::{AgentCredential, OwnedAgent};
 use crate::streams::agent_auth::{ConnectError, judge};
 use crate::streams::agent_http::polling::PollingAgents;
-use crate::streams::agent_http::seats::Seats;
+use crate::streams::agent_http::seats::{Full, Seats};
 use crate::streams::client_certificates::PeerCertificate;
 use crate::streams::nonces::{Nonces, Verdict};
 use crate::streams::peer::Client;
@@ -152,15 +153,15 @@ async fn admit(
         key: credential.public_key,
     };
     limits.http_of_agent(agent).map_err(refuse_for_a_while)?;
-    let at = Timestamp::now();
+    note_heard(gateway, owned).map_err(refuse_place)?;
+    Ok(owned)
+}
+
+/// Remembers that an agent asked, and has it recorded.
+fn note_heard(gateway: &Gateway, owned: OwnedAgent) -> Result<(), Full> {
+    let (agent, at) = (owned.agent, Timestamp::now());
     let open = || gateway.links.sessions.open(agent);
-    let heard = gateway.ways.hear(owned, Instant::now(), open);
-    let heard = heard.map_err(|full| {
-        let by = full.word();
-        metrics::counter!(telemetry::RATE_LIMITED, "route" => "place", "by" => by).increment(1);
-        let message = "too many agents ask over HTTP just now; try again";
-        refuse(StatusCode::SERVICE_UNAVAILABLE, message)
-    })?;
+    let heard = gateway.ways.hear(owned, Instant::now(), open)?;
     if gateway.links.presence.on_asked(agent, heard, at) {
         // It was told something by a connection meanwhile.
         gateway.ways.on_polling(agent, |polling| {
@@ -168,7 +169,14 @@ async fn admit(
             polling.held = None;
         });
     }
-    Ok(owned)
+    Ok(())
+}
+
+fn refuse_place(full: Full) -> Response {
+    let by = full.word();
+    metrics::counter!(telemetry::RATE_LIMITED, "route" => "place", "by" => by).increment(1);
+    let message = "too many agents ask over HTTP just now; try again";
+    refuse(StatusCode::SERVICE_UNAVAILABLE, message)
 }
 
 /// The key as tokens name it.
