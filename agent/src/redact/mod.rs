@@ -69,6 +69,8 @@ enum Next {
     SecretOrFlag,
     /// A secret in any case.
     Secret,
+    /// The rest of a secret whose quotes are never closed, as where a long line was cut.
+    SecretToTheEnd,
     /// `user:secret`, or a user alone.
     Login(char),
     /// The scheme of an `Authorization` header, or already the secret.
@@ -100,11 +102,18 @@ impl Line {
             self.program = outer;
         } else {
             self.take_word(argument, 0);
+            // The quote of an argument of its own is a part of the secret.
+            if self.next == Next::SecretToTheEnd {
+                self.next = Next::Word;
+            }
         }
     }
 
     fn take_text(&mut self, text: &str, depth: u8) {
         for piece in words::split(text) {
+            if self.next == Next::SecretToTheEnd {
+                return;
+            }
             match piece {
                 words::Piece::Space(space) => self.out.push_str(space),
                 words::Piece::Word(word) => self.take_word(word, depth),
@@ -116,6 +125,8 @@ impl Line {
         match std::mem::take(&mut self.next) {
             Next::SecretOrFlag if is_flag(word) => self.take_plain(word, depth),
             Next::SecretOrFlag | Next::Secret => self.mask_word(word),
+            // It was masked with its beginning.
+            Next::SecretToTheEnd => {}
             Next::Credentials if names::is_scheme(bare(word)) => {
                 self.out.push_str(word);
                 self.next = Next::Secret;
@@ -187,6 +198,9 @@ impl Line {
                 self.out.push_str(after);
             }
             None => self.out.push_str(MASK),
+        }
+        if quote.is_some_and(|quote| word.matches(quote).count() == 1) {
+            self.next = Next::SecretToTheEnd;
         }
     }
 }

@@ -83,34 +83,38 @@ fn mask_values(word: &str) -> (String, Next) {
         if is_field && value.starts_with('/') {
             continue;
         }
-        if let Some(after) = mask_value(name, value, &mut out) {
-            rest = after;
-        } else {
-            return (out, Next::Secret);
+        match mask_value(name, value, &mut out) {
+            Ok(after) => rest = after,
+            Err(next) => return (out, next),
         }
     }
     out.push_str(rest);
     (out, Next::Word)
 }
 
-/// Masks one value and returns what is behind it; none when the value was only a scheme.
-fn mask_value<'w>(name: &str, value: &'w str, out: &mut String) -> Option<&'w str> {
+/// Masks one value and returns what is behind it, or what the next word is, where the value was only
+/// a scheme or does not end in this word.
+fn mask_value<'w>(name: &str, value: &'w str, out: &mut String) -> Result<&'w str, Next> {
     let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''));
     let (inside, after) = match quote.and_then(|quote| Some((quote, value.strip_prefix(quote)?))) {
         Some((quote, inside)) => {
             out.push(quote);
-            inside.split_at(inside.find(quote).unwrap_or(inside.len()))
+            let Some(end) = inside.find(quote) else {
+                out.push_str(MASK);
+                return Err(Next::SecretToTheEnd);
+            };
+            inside.split_at(end)
         }
         None => value.split_at(value.find(ends_value).unwrap_or(value.len())),
     };
     if names::has_scheme(name) && after.is_empty() && names::is_scheme(inside) {
         out.push_str(inside);
-        return None;
+        return Err(Next::Secret);
     }
     if !inside.is_empty() {
         out.push_str(MASK);
     }
-    Some(after)
+    Ok(after)
 }
 
 fn trim(name: &str) -> &str {

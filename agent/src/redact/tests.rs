@@ -14,6 +14,27 @@ fn check(command: &str, expected: &str) {
 }
 
 #[test]
+fn a_secret_whose_quotes_are_never_closed_is_masked_to_the_end() {
+    for (command, expected) in [
+        ("app --password='hunter 2 and more", "app --password='***"),
+        ("app --password 'hunter 2 and more", "app --password ***"),
+        (
+            r#"sh -c "app --token='hunter 2" x"#,
+            r#"sh -c "app --token='***" x"#,
+        ),
+        (
+            r#"curl -d {"pas: "x y"w, "a": {"secret":'"b c: hunter 2"}} h"#,
+            r#"curl -d {"pas: "x y"w, "a": {"secret":'***"#,
+        ),
+    ] {
+        check(command, expected);
+    }
+    // Each argument of a program ends by itself.
+    let list = arguments(&["app", "--password='hunter", "--token", "'2", "x"]);
+    assert_eq!(list, "app --password='*** --token *** x");
+}
+
+#[test]
 fn secrets_behind_names_are_masked() {
     for (command, expected) in [
         ("app --password=hunter2 x", "app --password=*** x"),
