@@ -13,7 +13,7 @@ use super::*;
 use crate::detection::load_rules;
 
 /// Long enough for a machine busy with builds.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Quick enough for tests, and slow enough that a doubtful content is told from a quiet one.
 const PACE: Pace = Pace {
@@ -237,7 +237,7 @@ async fn a_directory_without_rules_is_refused_however_long_it_lasts() {
 async fn a_directory_that_is_away_for_a_moment_is_neither_refused_nor_loaded_again() {
     // However long this test is kept waiting, that is a moment.
     let patient = Pace {
-        sure: Duration::from_secs(30),
+        sure: Duration::from_secs(8),
         ..PACE
     };
     let mut followed = Followed::start(patient).await;

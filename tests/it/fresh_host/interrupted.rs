@@ -35,11 +35,11 @@ pub(super) fn keep_what_has_started(place: &Place, programs: &Programs) {
 
 /// Somebody ends a first run when the agent is to start at every boot and nothing has started it.
 pub(super) fn take_back_a_first_one(place: &Place) {
-    let ended = "sed -i 's/^  systemctl daemon-reload$/  kill -INT $$/' install.sh;";
+    let ended = "sed -i 's/^  systemctl daemon-reload$/  kill -TERM $$/' install.sh;";
 
     let ran = place.install(ended, &format!("--agent-id {}", place.agent_id));
 
-    assert_eq!(ran.code, Some(130), "{}", ran.said);
+    assert_eq!(ran.code, Some(143), "{}", ran.said);
     let unit = "put back: /usr/local/bin/hidps-agent /etc/systemd/system/hidps-agent.service";
     assert!(ran.said.contains(unit), "{}", ran.said);
     assert_removed(place);
