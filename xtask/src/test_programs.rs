@@ -4,6 +4,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -38,16 +39,20 @@ struct Outcome {
     failed: Vec<String>,
 }
 
-/// Runs all tests of the workspace: those of the whole, beside them all others, and those in
-/// comments; notes the tests that cannot run here.
+/// Runs all tests of the workspace: those of the whole, beside them all others, in which whoever is
+/// done first helps, and those in comments; notes the tests that cannot run here.
 ///
 /// # Errors
 /// When something does not build, or names the programs in which a test failed.
 pub(crate) fn run_all(skipped: &mut Vec<String>) -> Result<()> {
     let (whole, parts): (Vec<_>, Vec<_>) = build()?.into_iter().partition(|it| it.is_of_whole);
+    let parts = Mutex::new(parts.into_iter());
+    let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
     let mut all = thread::scope(|scope| {
-        let beside = scope.spawn(|| run_each("the parts", &parts, run_and_print));
-        let mut all = run_each("the whole", &whole, run_aloud);
+        let beside = scope.spawn(|| run_each("the parts", next, run_and_print));
+        let mut whole = whole.into_iter();
+        let mut all = run_each("the whole", || whole.next(), run_aloud);
+        all.add(run_each("the rest of the parts", next, run_and_print));
         match beside.join() {
             Ok(parts) => all.add(parts),
             Err(_) => all.failed.push("a lane".to_owned()),
@@ -113,15 +118,15 @@ fn parse_program(message: &Value) -> Option<TestProgram> {
 /// Runs these one after another, whatever comes of each; prints how long all took.
 fn run_each(
     lane: &str,
-    programs: &[TestProgram],
+    mut next: impl FnMut() -> Option<TestProgram>,
     run: impl Fn(&TestProgram, &mut Command) -> Result<Ended>,
 ) -> Outcome {
     let begun = Instant::now();
     let mut outcome = Outcome::default();
-    for it in programs {
+    while let Some(it) = next() {
         let mut command = program(&it.path);
         command.arg("--quiet").current_dir(&it.directory);
-        let failure = match run(it, &mut command) {
+        let failure = match run(&it, &mut command) {
             Ok(ended) => {
                 outcome.skipped.extend(ended.skipped());
                 ended.failure
@@ -210,7 +215,8 @@ mod tests {
         };
         let programs = [at("/bin/false"), at("/nowhere/at-all"), at("/bin/true")];
 
-        let failed = run_each("these", &programs, run_and_print).failed;
+        let mut programs = programs.into_iter();
+        let failed = run_each("these", || programs.next(), run_and_print).failed;
 
         assert_eq!(failed.len(), 2, "{failed:?}");
         assert_eq!(failed[0], "/bin/false: exit status: 1");
