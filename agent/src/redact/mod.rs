@@ -52,7 +52,9 @@ pub fn redact_command(text: &str) -> String {
     match before_private_key(text) {
         Some(before) => {
             line.take_text(before, 0);
-            line.out.push_str(MASK);
+            if !line.out.ends_with(MASK) {
+                line.out.push_str(MASK);
+            }
         }
         None => line.take_text(text, 0),
     }
