@@ -6,6 +6,7 @@
 //! form is known. The rest of the line is untouched, as rules look at it.
 
 mod log;
+mod logins;
 mod names;
 mod pieces;
 mod programs;
@@ -209,9 +210,10 @@ impl Line {
 
 /// What stands before a private key in the form of OpenSSL or OpenSSH, which has lines and spaces.
 fn before_private_key(text: &str) -> Option<&str> {
-    let end = text.find("PRIVATE KEY-----")?;
-    let begin = text.get(..end)?.rfind("-----BEGIN")?;
-    text.get(..begin)
+    // A certificate may stand before the key, and the end of another key before both.
+    let first = text.find("-----BEGIN")?;
+    let end = first + text.get(first..)?.find("PRIVATE KEY-----")?;
+    text.get(..text.get(..end)?.rfind("-----BEGIN")?)
 }
 
 /// Whether a word is a flag and not a secret that begins with a dash.

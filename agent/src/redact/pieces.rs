@@ -1,7 +1,9 @@
-//! Secrets within one word: `name=secret`, headers and JSON, passwords in addresses, known tokens.
+//! Secrets within one word: `name=secret`, headers and JSON, passwords of logins, known tokens.
 //! It never looks at the words around it; what the next word is, it returns.
 
-use super::{MASK, Next, names};
+use std::borrow::Cow;
+
+use super::{MASK, Next, logins, names};
 
 /// Beginnings of tokens whose form is known, and how many letters at least follow.
 const TOKENS: [(&str, usize); 24] = [
@@ -31,15 +33,29 @@ const TOKENS: [(&str, usize); 24] = [
     ("dop_v1_", 30),
 ];
 
-/// What looks like a password before an `@` and is an address.
-const NO_LOGINS: [&str; 8] = ["acct", "im", "mailto", "sip", "sips", "smtp", "tel", "xmpp"];
+/// How often a word is looked at until nothing more is found; one mask may lay open the form of another.
+const MAX_LOOKS: u8 = 8;
 
 /// Writes the word without its secrets; returns what the next word is.
 pub(super) fn mask(word: &str, out: &mut String) -> Next {
-    let without_login = mask_login(word);
-    let (without_values, next) = mask_values(without_login.as_deref().unwrap_or(word));
-    mask_tokens(&without_values, out);
+    let mut shown = Cow::Borrowed(word);
+    let mut next = Next::Word;
+    for _ in 0..MAX_LOOKS {
+        let look;
+        (look, next) = mask_once(&shown);
+        if look == shown {
+            break;
+        }
+        shown = Cow::Owned(look);
+    }
+    out.push_str(&shown);
     next
+}
+
+fn mask_once(word: &str) -> (String, Next) {
+    let without_login = logins::mask(word);
+    let (without_values, next) = mask_values(without_login.as_deref().unwrap_or(word));
+    (mask_tokens(&without_values), next)
 }
 
 fn is_name(c: char) -> bool {
@@ -128,33 +144,9 @@ fn behind_sign(after: &str) -> Option<&str> {
     after.strip_prefix(['=', ':'])
 }
 
-/// Masks the password in `user:password@host`, with or without a scheme before it.
-fn mask_login(word: &str) -> Option<String> {
-    let (before, login) = match word.split_once("://") {
-        Some((scheme, rest)) => (scheme.len() + 3, rest),
-        None => (0, word),
-    };
-    let end = login
-        .find(|c: char| matches!(c, '/' | '?' | '#') && before > 0)
-        .unwrap_or(login.len());
-    let at = login.get(..end)?.rfind('@')?;
-    let (login, host) = login.split_at_checked(at)?;
-    if before == 0 && host.starts_with("@sha256:") {
-        return None;
-    }
-    let colon = login.find(':')?;
-    let (user, password) = login.split_at_checked(colon)?;
-    let is_address =
-        before == 0 && (user.contains('/') && user.starts_with('/') || NO_LOGINS.contains(&user));
-    if password.is_empty() || is_address {
-        return None;
-    }
-    let scheme = word.get(..before)?;
-    Some(format!("{scheme}{user}:{MASK}{host}"))
-}
-
 /// Writes the word without tokens whose form is known.
-fn mask_tokens(word: &str, out: &mut String) {
+fn mask_tokens(word: &str) -> String {
+    let mut out = String::with_capacity(word.len());
     let is_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     let mut rest = word;
     while let Some(start) = rest.find(is_token) {
@@ -176,4 +168,5 @@ fn mask_tokens(word: &str, out: &mut String) {
         }
     }
     out.push_str(rest);
+    out
 }

@@ -178,6 +178,11 @@ fn passwords_in_addresses_and_tokens_by_their_form_are_masked() {
     }
     let key = "-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n-----END OPENSSH PRIVATE KEY-----";
     assert_eq!(arguments(&["tee", key]), "tee ***");
+    let behind_another = format!("the end of a PRIVATE KEY-----\n-----BEGIN X-----\n{key}");
+    assert_eq!(
+        redact_command(&behind_another),
+        "the end of a PRIVATE KEY-----\n-----BEGIN X-----\n***"
+    );
 }
 
 #[test]
