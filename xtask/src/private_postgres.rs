@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 
@@ -45,7 +46,12 @@ impl PrivatePostgres {
     pub(crate) fn start(programs: &Programs) -> Result<Self> {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("hidps-sql-{}-{number}", std::process::id());
+        // Another run, in another container or killed, may have had this process's id.
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let (id, nanos) = (std::process::id(), now.as_nanos());
+        let name = format!("hidps-sql-{id}-{number}-{nanos}");
         let directory = std::env::temp_dir().join(name);
         fs::create_dir(&directory)
             .with_context(|| format!("cannot make {}", directory.display()))?;

@@ -45,6 +45,11 @@ impl Report {
         self.note(name, Outcome::Skipped(why.to_owned()), Duration::ZERO);
     }
 
+    /// Takes over what came of the steps of another report.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.steps.extend(other.steps);
+    }
+
     fn note(&mut self, name: &str, outcome: Outcome, took: Duration) {
         self.steps.push(Step {
             name: name.to_owned(),

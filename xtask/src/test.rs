@@ -14,7 +14,7 @@ use crate::private_postgres::{PrivatePostgres, Programs};
 use crate::program::{build_directory, capture, cargo, program, repository_root, succeed};
 use crate::report::Report;
 use crate::setup;
-use crate::test_programs;
+use crate::test_programs::{self, TestProgram};
 use crate::watched::{self, Ended};
 
 /// Far more than the SQL tests take on a machine that is busy.
@@ -29,19 +29,45 @@ pub(crate) fn run(args: &[String]) -> ExitCode {
         report.step("cargo test", || succeed(cargo().arg("test").args(args)));
         return report.finish();
     }
+    let mut programs = Vec::new();
+    report.step("test programs", || {
+        programs = test_programs::build()?;
+        Ok(())
+    });
+    let beside = thread::scope(|scope| {
+        let beside = scope.spawn(run_beside);
+        run_workspace(&mut report, programs);
+        beside.join()
+    });
+    match beside {
+        Ok(beside) => report.add(beside),
+        Err(_) => report.step("what runs beside", || bail!("it panicked")),
+    }
+    report.finish()
+}
+
+fn run_workspace(report: &mut Report, programs: Vec<TestProgram>) {
     let mut skipped = Vec::new();
-    report.step("workspace", || test_programs::run_all(&mut skipped));
+    report.step("workspace", || {
+        test_programs::run_all(programs, &mut skipped)
+    });
     for told in skipped {
         let (test, why) = told
             .split_once(": ")
             .unwrap_or((&told, "it does not say why"));
         report.skip(test, why);
     }
+}
+
+/// The kinds of tests that are no programs of the workspace, one after another while those run:
+/// many of those wait, and these do not.
+fn run_beside() -> Report {
+    let mut report = Report::default();
     run_sql_tests(&mut report);
     run_rule_tests(&mut report);
     report.step("fuzz corpora", replay_corpora);
     judge::run_briefly(&mut report);
-    report.finish()
+    report
 }
 
 /// Tests of the whole start these programs, so they must be as new as the tests.

@@ -22,13 +22,15 @@ const WHOLE_THREADS: u32 = 4;
 
 /// A program with tests in it.
 #[derive(PartialEq, Eq, Debug)]
-struct TestProgram {
+pub(crate) struct TestProgram {
     name: String,
     path: PathBuf,
     /// Its package, in which cargo would start it.
     directory: PathBuf,
     /// Whether it tests the product from outside, which takes longest and mostly waits.
     is_of_whole: bool,
+    /// Whether it tests its package from outside.
+    is_integration: bool,
 }
 
 /// What came of all test programs.
@@ -43,9 +45,11 @@ struct Outcome {
 /// done first helps, and those in comments; notes the tests that cannot run here.
 ///
 /// # Errors
-/// When something does not build, or names the programs in which a test failed.
-pub(crate) fn run_all(skipped: &mut Vec<String>) -> Result<()> {
-    let (whole, parts): (Vec<_>, Vec<_>) = build()?.into_iter().partition(|it| it.is_of_whole);
+/// When it names the programs in which a test failed, or tests in comments did.
+pub(crate) fn run_all(programs: Vec<TestProgram>, skipped: &mut Vec<String>) -> Result<()> {
+    let (whole, mut parts): (Vec<_>, Vec<_>) = programs.into_iter().partition(|it| it.is_of_whole);
+    // Whoever begins the longest last keeps everybody waiting.
+    parts.sort_by_key(|it| !it.is_integration);
     let parts = Mutex::new(parts.into_iter());
     let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
     let mut all = thread::scope(|scope| {
@@ -76,7 +80,11 @@ impl Outcome {
     }
 }
 
-fn build() -> Result<Vec<TestProgram>> {
+/// Builds the tests of the workspace, and says which programs they are.
+///
+/// # Errors
+/// When something does not build, or there is nothing.
+pub(crate) fn build() -> Result<Vec<TestProgram>> {
     let format = "--message-format=json-render-diagnostics";
     let said = capture(cargo().args(["test", "--quiet", "--workspace", "--no-run", format]))?;
     let found = parse_programs(&said);
@@ -111,6 +119,7 @@ fn parse_program(message: &Value) -> Option<TestProgram> {
         name: format!("{package}: {kind} {target}"),
         path: message["executable"].as_str()?.into(),
         is_of_whole: kind == "test" && directory == repository_root(),
+        is_integration: kind == "test",
         directory,
     })
 }
@@ -212,6 +221,7 @@ mod tests {
             path: path.into(),
             directory: "/".into(),
             is_of_whole: false,
+            is_integration: false,
         };
         let programs = [at("/bin/false"), at("/nowhere/at-all"), at("/bin/true")];
 
