@@ -30,6 +30,9 @@ const OUTPUT_SILENCE: Duration = Duration::from_secs(3);
 /// How often a condition that nobody announces is looked at.
 const PROBE_INTERVAL: Duration = Duration::from_millis(10);
 
+/// The longest pause between looks, however dear one is.
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
 /// Why a child process did not do what was wanted.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
@@ -131,6 +134,7 @@ pub fn wait_for<T>(
 ) -> Result<T, CommandError> {
     let end = Instant::now() + deadline;
     loop {
+        let looked = Instant::now();
         if let Some(value) = probe() {
             return Ok(value);
         }
@@ -141,8 +145,14 @@ pub fn wait_for<T>(
                 log: String::new(),
             });
         }
-        thread::sleep(PROBE_INTERVAL);
+        thread::sleep(pause_after(looked.elapsed(), PROBE_INTERVAL));
     }
+}
+
+/// How long to wait after a look that took so long: whoever looks leaves the machine to those who
+/// are looked at.
+pub(crate) fn pause_after(look: Duration, at_least: Duration) -> Duration {
+    (4 * look).clamp(at_least, LONGEST_PAUSE)
 }
 
 /// Runs a command to its end and returns what it printed.
@@ -537,7 +547,7 @@ mod tests {
 
     #[test]
     fn what_outlives_the_process_in_its_pipe_is_read_to_the_end() {
-        let late = shell("(sleep 1; echo late) & echo early");
+        let late = shell("(sleep 0.2; echo late) & echo early");
 
         let output = run(late, Duration::from_secs(30)).unwrap();
 

@@ -404,7 +404,7 @@ mod tests {
         wait_for("the sleeper inside", Duration::from_secs(20), entered).unwrap();
 
         let from = left.run_inside(|| {
-            let stream = TcpStream::connect_timeout(&target, Duration::from_secs(10)).unwrap();
+            let stream = TcpStream::connect_timeout(&target, Duration::from_secs(60)).unwrap();
             stream.local_addr().unwrap().ip()
         });
         let name = left.name().to_owned();

@@ -9,6 +9,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
+use crate::command::pause_after;
+
 /// How often something that nobody announces is looked at; latencies are exact to this.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -39,6 +41,7 @@ pub async fn wait_until<T>(
 ) -> Result<(T, Duration), NotSeen> {
     let begun = Instant::now();
     loop {
+        let looked = Instant::now();
         match look().await {
             Ok(value) => return Ok((value, begun.elapsed())),
             Err(seen) if begun.elapsed() >= deadline => {
@@ -48,7 +51,7 @@ pub async fn wait_until<T>(
                     seen,
                 });
             }
-            Err(_) => sleep(LOOK_INTERVAL).await,
+            Err(_) => sleep(pause_after(looked.elapsed(), LOOK_INTERVAL)).await,
         }
     }
 }

@@ -173,7 +173,7 @@ impl Viewer {
             question,
         })
         .await?;
-        self.wait_for("the host's answer", Duration::from_secs(20), |arrival| {
+        self.wait_for("the host's answer", Duration::from_secs(60), |arrival| {
             let Arrival::Answer(of, answer) = arrival else {
                 return None;
             };
