@@ -7,8 +7,8 @@ use crate::harness::document;
 use crate::scripted_daemon::{DEADLINE, ScriptedDaemon, applied_generation, condition};
 use crate::world::{KNOCK, REACH, World};
 
-/// The shortest time there is.
-const SETTINGS: &str = "confirm_secs = 5";
+/// Long enough to be seen and knocked at while it lasts, on a machine that is busy.
+const SETTINGS: &str = "confirm_secs = 15";
 
 #[test]
 fn a_firewall_that_cuts_the_host_off_is_rolled_back() {

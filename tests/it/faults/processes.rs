@@ -19,7 +19,7 @@ use super::shared::with_world;
 const NO_TIMER: [(&str, &str); 2] = [("HIDPS_CANARY_SECS", "1"), ("HIDPS_RESYNC_SECS", "3600")];
 
 /// Both sides leave a silent peer after 45 s; the rest is for a machine busy with builds.
-const SILENCE_PATIENCE: Duration = Duration::from_secs(75);
+const SILENCE_PATIENCE: Duration = Duration::from_secs(150);
 
 /// Nothing that gets in or out, and nobody is told, as when a cable is cut.
 const CUT: &str = "add table inet cut; \

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hidps_lab::world::AGENT;
 use hidps_lab::world::probe::wait_until;
+use serde_json::json;
 
 use super::health::wait_health;
 use super::holds::wait_held;
@@ -24,9 +25,12 @@ fn a_read_only_daemon_alerts_and_sends_no_command() {
         change_everything(world).await;
         wait_held(world, "ReadOnly").await;
         if let Some(ssh) = world.host.ssh() {
+            let earlier = json!({"agent_id": AGENT, "title": BURST_ALERT});
+            let forgotten = world.admin.delete("alerts", earlier).await;
+            forgotten.expect("an admin clears what others left");
             ssh.fail_login(world.host.namespace(), "root", BURST)
                 .expect("sshd refuses the logins");
-            let alerted = wait_until("an alert", Duration::from_secs(30), async || {
+            let alerted = wait_until("an alert", Duration::from_secs(60), async || {
                 let alerts = world.outside().list_alerts(AGENT, BURST_ALERT).await;
                 match alerts.map_err(|error| error.to_string())?.len() {
                     0 => Err("no alert".to_owned()),

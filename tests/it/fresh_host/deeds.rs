@@ -141,9 +141,8 @@ const SEEN: [(&str, &[(&str, &str)]); 12] = [
     ),
 ];
 
-/// The port that was opened and the account that is removed, of these.
+/// The port that was opened, of these.
 const PORT: usize = 9;
-const ACCOUNT: usize = 11;
 
 /// Titles of the alerts that it raises.
 const ALERTS: [&str; 8] = [
@@ -170,22 +169,11 @@ pub(super) async fn do_and_see(world: &mut World, place: &Place) {
 
     let mut said = place.ask(DEEDS);
 
-    for last in [PORT, ACCOUNT] {
-        let is_last = |event: &LogEvent<'_>| is(event, SEEN[last]);
-        let end = viewer.next_event("the last deed", PATIENCE, is_last).await;
-        end.unwrap_or_else(|error| panic!("{error}: {said}{}", place.log()));
-        if last == PORT {
-            said += &place.ask(LAST_DEEDS);
-        }
-    }
+    see(&mut viewer, SEEN[PORT], &said, place).await;
+    said += &place.ask(LAST_DEEDS);
+    // Each source has a pace of its own: what was done last may be told first.
     for wanted in SEEN {
-        let seen = viewer.events().iter().any(|event| is(event, wanted));
-        let of_service = viewer
-            .events()
-            .iter()
-            .filter(|event| &*event.service == wanted.0);
-        let of_service: Vec<_> = of_service.collect();
-        assert!(seen, "{wanted:?} is not among {of_service:#?}; {said}");
+        see(&mut viewer, wanted, &said, place).await;
     }
     for title in ALERTS {
         let raised = wait_until("an alert", PATIENCE, async || {
@@ -201,6 +189,22 @@ pub(super) async fn do_and_see(world: &mut World, place: &Place) {
             }
         });
         raised.await.expect("our rules see it");
+    }
+}
+
+/// Waits for an event, unless it came already.
+async fn see(viewer: &mut Viewer, wanted: (&str, &[(&str, &str)]), said: &str, place: &Place) {
+    if viewer.events().iter().any(|event| is(event, wanted)) {
+        return;
+    }
+    let is_wanted = |event: &LogEvent<'_>| is(event, wanted);
+    if let Err(error) = viewer.next_event("a deed", PATIENCE, is_wanted).await {
+        let of_service = |event: &&LogEvent<'_>| &*event.service == wanted.0;
+        let of_service: Vec<_> = viewer.events().iter().filter(of_service).collect();
+        panic!(
+            "{error}: {wanted:?} is not among {of_service:#?}; {said}{}",
+            place.log()
+        );
     }
 }
 

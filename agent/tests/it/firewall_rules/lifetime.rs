@@ -166,7 +166,7 @@ fn rules_that_cut_the_host_off_go_back_to_those_before(back_end: BackEnd) {
     // Without tracking, answers of the daemon are packets like all others.
     world.load_notrack();
     let (_one, _two) = (world.listen(7_501), world.listen(7_502));
-    let home = world.home_with("confirm_secs = 5");
+    let home = world.home_with("confirm_secs = 15");
     let _agent = home.start(Some(&world.host));
     let mut author = Author::greet(&world);
     author.enforce(with_defaults(
