@@ -62,7 +62,9 @@ impl Core {
         let is_tampering = outcome
             .change
             .is_some_and(|change| change != FirewallChange::Adjusted);
-        let is_drift = before == Some(Force::Reached) && is_tampering;
+        // What a repair that failed at first has found is told by the one that succeeds.
+        let is_drift = is_tampering
+            && before.is_some_and(|it| it == Force::Reached || outcome.tampering.is_some());
         if is_drift {
             let tampering = outcome.tampering.as_deref();
             let drifted = drifted_condition(actor.as_ref(), tampering);

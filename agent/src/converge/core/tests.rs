@@ -40,6 +40,8 @@ struct SimHost {
     /// Of the table that was loaded last.
     n_rules: usize,
     failure: Option<fn() -> FirewallError>,
+    /// What somebody did, as the next change says.
+    tampering: Option<String>,
     reach: Reach,
     vanished: BTreeSet<WatchPath>,
     has_lost: bool,
@@ -61,6 +63,7 @@ impl SimHost {
             is_loaded: false,
             n_rules: 0,
             failure: None,
+            tampering: None,
             reach: Reach::Always,
             vanished: BTreeSet::new(),
             has_lost: false,
@@ -179,7 +182,10 @@ impl SimHost {
                 ..InForce::default()
             }),
         };
-        outcome(Some(wanted), change, sync)
+        FirewallOutcome {
+            tampering: self.tampering.take_if(|_| change.is_some()),
+            ..outcome(Some(wanted), change, sync)
+        }
     }
 
     fn is_reachable(&self) -> bool {
@@ -677,6 +683,31 @@ fn drift_is_told_as_it_was_and_as_it_is_again() {
     let message = &host.statuses[n_before].conditions[0].message;
     assert!(message.starts_with("nft (process 77) "), "{message}");
     assert!(host.is_loaded);
+}
+
+#[test]
+fn drift_whose_repair_fails_at_first_is_told_by_the_repair_that_succeeds() {
+    let mut host = SimHost::with_confirmed(ON);
+    host.is_loaded = false;
+    host.tampering = Some("deleted the firewall table".to_owned());
+    host.failure = Some(|| FirewallError::Deadline);
+    host.pass(AUDIT_INTERVAL);
+    assert_ne!(host.firewall().0, ConditionStatus::True);
+    let n_before = host.statuses.len();
+
+    host.failure = None;
+    host.pass(AUDIT_INTERVAL);
+
+    let told: Vec<_> = host.statuses[n_before..].iter().map(condition).collect();
+    assert_eq!(
+        told,
+        [
+            (ConditionStatus::False, "Drifted"),
+            (ConditionStatus::True, "Enabled")
+        ]
+    );
+    let message = &host.statuses[n_before].conditions[0].message;
+    assert!(message.contains("deleted the firewall table"), "{message}");
 }
 
 #[test]
