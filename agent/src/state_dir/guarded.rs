@@ -92,8 +92,12 @@ impl GuardedDir {
     }
 
     /// Whether something has this name.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    pub(crate) fn has(&self, name: &str) -> io::Result<bool> {
+        match statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Opens a file that is there to be locked.

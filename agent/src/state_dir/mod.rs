@@ -154,7 +154,7 @@ impl StateView {
     /// Whether there is a file of this name.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        self.guarded().is_ok_and(|it| it.has(name))
+        self.guarded().and_then(|it| it.has(name)).unwrap_or(false)
     }
 
     /// The directory as it is now, which has to be its owner's still.

@@ -8,8 +8,11 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
 use super::UfwError;
-use super::files::{UfwPlace, is_broken_off};
+use super::files::{UfwPlace, is_broken_off, read_bytes};
 use super::kept::KeptFiles;
 use super::lock::UfwLock;
 
@@ -20,7 +23,7 @@ const FILE: &str = "hidps-copies.json";
 const DRAFT: &str = "hidps-new";
 
 /// Where copies are kept, and what they are copies of.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Copies {
     kept: KeptFiles,
     place: UfwPlace,
@@ -33,16 +36,24 @@ impl Copies {
 
     /// Keeps the files as they are now, unless copies are kept already.
     pub(super) fn ensure(&self) -> Result<(), UfwError> {
-        if self.are_kept() {
+        if self.are_kept()? {
             return Ok(());
         }
-        let texts: BTreeMap<_, _> = self.place.written().into_iter().filter_map(copy).collect();
-        let bytes = serde_json::to_vec(&texts).expect("plain texts are JSON");
+        let mut contents = BTreeMap::new();
+        for path in self.place.written() {
+            match read_bytes(&path) {
+                Ok(content) => contents.insert(name_of(&path), BASE64.encode(content)),
+                Err(error) if error.is_absence() => continue,
+                // Without its copy nobody could put it back.
+                Err(error) => return Err(error),
+            };
+        }
+        let bytes = serde_json::to_vec(&contents).expect("plain texts are JSON");
         self.kept.write(FILE, &bytes)
     }
 
     /// Whether copies are kept, so that a call was begun and not seen to its end.
-    pub(super) fn are_kept(&self) -> bool {
+    pub(super) fn are_kept(&self) -> Result<bool, UfwError> {
         self.kept.has(FILE)
     }
 
@@ -52,25 +63,31 @@ impl Copies {
     }
 
     /// Puts back the files that are half written since copies were kept, forgets the copies, and names
-    /// what was put back. Nobody else may write meanwhile, as the lock shows.
+    /// what was put back. Nobody else may write meanwhile, as the lock shows. As long as one of the files
+    /// cannot be looked at, the copies stay.
     pub(super) fn mend(&self, _lock: &UfwLock) -> Result<Vec<PathBuf>, UfwError> {
         let mut mended = Vec::new();
         let files = self.place.written();
-        for (path, whole) in self.read()? {
-            let path = PathBuf::from(path);
-            // What is not of ufw is nobody's business, whatever the file says.
-            if !files.contains(&path) {
-                continue;
-            }
-            let Ok(found) = fs::read(&path) else {
-                // Whoever removed ufw has removed its files.
+        let copies = self.read()?;
+        // What is not of ufw is nobody's business, whatever the copies say.
+        for path in files {
+            let Some(whole) = copies.get(&name_of(&path)) else {
                 continue;
             };
-            if is_broken_off(&whole, &String::from_utf8_lossy(&found)) {
-                replace(&path, &whole).map_err(|source| UfwError::Mend {
+            let found = match read_bytes(&path) {
+                Ok(found) => found,
+                // Whoever removed ufw has removed its files.
+                Err(error) if error.is_absence() => continue,
+                Err(error) => return Err(error),
+            };
+            let [then, now] = [whole, &found].map(|it| String::from_utf8_lossy(it));
+            if is_broken_off(&then, &now) {
+                replace(&path, whole).map_err(|source| UfwError::Mend {
                     path: path.clone(),
                     source,
                 })?;
+                let shown = path.display();
+                tracing::warn!(path = %shown, "a call of ufw was broken off; its half-written file is put back");
                 mended.push(path);
             }
         }
@@ -86,17 +103,21 @@ impl Copies {
         }
     }
 
-    fn read(&self) -> Result<BTreeMap<String, String>, UfwError> {
-        let bytes = self.kept.read(FILE)?;
+    fn read(&self) -> Result<BTreeMap<String, Vec<u8>>, UfwError> {
+        let bytes = self.kept.read(FILE)?.unwrap_or_default();
         // Copies that make no sense are none; what they were of is judged as it is.
-        Ok(serde_json::from_slice(&bytes.unwrap_or_default()).unwrap_or_default())
+        let texts: BTreeMap<String, String> = serde_json::from_slice(&bytes).unwrap_or_default();
+        let contents = texts.into_iter().filter_map(|(name, text)| {
+            let content = BASE64.decode(text).ok()?;
+            Some((name, content))
+        });
+        Ok(contents.collect())
     }
 }
 
-/// A file's name and text; none where it is absent or no text.
-fn copy(path: PathBuf) -> Option<(String, String)> {
-    let text = fs::read_to_string(&path).ok()?;
-    Some((path.to_str()?.to_owned(), text))
+/// What a file is called among the copies.
+fn name_of(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
 }
 
 /// What is written beside a file before it takes its place.
@@ -106,8 +127,8 @@ fn draft_of(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Puts a text in the place of a file, whole or not at all, with the owner and mode it had.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
+/// Puts a content in the place of a file, whole or not at all, with the owner and mode it had.
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let metadata = fs::metadata(path)?;
     let draft = draft_of(path);
     // One of a run that was broken off is in the way.
@@ -119,7 +140,7 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
         .mode(0o600)
         .open(&draft)?;
     let written = file
-        .write_all(text.as_bytes())
+        .write_all(content)
         .and_then(|()| give(&file, &metadata))
         .and_then(|()| file.set_permissions(Permissions::from_mode(metadata.mode() & 0o7777)))
         .and_then(|()| file.sync_all())
@@ -231,7 +252,7 @@ mod tests {
         let (root, copies, files) = kept();
         fs::write(&files[1], "IPV6=y").unwrap();
         let forged = DEFAULTS.to_owned() + "$(id)\n";
-        let forged = BTreeMap::from([(files[1].to_str().unwrap(), forged)]);
+        let forged = BTreeMap::from([(files[1].to_str().unwrap(), BASE64.encode(forged))]);
         let path = root.path().join("etc/ufw").join(FILE);
         fs::write(&path, serde_json::to_vec(&forged).unwrap()).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
@@ -239,6 +260,43 @@ mod tests {
         assert!(copies.mend(&UfwLock::unheld()).is_err());
 
         assert_eq!(fs::read_to_string(&files[1]).unwrap(), "IPV6=y");
+    }
+
+    #[test]
+    fn a_file_that_is_no_text_of_today_is_put_back_byte_for_byte() {
+        let (_root, copies, files) = kept();
+        copies.forget().unwrap();
+        // A comment as it was written twenty years ago.
+        let old = [b"# f\xfcr alle\n".as_slice(), DEFAULTS.as_bytes()].concat();
+        fs::write(&files[1], &old).unwrap();
+        copies.ensure().unwrap();
+        fs::write(&files[1], &old[..20]).unwrap();
+
+        assert_eq!(mend(&copies), [files[1].clone()]);
+
+        assert_eq!(fs::read(&files[1]).unwrap(), old);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_neither_left_without_a_copy_nor_taken_for_removed() {
+        let (_root, copies, files) = kept();
+        let in_the_way = |at: usize| {
+            fs::remove_file(&files[at]).unwrap();
+            // Root reads every file, but no directory as one.
+            fs::create_dir(&files[at]).unwrap();
+        };
+        fs::write(&files[1], "IPV6=y").unwrap();
+        in_the_way(3);
+
+        let mending = copies.mend(&UfwLock::unheld());
+        let were_kept = copies.are_kept().unwrap();
+        copies.forget().unwrap();
+        let copying = copies.ensure();
+
+        assert!(matches!(mending, Err(UfwError::Read { .. })), "{mending:?}");
+        assert!(were_kept, "the only whole ones");
+        assert!(matches!(copying, Err(UfwError::Read { .. })), "{copying:?}");
+        assert!(!copies.are_kept().unwrap(), "half of the copies are none");
     }
 
     #[test]
@@ -265,9 +323,11 @@ mod tests {
 
         let foreign = root.path().join("foreign");
         fs::write(&foreign, "").unwrap();
-        let forged = BTreeMap::from([(foreign.to_str().unwrap(), RULES)]);
+        let forged = BTreeMap::from([(foreign.to_str().unwrap(), BASE64.encode(RULES))]);
         let forged = serde_json::to_vec(&forged).unwrap();
-        for odd in [forged.as_slice(), b"", b"[", b"{\"a\":1}"] {
+        let no_base64 = BTreeMap::from([(files[2].to_str().unwrap(), RULES)]);
+        let no_base64 = serde_json::to_vec(&no_base64).unwrap();
+        for odd in [forged.as_slice(), &no_base64, b"", b"[", b"{\"a\":1}"] {
             copies.kept.write(FILE, odd).unwrap();
             assert_eq!(mend(&copies), Vec::<PathBuf>::new());
         }

@@ -40,6 +40,11 @@ pub enum UfwError {
         #[source]
         source: io::Error,
     },
+    /// The thread that waits for the disk has ended.
+    #[error(
+        "what is kept of ufw could not be used; look for an error before this in the agent's log"
+    )]
+    Broken(#[source] tokio::task::JoinError),
     /// How it was before is not readable.
     #[error(
         "the file {0} says nothing sensible of how ufw was; remove it to take ufw as it is now"
@@ -88,12 +93,12 @@ pub enum UfwError {
         source: io::Error,
     },
     /// It failed too often in a row to be tried at once.
-    #[error("{said}; tried again in {seconds} s")]
+    #[error("{said}")]
     Paused {
         /// How it failed last.
         said: String,
-        /// How long the pause goes on.
-        seconds: u64,
+        /// The word for machines of that.
+        reason: &'static str,
     },
     /// It printed without an end.
     #[error("{program} printed more than {mebibytes} MiB; look at its rules")]
@@ -132,13 +137,14 @@ impl UfwError {
             Self::Missing => "UfwMissing",
             Self::Privilege => "MissingPrivilege",
             Self::ReadBack(_) => "NotApplied",
+            Self::Paused { reason, .. } => reason,
             Self::Read { .. }
             | Self::NotWhole { .. }
             | Self::Kept { .. }
+            | Self::Broken(_)
             | Self::Memory(_)
             | Self::Lock { .. }
             | Self::Busy { .. }
-            | Self::Paused { .. }
             | Self::TooLong { .. }
             | Self::Mend { .. }
             | Self::BrokenOff { .. }
@@ -159,6 +165,12 @@ impl UfwError {
                 | Self::TooLong { .. }
                 | Self::Refused { .. }
         )
+    }
+
+    /// Whether it says that a file of ufw's is not there, which is more than that it cannot be read.
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 
     /// Whether nothing was even tried.

@@ -182,6 +182,12 @@ fn is_same_setting(one: &str, other: &str) -> bool {
 }
 
 fn read(path: &Path) -> Result<String, UfwError> {
+    let bytes = read_bytes(path)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The content of one of ufw's files, which is text of any encoding.
+pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, UfwError> {
     let failed = |source: io::Error| UfwError::Read {
         path: path.display().to_string(),
         source,
@@ -193,7 +199,7 @@ fn read(path: &Path) -> Result<String, UfwError> {
     if bytes.len() as u64 == MAX_FILE_BYTES {
         return Err(failed(io::Error::other("it is too long")));
     }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(bytes)
 }
 
 /// The last value of a setting, as a shell would read it.

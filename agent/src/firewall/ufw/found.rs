@@ -29,7 +29,7 @@ struct Written {
 }
 
 /// Where it is kept.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct FoundFile {
     kept: KeptFiles,
 }

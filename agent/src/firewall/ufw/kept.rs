@@ -34,14 +34,18 @@ impl KeptFiles {
         self.directory.join(name)
     }
 
-    /// Whether one is there, whoever made it.
-    pub(super) fn has(&self, name: &str) -> bool {
-        GuardedDir::open(&self.directory).is_ok_and(|it| it.has(name))
+    /// Whether one is there, whoever made it; where that cannot be seen, nothing is known to be absent.
+    pub(super) fn has(&self, name: &str) -> Result<bool, UfwError> {
+        let found = match GuardedDir::open(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            opened => opened.and_then(|it| it.has(name)),
+        };
+        found.map_err(|source| self.failed(name, source))
     }
 
     /// What one holds; none where it is not there.
     pub(super) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, UfwError> {
-        if !self.has(name) {
+        if !self.has(name)? {
             return Ok(None);
         }
         let read = self.open().and_then(|it| it.read(name, MAX_BYTES));
@@ -57,7 +61,7 @@ impl KeptFiles {
     /// Keeps nothing any more, and no half of it that was left by a crash.
     pub(super) fn remove(&self, name: &str) -> Result<(), UfwError> {
         for name in [name, &format!("{name}.new")] {
-            if self.has(name) {
+            if self.has(name)? {
                 let removed = self.open().and_then(|it| it.remove(name));
                 removed.map_err(|source| self.failed(name, source))?;
             }
@@ -85,6 +89,21 @@ impl KeptFiles {
             source,
         }
     }
+}
+
+/// Waits for the disk on another thread: the agent has but one, and whoever watches over it is not
+/// patient for long.
+pub(super) async fn on_disk<K, T>(
+    kept: &K,
+    work: impl FnOnce(&K) -> Result<T, UfwError> + Send + 'static,
+) -> Result<T, UfwError>
+where
+    K: Clone + Send + 'static,
+    T: Send + 'static,
+{
+    let kept = kept.clone();
+    let worked = tokio::task::spawn_blocking(move || work(&kept)).await;
+    worked.unwrap_or_else(|ended| Err(UfwError::Broken(ended)))
 }
 
 #[cfg(test)]
@@ -117,7 +136,7 @@ mod tests {
         // A crash has left it.
         fs::write(kept.path("hidps-copies.json.new"), "half").unwrap();
         kept.remove(NAME).unwrap();
-        assert!(!kept.has(NAME) && !kept.has("hidps-copies.json.new"));
+        assert!(!kept.has(NAME).unwrap() && !kept.has("hidps-copies.json.new").unwrap());
     }
 
     #[test]
@@ -131,12 +150,25 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_looked_for_is_not_taken_for_absent() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("etc")).unwrap();
+        // Whoever is root is refused nothing, but not even root finds anything in a file.
+        fs::write(root.path().join("etc/ufw"), "").unwrap();
+        let kept = KeptFiles::of(&UfwPlace::below(root.path()));
+
+        assert!(kept.has(NAME).is_err());
+        assert!(kept.read(NAME).is_err());
+        assert!(kept.remove(NAME).is_err());
+    }
+
+    #[test]
     fn what_others_than_root_could_have_kept_is_not_believed() {
         let (root, kept) = kept();
         let refused = |why: &str| {
             let error = crate::error_chain::chain(&kept.read(NAME).unwrap_err());
             assert!(error.contains(why), "{error}");
-            assert!(kept.has(NAME));
+            assert!(kept.has(NAME).unwrap());
         };
         kept.write(NAME, b"forged").unwrap();
         let directory = root.path().join("etc/ufw");

@@ -43,17 +43,17 @@ use super::{
 };
 use crate::config::{Config, Port};
 use crate::dial::FirstHop;
-use crate::error_chain::chain;
 use copies::Copies;
 pub use error::UfwError;
 use files::UfwPlace;
 use found::{Found, FoundFile};
-use kept::KeptFiles;
+use kept::{KeptFiles, on_disk};
 use lock::UfwLock;
 use patience::Patience;
 use plan::{UfwGoal, UfwState, next_step};
 use tally::Tally;
 pub(super) use watch::tell_changes;
+use way::Way;
 use wishes::Wishes;
 
 /// A call takes a third of a second, and on a busy machine waits for those of others.
@@ -79,12 +79,14 @@ pub(super) struct Ufw {
 #[derive(Debug, Default)]
 struct Memory {
     enforced: Option<Enforced>,
+    /// What somebody did, until it is told with the change that puts it right.
+    untold: Option<String>,
     /// Where the daemon was when that could last be looked up.
     place: DaemonPlace,
     patience: Patience,
 }
 
-/// What this process has made so.
+/// What this process has made so, once at least.
 #[derive(Debug)]
 struct Enforced {
     policy: Arc<FirewallPolicy>,
@@ -92,6 +94,8 @@ struct Enforced {
     /// Until when those who were logged in may come back.
     until: Timestamp,
     goal: UfwGoal,
+    /// Whether it was so when it was looked at last; where a repair fails nobody knows who left what.
+    is_so: bool,
 }
 
 /// What was done to make ufw so.
@@ -181,9 +185,7 @@ impl Ufw {
         match &result {
             Ok(()) => memory.patience.on_made(),
             Err(error) if error.follows_calls() => {
-                memory
-                    .patience
-                    .on_failed(goal, chain(error), Instant::now());
+                memory.patience.on_failed(goal, error, Instant::now());
             }
             Err(_) => {}
         }
@@ -199,40 +201,34 @@ impl Ufw {
         match goal {
             FirewallGoal::Unmanaged => {
                 // Whoever changes it from here on may.
-                memory.enforced = None;
-                Ok(())
+                memory.forget();
+                return Ok(());
             }
             FirewallGoal::Off => {
-                memory.enforced = None;
-                let mended = self.mend().await?;
+                if memory.enforced.is_some() {
+                    memory.forget();
+                }
+                memory.note_mended(&self.mend().await?);
                 self.put_back(deed).await?;
-                deed.tell_mended(&mended);
-                Ok(())
             }
             FirewallGoal::On(policy) => {
-                let mended = self.mend().await?;
+                memory.note_mended(&self.mend().await?);
                 self.enforce(policy, memory, deed).await?;
-                deed.tell_mended(&mended);
-                Ok(())
             }
         }
+        deed.tell(memory.untold.take());
+        Ok(())
     }
 
     /// Puts back what a call that was broken off has left half written, in this life or an earlier one.
     async fn mend(&self) -> Result<Vec<PathBuf>, UfwError> {
-        if !self.copies.are_kept() {
+        if !self.copies.are_kept()? {
             return Ok(Vec::new());
         }
         let lock = UfwLock::take(&self.place.lock(), self.ufw.deadline()).await?;
         // Whoever writes without ufw just now gets the time for it.
         self.place.read_settled().await.ok();
-        let mended = self.copies.mend(&lock)?;
-        drop(lock);
-        for path in &mended {
-            let path = path.display();
-            tracing::warn!(%path, "a call of ufw was broken off; its half-written file is put back");
-        }
-        Ok(mended)
+        on_disk(&self.copies, move |copies| copies.mend(&lock)).await
     }
 
     /// Takes the agent's rules out, and leaves ufw's settings as they were found.
@@ -240,11 +236,11 @@ impl Ufw {
         let found = self.found.read()?;
         if !self.ufw.is_there() && found.is_some() {
             // Whoever removed ufw has removed its rules.
-            return self.found.forget();
+            return on_disk(&self.found, FoundFile::forget).await;
         }
         // Without ufw's files there is nothing of the agent's in them.
         let state = match self.place.read_settled().await {
-            Err(_) if found.is_none() => return Ok(()),
+            Err(error) if found.is_none() && error.is_absence() => return Ok(()),
             read => read?.state,
         };
         if found.is_none() && !state.has_ours() {
@@ -252,9 +248,9 @@ impl Ufw {
         }
         let was_kept = found.is_some();
         let goal = found.unwrap_or_else(|| Found::of(&state)).as_goal();
-        self.pursue(&goal).await?;
+        self.pursue(&goal, &mut Way::default()).await?;
         if was_kept {
-            self.found.forget()?;
+            on_disk(&self.found, FoundFile::forget).await?;
         }
         deed.change = Some(FirewallChange::Removed);
         Ok(())
@@ -267,21 +263,15 @@ impl Ufw {
         deed: &mut Deed,
     ) -> Result<(), UfwError> {
         let state = self.place.read_settled().await?.state;
-        let found = match self.found.read()? {
-            Some(found) => found,
-            None => {
-                self.check_means()?;
-                let found = Found::of(&state);
-                self.found.write(&found)?;
-                found
-            }
-        };
+        let found = self.keep_found(&state).await?;
         let place = self.locate(policy, memory).await;
         let same = memory
             .enforced
             .take()
             .filter(|it| *it.policy == **policy && it.guards.daemon == place);
-        let tampering = same.as_ref().and_then(|it| it.tampering(&state));
+        // What this process did not make so was nobody's to change.
+        let was_so = same.as_ref().is_some_and(|it| it.is_so);
+        memory.note(same.as_ref().and_then(|it| it.tampering(&state)));
         let (guards, until) = match &same {
             // Whoever was let back in had the time for it; a repair gives nobody more.
             Some(same) => same.guards_at(Timestamp::now()),
@@ -289,29 +279,40 @@ impl Ufw {
         };
         let wishes = Wishes::new(policy, &self.keep_open, &guards, &state, &found);
         deed.unsupported = wishes.unsupported;
-        let way = self.pursue(&wishes.goal).await?;
-        // What this process did not make so was nobody's to change.
-        let of_kernel = way
-            .kernel
-            .filter(|_| same.is_some() && way.n_steps == way.n_loads);
-        let tampering = tampering.or(of_kernel);
-        let is_only_later = same.is_some() && tampering.is_none();
-        deed.change = match (way.n_steps, &tampering) {
-            (0, _) => None,
-            (_, Some(_)) => Some(FirewallChange::Repaired),
-            // Somebody's time to come back is over.
-            (_, None) if is_only_later => None,
-            (_, None) if state.has_ours() => Some(FirewallChange::Adjusted),
-            (_, None) => Some(FirewallChange::Loaded),
+        let mut way = Way::default();
+        let result = self.pursue(&wishes.goal, &mut way).await;
+        let is_of_kernel_alone = was_so && way.n_steps == way.n_loads;
+        memory.note(way.kernel.filter(|_| is_of_kernel_alone));
+        if result.is_ok() || same.is_some() {
+            memory.enforced = Some(Enforced {
+                policy: Arc::clone(policy),
+                guards,
+                until,
+                goal: wishes.goal,
+                is_so: result.is_ok(),
+            });
+        }
+        result?;
+        deed.change = match way.n_steps {
+            0 => None,
+            // Somebody's time to come back is over, or a repair is made that was begun before.
+            _ if same.is_some() => None,
+            _ if state.has_ours() => Some(FirewallChange::Adjusted),
+            _ => Some(FirewallChange::Loaded),
         };
-        deed.tampering = tampering;
-        memory.enforced = Some(Enforced {
-            policy: Arc::clone(policy),
-            guards,
-            until,
-            goal: wishes.goal,
-        });
         Ok(())
+    }
+
+    /// How ufw was before the agent changed it, which is kept before it does.
+    async fn keep_found(&self, state: &UfwState) -> Result<Found, UfwError> {
+        if let Some(found) = self.found.read()? {
+            return Ok(found);
+        }
+        self.check_means()?;
+        let found = Found::of(state);
+        let written = found.clone();
+        on_disk(&self.found, move |file| file.write(&written)).await?;
+        Ok(found)
     }
 
     /// Where the daemon is, if rules could keep packets from it: as it is now, or was last.
@@ -371,22 +372,41 @@ impl Enforced {
 
     /// What somebody did since it was made so.
     fn tampering(&self, state: &UfwState) -> Option<String> {
-        next_step(state, &self.goal)?;
+        self.is_so.then(|| next_step(state, &self.goal)).flatten()?;
         let (wanted, found) = (self.goal.text(), state.text());
         Some(Difference::between(&wanted, &found).describe())
     }
 }
 
-impl Deed {
+impl Memory {
+    /// Takes note of what somebody did; the first is what the others may follow from.
+    fn note(&mut self, did: Option<String>) {
+        self.untold = self.untold.take().or(did);
+    }
+
     /// Somebody may look at what a broken-off call had done meanwhile.
-    fn tell_mended(&mut self, mended: &[PathBuf]) {
-        if mended.is_empty() {
+    fn note_mended(&mut self, mended: &[PathBuf]) {
+        let files = name_all(mended);
+        let did = format!("broke off a call of ufw, which left {files} half written");
+        self.note((!mended.is_empty()).then_some(did));
+    }
+
+    fn forget(&mut self) {
+        self.enforced = None;
+        self.untold = None;
+    }
+}
+
+impl Deed {
+    /// Tells what somebody did, which is put right now.
+    fn tell(&mut self, untold: Option<String>) {
+        if untold.is_none() {
             return;
         }
-        let files = name_all(mended);
-        let told = format!("broke off a call of ufw, which left {files} half written");
-        self.tampering = Some(told);
-        self.change = Some(self.change.unwrap_or(FirewallChange::Repaired));
+        self.tampering = untold;
+        if self.change != Some(FirewallChange::Removed) {
+            self.change = Some(FirewallChange::Repaired);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::UfwError;
+use crate::error_chain::chain;
 use crate::firewall::FirewallGoal;
 
 /// As often in a row it is tried as soon as anything asks for it.
@@ -25,6 +26,7 @@ pub(super) struct Patience {
     n_failed: u32,
     until: Option<Instant>,
     said: String,
+    reason: &'static str,
 }
 
 impl Patience {
@@ -32,16 +34,17 @@ impl Patience {
     pub(super) fn check(&self, goal: &FirewallGoal, now: Instant) -> Result<(), UfwError> {
         let is_same = self.goal.as_ref() == Some(goal);
         match self.until.filter(|until| is_same && now < *until) {
-            Some(until) => Err(UfwError::Paused {
+            // In the words of the failure: a pause that counted down would be news every time.
+            Some(_) => Err(UfwError::Paused {
                 said: self.said.clone(),
-                seconds: (until - now).as_secs() + 1,
+                reason: self.reason,
             }),
             None => Ok(()),
         }
     }
 
     /// Takes in that it was tried in vain.
-    pub(super) fn on_failed(&mut self, goal: &FirewallGoal, said: String, now: Instant) {
+    pub(super) fn on_failed(&mut self, goal: &FirewallGoal, error: &UfwError, now: Instant) {
         if self.goal.as_ref() != Some(goal) {
             *self = Self {
                 goal: Some(goal.clone()),
@@ -49,7 +52,8 @@ impl Patience {
             };
         }
         self.n_failed = self.n_failed.saturating_add(1);
-        self.said = said;
+        self.said = chain(error);
+        self.reason = error.reason();
         let n_over = self.n_failed.saturating_sub(FREE);
         let pause = FIRST.saturating_mul(1 << n_over.saturating_sub(1).min(10));
         self.until = (n_over > 0).then(|| now + pause.min(LONGEST));
@@ -65,6 +69,10 @@ impl Patience {
 mod tests {
     use super::*;
 
+    fn refused(said: &str) -> UfwError {
+        UfwError::ReadBack(said.to_owned())
+    }
+
     #[test]
     fn what_never_becomes_so_is_tried_ever_more_rarely_and_at_least_every_minute() {
         let goal = FirewallGoal::On(std::sync::Arc::default());
@@ -72,7 +80,7 @@ mod tests {
         let mut now = start;
         let mut pauses = Vec::new();
         for _ in 0..10 {
-            patience.on_failed(&goal, "no".to_owned(), now);
+            patience.on_failed(&goal, &refused("no"), now);
             let before = now;
             while patience.check(&goal, now).is_err() {
                 now += Duration::from_secs(1);
@@ -84,18 +92,31 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_is_told_in_the_words_of_the_failure_for_as_long_as_it_lasts() {
+        let goal = FirewallGoal::On(std::sync::Arc::default());
+        let (mut patience, now) = (Patience::default(), Instant::now());
+        let failure = refused("it refused");
+        for _ in 0..5 {
+            patience.on_failed(&goal, &failure, now);
+        }
+
+        for seconds in 0..4 {
+            let later = now + Duration::from_secs(seconds);
+            let paused = patience.check(&goal, later).unwrap_err();
+            assert_eq!(chain(&paused), chain(&failure));
+            assert_eq!(paused.reason(), failure.reason());
+        }
+    }
+
+    #[test]
     fn another_goal_waits_for_nothing_and_success_forgets_all() {
         let goal = FirewallGoal::On(std::sync::Arc::default());
         let (mut patience, now) = (Patience::default(), Instant::now());
         for _ in 0..5 {
-            patience.on_failed(&goal, "it refused".to_owned(), now);
+            patience.on_failed(&goal, &refused("it refused"), now);
         }
 
-        let said = patience.check(&goal, now).unwrap_err().to_string();
-        assert!(
-            said.contains("it refused") && said.contains("5 s"),
-            "{said}"
-        );
+        assert!(patience.check(&goal, now).is_err());
         assert!(patience.check(&FirewallGoal::Off, now).is_ok());
         patience.on_made();
         assert!(patience.check(&goal, now).is_ok());

@@ -4,6 +4,7 @@
 use super::super::SshPeer;
 use super::plan::{Defaults, Step};
 use super::*;
+use crate::error_chain::chain;
 use hidps_wire::FirewallAction;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -39,6 +40,7 @@ fn who_was_logged_in_may_come_back_for_ten_minutes_and_not_a_second_longer() {
         },
         until: loaded_at.checked_add(PEERS_FOR).unwrap(),
         goal: found.as_goal(),
+        is_so: true,
     };
     let goal_at = |text: &str| {
         let (guards, until) = enforced.guards_at(text.parse().unwrap());
@@ -61,13 +63,21 @@ fn who_was_logged_in_may_come_back_for_ten_minutes_and_not_a_second_longer() {
     assert_eq!(next_step(&state(), &late), None, "nothing else is left");
 }
 
+/// Long for a script on two busy cores.
+const ANSWERS: Duration = Duration::from_secs(60);
+
+/// A script that can be run.
+fn script(path: &Path, lines: &str) {
+    fs::write(path, format!("#!/bin/sh\n{lines}\n")).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
+}
+
 /// ufw of a host below a directory, whose programs are these scripts.
 fn ufw_below(root: &Path, [ufw, iptables]: [&str; 2]) -> Ufw {
-    let program = |name: &str, script: &str| {
+    let program = |name: &str, lines: &str| {
         let path = root.join(name);
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
-        Program::at(path, Duration::from_secs(1))
+        script(&path, lines);
+        Program::at(path, ANSWERS)
     };
     let place = UfwPlace::below(root);
     let kept = KeptFiles::of(&place);
@@ -113,7 +123,8 @@ async fn a_call_that_hangs_in_a_write_is_ended_and_its_file_put_back() {
         "printf 'IPV6=no\\nDEFAULT_INP' >{}; sleep 1000",
         half.display()
     );
-    let ufw = ufw_below(root.path(), [&hangs, "exit 1"]);
+    let mut ufw = ufw_below(root.path(), [&hangs, "exit 1"]);
+    ufw.ufw = Program::at(root.path().join("ufw"), Duration::from_secs(1));
     let policy = Arc::new(FirewallPolicy::default());
 
     let outcome = ufw.ensure(&FirewallGoal::On(policy)).await;
@@ -121,11 +132,11 @@ async fn a_call_that_hangs_in_a_write_is_ended_and_its_file_put_back() {
     let FirewallSync::Failed(error) = outcome.sync else {
         panic!("{outcome:?}");
     };
-    let error = crate::error_chain::chain(&error);
+    let error = chain(&error);
     assert!(error.contains("half written; as before now"), "{error}");
     assert!(error.contains("did not answer within 1 s"), "{error}");
     assert_eq!(fs::read_to_string(&half).unwrap(), defaults);
-    assert!(!ufw.copies.are_kept());
+    assert!(!ufw.copies.are_kept().unwrap());
     assert_eq!(outcome.active, Some(true), "it can be read");
 }
 
@@ -133,17 +144,14 @@ async fn a_call_that_hangs_in_a_write_is_ended_and_its_file_put_back() {
 async fn a_listing_without_an_end_is_not_called_a_program_that_hangs() {
     let root = tempfile::tempdir().unwrap();
     let ufw = ufw_below(root.path(), ["exit 0", "exec head -c 17000000 /dev/zero"]);
-    let slow = Duration::from_secs(60);
-    let iptables = Program::at(root.path().join("iptables"), slow);
 
-    let ended = way::run(&iptables, "iptables", &["-S"]).await;
+    let ended = way::run(&ufw.iptables[0], "iptables", &["-S"]).await;
 
     let error = ended.unwrap_err().to_string();
     assert_eq!(
         error,
         "iptables printed more than 16 MiB; look at its rules"
     );
-    drop(ufw);
 }
 
 #[tokio::test]
@@ -190,17 +198,21 @@ async fn a_ufw_that_never_becomes_as_wanted_is_not_called_without_an_end() {
     let goal = FirewallGoal::On(Arc::new(FirewallPolicy::default()));
     let n_calls = || fs::read_to_string(&called).unwrap().lines().count();
 
-    for _ in 0..4 {
-        ufw.ensure(&goal).await;
-    }
+    let first = ufw.ensure(&goal).await;
     let n_before = n_calls();
-    let outcome = ufw.ensure(&goal).await;
+    let refused = UfwError::ReadBack("as before".to_owned());
+    for _ in 0..10 {
+        let mut memory = ufw.memory.lock().await;
+        memory.patience.on_failed(&goal, &refused, Instant::now());
+    }
+    let resting = ufw.ensure(&goal).await;
 
-    let FirewallSync::Failed(error) = outcome.sync else {
-        panic!("{outcome:?}");
+    assert!(matches!(first.sync, FirewallSync::Failed(_)), "{first:?}");
+    assert_eq!(n_before, 1);
+    let FirewallSync::Failed(error) = resting.sync else {
+        panic!("{resting:?}");
     };
-    let said = crate::error_chain::chain(&error);
-    assert!(said.contains("tried again in"), "{said}");
+    assert_eq!(chain(&error), chain(&refused));
     assert_eq!(n_calls(), n_before, "it rests");
     let other = FirewallPolicy {
         incoming: FirewallAction::Reject,
@@ -208,4 +220,97 @@ async fn a_ufw_that_never_becomes_as_wanted_is_not_called_without_an_end() {
     };
     ufw.ensure(&FirewallGoal::On(Arc::new(other))).await;
     assert!(n_calls() > n_before, "what else is wanted is tried at once");
+}
+
+/// What iptables lists where nothing but the defaults of a host that is shut is in force.
+const SHUT: &str = "printf '%s\\n' '-P INPUT DROP' '-P OUTPUT ACCEPT' '-A INPUT -j ufw-x' \
+                    '-A OUTPUT -j ufw-x'";
+
+/// Writes the files of a ufw that has no rules and does this with what comes in.
+fn write_ufw(root: &Path, incoming: &str) {
+    let write = |path: &str, text: &str| {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("etc/ufw/ufw.conf", "ENABLED=yes\nLOGLEVEL=off\n");
+    write("etc/ufw/user.rules", "COMMIT\n");
+    let policies = format!("DEFAULT_INPUT_POLICY={incoming}\nDEFAULT_OUTPUT_POLICY=ACCEPT\n");
+    write("etc/default/ufw", &format!("IPV6=no\n{policies}"));
+}
+
+#[tokio::test]
+async fn a_repair_that_fails_gives_nobody_more_time_and_is_told_when_it_succeeds() {
+    let test = "a_repair_that_fails_gives_nobody_more_time_and_is_told_when_it_succeeds";
+    if !rustix::process::geteuid().is_root() {
+        return hidps_lab::say_skipped(test, &"ufw takes orders of root alone");
+    }
+    let root = tempfile::tempdir().unwrap();
+    write_ufw(root.path(), "DROP");
+    let ufw = ufw_below(root.path(), ["echo it is locked >&2; exit 1", SHUT]);
+    let goal = FirewallGoal::On(Arc::new(FirewallPolicy::default()));
+    let began = ufw.ensure(&goal).await;
+    let nearly_over = Timestamp::now()
+        .checked_add(Duration::from_secs(5))
+        .unwrap();
+    let until = || async {
+        let mut memory = ufw.memory.lock().await;
+        memory.enforced.as_mut().map(|it| it.until)
+    };
+    let mut memory = ufw.memory.lock().await;
+    memory.enforced.as_mut().unwrap().until = nearly_over;
+    drop(memory);
+
+    write_ufw(root.path(), "ACCEPT");
+    let failed = ufw.ensure(&goal).await;
+    let until_then = until().await;
+    let repairs = root.path().join("etc/default/ufw");
+    let repairs = format!(
+        "sed -i s/INPUT_POLICY=ACCEPT/INPUT_POLICY=DROP/ {}",
+        repairs.display()
+    );
+    script(&root.path().join("ufw"), &repairs);
+    let repaired = ufw.ensure(&goal).await;
+    let after = ufw.ensure(&goal).await;
+
+    assert!(matches!(began.sync, FirewallSync::Enabled(_)), "{began:?}");
+    assert!(matches!(failed.sync, FirewallSync::Failed(_)), "{failed:?}");
+    assert_eq!((failed.change, failed.tampering), (None, None));
+    assert_eq!([until_then, until().await], [Some(nearly_over); 2]);
+    assert_eq!(
+        repaired.change,
+        Some(FirewallChange::Repaired),
+        "{repaired:?}"
+    );
+    let told = repaired.tampering.unwrap();
+    assert!(told.contains("incoming"), "{told}");
+    assert_eq!(
+        (after.change, after.tampering),
+        (None, None),
+        "it is told once"
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_not_taken_for_a_ufw_without_rules_of_the_agent() {
+    let root = tempfile::tempdir().unwrap();
+    let ufw = ufw_below(root.path(), ["exit 1", "exit 1"]);
+    let off = async || ufw.ensure(&FirewallGoal::Off).await.sync;
+
+    let without_ufw = off().await;
+    write_ufw(root.path(), "DROP");
+    let rules = root.path().join("etc/ufw/user.rules");
+    fs::remove_file(&rules).unwrap();
+    // Root reads every file, but no directory as one.
+    fs::create_dir(&rules).unwrap();
+    let unreadable = off().await;
+
+    assert!(
+        matches!(without_ufw, FirewallSync::Disabled),
+        "{without_ufw:?}"
+    );
+    assert!(
+        matches!(unreadable, FirewallSync::Failed(_)),
+        "{unreadable:?}"
+    );
 }

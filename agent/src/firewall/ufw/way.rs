@@ -3,7 +3,9 @@
 
 use std::sync::PoisonError;
 
+use super::copies::Copies;
 use super::files::{self, ChainRule, KernelFault, UfwFiles};
+use super::kept::on_disk;
 use super::plan::{UfwGoal, UfwState, next_step};
 use super::rule::Family;
 use super::tally::Tally;
@@ -24,15 +26,15 @@ pub(super) struct Way {
     pub(super) n_steps: usize,
     /// How many of them only loaded anew what was written down.
     pub(super) n_loads: usize,
-    /// What the kernel did otherwise than was written down, when that was put right.
+    /// What the kernel did otherwise than was written down.
     pub(super) kernel: Option<String>,
 }
 
 impl Ufw {
     /// Goes until ufw and the kernel are as wanted; what is broken off on the way is undone.
-    pub(super) async fn pursue(&self, goal: &UfwGoal) -> Result<Way, UfwError> {
-        match self.go(goal).await {
-            Ok(way) => self.copies.forget().map(|()| way),
+    pub(super) async fn pursue(&self, goal: &UfwGoal, way: &mut Way) -> Result<(), UfwError> {
+        match self.go(goal, way).await {
+            Ok(()) => on_disk(&self.copies, Copies::forget).await,
             Err(error) => {
                 let mended = match self.mend().await {
                     Ok(mended) if !mended.is_empty() => mended,
@@ -51,9 +53,8 @@ impl Ufw {
         }
     }
 
-    async fn go(&self, goal: &UfwGoal) -> Result<Way, UfwError> {
+    async fn go(&self, goal: &UfwGoal, way: &mut Way) -> Result<(), UfwError> {
         let mut last: Option<(UfwState, String)> = None;
-        let mut way = Way::default();
         let first = self.place.read_settled().await?;
         let most = goal.most_steps(&first.state);
         while way.n_steps < most {
@@ -62,17 +63,17 @@ impl Ufw {
                 match self.check_kernel(&files).await? {
                     Ok(()) => {
                         self.tally(|tally| tally.keep_only(&files));
-                        return Ok(way);
+                        return Ok(());
                     }
                     Err(fault) if way.n_loads == MOST_LOADS => {
                         return Err(UfwError::ReadBack(fault.why));
                     }
                     Err(fault) => {
+                        let told = format!("changed what the kernel has of ufw: {}", fault.why);
+                        way.kernel.get_or_insert(told);
                         self.load_anew(&fault, &files).await?;
                         way.n_loads += 1;
                         way.n_steps += 1;
-                        let told = format!("changed what the kernel has of ufw: {}", fault.why);
-                        way.kernel.get_or_insert(told);
                         continue;
                     }
                 }
@@ -158,7 +159,7 @@ impl Ufw {
     /// Gives ufw an order, and says what it answered.
     async fn call(&self, arguments: &[String]) -> Result<String, UfwError> {
         self.check_means()?;
-        self.copies.ensure()?;
+        on_disk(&self.copies, Copies::ensure).await?;
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
         run(&self.ufw, "ufw", &arguments).await
     }

@@ -227,7 +227,7 @@ fn an_agent_follows_no_link_in_its_own_directory_either() {
 fn a_lock_is_made_once_and_is_the_owners() {
     let directory = tempfile::tempdir().unwrap();
     let guarded = GuardedDir::open(directory.path()).unwrap();
-    assert!(!guarded.has("lock"));
+    assert!(!guarded.has("lock").unwrap());
     let first = guarded.ensure_lock("lock").unwrap();
 
     first.try_lock().unwrap();
