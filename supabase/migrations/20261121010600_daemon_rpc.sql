@@ -152,6 +152,7 @@ create function public.record_presence(reports jsonb) returns integer
 language plpgsql volatile security definer set search_path = '' as $$
 declare
   n_changed integer;
+  differing uuid[];
 begin
   with latest as materialized (
     select distinct on (r.agent_id)
@@ -173,7 +174,8 @@ begin
         l.online, coalesce(l.hostname, a.hostname), coalesce(l.os, a.os),
         coalesce(l.arch, a.arch), coalesce(l.agent_version, a.agent_version),
         coalesce(l.retires_keys, a.retires_keys)
-      ) as differs
+      ) as differs,
+      l.retires_keys <> a.retires_keys as is_other_program
     from public.agents a
     join latest l on l.agent_id = a.id
     -- The end of a connection that another daemon has replaced already. Ages do not count how long a
@@ -205,23 +207,29 @@ begin
       and (
         c.reason in ('LeaseExpired', 'PollingLapsed') or c.reason = 'Polled' and c.status = 'false'
       )
+  ),
+  changed as (
+    update public.agents a
+    set is_online = n.online,
+        last_seen = greatest(a.last_seen, n.at),
+        hostname = coalesce(n.hostname, a.hostname),
+        os = coalesce(n.os, a.os),
+        arch = coalesce(n.arch, a.arch),
+        agent_version = coalesce(n.agent_version, a.agent_version),
+        retires_keys = coalesce(n.retires_keys, a.retires_keys)
+    from news n
+    where a.id = n.agent_id
+      -- The table is published, so a mere sign of life is written no more than twice a minute: a
+      -- little less than 30 seconds, so that one report every 30 seconds never just misses it.
+      and (
+        n.differs or a.last_seen is null or n.at >= a.last_seen + interval '25 seconds'
+      )
+    returning a.id, n.is_other_program
   )
-  update public.agents a
-  set is_online = n.online,
-      last_seen = greatest(a.last_seen, n.at),
-      hostname = coalesce(n.hostname, a.hostname),
-      os = coalesce(n.os, a.os),
-      arch = coalesce(n.arch, a.arch),
-      agent_version = coalesce(n.agent_version, a.agent_version),
-      retires_keys = coalesce(n.retires_keys, a.retires_keys)
-  from news n
-  where a.id = n.agent_id
-    -- The table is published, so a mere sign of life is written no more than twice a minute: a
-    -- little less than 30 seconds, so that one report every 30 seconds never just misses it.
-    and (
-      n.differs or a.last_seen is null or n.at >= a.last_seen + interval '25 seconds'
-    );
-  get diagnostics n_changed = row_count;
+  select count(*), array_agg(c.id) filter (where c.is_other_program)
+  into n_changed, differing
+  from changed c;
+  perform private.on_other_programs(differing);
   return n_changed;
 end
 $$;

@@ -3,10 +3,18 @@
 
 -- A computed column, selected like any other: true while the lease holds. What is_online says may be
 -- the last word of a daemon that died. The daemon writes a sign of life of each agent every 30 seconds,
--- so 90 allow for two that are late.
+-- so 90 allow for two that are late. A host that asks over HTTP regularly may pause for five minutes: the
+-- daemon misses it by its own rhythm, and after 15 at the latest.
 create function public.online(public.agents) returns boolean
 language sql stable set search_path = '' as $$
-  select $1.is_online and coalesce($1.last_seen > now() - interval '90 seconds', false)
+  select $1.is_online and coalesce(
+    $1.last_seen > now() - interval '90 seconds'
+    or $1.last_seen > now() - interval '15 minutes' and exists (
+      select from public.agent_conditions c
+      where c.agent_id = $1.id and c.type = 'Connected' and c.status = 'true' and c.reason = 'Polling'
+    ),
+    false
+  )
 $$;
 
 -- How many agents lost their lease. The daemon's own health is leased in the same way.
@@ -19,22 +27,25 @@ begin
     -- In one order, so that it cannot deadlock with reports of presence. Whoever is heard of in this
     -- moment is looked at again once its row is free.
     select a.id, a.is_online from public.agents a
-    where (a.last_seen is null or a.last_seen <= now() - interval '90 seconds')
-      and (
-        a.is_online
-        or exists (
-          select from public.agent_conditions c
-          where c.agent_id = a.id and c.type = 'Connected' and c.status = 'true'
-        )
+    left join public.agent_conditions c on c.agent_id = a.id and c.type = 'Connected'
+    where (
+        a.last_seen is null
+        or a.last_seen <= now() - case
+          when c.status = 'true' and c.reason = 'Polling' then interval '15 minutes'
+          else interval '90 seconds'
+        end
       )
+      and (a.is_online or c.status = 'true')
     order by a.id
-    for no key update
+    for no key update of a
   ),
   silenced as (
     update public.agent_conditions c
     set status = private.unheard_status(c.reason),
         reason = private.unheard_reason(c.reason, 'LeaseExpired'),
-        message = 'nothing was heard of this agent for 90 seconds, nor that it left',
+        message = 'nothing was heard of this agent for '
+          || case c.reason when 'Polling' then '15 minutes' else '90 seconds' end
+          || ', nor that it left',
         last_transition_at = now()
     from silent s
     where c.agent_id = s.id and c.type = 'Connected' and c.status = 'true'

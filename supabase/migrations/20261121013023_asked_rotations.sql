@@ -33,16 +33,53 @@ create trigger on_retired_key_deleted after delete on public.agent_keys
   for each row when (old.retired_key is not null)
   execute function private.on_retired_key_changed();
 
+-- Only for a program that knows the word: another one would refuse the document whole, and all that
+-- come after it.
 create function private.desired_retirement(agent uuid) returns jsonb
 language sql stable set search_path = '' as $$
   select coalesce(
     (
       select jsonb_build_object('retired_key', k.retired_key)
       from public.agent_keys k
-      where k.agent_id = agent and k.retired_key is not null
+      join public.agents a on a.id = k.agent_id
+      where k.agent_id = agent and k.retired_key is not null and a.retires_keys
     ),
     '{}'
   )
+$$;
+
+-- Agents of which another program says now whether it gives up keys: what is desired of them has the
+-- word, or has it no more. It takes nothing from a host, so that a fleet that is updated, or put back,
+-- within a minute is not held for it.
+create function private.on_other_programs(agents uuid[]) returns void
+language plpgsql security definer set search_path = '' as $$
+declare
+  bumped record;
+  n_bumped integer := 0;
+begin
+  if coalesce(cardinality(agents), 0) = 0 then
+    return;
+  end if;
+  for bumped in
+    -- In the order of whoever changes several.
+    with locked as materialized (
+      select g.agent_id
+      from unnest(agents) o (agent_id)
+      join public.agent_keys k on k.agent_id = o.agent_id and k.retired_key is not null
+      join public.desired_generations g on g.agent_id = o.agent_id
+      order by g.agent_id
+      for update of g
+    )
+    update public.desired_generations g
+    set generation = g.generation + 1, changed_at = now()
+    from locked l
+    where g.agent_id = l.agent_id
+    returning g.agent_id, g.generation
+  loop
+    n_bumped := n_bumped + 1;
+    perform private.announce_change(n_bumped, to_jsonb(bumped));
+  end loop;
+end
 $$;
 
 -- Asking again for what is asked for changes nothing.
@@ -79,6 +116,8 @@ begin
         'agents and hosts that ask over HTTP do not; update it and let it connect, or run '
         '"hidps-agent rotate-key" on the host';
   end if;
+  -- What the agent would be refused is refused now.
+  perform private.check_replaced_keys(agent);
   update public.agent_keys k
   set retired_key = k.public_key, rotation_requested_at = now(), rotation_requested_by = person,
       rotated_at = null

@@ -51,7 +51,13 @@ left join public.agent_conditions connected
 left join public.desired_changes t
   on t.agent_id = a.id and t.generation = g.generation
 cross join lateral (
-  select a.is_online and coalesce(a.last_seen > now() - interval '90 seconds', false) as is_online
+  select a.is_online and coalesce(
+    a.last_seen > now() - case
+      when connected.status = 'true' and connected.reason = 'Polling' then interval '15 minutes'
+      else interval '90 seconds'
+    end,
+    false
+  ) as is_online
 ) p
 cross join lateral (
   select

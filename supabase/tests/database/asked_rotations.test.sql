@@ -146,6 +146,35 @@ begin
 end
 $$;
 
+-- a_program_that_does_not_know_of_it_is_not_told_and_one_that_does_is
+do $$
+declare
+  before bigint;
+begin
+  perform pg_temp.must_equal('desired', pg_temp.retired(), pg_temp.key('one'));
+  insert into public.agent_conditions (agent_id, type, status, reason, message, observed_generation)
+  values (pg_temp.id('host'), 'FirewallSynced', 'true', 'Enabled', '', pg_temp.generation('host'));
+  update public.organizations set settings = settings || '{"hold_blast_min_agents": 1, "hold_blast_percent": 1}'
+  where id = (select org_id from public.agents where id = pg_temp.id('host'));
+  before := pg_temp.generation('host');
+  perform pg_temp.connect(false);
+  perform pg_temp.must_equal('another document', (pg_temp.generation('host') - before)::text, '1');
+  perform pg_temp.must_equal('without it', pg_temp.retired(), null);
+  perform pg_temp.must_equal('which nobody has to release', (
+    select hold from public.desired_generations where agent_id = pg_temp.id('host')), null);
+  perform pg_temp.must_match('told', pg_temp.told(), '^f NotSupported');
+  perform pg_temp.connect(false);
+  perform pg_temp.connect(null);
+  perform pg_temp.must_equal('once', (pg_temp.generation('host') - before)::text, '1');
+  perform pg_temp.connect(true);
+  perform pg_temp.must_equal('with it', pg_temp.retired(), pg_temp.key('one'));
+  perform pg_temp.must_equal('another document', (pg_temp.generation('host') - before)::text, '2');
+  delete from public.agent_conditions where agent_id = pg_temp.id('host') and type = 'FirewallSynced';
+  update public.organizations set settings = settings - 'hold_blast_min_agents' - 'hold_blast_percent'
+  where id = (select org_id from public.agents where id = pg_temp.id('host'));
+end
+$$;
+
 -- a_request_is_taken_back_by_who_may_make_it_while_it_is_not_fulfilled
 do $$
 declare
@@ -180,6 +209,10 @@ begin
   perform pg_temp.must_equal('the generation', pg_temp.generation('host')::text, before::text);
   perform pg_temp.must_equal('it cannot be taken back', pg_temp.withdraw('adam'), 'false');
   perform pg_temp.must_match('and stays readable', pg_temp.told(), '^t Rotated');
+  perform pg_temp.connect(false);
+  perform pg_temp.must_equal('an older program is not told', pg_temp.retired(), null);
+  perform pg_temp.must_match('and it stays readable', pg_temp.told(), '^t Rotated');
+  perform pg_temp.connect(true);
   perform pg_temp.must_equal('another rotation is none of it', pg_temp.replace('two', 'three'), '');
   perform pg_temp.must_equal('still desired', pg_temp.retired(), pg_temp.key('one'));
 end
@@ -204,6 +237,20 @@ begin
   before := pg_temp.generation('host');
   delete from public.agent_keys where agent_id = pg_temp.id('host');
   perform pg_temp.must_equal('a row that goes', (pg_temp.generation('host') - before)::text, '1');
+end
+$$;
+
+-- who_has_had_all_its_keys_is_refused_to_whoever_asks
+do $$
+begin
+  insert into public.agent_keys (agent_id, public_key, status)
+  values (pg_temp.id('host'), pg_temp.key('five'), 'admitted');
+  insert into private.revoked_keys (agent_id, public_key, revoked_at)
+  select pg_temp.id('host'), 'former ' || n, now() - interval '1 day' from generate_series(1, 1000) n;
+  perform pg_temp.must_match('asked', pg_temp.request('adam'), '^54000 this agent has had 1,000 keys');
+  perform pg_temp.must_equal('nothing is desired', pg_temp.retired(), null);
+  delete from private.revoked_keys where agent_id = pg_temp.id('host');
+  delete from public.agent_keys where agent_id = pg_temp.id('host');
 end
 $$;
 

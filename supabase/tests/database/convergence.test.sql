@@ -256,6 +256,37 @@ begin
 end
 $$;
 
+-- a_host_that_asks_regularly_stays_online_between_its_requests_and_is_told_to_be_missed_at_once
+do $$
+declare
+  c record;
+begin
+  for c in
+    select * from (values
+      ('Polling', 'true', 301, '0', 't t true Polling', 't'),
+      ('Polling', 'true', 899, '0', 't t true Polling', 't'),
+      ('Polling', 'true', 900, '1', 'f f unknown PollingLapsed', 'f'),
+      ('StoppedAsking', 'false', 91, '1', 'f f false StoppedAsking', 'f'),
+      ('Polled', 'true', 91, '1', 'f f false Polled', 'f')
+    ) v (reason, connected, ago, expired, presence, converged)
+  loop
+    perform pg_temp.settle_host('host');
+    update public.agents set last_seen = now() - make_interval(secs => c.ago)
+    where id = pg_temp.id('host');
+    update public.agent_conditions set status = c.connected, reason = c.reason
+    where agent_id = pg_temp.id('host') and type = 'Connected';
+    perform pg_temp.must_equal('online for an owner, ' || c, pg_temp.ask('owen', format(
+      'select left(public.online(a)::text, 1) from public.agents a where id = %L', pg_temp.id('host'))), c.converged);
+    perform pg_temp.must_equal('converged, ' || c, pg_temp.ask('owen', format(
+      'select left(converged::text, 1) from public.fleet_convergence where agent_id = %L',
+      pg_temp.id('host'))), c.converged);
+    perform pg_temp.must_equal('expired of ' || c, pg_temp.ask('service', 'select public.expire_presence()'), c.expired);
+    perform pg_temp.must_equal('presence of ' || c, pg_temp.presence('host'), c.presence);
+  end loop;
+  perform pg_temp.settle_host('host');
+end
+$$;
+
 -- an_expiry_that_changes_nothing_rewrites_no_row
 do $$
 declare
@@ -306,7 +337,7 @@ begin
     perform pg_temp.settle_host('host');
     update public.agent_conditions set reason = c.reason
     where agent_id = pg_temp.id('host') and type = 'Connected';
-    update public.agents set last_seen = now() - interval '2 minutes' where id = pg_temp.id('host');
+    update public.agents set last_seen = now() - interval '15 minutes' where id = pg_temp.id('host');
     perform pg_temp.ask('service', 'select public.expire_presence()');
     perform pg_temp.must_equal(c.reason || ' expired', pg_temp.presence('host'), c.expired);
     perform pg_temp.ask('service', format(
