@@ -18,7 +18,7 @@ use super::unread::UnreadLines;
 use crate::agent_note::AgentNote;
 use crate::event_queue::{EventQueue, Losses};
 use crate::normalize::{LineSource, NormalLine, normalize};
-use crate::redact::redact_logged_command;
+use crate::redact::LoggedCommands;
 use crate::shutdown::Shutdown;
 
 /// How often counts are shown on the host.
@@ -51,6 +51,8 @@ pub struct LineSink {
     has_audit: AtomicBool,
     /// What the kernel last said it had lost of its audit.
     audit_lost: Mutex<Option<u64>>,
+    /// What takes the secrets out of commands that lines quote.
+    commands: Mutex<LoggedCommands>,
     shown: watch::Sender<LineCounts>,
 }
 
@@ -71,6 +73,7 @@ impl LineSink {
             has_kernel_log: AtomicBool::new(false),
             has_audit: AtomicBool::new(false),
             audit_lost: Mutex::default(),
+            commands: Mutex::default(),
             shown,
         };
         (Arc::new(sink), receiver)
@@ -190,7 +193,11 @@ impl LineSink {
         if !read.is_read {
             self.lock().unread.count(&read.event.service);
         }
-        let mut event = redact_logged_command(read.event);
+        let mut event = {
+            let mut commands = self.commands.lock();
+            let commands = commands.as_mut().unwrap_or_else(|broken| broken.get_mut());
+            commands.redact(read.event)
+        };
         if is_cut {
             event.fields.push("truncated", FieldValue::Bool(true));
         }

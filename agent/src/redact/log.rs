@@ -1,44 +1,206 @@
-//! Commands that others have logged: sudo's and cron's lines quote what was run.
+//! Commands that others have logged: lines of sudo, cron, systemd and their like quote what was run.
 //! It leaves every other line as it is: there, words like `password for` are no secrets.
+
+mod quotes;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
 
 use hidps_wire::{FieldValue, Fields, LogEvent};
 
-use super::redact_command;
+use super::{MASK, redact_command, redact_each};
+use quotes::find_commands;
 
-/// Where the command begins in the lines of a program, and what closes it.
-const QUOTES: [(&str, &str, &str); 3] = [
-    ("sudo", "COMMAND=", ""),
-    ("sudo", "(command continued) ", ""),
-    ("cron", "CMD (", ")"),
-];
+/// The fields that hold a command, or what goes before one.
+const FIELDS: [&str; 3] = [COMMAND, "command", ENV];
 
-/// The fields that hold the same command.
-const FIELDS: [&str; 2] = ["COMMAND", "command"];
+/// Sudo's command.
+const COMMAND: &str = "COMMAND";
 
-/// The event of a log line without the secrets of a command that it quotes.
-#[must_use]
-pub fn redact_logged_command(mut event: LogEvent<'_>) -> LogEvent<'_> {
-    let quote = QUOTES.iter().find_map(|(service, begin, end)| {
-        let is_of = event.service.as_str() == *service;
-        let at = event.message.find(begin).filter(|_| is_of)? + begin.len();
-        let (before, command) = event.message.split_at_checked(at)?;
-        let command = command.strip_suffix(end).unwrap_or(command);
-        Some((before.len(), command.len(), redact_command(command)))
-    });
-    let Some((start, length, shown)) = quote else {
-        return event;
-    };
-    let message = event.message.as_str();
-    if message.get(start..start + length) == Some(shown.as_str()) {
-        return event;
+/// The variables that sudo set for its command.
+const ENV: &str = "ENV";
+
+/// The fields that say who wrote a line, beside its service: what it calls itself.
+const NAMES: [&str; 2] = ["claimed", "program"];
+
+/// What stands before the rest of a command that sudo had no room for in one line.
+const CONTINUED: &str = "(command continued) ";
+
+/// Commands of which the rest may still come.
+const MAX_BEGUN: usize = 16;
+
+/// Most bytes of such a command; what follows is masked.
+const MAX_BEGUN_BYTES: usize = 64 * 1024;
+
+/// Takes the secrets out of the commands that log lines quote.
+#[derive(Debug, Default)]
+pub struct LoggedCommands {
+    /// Sudo's last commands, the oldest first: what a line's first word means may only be known by
+    /// the line before it.
+    begun: VecDeque<Begun>,
+}
+
+/// A command as far as sudo has told it.
+struct Begun {
+    /// The user, and the process of sudo where it is known.
+    of: (String, Option<i64>),
+    text: String,
+    /// Whether its last line broke off within a word.
+    is_within_word: bool,
+}
+
+impl std::fmt::Debug for Begun {
+    /// It is not shown: it may have secrets in it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Begun").finish_non_exhaustive()
     }
-    let before = message.get(..start).unwrap_or_default();
-    let after = message.get(start + length..).unwrap_or_default();
-    event.message = format!("{before}{shown}{after}").into();
+}
+
+impl LoggedCommands {
+    /// The event of a log line without the secrets of a command that it quotes.
+    #[must_use]
+    pub fn redact<'a>(&mut self, event: LogEvent<'a>) -> LogEvent<'a> {
+        let message = event.message.as_str();
+        let places = find_commands(&names_of(&event), message);
+        let mut redacted = Vec::with_capacity(places.len());
+        for (begin, end) in places {
+            let before = message.get(..begin).unwrap_or_default();
+            let text = message.get(begin..end).unwrap_or_default();
+            let shown = if before.ends_with(CONTINUED) {
+                self.redact_rest(author(&event), text)
+            } else if before.ends_with("ENV=") {
+                redact_variables(text)
+            } else {
+                if before.ends_with("COMMAND=") {
+                    self.begin(author(&event), text);
+                }
+                redact_command(text)
+            };
+            redacted.push((begin, text.to_owned(), shown));
+        }
+        if redacted.iter().all(|(_, text, shown)| text == shown) {
+            return event;
+        }
+        rewrite(event, &redacted)
+    }
+
+    /// Keeps a command until its rest has come or enough others have.
+    fn begin(&mut self, of: (String, Option<i64>), text: &str) {
+        self.begun.retain(|begun| begun.of != of);
+        if self.begun.len() >= MAX_BEGUN {
+            self.begun.pop_front();
+        }
+        self.begun.push_back(Begun {
+            of,
+            text: text.to_owned(),
+            is_within_word: false,
+        });
+    }
+
+    /// More of a command, by what is known of its beginning.
+    fn redact_rest(&mut self, of: (String, Option<i64>), rest: &str) -> String {
+        let known = self.begun.iter_mut().find(|begun| begun.of == of);
+        let Some(begun) = known else {
+            return redact_headless(rest);
+        };
+        if begun.text.len() + rest.len() > MAX_BEGUN_BYTES {
+            return MASK.to_owned();
+        }
+        let before = redact_command(&begun.text);
+        let between = if begun.is_within_word { "" } else { " " };
+        begun.text.push_str(between);
+        begun.text.push_str(rest);
+        // Sudo breaks a line at its last space, where it has one.
+        begun.is_within_word = !rest.contains(' ');
+        let whole = redact_command(&begun.text);
+        let shown = whole
+            .strip_prefix(&before)
+            .and_then(|shown| shown.strip_prefix(between));
+        shown.unwrap_or(MASK).to_owned()
+    }
+}
+
+/// What a writer calls itself, and what it is.
+fn names_of<'e>(event: &'e LogEvent<'_>) -> Vec<&'e str> {
+    let more = NAMES.iter().filter_map(|name| event.fields.get(name));
+    let more = more.filter_map(|value| match value {
+        FieldValue::Text(text) => Some(text.as_str()),
+        FieldValue::Bool(_) | FieldValue::Integer(_) | FieldValue::Number(_) => None,
+    });
+    std::iter::once(event.service.as_str())
+        .chain(more)
+        .collect()
+}
+
+/// Whose line of sudo an event is.
+fn author(event: &LogEvent<'_>) -> (String, Option<i64>) {
+    let user = event.message.split(" : ").next().unwrap_or_default();
+    let pid = match event.fields.get("pid") {
+        Some(FieldValue::Integer(pid)) => Some(*pid),
+        _ => None,
+    };
+    (user.trim().to_owned(), pid)
+}
+
+/// Variables, joined by spaces without quotes, whose values may have spaces in them.
+fn redact_variables(text: &str) -> String {
+    let mut variables: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match variables.last_mut().filter(|_| !is_assignment(word)) {
+            Some(variable) => {
+                variable.push(' ');
+                variable.push_str(word);
+            }
+            None => variables.push(word.to_owned()),
+        }
+    }
+    redact_each(variables.iter().map(String::as_str)).join(" ")
+}
+
+fn is_assignment(word: &str) -> bool {
+    let name = word.split_once('=').map_or("", |(name, _)| name);
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    !name.is_empty() && name.bytes().all(is_part)
+}
+
+/// The rest of a command whose beginning nobody has seen: its first word may be a secret by the
+/// last one of the line before, and a flag one by a program that is not known.
+fn redact_headless(rest: &str) -> String {
+    let (first, more) = rest.split_once(' ').unwrap_or((rest, ""));
+    let first = if first.starts_with('/') { first } else { MASK };
+    let more = redact_command(more);
+    let more = more.split(' ').map(|word| match word.strip_prefix("-p") {
+        Some(secret) if !secret.is_empty() && secret != MASK => format!("-p{MASK}"),
+        Some(_) | None => word.to_owned(),
+    });
+    let words: Vec<_> = std::iter::once(first.to_owned()).chain(more).collect();
+    words.join(" ").trim_end().to_owned()
+}
+
+/// An event with other texts in the places of some, in its message and in its fields.
+fn rewrite<'a>(mut event: LogEvent<'a>, redacted: &[(usize, String, String)]) -> LogEvent<'a> {
+    let message = event.message.as_str();
+    let (mut told, mut from) = (String::with_capacity(message.len()), 0);
+    for (begin, text, shown) in redacted {
+        told.push_str(message.get(from..*begin).unwrap_or_default());
+        told.push_str(shown);
+        from = begin + text.len();
+    }
+    told.push_str(message.get(from..).unwrap_or_default());
+    event.message = told.into();
+    let redact = |name: &str, value: &str| {
+        let known = redacted.iter().find(|(_, text, _)| text.trim() == value);
+        match known {
+            Some((_, _, shown)) => shown.trim().to_owned(),
+            None if name == ENV => redact_variables(value),
+            None => redact_command(value),
+        }
+    };
     let mut fields = Fields::with_capacity(event.fields.iter().count());
     for (name, value) in event.fields.iter() {
         let value = match value {
-            FieldValue::Text(text) if FIELDS.contains(&name) => redact_command(text).into(),
+            FieldValue::Text(text) if FIELDS.contains(&name) => redact(name, text).into(),
             FieldValue::Bool(_)
             | FieldValue::Integer(_)
             | FieldValue::Number(_)
@@ -48,45 +210,4 @@ pub fn redact_logged_command(mut event: LogEvent<'_>) -> LogEvent<'_> {
     }
     event.fields = fields;
     event
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::normalize::{LineSource, normalize};
-    use jiff::Timestamp;
-    use jiff::tz::TimeZone;
-
-    fn redacted(program: &str, line: &str) -> LogEvent<'static> {
-        let source = LineSource {
-            program,
-            seen: Timestamp::UNIX_EPOCH,
-            zone: TimeZone::UTC,
-        };
-        redact_logged_command(normalize(line, &source).event).into_owned()
-    }
-
-    #[test]
-    fn a_command_of_sudo_or_cron_loses_its_secrets_in_text_and_fields() {
-        let sudo = "bob : TTY=pts/0 ; PWD=/ ; USER=root ; COMMAND=/usr/bin/mysql -phunter2 db";
-        let sudo = redacted("sudo", sudo);
-        let cron = redacted("CRON", "(root) CMD (PGPASSWORD=hunter2 pg_dump x)");
-        let ambiguous = "bob : PWD=/ ; USER=root ; COMMAND=/x --token hunter2 ; USER=root";
-        let ambiguous = redacted("sudo", ambiguous);
-
-        let masked = FieldValue::from("/usr/bin/mysql -p*** db");
-        assert_eq!(sudo.fields.get("COMMAND"), Some(&masked));
-        assert!(sudo.message.ends_with("COMMAND=/usr/bin/mysql -p*** db"));
-        assert_eq!(&*cron.message, "(root) CMD (PGPASSWORD=*** pg_dump x)");
-        let masked = FieldValue::from("PGPASSWORD=*** pg_dump x");
-        assert_eq!(cron.fields.get("command"), Some(&masked));
-        assert!(!ambiguous.message.contains("hunter2"), "{ambiguous:?}");
-    }
-
-    #[test]
-    fn other_lines_are_left_as_they_are() {
-        let line = "Failed password for root from 10.0.0.1 port 5 ssh2";
-
-        assert_eq!(&*redacted("sshd", line).message, line);
-    }
 }

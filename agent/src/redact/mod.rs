@@ -12,7 +12,7 @@ mod pieces;
 mod programs;
 mod words;
 
-pub use log::redact_logged_command;
+pub use log::LoggedCommands;
 use programs::{Argument, Program};
 
 /// What stands in the place of a secret.
