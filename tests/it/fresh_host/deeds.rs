@@ -23,7 +23,7 @@ python3 console.py &
 for n in 1 2 3 4 5; do runuser -u mallory -- sh -c 'echo wrong | su root -c true' & done
 wait
 sshpass -p s3cret ssh $options mallory@127.0.0.1 true
-runuser -u mallory -- sh -c 'echo s3cret | sudo -S -p "" true'
+runuser -u mallory -- sh -c 'echo s3cret | sudo -S -p "" true' && exit 1
 usermod -aG sudo mallory
 runuser -u mallory -- sh -c 'echo s3cret | sudo -S -p "" /bin/true deed'
 echo '@reboot root /tmp/deed' >/etc/cron.d/deed
@@ -51,9 +51,8 @@ os.kill(process, signal.SIGKILL)
 /// The end of it, once it was seen.
 const LAST_DEEDS: &str = "
 kill $(cat /run/deed.pid)
-loginctl kill-user mallory 2>/dev/null
+loginctl kill-user mallory 2>/dev/null || true
 userdel -f -r mallory
-true
 ";
 
 /// What is seen of it, in the order of the deeds: service, and fields by name.

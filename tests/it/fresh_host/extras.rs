@@ -100,6 +100,9 @@ pub(super) fn undo_what_it_does_not_start_with(place: &Place, programs: &Program
     }
     let drop_ins = "/etc/systemd/system/hidps-agent.service.d";
     assert!(!place.host.path(drop_ins).exists());
+    programs.restore();
+    let restored = place.install("", "--upgrade");
+    assert_eq!(restored.code, Some(0), "{}{}", restored.said, place.log());
     place.ask("rm /opt/real-agent");
 }
 

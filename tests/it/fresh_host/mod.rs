@@ -327,7 +327,7 @@ fn uninstall(place: &Place, before: &[String]) {
     assert!(ran.said.contains("left: /etc/hidps"), "{}", ran.said);
     assert!(!place.ask("nft list ruleset").contains("hidps"));
     assert!(!Path::new(&place.host.path("/usr/local/bin/hidps-agent")).exists());
-    let ran = place.run("sh install.sh --uninstall --purge; sh install.sh --uninstall --purge");
+    let ran = place.run("sh install.sh --uninstall --purge && sh install.sh --uninstall --purge");
     assert_eq!(
         ran.code,
         Some(0),

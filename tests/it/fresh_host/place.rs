@@ -77,9 +77,9 @@ impl Place {
         self.host.run(script).expect("it ends")
     }
 
-    /// The output of a script that has to succeed.
+    /// The output of a script each of whose commands has to succeed.
     pub(super) fn ask(&self, script: &str) -> String {
-        let ran = self.run(script);
+        let ran = self.run(&format!("set -e\n{script}"));
         assert_eq!(ran.code, Some(0), "{script}: {}", ran.said);
         ran.said
     }
