@@ -19,6 +19,7 @@ UNIT_DIR=/etc/systemd/system
 DROP_INS=$UNIT_DIR/$NAME.service.d
 CONFIG_DIR=/etc/hidps
 STATE_DIR=/var/lib/hidps-agent
+UFW_DIR=/etc/ufw
 PACKAGED_BIN=/usr/bin/hidps-agent
 # There from a run's first change to its end; what it holds is the start of the agent before that.
 BEGUN=$UNIT_DIR/$NAME.hidps-begun
@@ -969,7 +970,7 @@ uninstall() {
     act "start it at no boot any more" systemctl --quiet disable "$NAME"
   fi
   if [ -x "$TARGET" ]; then
-    act "take back its firewall rules" take_back
+    take_back_or_stay
   fi
   remove_file "$UNIT"
   remove_file "$TARGET"
@@ -1003,12 +1004,37 @@ remove_drop_ins() {
   fi
 }
 
+# What nothing could take back any more once the program is gone keeps it here, unless all has to go.
+take_back_or_stay() {
+  if [ "$DRY_RUN" = 1 ]; then
+    say "would take back its firewall rules"
+  elif ! take_back; then
+    still="the agent's firewall rules are still there, or ufw is not as it was before the agent"
+    if [ "$PURGE" = 0 ]; then
+      fail "$NOT_WRITTEN" "$still; the agent is stopped, and its program stays to take them back:" \
+        "mend what it said, then --uninstall again; --purge goes on all the same"
+    fi
+    printf 'install.sh: %s; see %s\n' "$still" \
+      "nft list ruleset, ufw status, and $UFW_DIR/hidps-found.json with how ufw was" >&2
+  fi
+}
+
 # The program knows what it made; a configuration with faults must not keep it here for ever.
 take_back() {
   "$TARGET" withdraw && return 0
   if has nft && nft list table inet hidps >/dev/null 2>&1; then
-    nft delete table inet hidps
+    nft delete table inet hidps || return 1
   fi
+  ! is_ufw_changed
+}
+
+# Whether ufw has rules of the agent's, by the comments it keeps in hexadecimal, or what the agent
+# found there and has not put back. Whoever removed ufw has removed its rules.
+is_ufw_changed() {
+  has ufw || return 1
+  [ -e "$UFW_DIR/hidps-found.json" ] || [ -e "$UFW_DIR/hidps-copies.json" ] ||
+    grep -qs ' comment=68696470733a' "$UFW_DIR/user.rules" "$UFW_DIR/user6.rules" \
+      /lib/ufw/user.rules /lib/ufw/user6.rules
 }
 
 purge() {

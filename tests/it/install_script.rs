@@ -430,6 +430,47 @@ fn a_wget_that_follows_redirections_is_not_used() {
     assert!(said.contains("install curl"), "{said}");
 }
 
+/// What nothing else could take back keeps the program there, unless all is to go.
+#[test]
+fn an_agent_whose_rules_stay_in_ufw_is_not_removed_unless_everything_is() {
+    let test = "an_agent_whose_rules_stay_in_ufw_is_not_removed_unless_everything_is";
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let Some(grep) = find_program("grep") else {
+        return say_skipped(test, &"grep is missing");
+    };
+    std::os::unix::fs::symlink(grep, folder.path().join("grep")).expect("linked");
+    for program in ["ufw", "withdrawing"] {
+        let path = folder.path().join(program);
+        std::fs::write(&path, "#!/bin/sh\nexit 1\n").expect("written");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&path, mode).expect("it is ours");
+    }
+    let rules = folder.path().join("user.rules");
+    let call = |text: &str, purge: u8| {
+        std::fs::write(&rules, text).expect("written");
+        let line = format!(
+            "cd {}; DRY_RUN=0 PURGE={purge} UFW_DIR=. TARGET=./withdrawing; take_back_or_stay",
+            folder.path().display()
+        );
+        call_with(folder.path(), &line)
+    };
+    let tuple = "### tuple ### allow tcp 80 0.0.0.0/0 any 0.0.0.0/0 in_+ comment=";
+    // In hexadecimal: of the agent a word and a colon, of somebody another word.
+    let (ours, theirs) = (
+        format!("{tuple}68696470733a72756c65\n"),
+        format!("{tuple}77656273697465\n"),
+    );
+
+    let (code, said) = call(&ours, 0);
+    assert_eq!(code, Some(12), "{said}");
+    assert!(said.contains("its program stays"), "{said}");
+    let (code, said) = call(&ours, 1);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("still there"), "{said}");
+    let (code, said) = call(&theirs, 0);
+    assert_eq!((code, &*said), (Some(0), ""));
+}
+
 /// What cannot be put back keeps nothing else from it, and is named.
 #[test]
 fn each_file_is_put_back_whatever_becomes_of_the_others() {

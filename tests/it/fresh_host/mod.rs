@@ -321,9 +321,19 @@ fn uninstall(place: &Place, before: &[String]) {
     assert_eq!(planned.code, Some(0), "{}", planned.said);
     place.ask("systemctl is-active hidps-agent");
 
+    // What the agent cannot put back, because it does not understand how it was.
+    place.ask("echo {} >/etc/ufw/hidps-found.json");
+    let ran = place.run("sh install.sh --uninstall");
+    assert_eq!(ran.code, Some(12), "{}", ran.said);
+    let said = "ufw is not as it was before the agent; the agent is stopped, and its program stays";
+    assert!(ran.said.contains(said), "{}", ran.said);
+    place.ask("hidps-agent version; rm /etc/ufw/hidps-found.json");
+
     let ran = place.run("sh install.sh --uninstall");
 
     assert_eq!(ran.code, Some(0), "{}", ran.said);
+    let is_left = ran.said.contains("had no firewall rules here");
+    assert!(is_left, "the first time took them: {}", ran.said);
     assert!(ran.said.contains("left: /etc/hidps"), "{}", ran.said);
     assert!(!place.ask("nft list ruleset").contains("hidps"));
     assert!(!Path::new(&place.host.path("/usr/local/bin/hidps-agent")).exists());

@@ -93,12 +93,27 @@ fn upgrade_package(place: &Place, programs: &Programs) {
 }
 
 fn remove_and_purge(place: &Place, before: &[String]) {
-    place.ask("dpkg -r hidps-agent");
+    // As dpkg calls it, of what the agent cannot put back because it does not understand how it was.
+    let said = place.ask(
+        "cd /etc/ufw; cp -p hidps-found.json /root; echo {} >hidps-found.json
+         /var/lib/dpkg/info/hidps-agent.prerm remove; cp -p /root/hidps-found.json .",
+    );
+    assert!(said.contains("ufw is not as it was before it"), "{said}");
+
+    let said = place.ask("dpkg -r hidps-agent");
+
+    assert!(!said.contains("ufw is not as it was"), "{said}");
 
     assert!(!place.host.path("/usr/bin/hidps-agent").exists());
     assert!(place.host.path("/etc/hidps/agent.toml").exists());
     assert!(place.host.path("/var/lib/hidps-agent/agent.key").exists());
-    // As `install.sh --client-cert` puts them there.
-    place.ask("touch /etc/hidps/agent.crt /etc/hidps/agent.crt.key; dpkg -P hidps-agent");
+    // As `install.sh --client-cert` puts them there, and what a run of it that was ended leaves.
+    place.ask(
+        "drop_ins=/etc/systemd/system/hidps-agent.service.d; mkdir -p $drop_ins
+         touch /etc/hidps/agent.crt /etc/hidps/agent.crt.key /etc/hidps/agent.crt.key.hidps-previous
+         touch /etc/hidps/agent.toml.hidps-absent /etc/hidps/token.hidps-new
+         touch /etc/hidps/ca.pem.hidps-copy $drop_ins/ufw.conf.hidps-absent
+         touch /etc/systemd/system/hidps-agent.hidps-begun; dpkg -P hidps-agent",
+    );
     assert_eq!(difference(before, &place.look()), Vec::<String>::new());
 }
