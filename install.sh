@@ -564,11 +564,15 @@ keep_previous() {
     return 0
   fi
   if [ -f "$1" ]; then
-    cp -p "$1" "$1.hidps-copy" && mv -f "$1.hidps-copy" "$1.hidps-previous"
+    cp -p "$1" "$1.hidps-copy" && flush "$1.hidps-copy" &&
+      mv -f "$1.hidps-copy" "$1.hidps-previous"
   else
     mkdir -p "$(dirname "$1")" && printf '' >"$1.hidps-absent"
   fi || fail "$NOT_WRITTEN" "could not write beside $1; check that its directory can be written"
 }
+
+# Has a file on the disk before it gets its name, so that no loss of power leaves an empty one there.
+flush() { sync "$1" 2>/dev/null || sync; }
 
 # The agent goes on with what there is now.
 drop_previous() {
@@ -601,26 +605,37 @@ settle() {
   fi
 }
 
-# Which start of the agent systemd saw last; nothing where it saw none.
+# Which start of the agent systemd saw last, and its process; nothing where it saw none.
 last_start() {
-  systemctl show -p InvocationID "$NAME" 2>/dev/null | sed -n 's/^InvocationID=//p'
+  systemctl show -p InvocationID -p MainPID "$NAME" 2>/dev/null | grep -v -e '=$' -e '=0$' || true
 }
 
-# Whether the agent has started since the run that was interrupted began; one that does not run now
-# has left its status.
+# Whether the agent has started since the run that was interrupted began. One that does not run now
+# has left its status, unless that is the last word of the one that ran before; one that is only
+# being started has not.
 has_started_since() {
-  before=$(cat "$BEGUN")
-  if [ -n "$before" ] && [ "$before" = "$(last_start)" ]; then
-    return 1
-  fi
-  systemctl is-active --quiet "$NAME" 2>/dev/null ||
-    [ -n "$(find "$STATE_DIR/status.json" -newer "$BEGUN" 2>/dev/null)" ]
+  for mark in $(last_start); do
+    if grep -qxF "$mark" "$BEGUN"; then
+      return 1
+    fi
+  done
+  case $(systemctl is-active "$NAME" 2>/dev/null) in
+    active) ! runs_old_program ;;
+    activating) return 1 ;;
+    *) [ -n "$(status_writer)" ] && ! grep -qxF "MainPID=$(status_writer)" "$BEGUN" ;;
+  esac
+}
+
+# The process that has written the agent's status since the run that was interrupted began.
+status_writer() {
+  find "$STATE_DIR/status.json" -type f -newer "$BEGUN" -exec \
+    sed -n 's/^{[^{]*"process":\([0-9]*\)[^0-9].*/\1/p' {} + 2>/dev/null | head -n 1
 }
 
 # Puts a file in the place of another whole, or not at all, with a mode and a group.
 replace_file() {
   if mkdir -p "$(dirname "$2")" && cp "$1" "$2.hidps-new" && chown "0:${4:-0}" "$2.hidps-new" &&
-    chmod "$3" "$2.hidps-new" && mv -f "$2.hidps-new" "$2"; then
+    chmod "$3" "$2.hidps-new" && flush "$2.hidps-new" && mv -f "$2.hidps-new" "$2"; then
     if has restorecon; then
       restorecon "$2" || true
     fi

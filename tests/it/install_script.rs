@@ -430,6 +430,46 @@ fn a_wget_that_follows_redirections_is_not_used() {
     assert!(said.contains("install curl"), "{said}");
 }
 
+/// A loss of power leaves names of files without what is in them, unless that was on the disk before.
+#[test]
+fn a_file_is_on_the_disk_before_it_gets_its_name() {
+    let test = "a_file_is_on_the_disk_before_it_gets_its_name";
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let at = |name: &str| folder.path().join(name);
+    // Only root gives files away.
+    for (name, program) in [
+        ("cp", "cp"),
+        ("chmod", "chmod"),
+        ("mkdir", "mkdir"),
+        ("dirname", "dirname"),
+        ("chown", "true"),
+    ] {
+        let Some(found) = find_program(program) else {
+            return say_skipped(test, &format!("{program} is missing"));
+        };
+        std::os::unix::fs::symlink(found, at(name)).expect("linked");
+    }
+    for program in ["sync", "mv"] {
+        let script = format!("#!/bin/sh\necho {program} \"$@\"\n");
+        std::fs::write(at(program), script).expect("written");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(at(program), mode).expect("it is ours");
+    }
+    std::fs::write(at("kept"), "old").expect("written");
+    std::fs::write(at("new"), "new").expect("written");
+    let line = format!(
+        "cd {}; DRY_RUN=0 BEGUN=new; keep_previous kept; replace_file new kept 644",
+        folder.path().display()
+    );
+
+    let (code, said) = call_with(folder.path(), &line);
+
+    assert_eq!(code, Some(0), "{said}");
+    let order = "sync kept.hidps-copy\nmv -f kept.hidps-copy kept.hidps-previous\n\
+                 sync kept.hidps-new\nmv -f kept.hidps-new kept\n";
+    assert_eq!(said, order);
+}
+
 /// What nothing else could take back keeps the program there, unless all is to go.
 #[test]
 fn an_agent_whose_rules_stay_in_ufw_is_not_removed_unless_everything_is() {

@@ -70,6 +70,7 @@ fn one_line_installs_and_another_leaves_the_host_as_it_was() {
         take_what_is_for_this_machine(place, programs);
         refuse_what_is_wrong(place, programs);
         put_back_what_does_not_start(place, programs);
+        interrupted::put_back_what_has_never_started(place, programs);
         interrupted::keep_what_has_started(place, programs);
         extras::undo_what_it_does_not_start_with(place, programs);
         uninstall(place, &before);
