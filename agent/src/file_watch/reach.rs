@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync
 use std::time::Duration;
 
 use super::REPLY_DEADLINE;
-use mounts::{MountTable, nearest};
+use mounts::{Mount, MountTable, nearest};
 
 /// A disk that slept is awake by then.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
@@ -53,8 +53,8 @@ struct Prober {
 struct Stuck {
     /// What does not answer, with everything below.
     at: PathBuf,
-    /// The file system it is on, of which the rest may answer.
-    mount: PathBuf,
+    /// The file system it is on, of which the rest may answer; none where that is not certain.
+    mount: Option<PathBuf>,
     answers: Receiver<()>,
 }
 
@@ -134,7 +134,7 @@ impl Reach {
                 Ok(())
             }
             Err(RecvTimeoutError::Timeout) => {
-                self.give_up(prober.answers, path);
+                self.give_up(prober.answers, path, place);
                 Err(io::ErrorKind::TimedOut.into())
             }
             Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("a thread ended")),
@@ -146,7 +146,7 @@ impl Reach {
     /// watched.
     fn check_unasked(&mut self, place: &Place) -> io::Result<()> {
         let mount = nearest(self.table.list(), &place.real);
-        let is_stuck = |stuck: &Stuck| mount == Some(stuck.mount.as_path());
+        let is_stuck = |stuck: &Stuck| mount == stuck.mount.as_deref();
         if place.is_doubtful || mount.is_none() || self.stuck.iter().any(is_stuck) {
             return Err(io::ErrorKind::TimedOut.into());
         }
@@ -155,13 +155,10 @@ impl Reach {
 
     /// Takes note that what a path leads to does not answer, and with it the whole of a file system
     /// that may not.
-    fn give_up(&mut self, answers: Receiver<()>, path: &Path) {
+    fn give_up(&mut self, answers: Receiver<()>, path: &Path, asked: &Place) {
         // It may have been mounted since it was asked.
-        let Place { real, .. } = self.place_of(path);
-        let mounts = self.table.list();
-        let doubtful = mounts.iter().filter(|mount| mount.is_doubtful);
-        let at = nearest(doubtful, &real).unwrap_or(&real).to_owned();
-        let mount = nearest(mounts, &real).unwrap_or(&at).to_owned();
+        let now = self.place_of(path);
+        let (at, mount) = blame(asked, &now, self.table.list());
         tracing::warn!(path = %at.display(), "a file system does not answer");
         self.stuck.push(Stuck { at, mount, answers });
     }
@@ -209,6 +206,20 @@ fn look(path: &Path) {
     {
         entries.next();
     }
+}
+
+/// What does not answer, and the file system it is on, given where a path led when it was asked and where
+/// it leads now. A file system that may not answer is guilty before one that always does: whoever has
+/// others hang on purpose can put something else in its place meanwhile.
+fn blame(asked: &Place, now: &Place, mounts: &[Mount]) -> (PathBuf, Option<PathBuf>) {
+    if let Some(place) = [asked, now].into_iter().find(|place| place.is_doubtful) {
+        let doubtful = mounts.iter().filter(|mount| mount.is_doubtful);
+        let at = nearest(doubtful, &place.real).unwrap_or(&place.real);
+        return (at.to_owned(), Some(at.to_owned()));
+    }
+    let [then, today] = [asked, now].map(|place| nearest(mounts, &place.real));
+    let mount = then.filter(|_| then == today);
+    (asked.real.clone(), mount.map(Path::to_owned))
 }
 
 /// Follows the links above the last name of a path, up to where it becomes doubtful.
@@ -268,6 +279,57 @@ mod tests {
         }
 
         assert!(reach.stuck.is_empty());
+    }
+
+    #[test]
+    fn whoever_swaps_a_path_while_it_hangs_has_no_good_file_system_blamed() {
+        let mount = |at: &str, is_doubtful| Mount {
+            at: at.into(),
+            is_doubtful,
+        };
+        let mounts = [
+            mount("/", false),
+            mount("/home", false),
+            mount("/net", true),
+        ];
+        let place = |real: &str| Place {
+            real: real.into(),
+            is_doubtful: real.starts_with("/net"),
+        };
+        let blamed = |asked: &str, now: &str| {
+            let (at, mount) = blame(&place(asked), &place(now), &mounts);
+            let text = |path: PathBuf| path.into_os_string().into_string().unwrap();
+            (text(at), mount.map(text))
+        };
+        let found = |at: &str, mount: Option<&str>| (at.to_owned(), mount.map(str::to_owned));
+
+        let of_net = found("/net", Some("/net"));
+        assert_eq!(blamed("/net/a/b", "/home/a/b"), of_net, "put away since");
+        assert_eq!(blamed("/home/a/b", "/net/a/b"), of_net, "mounted since");
+        assert_eq!(blamed("/home/a", "/srv/a"), found("/home/a", None));
+        assert_eq!(
+            blamed("/home/a", "/home/a"),
+            found("/home/a", Some("/home"))
+        );
+    }
+
+    #[test]
+    fn what_is_certain_of_no_file_system_shuts_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut reach = Reach::new(Duration::from_secs(30));
+        let mut asked = Vec::new();
+        for name in ["a", "b", "c"] {
+            let (answer, answers) = sync_channel(0);
+            asked.push(answer);
+            reach.stuck.push(Stuck {
+                at: directory.path().join(name),
+                mount: None,
+                answers,
+            });
+        }
+
+        reach.check(directory.path()).unwrap();
+        assert!(reach.check(&directory.path().join("a")).is_err());
     }
 
     #[test]
