@@ -1,6 +1,7 @@
 //! Hashes the content of watched files on a thread of its own, so much a second and no more.
 //! It opens nothing by a path: what it reads was opened before, and found to be a file with content.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -126,14 +127,20 @@ pub(super) struct Hasher {
     /// For the next thread, should this one wait for a file system that does not answer.
     done_tx: mpsc::Sender<Done>,
     allowance: Allowance,
-    n_waiting: usize,
-    /// Since when nothing was answered of what waits.
-    silent_since: Instant,
+    /// What the thread was not asked yet: one that is given up keeps no file but its own.
+    queue: VecDeque<Job>,
+    /// What it was asked, and when.
+    asked: Option<(u64, Instant)>,
     /// Threads that waited for too long, until they end after all.
     given_up: Vec<JoinHandle<()>>,
     last: u64,
-    /// What the threads given up were asked last; an answer of theirs is awaited by nobody.
-    last_given_up: u64,
+}
+
+/// A file to be hashed.
+#[derive(Debug)]
+struct Job {
+    number: u64,
+    content: Content,
 }
 
 /// The thread that reads.
@@ -160,22 +167,21 @@ impl Hasher {
             done,
             done_tx,
             allowance: Allowance::default(),
-            n_waiting: 0,
-            silent_since: Instant::now(),
+            queue: VecDeque::new(),
+            asked: None,
             given_up: Vec::new(),
             last: 0,
-            last_given_up: 0,
         }
     }
 
     /// When the thread is given up, should it not have answered by then.
     pub(super) fn hung_at(&self) -> Option<Instant> {
-        let may_hang = self.n_waiting > 0 && self.given_up.len() < MAX_GIVEN_UP;
-        may_hang.then(|| self.silent_since + HUNG)
+        let asked = self.asked.filter(|_| self.given_up.len() < MAX_GIVEN_UP);
+        asked.map(|(_, at)| at + HUNG)
     }
 
-    /// Gives the thread up if it waits for ever, and says whether it did: nothing that waited with
-    /// it is awaited any more.
+    /// Gives the thread up if it waits for ever, and says whether it did: what it was asked is awaited no
+    /// more, and the next thread reads what has waited behind it.
     pub(super) fn give_up_hung(&mut self, now: Instant) -> bool {
         self.given_up.retain(|thread| !thread.is_finished());
         let is_hung = self.hung_at().is_some_and(|at| at <= now);
@@ -184,8 +190,8 @@ impl Hasher {
             let next = Worker::start(self.done_tx.clone());
             let hung = std::mem::replace(&mut self.worker, next);
             self.given_up.extend(hung.map(|hung| hung.thread));
-            self.last_given_up = self.last;
-            self.n_waiting = 0;
+            self.asked = None;
+            self.ask_next(now);
         }
         is_hung
     }
@@ -204,31 +210,55 @@ impl Hasher {
         if content.may_hang && self.given_up.len() >= MAX_GIVEN_UP {
             return Err(Unhashed::Unreadable);
         }
-        if self.n_waiting == 0 {
-            self.silent_since = now;
+        if self.worker.is_none() {
+            return Err(Unhashed::Unreadable);
         }
-        let worker = self.worker.as_ref().ok_or(Unhashed::Unreadable)?;
-        if self.n_waiting >= QUEUE || !self.allowance.take(size.max(MIN_COST), now) {
+        if self.queue.len() >= QUEUE || !self.allowance.take(size.max(MIN_COST), now) {
             return Err(Unhashed::Busy);
         }
-        let job = (self.last + 1, content.opened);
-        worker.jobs.try_send(job).map_err(|_| Unhashed::Busy)?;
         self.last += 1;
-        self.n_waiting += 1;
-        Ok(self.last)
+        let number = self.last;
+        self.queue.push_back(Job { number, content });
+        self.ask_next(now);
+        Ok(number)
     }
 
-    /// An answer was taken.
+    /// An answer was taken; nobody waits for that of a thread that was given up.
     pub(super) fn on_done(&mut self, number: u64) {
-        if number > self.last_given_up {
-            self.silent_since = Instant::now();
-            self.n_waiting = self.n_waiting.saturating_sub(1);
+        if self.asked.is_some_and(|(asked, _)| asked == number) {
+            self.asked = None;
+            self.ask_next(Instant::now());
+        }
+    }
+
+    /// An answer is awaited by nobody any more; a file that was not begun is let go of.
+    pub(super) fn forget(&mut self, number: u64) {
+        self.queue.retain(|job| job.number != number);
+    }
+
+    /// Asks the thread for the next file, unless it reads one.
+    fn ask_next(&mut self, now: Instant) {
+        while self.asked.is_none()
+            && let Some(Job { number, content }) = self.queue.pop_front()
+        {
+            let is_for_last = !content.may_hang || self.given_up.len() < MAX_GIVEN_UP;
+            let worker = self.worker.as_ref().filter(|_| is_for_last);
+            let job = (number, content.opened);
+            if worker.is_some_and(|worker| worker.jobs.try_send(job).is_ok()) {
+                self.asked = Some((number, now));
+            } else {
+                // Whoever waits for it would wait in vain, and does so for a moment if this is not heard.
+                self.done_tx
+                    .try_send((number, Err(Unhashed::Unreadable)))
+                    .ok();
+            }
         }
     }
 
     /// Whether there is time for a file that nobody waits for.
     pub(super) fn is_idle(&mut self, now: Instant) -> bool {
-        self.worker.is_some() && self.n_waiting == 0 && self.allowance.is_ample(now)
+        let rests = self.asked.is_none() && self.queue.is_empty();
+        self.worker.is_some() && rests && self.allowance.is_ample(now)
     }
 }
 
@@ -243,7 +273,7 @@ impl Worker {
     }
 
     fn spawn(work: impl FnOnce(Receiver<(u64, OwnedFd)>) + Send + 'static) -> io::Result<Self> {
-        let (jobs, waiting) = sync_channel(QUEUE);
+        let (jobs, waiting) = sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("hashes".to_owned())
             .stack_size(STACK_BYTES);
@@ -392,6 +422,52 @@ mod tests {
         });
         hasher.worker = Some(worker.unwrap());
         let_go
+    }
+
+    #[tokio::test]
+    async fn what_waits_behind_a_file_that_hangs_is_read_by_the_next_thread_or_let_go_of() {
+        let directory = tempfile::tempdir().unwrap();
+        let content = |name: &str| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, "abc").unwrap();
+            Content {
+                opened: super::super::beneath::open_to_look(&path).unwrap(),
+                may_hang: false,
+            }
+        };
+        let open = || {
+            let opened = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+            let leads_to = opened.filter_map(|fd| std::fs::read_link(fd.path()).ok());
+            let ours = leads_to.filter(|target| target.starts_with(directory.path()));
+            let names = ours.filter_map(|target| Some(target.file_name()?.to_owned()));
+            names.collect::<std::collections::BTreeSet<_>>()
+        };
+        let (mut hasher, now) = (Hasher::start(), Instant::now());
+        // It holds what it was asked for, as a thread does that waits in a read.
+        let (let_go, waits) = sync_channel::<()>(0);
+        let worker = Worker::spawn(move |waiting| {
+            let _held = waiting.recv();
+            waits.recv().ok();
+        });
+        hasher.worker = Some(worker.unwrap());
+        hasher.hash(content("hangs"), 0, now).unwrap();
+        let unwanted = hasher.hash(content("unwanted"), 0, now).unwrap();
+        let healthy = hasher.hash(content("healthy"), 0, now).unwrap();
+
+        hasher.forget(unwanted);
+        let open_before = open();
+        let hung_at = hasher.hung_at().unwrap();
+        assert!(hasher.give_up_hung(hung_at));
+        let done = tokio::time::timeout(Duration::from_secs(30), hasher.done.recv());
+        let (number, hash) = done.await.unwrap().unwrap();
+        hasher.on_done(number);
+
+        let [hangs, healthy_name] = ["hangs", "healthy"].map(std::ffi::OsString::from);
+        assert_eq!(open_before, [hangs.clone(), healthy_name].into());
+        assert_eq!((number, hash.is_ok()), (healthy, true));
+        assert_eq!(open(), [hangs].into(), "no other can keep its file system");
+        assert_eq!(hasher.hung_at(), None, "nothing is waited for");
+        drop(let_go);
     }
 
     #[tokio::test]

@@ -82,6 +82,14 @@ impl Waiting {
     fn until(&self) -> Instant {
         self.since + PATIENCE
     }
+
+    /// Is told without a hash, if it waits for one.
+    fn wait_no_more(&mut self, hasher: &mut Hasher) {
+        if let Some(number) = self.number.take() {
+            self.facts.unhashed = Some(Unhashed::Busy);
+            hasher.forget(number);
+        }
+    }
 }
 
 impl Telling {
@@ -180,9 +188,8 @@ impl Telling {
         });
         if self.waiting.len() > MAX_WAITING
             && let Some(first) = self.waiting.front_mut()
-            && first.number.take().is_some()
         {
-            first.facts.unhashed = Some(Unhashed::Busy);
+            first.wait_no_more(&mut self.hasher);
         }
         self.finish(tree, now);
     }
@@ -228,9 +235,7 @@ impl Telling {
     /// Tells what waited too long, and hashes a file that nobody changed, if there is time for it.
     pub(super) fn work(&mut self, tree: &mut WatchTree, now: Instant) {
         for late in self.waiting.iter_mut().take_while(|it| it.until() <= now) {
-            if late.number.take().is_some() {
-                late.facts.unhashed = Some(Unhashed::Busy);
-            }
+            late.wait_no_more(&mut self.hasher);
         }
         self.finish(tree, now);
         if self.hasher.give_up_hung(now) {
