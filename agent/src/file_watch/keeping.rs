@@ -43,6 +43,17 @@ pub struct FileMemory {
     last: Mutex<Vec<Snapshot>>,
 }
 
+/// What is known was not written down, which was said.
+#[derive(Debug)]
+struct NotKept;
+
+impl NotKept {
+    fn tell(error: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::warn!(error = %chain(error), "what is known of watched files was not kept");
+        Self
+    }
+}
+
 /// What was known at a moment.
 #[derive(Debug)]
 struct Snapshot {
@@ -87,23 +98,17 @@ impl FileMemory {
         let settled = self.events.settled();
         let mut latest = last.iter().rev();
         if let Some(heard) = latest.find(|snapshot| snapshot.pushed <= settled) {
-            self.write(&heard.known);
+            // What could not be written is said; there is no later time to try.
+            self.write(&heard.known).ok();
         }
     }
 
     /// Gives how many bytes were written.
-    fn write(&self, memory: &Memory) -> usize {
-        let text = match memory.text() {
-            Ok(text) => text,
-            Err(error) => {
-                tracing::warn!(error = %chain(&error), "watched files were not kept");
-                return 0;
-            }
-        };
-        if let Err(error) = self.state.write(FILE, &text) {
-            tracing::warn!(error = %chain(&error), "what is known of watched files was not kept");
-        }
-        text.len()
+    fn write(&self, memory: &Memory) -> Result<usize, NotKept> {
+        let text = memory.text().map_err(|error| NotKept::tell(&error))?;
+        let written = self.state.write(FILE, &text);
+        written.map_err(|error| NotKept::tell(&error))?;
+        Ok(text.len())
     }
 }
 
@@ -119,7 +124,9 @@ pub(super) struct Keeping {
     pace: Duration,
     held: Option<Held>,
     /// At most one: the disk may take its time, and the agent has but one thread.
-    writes: JoinSet<usize>,
+    writes: JoinSet<Result<usize, NotKept>>,
+    /// When it is seen what became of one.
+    written_at: Option<Instant>,
     n_left_out: usize,
 }
 
@@ -141,6 +148,7 @@ impl Keeping {
             pace: KEEP_INTERVAL,
             held: None,
             writes: JoinSet::new(),
+            written_at: None,
             n_left_out: 0,
         }
     }
@@ -177,15 +185,22 @@ impl Keeping {
     /// When there may be something to do.
     pub(super) fn next_due(&self) -> Option<Instant> {
         let held = self.held.as_ref().map(|held| held.again);
-        held.or(self.due)
+        let work = held.or(self.due);
+        work.into_iter().chain(self.written_at).min()
     }
 
     /// Takes what is known, if it is time, and writes it once the daemon has heard of it. `known`
     /// gives none while something is being looked at.
     pub(super) fn work(&mut self, now: Instant, known: impl FnOnce() -> Option<Memory>) {
         while let Some(written) = self.writes.try_join_next() {
-            self.pace = plan_pace(written.unwrap_or_default());
+            match written {
+                Ok(Ok(n_bytes)) => self.pace = plan_pace(n_bytes),
+                // It is as new as before.
+                Ok(Err(NotKept)) | Err(_) => self.take_by(now + self.pace),
+            }
         }
+        let is_writing = !self.writes.is_empty();
+        self.written_at = is_writing.then_some(now + KEEP_INTERVAL);
         if self.held.is_none() && self.due.is_some_and(|due| due <= now) {
             self.take(now, known);
         }
@@ -221,6 +236,7 @@ impl Keeping {
             let memory = Arc::clone(&self.memory);
             let write = move || memory.write(&held.snapshot.known);
             self.writes.spawn_blocking(write);
+            self.written_at = Some(now + KEEP_INTERVAL);
         } else if held.until <= now {
             self.take_by(now + self.pace);
         } else {
@@ -281,7 +297,7 @@ mod tests {
     }
 
     struct World {
-        _directory: tempfile::TempDir,
+        directory: tempfile::TempDir,
         events: Arc<EventQueue>,
         memory: Arc<FileMemory>,
         keeping: Keeping,
@@ -294,7 +310,7 @@ mod tests {
             let events = Arc::new(EventQueue::default());
             let memory = Arc::new(FileMemory::new(state, Arc::clone(&events)));
             Self {
-                _directory: directory,
+                directory,
                 events,
                 keeping: Keeping::new(Arc::clone(&memory)),
                 memory,
@@ -334,6 +350,36 @@ mod tests {
 
         assert_eq!(unheard, Memory::default());
         assert_eq!((heard, nothing_new), (known("/a"), known("/a")));
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_written_is_written_again_without_anything_new() {
+        let mut world = World::new();
+        // Nothing can be written where a directory is in the way.
+        let in_the_way = world.directory.path().join("state").join(FILE);
+        std::fs::create_dir(&in_the_way).unwrap();
+        world.keeping.on_news(Instant::now());
+        let due = world.keeping.next_due().unwrap();
+        world.keeping.work(due, || Some(known("/a")));
+        assert!(world.keeping.next_due().is_some(), "its end is looked at");
+        let written = async |keeping: &mut Keeping| {
+            let end = std::time::Instant::now() + Duration::from_secs(30);
+            let known = || Some(known("/a"));
+            while keeping.written_at.is_some() {
+                assert!(std::time::Instant::now() < end);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                keeping.work(keeping.next_due().unwrap(), known);
+            }
+        };
+
+        written(&mut world.keeping).await;
+        std::fs::remove_dir(&in_the_way).unwrap();
+        let again = world.keeping.next_due();
+        world.keeping.work(again.unwrap(), || Some(known("/a")));
+        written(&mut world.keeping).await;
+
+        assert_eq!(world.memory.load().0, known("/a"));
+        assert_eq!(world.keeping.next_due(), None);
     }
 
     #[tokio::test]
@@ -416,7 +462,7 @@ mod tests {
         world.keeping.writes.spawn_blocking(move || {
             waits.recv().ok();
             is_written.store(true, std::sync::atomic::Ordering::SeqCst);
-            0
+            Ok(0)
         });
 
         let ended = world.keeping.end(None);
@@ -440,7 +486,7 @@ mod tests {
             let path = format!("/{n}/{}", "x".repeat(1_000));
             memory.add_watched(Path::new(&path), None);
         }
-        let n_bytes = world.memory.write(&memory);
+        let n_bytes = world.memory.write(&memory).unwrap();
         world.keeping.load();
 
         world.keeping.on_news(now);
