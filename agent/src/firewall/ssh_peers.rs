@@ -26,12 +26,20 @@ struct Connection {
     inode: u64,
 }
 
+/// The connections among which the sessions are.
+#[derive(Debug, Default)]
+struct Possible {
+    connections: Vec<Connection>,
+    /// How many connections to the usual port are beyond [`MAX_UNKNOWN`].
+    n_beyond: usize,
+}
+
 /// Who is connected by SSH.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct SshPeers {
     /// Those that are kept in mind.
     pub(super) peers: BTreeSet<SshPeer>,
-    /// How many others there are.
+    /// How many others there are; those of more connections than are looked at count once each.
     pub(super) n_left_out: usize,
 }
 
@@ -41,36 +49,40 @@ pub(super) struct SshPeers {
 pub(super) fn read_ssh_peers() -> SshPeers {
     let mut users = UserNames::default();
     let sessions = read_sessions(Path::new("/proc"), |user| users.name(user, 0).to_string());
-    let mut connections = Vec::new();
+    let mut possible = Possible::default();
     for table in ["/proc/self/net/tcp", "/proc/self/net/tcp6"] {
         if let Ok(file) = fs::File::open(table) {
             // A busy host has more of them than one would hold in memory.
             let lines = BufReader::new(file).lines().map_while(Result::ok);
-            keep_possible(lines, &sessions, &mut connections);
+            possible.keep(lines, &sessions);
         }
     }
-    find_peers(&connections, &sessions)
+    let mut found = find_peers(&possible.connections, &sessions);
+    found.n_left_out += possible.n_beyond;
+    found
 }
 
-/// Keeps the connections of the host's SSH server, and those to its usual port: without privileges
-/// the processes of others do not show their sockets.
-fn keep_possible(
-    lines: impl Iterator<Item = String>,
-    sessions: &BTreeMap<u64, SshSession>,
-    kept: &mut Vec<Connection>,
-) {
-    for connection in lines.filter_map(|line| parse_connection(&line)) {
-        let is_held = sessions.contains_key(&connection.inode);
-        let is_usual = connection.local_port == Port::SSH.number && kept.len() < MAX_UNKNOWN;
-        if (is_held || is_usual) && !connection.remote.is_loopback() {
-            kept.push(connection);
+impl Possible {
+    /// Keeps the connections of the host's SSH server, and those to its usual port: without privileges
+    /// the processes of others do not show their sockets.
+    fn keep(&mut self, lines: impl Iterator<Item = String>, sessions: &BTreeMap<u64, SshSession>) {
+        let connections = lines.filter_map(|line| parse_connection(&line));
+        for connection in connections.filter(|it| !it.remote.is_loopback()) {
+            let is_held = sessions.contains_key(&connection.inode);
+            let is_usual = connection.local_port == Port::SSH.number;
+            if is_held || (is_usual && self.connections.len() < MAX_UNKNOWN) {
+                self.connections.push(connection);
+            } else if is_usual {
+                self.n_beyond += 1;
+            }
         }
     }
 }
 
 /// Who is at the other ends of some connections, as many as are kept in mind. The oldest come first:
-/// by their processes, and by their sockets, which the kernel numbers as it makes them, where the
-/// processes do not show. What a peer chooses, as its address, decides nothing.
+/// by their processes, and where the processes do not show, roughly, by their sockets: each processor
+/// numbers those it makes from a thousand numbers of its own at a time. What a peer chooses, as its
+/// address, decides nothing.
 fn find_peers(connections: &[Connection], sessions: &BTreeMap<u64, SshSession>) -> SshPeers {
     let mut found: BTreeMap<SshPeer, (SshSession, u64)> = BTreeMap::new();
     for it in connections {
@@ -168,10 +180,10 @@ mod tests {
     #[cfg(target_endian = "little")]
     fn sessions_are_found_by_their_process_and_by_the_usual_port() {
         let read = |sessions: &BTreeMap<u64, SshSession>| {
-            let mut connections = Vec::new();
+            let mut possible = Possible::default();
             let lines = [HEAD, FOUR, SIX].map(str::to_owned).into_iter();
-            keep_possible(lines, sessions, &mut connections);
-            find_peers(&connections, sessions).peers
+            possible.keep(lines, sessions);
+            find_peers(&possible.connections, sessions).peers
         };
         let peer = |address: &str, port| SshPeer {
             address: address.parse().unwrap(),
@@ -284,6 +296,24 @@ mod tests {
         let of_user = |peer: &&SshPeer| network_of(peer.address) == network_of(user);
         // Nobody who has logged in goes without for somebody who has not.
         assert_eq!(found.peers.iter().filter(of_user).count(), MAX_PEERS - 1);
+    }
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn connections_beyond_those_that_are_looked_at_are_counted() {
+        let mut possible = Possible::default();
+        let sessions = BTreeMap::from([(41, (Progress::LoggedIn, 1))]);
+        let unknown = FOUR.replace(" 41 ", " 40 ");
+
+        let lines = std::iter::repeat_n(unknown, MAX_UNKNOWN + 3);
+        possible.keep(lines.chain([FOUR.to_owned(), SIX.to_owned()]), &sessions);
+
+        assert_eq!(
+            possible.connections.len(),
+            MAX_UNKNOWN + 1,
+            "and who is known"
+        );
+        assert_eq!(possible.n_beyond, 3);
     }
 
     #[test]
