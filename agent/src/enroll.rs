@@ -44,10 +44,12 @@ pub enum EnrollError {
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
     /// The daemon refused.
-    #[error("{}: {text}", advice(*status))]
+    #[error("{}: {text}", advice(*status, *is_daemons))]
     Refused {
         /// The HTTP status.
         status: StatusCode,
+        /// Whether it was the daemon, and not what stands before it.
+        is_daemons: bool,
         /// What it said.
         text: String,
         /// When to come back, if it said so.
@@ -71,18 +73,24 @@ impl EnrollError {
     /// Whether it is this agent the daemon does not want: its token, its certificate or its row.
     #[must_use]
     pub fn is_about_agent(&self) -> bool {
-        matches!(self, Self::Refused { status, .. } if matches!(status.as_u16(), 401 | 403 | 404))
+        matches!(
+            self,
+            Self::Refused { status, is_daemons: true, .. }
+                if matches!(status.as_u16(), 401 | 403 | 404)
+        )
     }
 }
 
-fn advice(status: StatusCode) -> String {
+fn advice(status: StatusCode, is_daemons: bool) -> String {
     match status.as_u16() {
+        code @ (401 | 403 | 404) if !is_daemons => format!(
+            "something else than the daemon answered with HTTP status {code}; check backend_url \
+             and what stands before the daemon"
+        ),
         401 | 403 => "the daemon refused the enrollment; use a valid token, or let an admin \
                       approve or create this agent anew"
             .to_owned(),
-        404 => "the daemon knows no such agent, or its address is wrong; check agent_id and \
-                backend_url"
-            .to_owned(),
+        404 => "the daemon knows no such agent; check agent_id and backend_url".to_owned(),
         300..=399 => "the daemon's address answered with a redirect, which is never followed; \
                       check backend_url"
             .to_owned(),
@@ -173,6 +181,7 @@ fn parse_answer(answered: Answered) -> Result<Enrollment, EnrollError> {
     if answered.status != StatusCode::OK {
         return Err(EnrollError::Refused {
             status: answered.status,
+            is_daemons: answered.is_daemons_refusal(),
             text: printable(&answered.text, MAX_QUOTE_BYTES),
             retry_after: answered.retry_after,
         });
@@ -185,6 +194,32 @@ fn parse_answer(answered: Answered) -> Result<Enrollment, EnrollError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_daemons_own_refusal_is_about_this_agent() {
+        let check = |status: u16, text: &str, is_about_agent: bool| {
+            let refused = parse_answer(Answered {
+                status: StatusCode::from_u16(status).unwrap(),
+                text: text.to_owned(),
+                date: None,
+                retry_after: None,
+            });
+            let error = refused.unwrap_err();
+
+            assert_eq!(error.is_about_agent(), is_about_agent, "{error}");
+            let is_of_others = error.to_string().contains("something else than the daemon");
+            assert_eq!(is_of_others, !is_about_agent && status < 429, "{error}");
+        };
+
+        for status in [401, 403, 404] {
+            check(status, r#"{"error":"no agent has this id"}"#, true);
+            check(status, "<html>Forbidden</html>", false);
+            check(status, r#"{"message":"no such route"}"#, false);
+            check(status, r#"{"error":"x","statusCode":404}"#, false);
+            check(status, "", false);
+        }
+        check(503, r#"{"error":"try again"}"#, false);
+    }
 
     #[test]
     fn a_token_is_taken_from_the_first_place_that_has_one() {

@@ -9,6 +9,7 @@ use hyper::header::{CONTENT_TYPE, DATE, HOST, HeaderName, RETRY_AFTER};
 use hyper::{Request, Response, StatusCode, http::request};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
+use serde::Deserialize;
 use tokio::task::JoinSet;
 
 use crate::backoff::parse_retry_after;
@@ -49,6 +50,20 @@ pub(crate) struct Answered {
     pub date: Option<Timestamp>,
     /// When to come back, if it said so.
     pub retry_after: Option<Duration>,
+}
+
+impl Answered {
+    /// Whether the daemon itself refused: what stands before it, such as a proxy or somebody else's
+    /// server, does not say so as the daemon does, in an object with one sentence.
+    pub(crate) fn is_daemons_refusal(&self) -> bool {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Refusal {
+            #[serde(rename = "error")]
+            _error: String,
+        }
+        serde_json::from_str::<Refusal>(&self.text).is_ok()
+    }
 }
 
 /// The beginning of a request with a body in JSON to a path of the daemon.

@@ -85,8 +85,13 @@ fn a_refused_enrollment_says_what_to_do_and_goes_on() {
     let mut agent = home.start(None);
 
     for (status, body, words) in [
-        (403, "the token is used up", "use a valid token"),
-        (404, "no such agent", "check agent_id"),
+        (
+            403,
+            r#"{"error":"the token is used up"}"#,
+            "use a valid token",
+        ),
+        (404, r#"{"error":"no such agent"}"#, "check agent_id"),
+        (404, "a page of a proxy", "something else than the daemon"),
         (429, "", "too many enrollments"),
         (200, "not json", "something else than an enrollment"),
     ] {
