@@ -66,17 +66,34 @@ pub struct KeyRetirement {
     pub told: watch::Sender<Option<Retirement>>,
 }
 
-/// What is remembered of one key's attempts.
+/// What is remembered of attempts, also while no key is named: the daemon's pauses are for the
+/// agent, whichever key it asks for.
 struct Course {
-    key: String,
+    key: Option<String>,
     backoff: Backoff,
     not_before: Instant,
+}
+
+impl Course {
+    /// Notes which key is named now; a fleet that is told of its keys at once does not ask at once.
+    fn name(&mut self, key: Option<&str>, chance: &Chance) {
+        if self.key.as_deref() == key {
+            return;
+        }
+        self.key = key.map(str::to_owned);
+        let first = Backoff::default().next_wait(chance.draw());
+        self.not_before = self.not_before.max(Instant::now() + first);
+    }
 }
 
 impl KeyRetirement {
     /// Works until the agent ends.
     pub async fn run(mut self, mut shutdown: Shutdown) {
-        let mut course = None;
+        let mut course = Course {
+            key: None,
+            backoff: Backoff::default(),
+            not_before: Instant::now(),
+        };
         loop {
             let again_at = tokio::select! {
                 again_at = self.look(&mut course) => again_at,
@@ -93,44 +110,36 @@ impl KeyRetirement {
     }
 
     /// Looks once, and says when to look again at the latest.
-    async fn look(&mut self, course: &mut Option<Course>) -> Instant {
+    async fn look(&mut self, course: &mut Course) -> Instant {
         let now = Instant::now();
         let record = self.record.borrow_and_update().clone();
         let is_connected = matches!(*self.link.borrow_and_update(), LinkState::Connected { .. });
         let named = record.and_then(|record| record.accepted.document.retired_key.clone());
+        course.name(named.as_deref(), &self.chance);
         let Some(key) = named else {
-            *course = None;
-            self.told.send_replace(None);
+            self.publish(None);
             return now + LOOK_EVERY;
         };
-        let course = match course {
-            Some(course) if course.key == key => course,
-            other => other.insert(Course {
-                key,
-                backoff: Backoff::default(),
-                not_before: now,
-            }),
-        };
-        match self.holds(&course.key) {
+        match self.holds(&key) {
             Ok(false) => {
-                self.tell(&course.key, Standing::Done);
+                self.tell(&key, Standing::Done);
                 return now + LOOK_EVERY;
             }
             Err(why) => {
-                self.tell(&course.key, Standing::Failed(why));
+                self.tell(&key, Standing::Failed(why));
                 return now + SHORTEST_PAUSE;
             }
             Ok(true) => {}
         }
         if !is_connected || now < course.not_before {
-            self.tell_waiting(&course.key);
+            self.tell_waiting(&key);
             return if is_connected {
                 course.not_before
             } else {
                 now + LOOK_EVERY
             };
         }
-        self.attempt(course).await
+        self.attempt(&key, course).await
     }
 
     /// Whether the key is still the agent's, as the disk says.
@@ -142,14 +151,15 @@ impl KeyRetirement {
         }
     }
 
-    async fn attempt(&self, course: &mut Course) -> Instant {
-        let replaced = replace_key(&self.state, &self.dialer, self.agent_id, Some(&course.key));
+    async fn attempt(&self, key: &str, course: &mut Course) -> Instant {
+        let replaced = replace_key(&self.state, &self.dialer, self.agent_id, Some(key));
         match replaced.await {
             Ok(replaced) => {
                 if replaced.is_some() {
-                    tracing::info!(former = course.key, "replaced the key, as was asked for");
+                    tracing::info!(former = key, "replaced the key, as was asked for");
                 }
-                self.tell(&course.key, Standing::Done);
+                course.backoff = Backoff::default();
+                self.tell(key, Standing::Done);
                 Instant::now() + LOOK_EVERY
             }
             Err(error) => {
@@ -158,20 +168,23 @@ impl KeyRetirement {
                     reason = why,
                     "the key that is to be given up was not replaced"
                 );
-                self.tell(&course.key, Standing::Failed(why));
+                self.tell(key, Standing::Failed(why));
                 let asked = error.retry_after().unwrap_or_default();
                 let own = course.backoff.next_wait(self.chance.draw());
-                course.not_before = Instant::now() + asked + own.max(SHORTEST_PAUSE);
+                course.not_before = Instant::now() + asked + SHORTEST_PAUSE + own;
                 course.not_before
             }
         }
     }
 
     fn tell(&self, key: &str, standing: Standing) {
-        let news = Some(Retirement {
+        self.publish(Some(Retirement {
             key: key.to_owned(),
             standing,
-        });
+        }));
+    }
+
+    fn publish(&self, news: Option<Retirement>) {
         self.told.send_if_modified(|told| {
             let is_news = *told != news;
             *told = news;

@@ -9,7 +9,7 @@ use crate::clock::ClockOffset;
 use crate::config::Config;
 use crate::dial::{DialError, Dialer};
 use crate::identity::{Identity, IdentityError, SUCCESSOR};
-use crate::keys::{adopt_file, forget_file};
+use crate::keys::{KeyFileError, adopt_file, forget_file};
 use crate::rotate::{RotateError, rotate};
 use crate::state_dir::{StateDir, StateError};
 
@@ -44,7 +44,10 @@ pub enum RotateKeyError {
     #[error(
         "the daemon replaced the key, and the agent puts it in its place when it connects next"
     )]
-    Adopt(#[source] StateError),
+    Adopt(#[source] KeyFileError),
+    /// The daemon did not do it, and the disk failed.
+    #[error("the key was not replaced, and one of no use stays on the disk")]
+    Forget(#[source] KeyFileError),
 }
 
 impl RotateKeyError {
@@ -57,7 +60,8 @@ impl RotateKeyError {
             | Self::Identity(_)
             | Self::NoKey
             | Self::Dialer(_)
-            | Self::Adopt(_) => None,
+            | Self::Adopt(_)
+            | Self::Forget(_) => None,
         }
     }
 }
@@ -115,7 +119,7 @@ pub(crate) async fn replace_key(
         // A request of an earlier run may still change something; one that was never made cannot. The
         // agent makes none for this key as long as the lock is held.
         Err(error) if error.is_final() || is_new && error.changed_nothing() => {
-            forget_file(state, &successor).map_err(RotateKeyError::State)?;
+            forget_file(state, &successor).map_err(RotateKeyError::Forget)?;
             Err(RotateKeyError::Unchanged(error))
         }
         Err(error) => Err(RotateKeyError::Unknown(error)),

@@ -26,10 +26,11 @@ use crate::error_chain::chain;
 use crate::event_queue::EventQueue;
 use crate::firewall::Firewall;
 use crate::host_facts::HostFacts;
-use crate::keys::Keys;
+use crate::keys::{KeyFileError, Keys};
 use crate::ledger::LedgerRecord;
 use crate::rotate::rotate;
 use crate::shutdown::Shutdown;
+use crate::state_dir::StateLock;
 use crate::status_queue::StatusQueue;
 use crate::text::printable;
 use handshake::{ConnectError, Socket, connect};
@@ -156,8 +157,13 @@ impl<F: Firewall> Link<F> {
     /// One enrollment or connection; the time to wait after it, or none when the agent ends.
     async fn attempt(&mut self, course: &mut Course) -> Option<Duration> {
         let mut shutdown = self.shutdown.clone();
-        // Whom the daemon refused was another one.
-        course.must_enroll &= !self.keys.reload();
+        match self.keys.reload() {
+            // Whom the daemon refused was another one.
+            Ok(is_other) => course.must_enroll &= !is_other,
+            Err(error) => {
+                tracing::warn!(reason = chain(&error), "going on with the key as it was");
+            }
+        }
         let connected = tokio::select! {
             connected = self.open(course) => connected,
             () = shutdown.requested() => return None,
@@ -195,9 +201,12 @@ impl<F: Firewall> Link<F> {
     async fn open(&mut self, course: &mut Course) -> Option<Result<Socket, ConnectError>> {
         if self.keys.successor().is_some() {
             // In a box: it happens once in a long while.
-            let settled = Box::pin(self.settle_keys(course)).await;
-            if settled.is_some() {
-                return settled;
+            match Box::pin(self.settle_keys(course)).await {
+                Settled::Tried(connected) => return Some(*connected),
+                Settled::ByOthers => {
+                    return Some(Box::pin(self.connect_with_either(course)).await);
+                }
+                Settled::Present => {}
             }
         }
         if course.must_enroll {
@@ -207,47 +216,80 @@ impl<F: Firewall> Link<F> {
         Some(connect(&self.dialer, self.agent_id, present, &mut course.offset).await)
     }
 
-    /// Finds out which of two keys holds after a rotation that was cut off: the successor connects,
-    /// or it is asked for once more. None leaves it to the present key, as where another process is
-    /// about to find out.
-    async fn settle_keys(&mut self, course: &mut Course) -> Option<Result<Socket, ConnectError>> {
-        let lock = match self.keys.lock() {
-            Ok(None) => return None,
-            Ok(lock) => lock,
-            // Nobody else can remove a key either.
+    /// Connects with the key that holds while another process is about to find out which one that
+    /// is, or nobody can: nothing is asked for, and the disk is left alone. The agent does not enroll
+    /// meanwhile, for it would with a key that may be the former one by now.
+    async fn connect_with_either(&mut self, course: &mut Course) -> Result<Socket, ConnectError> {
+        let present = self.keys.present();
+        let connected = connect(&self.dialer, self.agent_id, present, &mut course.offset).await;
+        let is_refused = matches!(&connected, Err(error) if error.is_about_identity());
+        let Some(successor) = self.keys.successor().filter(|_| is_refused) else {
+            return connected;
+        };
+        let connected = connect(&self.dialer, self.agent_id, successor, &mut course.offset).await;
+        if connected.is_ok() {
+            self.keys.adopt(None);
+            course.must_enroll = false;
+        }
+        connected
+    }
+
+    /// The key's lock, with the keys as they are once it is held; none when another process has it,
+    /// or the disk fails.
+    fn lock_keys(&mut self, course: &mut Course) -> Option<StateLock> {
+        let locked = self.keys.lock().map_err(KeyFileError::Change);
+        let read = locked.and_then(|lock| {
+            let Some(lock) = lock else { return Ok(None) };
+            // Whoever had the lock before may have put it right, or taken it back.
+            Ok(Some((lock, self.keys.reload()?)))
+        });
+        match read {
+            Ok(Some((lock, is_other))) => {
+                course.must_enroll &= !is_other;
+                Some(lock)
+            }
+            Ok(None) => None,
             Err(error) => {
                 tracing::warn!(reason = chain(&error), "the files of keys are left alone");
                 None
             }
+        }
+    }
+
+    /// Finds out which of two keys holds after a rotation that was cut off: the successor connects,
+    /// or it is asked for once more.
+    async fn settle_keys(&mut self, course: &mut Course) -> Settled {
+        let Some(lock) = self.lock_keys(course) else {
+            return Settled::ByOthers;
         };
-        // Whoever had the lock before may have put it right, or taken it back.
-        course.must_enroll &= !self.keys.reload();
-        let successor = self.keys.successor()?;
+        let Some(successor) = self.keys.successor() else {
+            return Settled::Present;
+        };
         match connect(&self.dialer, self.agent_id, successor, &mut course.offset).await {
             Ok(socket) => {
-                self.keys.adopt(lock.as_ref());
+                self.keys.adopt(Some(&lock));
                 course.must_enroll = false;
-                return Some(Ok(socket));
+                return Settled::Tried(Box::new(Ok(socket)));
             }
             Err(error) if error.is_about_identity() => {}
-            Err(error) => return Some(Err(error)),
+            Err(error) => return Settled::Tried(Box::new(Err(error))),
         }
         let keys = (self.keys.present(), successor);
         match rotate(&self.dialer, self.agent_id, keys, &mut course.offset).await {
             Ok(()) => {
-                self.keys.adopt(lock.as_ref());
+                self.keys.adopt(Some(&lock));
                 course.must_enroll = false;
             }
             Err(error) if error.is_final() => {
                 let reason = chain(&error);
                 tracing::warn!(reason, "the rotation of the key is given up");
-                self.keys.forget(lock.as_ref());
+                self.keys.forget(&lock);
             }
             Err(error) => {
                 tracing::warn!(reason = chain(&error), "the rotation of the key waits");
             }
         }
-        None
+        Settled::Present
     }
 
     async fn enroll(&self, course: &mut Course) -> Duration {
@@ -319,6 +361,16 @@ struct Course {
     must_enroll: bool,
     offset: ClockOffset,
     backoff: Backoff,
+}
+
+/// What came of finding out which of two keys holds.
+enum Settled {
+    /// The successor was tried, and this came of it.
+    Tried(Box<Result<Socket, ConnectError>>),
+    /// The present key is the one to go on with.
+    Present,
+    /// It is for somebody else to find out, or the disk does not let this process.
+    ByOthers,
 }
 
 #[cfg(test)]

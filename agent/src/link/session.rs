@@ -106,9 +106,14 @@ pub(super) async fn run<F: Firewall>(mut socket: Socket, link: &mut Link<F>) -> 
         n_refused: 0,
         n_left_out: 0,
     };
+    let filing = async {
+        link.keys.keep_filing().await;
+        std::future::pending().await
+    };
     tokio::select! {
         end = reader.run() => end,
         end = writer.run() => end,
+        end = filing => end,
     }
 }
 

@@ -62,6 +62,10 @@ struct Rig {
 
 impl Rig {
     fn start(state: &StateDir, key: Option<&str>, link: LinkState) -> Self {
+        Self::start_with(state, key, link, Chance::new(|| 0))
+    }
+
+    fn start_with(state: &StateDir, key: Option<&str>, link: LinkState, chance: Chance) -> Self {
         let backend = Backend::parse("http://127.0.0.1:9", false).unwrap();
         let (dialer, visits) = Dialer::in_memory(backend);
         let (record, records) = watch::channel(Some(naming(key)));
@@ -74,7 +78,7 @@ impl Rig {
             state: state.clone(),
             record: records,
             link: links,
-            chance: Chance::new(|| 0),
+            chance,
             told: told_tx,
         };
         let mut tasks = JoinSet::new();
@@ -249,5 +253,118 @@ async fn a_key_that_was_replaced_while_the_lock_was_waited_for_is_not_replaced_a
     assert_eq!(replaced.unwrap(), None);
     assert!(visits.try_recv().is_err());
     assert_eq!(key_on(&state), key);
+    assert!(!state.has(SUCCESSOR));
+}
+
+/// When a key is asked for first, and again after a refusal, from the moment it is named.
+async fn asked_at(draw: u32) -> (Duration, Duration) {
+    let (_parent, state, key) = disk();
+    let begun = Instant::now();
+    let mut rig = Rig::start_with(&state, Some(&key), up(), Chance::new(move || draw));
+    let (_, stream) = rig.asked().await;
+    let first = begun.elapsed();
+    answer(stream, "503 X", "later").await;
+    rig.becomes(|standing| matches!(standing, Standing::Failed(_)))
+        .await;
+    let refused = Instant::now();
+    let (_, _stream) = rig.asked().await;
+    (first, refused.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fleet_whose_keys_are_named_at_once_asks_at_many_times_and_again_at_many() {
+    let (early, early_again) = asked_at(0).await;
+    let (late, late_again) = asked_at(u32::MAX).await;
+
+    assert!(early + Duration::from_secs(4) < late, "{early:?} {late:?}");
+    assert!(early_again >= SHORTEST_PAUSE, "{early_again:?}");
+    assert!(
+        early_again + Duration::from_secs(4) < late_again,
+        "{early_again:?} {late_again:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_was_asked_for_outlives_the_name() {
+    let (_parent, state, key) = disk();
+    let mut rig = Rig::start(&state, Some(&key), up());
+    let (_, stream) = rig.asked().await;
+    answer(stream, "429 X\r\nRetry-After: 600", "too many").await;
+    rig.becomes(|standing| matches!(standing, Standing::Failed(_)))
+        .await;
+    let refused = Instant::now();
+
+    rig.record.send_replace(Some(naming(None)));
+    rig.told.wait_for(Option::is_none).await.unwrap();
+    rig.record.send_replace(Some(naming(Some(&key))));
+    let (_, _stream) = rig.asked().await;
+
+    let waited = refused.elapsed();
+    assert!(waited >= Duration::from_secs(600), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_news_is_told_once() {
+    let (_parent, state, _) = disk();
+    let mut rig = Rig::start(&state, None, up());
+
+    for _ in 0..3 {
+        rig.link.send_replace(up());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+
+    assert!(!rig.told.has_changed().unwrap());
+    assert!(rig.visits.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_another_process_is_replacing_is_told_and_waited_for() {
+    let (_parent, state, key) = disk();
+    let held = state.lock_key().unwrap().expect("nobody has it");
+    let mut rig = Rig::start(&state, Some(&key), up());
+    let is_busy = |standing: &Standing| matches!(standing, Standing::Failed(why) if why.contains("another process"));
+    rig.becomes(is_busy).await;
+    assert!(rig.visits.try_recv().is_err(), "the daemon is not asked");
+
+    drop(held);
+    let (successor, stream) = rig.asked().await;
+    agree(stream, &successor).await;
+    rig.becomes(|standing| *standing == Standing::Done).await;
+
+    assert_eq!(key_on(&state), successor);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_whose_file_cannot_be_read_is_neither_given_up_nor_asked_for() {
+    let (_parent, state, key) = disk();
+    let content = state.read(crate::identity::PRESENT).unwrap().unwrap();
+    state.write(crate::identity::PRESENT, b"damaged").unwrap();
+    let mut rig = Rig::start(&state, Some(&key), up());
+
+    let is_unread = |standing: &Standing| matches!(standing, Standing::Failed(why) if why.contains("not a key"));
+    rig.becomes(is_unread).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(rig.visits.try_recv().is_err());
+    state.write(crate::identity::PRESENT, &content).unwrap();
+    let (successor, stream) = rig.asked().await;
+    agree(stream, &successor).await;
+    rig.becomes(|standing| *standing == Standing::Done).await;
+
+    assert_eq!(key_on(&state), successor);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_key_that_was_in_use_before_is_forgotten_and_another_is_made() {
+    let (_parent, state, key) = disk();
+    let mut rig = Rig::start(&state, Some(&key), up());
+    let (used, stream) = rig.asked().await;
+
+    answer(stream, "409 X", "in use before").await;
+    let (fresh, stream) = rig.asked().await;
+    agree(stream, &fresh).await;
+    rig.becomes(|standing| *standing == Standing::Done).await;
+
+    assert_ne!(used, fresh);
+    assert_eq!(key_on(&state), fresh);
     assert!(!state.has(SUCCESSOR));
 }

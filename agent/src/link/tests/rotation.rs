@@ -393,3 +393,83 @@ async fn a_key_that_was_taken_back_before_the_agent_had_the_lock_is_not_asked_fo
     assert!(opened.is_some_and(|opened| opened.is_ok()) && socket.is_some());
     assert_eq!((daemon.n_rotations, disk.key()), (0, daemon.key));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_holds_already_is_used_while_another_process_has_the_lock() {
+    let (disk, mut daemon) = Disk::new();
+    let command = disk.state.lock_key().unwrap().expect("nobody has it");
+    let successor = disk.make_successor();
+    daemon.key.clone_from(&successor);
+    let mut rig = start_link_with(disk.state.clone(), always(0));
+
+    let visit = rig.visit().await;
+    assert!(
+        daemon.answer(visit).await.is_none(),
+        "the former is refused"
+    );
+    let visit = rig.visit().await;
+    let socket = daemon.answer(visit).await;
+
+    assert!(socket.is_some(), "the new key holds");
+    assert_eq!((daemon.n_rotations, daemon.n_enrollments), (0, 0));
+    assert_eq!(disk.key(), disk.present, "the disk is left alone");
+    assert!(disk.state.has(SUCCESSOR));
+    drop(command);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_enrolls_while_another_process_finds_out_which_key_holds() {
+    let (disk, mut daemon) = Disk::new();
+    let _command = disk.state.lock_key().unwrap().expect("nobody has it");
+    disk.make_successor();
+    daemon.key = BASE64.encode(
+        ed25519_dalek::SigningKey::from_bytes(&[9; 32])
+            .verifying_key()
+            .as_bytes(),
+    );
+    let mut rig = start_link_with(disk.state.clone(), always(0));
+
+    for _ in 0..6 {
+        let visit = rig.visit().await;
+        assert!(daemon.answer(visit).await.is_none(), "neither key holds");
+    }
+
+    assert_eq!((daemon.n_rotations, daemon.n_enrollments), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_the_disk_does_not_give_leaves_the_files_alone() {
+    let (disk, mut daemon) = Disk::new();
+    let successor = disk.make_successor();
+    std::fs::create_dir(disk.state.path().join("key.lock")).unwrap();
+    daemon.key.clone_from(&successor);
+    let mut rig = start_link_with(disk.state.clone(), always(0));
+
+    let visit = rig.visit().await;
+    assert!(
+        daemon.answer(visit).await.is_none(),
+        "the former is refused"
+    );
+    let visit = rig.visit().await;
+    let socket = daemon.answer(visit).await;
+    let mut socket = socket.expect("the new key holds");
+    assert_eq!((daemon.n_rotations, daemon.n_enrollments), (0, 0));
+    assert_eq!(disk.key(), disk.present);
+    let welcome = DaemonFrame::Welcome(Welcome {
+        protocol: PROTOCOL_VERSION,
+        credit: 1,
+        heartbeat_secs: 15,
+    });
+    send(&mut socket, &welcome).await;
+
+    std::fs::remove_dir(disk.state.path().join("key.lock")).unwrap();
+    let filed = async {
+        // Each frame that comes is answered, which keeps the connection.
+        while disk.key() != successor {
+            socket.next().await.unwrap().unwrap();
+        }
+    };
+    let filed = tokio::time::timeout(Duration::from_secs(600), filed).await;
+    filed.expect("it is put into its file while the link is up");
+    assert!(!disk.state.has(SUCCESSOR));
+}
