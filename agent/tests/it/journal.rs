@@ -4,12 +4,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use hidps_lab::command::{Running, run, wait_for};
+use hidps_lab::journal_host::JournalHost;
 use hidps_lab::ports::free_port;
 use hidps_lab::say_skipped;
 use hidps_wire::{EventKind, FieldValue, LogEvent, MAX_EVENT_TEXT_BYTES, Question};
 
 use crate::harness::AgentHome;
-use crate::journal_host::JournalHost;
 use crate::scripted_daemon::{Connection, DEADLINE, ScriptedDaemon};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -39,7 +39,7 @@ impl World {
         // Before the host: it sees the machine as it is when it starts.
         let settings = format!("firewall = \"observe\"\n{settings}");
         let home = AgentHome::new(daemon.address(), &settings);
-        match JournalHost::start(ssh_port, reads_kernel_log) {
+        match JournalHost::start(Some(ssh_port), reads_kernel_log) {
             Ok(host) => Some(Self {
                 host,
                 home,

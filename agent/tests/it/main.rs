@@ -20,7 +20,6 @@ mod hostile_daemon;
 #[cfg(test)]
 mod journal;
 #[cfg(test)]
-mod journal_host;
 #[cfg(test)]
 mod killed;
 #[cfg(test)]

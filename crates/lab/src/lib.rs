@@ -5,6 +5,7 @@ mod address_block;
 pub mod bench;
 pub mod command;
 pub mod fresh_host;
+pub mod journal_host;
 pub mod netns;
 pub mod ports;
 pub mod ssh_server;

@@ -1,9 +1,10 @@
 //! The lines that everybody follows: of the programs whose lines matter, written at a steady rate,
 //! one write each as a logger does. It never writes faster to make up for more than a moment.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,51 @@ const SHAPES: [&str; 10] = [
     "postfix/smtpd[3301]: disconnect from unknown[198.51.100.3] ehlo=1 quit=1 commands=2 id=@",
 ];
 
+/// Where lines are written.
+#[derive(Clone, Debug)]
+pub(super) enum LinePlace {
+    /// A file.
+    File(PathBuf),
+    /// The socket of a journald.
+    Journal(PathBuf),
+}
+
+impl LinePlace {
+    /// Writes one line that nobody counts.
+    pub(super) fn say(&self, text: &str) -> io::Result<()> {
+        self.open()?.write(text)
+    }
+
+    fn open(&self) -> io::Result<Writer> {
+        match self {
+            Self::File(path) => Ok(Writer::File(OpenOptions::new().append(true).open(path)?)),
+            Self::Journal(path) => {
+                let socket = UnixDatagram::unbound()?;
+                socket.connect(path)?;
+                Ok(Writer::Journal(socket))
+            }
+        }
+    }
+}
+
+enum Writer {
+    File(File),
+    Journal(UnixDatagram),
+}
+
+impl Writer {
+    /// In the form of the place: a file has the time and the host before the line.
+    fn write(&mut self, text: &str) -> io::Result<()> {
+        match self {
+            // The day does not matter, the form does.
+            Self::File(file) => {
+                file.write_all(format!("Nov 21 10:11:12 web-01 {text}\n").as_bytes())
+            }
+            Self::Journal(socket) => socket.send(format!("<30>{text}").as_bytes()).map(drop),
+        }
+    }
+}
+
 /// What was written.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Written {
@@ -40,13 +86,13 @@ pub(super) struct Written {
 
 /// Writes lines numbered from `first` at a rate, for a while.
 pub(super) fn write_lines(
-    path: &Path,
+    place: &LinePlace,
     began: Instant,
     first: u64,
     per_sec: u64,
     during: Duration,
 ) -> io::Result<Written> {
-    let mut file = OpenOptions::new().append(true).open(path)?;
+    let mut writer = place.open()?;
     let (started, cpu) = (Instant::now(), thread_cpu_time()?);
     let n_lines = u64::try_from(during.as_millis()).unwrap_or(u64::MAX) * per_sec / 1_000;
     let mut number = 0;
@@ -54,8 +100,7 @@ pub(super) fn write_lines(
         let elapsed = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let due = (elapsed * per_sec / 1_000_000).min(n_lines);
         while number < due {
-            let line = shape(first + number, began);
-            file.write_all(line.as_bytes())?;
+            writer.write(&shape(first + number, began))?;
             number += 1;
         }
         thread::sleep(TICK);
@@ -71,13 +116,7 @@ pub(super) fn write_lines(
 
 fn shape(number: u64, began: Instant) -> String {
     let index = usize::try_from(number).unwrap_or_default() % SHAPES.len();
-    let text = SHAPES[index].replacen('@', &mark(number, began), 1);
-    // The day does not matter, the form does.
-    format!(
-        "Nov 21 10:{:02}:{:02} web-01 {text}\n",
-        number / 60 % 60,
-        number % 60
-    )
+    SHAPES[index].replacen('@', &mark(number, began), 1)
 }
 
 #[cfg(test)]
@@ -91,7 +130,8 @@ mod tests {
         let began = Instant::now();
         let during = Duration::from_millis(50);
 
-        let written = write_lines(file.path(), began, 0, 1_000, during).expect("the file is there");
+        let place = LinePlace::File(file.path().to_owned());
+        let written = write_lines(&place, began, 0, 1_000, during).expect("the file is there");
         let mut arrivals = Arrivals::since(began);
         arrivals.on_text(&std::fs::read_to_string(file.path()).expect("the file is there"));
 

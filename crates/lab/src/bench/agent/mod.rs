@@ -7,6 +7,7 @@ mod certificate;
 mod cost;
 mod lines;
 mod peers;
+mod place;
 mod report;
 mod sink;
 mod storm;
@@ -20,6 +21,7 @@ use anyhow::Context as _;
 
 use super::Percentiles;
 use crate::command::wait_for;
+use crate::journal_host::JournalHost;
 use cost::{Cost, Reading};
 use lines::write_lines;
 use peers::Peers;
@@ -113,6 +115,9 @@ pub fn measure(options: &AgentOptions) -> anyhow::Result<AgentReport> {
         Peers::none()
     };
     notes.extend(peers.missing.iter().cloned());
+    if let Err(missing) = JournalHost::check(None) {
+        notes.push(format!("the agent is not measured by a journal: {missing}"));
+    }
     let is_there = |subject: &Subject| subject.is_there(&peers);
     let mut bench = Bench {
         options,
@@ -205,9 +210,9 @@ impl Bench<'_> {
         let began = follower.began;
         let during = self.options.loaded;
         // Pages and caches are filled by the first lines.
-        let warm = write_lines(&follower.file, began, 0, rate, during.min(WARM_UP))?;
+        let warm = write_lines(&follower.place, began, 0, rate, during.min(WARM_UP))?;
         let before = Reading::of(follower.process())?;
-        let written = write_lines(&follower.file, began, warm.n_lines, rate, during)?;
+        let written = write_lines(&follower.place, began, warm.n_lines, rate, during)?;
         let cost = before.cost_since(follower.process())?;
         let n_lines = warm.n_lines + written.n_lines;
         let all_came = || (follower.sink.arrivals().n_lines() >= n_lines).then_some(());

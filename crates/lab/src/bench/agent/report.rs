@@ -136,7 +136,10 @@ fn compare(measure: &Measure, series: &[Series]) -> Vec<Figure> {
 }
 
 const fn is_ours(subject: Subject) -> bool {
-    matches!(subject, Subject::Agent | Subject::AgentLogsAlone)
+    matches!(
+        subject,
+        Subject::Agent | Subject::AgentOfJournal | Subject::AgentLogsAlone
+    )
 }
 
 fn load(rate: u64) -> String {

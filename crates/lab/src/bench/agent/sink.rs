@@ -59,11 +59,18 @@ struct Shared {
     is_connected: AtomicBool,
     is_open: AtomicBool,
     program: String,
+    document: DesiredDocument,
 }
 
 impl Sink {
-    /// Listens on a free port of loopback; `program` is that of the storm.
-    pub(super) fn open(speech: Speech, began: Instant, program: &Path) -> io::Result<Self> {
+    /// Listens on a free port of loopback; `program` is that of the storm, and the document is what
+    /// an agent is told is desired.
+    pub(super) fn open(
+        speech: Speech,
+        began: Instant,
+        program: &Path,
+        document: DesiredDocument,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let port = listener.local_addr()?.port();
         let shared = Arc::new(Shared {
@@ -71,6 +78,7 @@ impl Sink {
             is_connected: AtomicBool::new(false),
             is_open: AtomicBool::new(true),
             program: program.display().to_string(),
+            document,
         });
         let accepting = Arc::clone(&shared);
         thread::spawn(move || {
@@ -290,7 +298,7 @@ fn on_frame(text: &str, shared: &Shared, untold: &mut Untold) -> anyhow::Result<
         DaemonFrame::Apply(Apply {
             generation: Generation(1),
             hash: ContentHash("bench".to_owned()),
-            document: DesiredDocument::default(),
+            document: shared.document.clone(),
         }),
     ])
 }

@@ -1,25 +1,24 @@
-//! Who is measured: how each is told to follow one file and to send what it reads to one port.
+//! Who is measured: each follows lines in one place, and sends what it reads to one port.
 //! It measures nothing.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{anyhow, bail};
+use hidps_wire::DesiredDocument;
 use tempfile::TempDir;
 
 use super::certificate::Certificate;
+use super::lines::LinePlace;
 use super::peers::Peers;
+use super::place::Place;
 use super::sink::{Sink, Speech};
 use crate::command::{Running, wait_for};
-use crate::world::binaries::{find_agent, find_minimal_tail};
-
-/// The agent's row; any will do.
-const AGENT_ID: &str = "0190a000-0000-7000-8000-00000000b0b0";
+use crate::journal_host::JournalHost;
 
 /// How long one may take to connect.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -27,8 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Who follows the file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Subject {
-    /// The agent as it is installed: every source, over TLS.
+    /// The agent with processes, network and a file, over TLS.
     Agent,
+    /// The agent as it is installed, with the files of `/etc` to watch: its lines come by journald.
+    AgentOfJournal,
     /// The agent with nothing but the file to look after, in the clear, as its peers are.
     AgentLogsAlone,
     /// The least that can follow a file.
@@ -43,8 +44,9 @@ pub(super) enum Subject {
 
 impl Subject {
     /// All of them; the first one is who the figures are about.
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Agent,
+        Self::AgentOfJournal,
         Self::AgentLogsAlone,
         Self::Minimal,
         Self::Rsyslog,
@@ -56,6 +58,7 @@ impl Subject {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Agent => "hidps-agent",
+            Self::AgentOfJournal => "hidps-agent, by the journal",
             Self::AgentLogsAlone => "hidps-agent, logs alone",
             Self::Minimal => "minimal tail in Rust",
             Self::Rsyslog => "rsyslog",
@@ -68,6 +71,7 @@ impl Subject {
     pub(super) fn is_there(self, peers: &Peers) -> bool {
         match self {
             Self::Agent | Self::AgentLogsAlone | Self::Minimal => true,
+            Self::AgentOfJournal => JournalHost::check(None).is_ok(),
             Self::Rsyslog => peers.find("usr/sbin/rsyslogd").is_some(),
             Self::SyslogNg => peers.find("usr/sbin/syslog-ng").is_some(),
             Self::Python => peers.python().is_some(),
@@ -82,11 +86,12 @@ pub(super) struct Follower {
     pub(super) subject: Subject,
     /// Where its lines go.
     pub(super) sink: Sink,
-    /// The file.
-    pub(super) file: PathBuf,
+    /// Where its lines are written.
+    pub(super) place: LinePlace,
     /// What times in marks count from.
     pub(super) began: Instant,
     running: Running,
+    _host: Option<JournalHost>,
     _directory: TempDir,
 }
 
@@ -101,32 +106,28 @@ impl Follower {
         let directory = tempfile::tempdir()?;
         let file = directory.path().join("watched.log");
         fs::write(&file, "")?;
-        let speech = match subject {
-            Subject::Agent => {
-                let certificate = Certificate::make(&directory.path().join("ca.pem"))?;
-                Speech::Sealed(Arc::new(certificate))
-            }
-            Subject::AgentLogsAlone | Subject::Python => Speech::Frames,
-            Subject::Minimal | Subject::Rsyslog | Subject::SyslogNg => Speech::Lines,
-        };
-        let sink = Sink::open(speech, began, program)?;
-        let place = Place {
+        let sink = open_sink(subject, directory.path(), began, program)?;
+        let command = Place {
             directory: directory.path(),
             file: &file,
             port: sink.port(),
+        }
+        .command(subject, peers)?;
+        // Once all is written that is read in it: it sees the machine as it is when it starts.
+        let host = (subject == Subject::AgentOfJournal).then(start_host);
+        let host = host.transpose()?;
+        let place = match &host {
+            Some(host) => LinePlace::Journal(host.path("/run/systemd/journal/dev-log")),
+            None => LinePlace::File(file),
         };
-        let command = match subject {
-            Subject::Agent => place.agent(true)?,
-            Subject::AgentLogsAlone => place.agent(false)?,
-            Subject::Minimal => place.minimal()?,
-            Subject::Rsyslog => place.rsyslog(peers)?,
-            Subject::SyslogNg => place.syslog_ng(peers)?,
-            Subject::Python => place.python(peers)?,
+        let command = match &host {
+            Some(host) => with_journal_of(host, &command),
+            None => command,
         };
         let mut running = Running::start(subject.name(), command)?;
         let connected = wait_for("a connection", PATIENCE, || {
             // Some connect only once they have something to say.
-            append(&file, "is anybody there?\n").ok();
+            place.say("bench: is anybody there?").ok();
             sink.is_connected().then_some(())
         });
         if let Err(error) = connected {
@@ -137,9 +138,10 @@ impl Follower {
         Ok(Self {
             subject,
             sink,
-            file,
+            place,
             began,
             running,
+            _host: host,
             _directory: directory,
         })
     }
@@ -150,104 +152,45 @@ impl Follower {
     }
 }
 
-fn append(file: &Path, text: &str) -> io::Result<()> {
-    OpenOptions::new()
-        .append(true)
-        .open(file)?
-        .write_all(text.as_bytes())
+fn open_sink(
+    subject: Subject,
+    directory: &Path,
+    began: Instant,
+    program: &Path,
+) -> anyhow::Result<Sink> {
+    let speech = match subject {
+        Subject::Agent | Subject::AgentOfJournal => {
+            let certificate = Certificate::make(&directory.join("ca.pem"))?;
+            Speech::Sealed(Arc::new(certificate))
+        }
+        Subject::AgentLogsAlone | Subject::Python => Speech::Frames,
+        Subject::Minimal | Subject::Rsyslog | Subject::SyslogNg => Speech::Lines,
+    };
+    let etc: Vec<_> = (subject == Subject::AgentOfJournal)
+        .then(|| "/etc".to_owned())
+        .into_iter()
+        .collect();
+    let document = DesiredDocument {
+        monitored_files: etc.clone(),
+        monitored_recursively: etc,
+        ..DesiredDocument::default()
+    };
+    Ok(Sink::open(speech, began, program, document)?)
 }
 
-/// What everybody has to be told.
-struct Place<'p> {
-    directory: &'p Path,
-    file: &'p Path,
-    port: u16,
+fn start_host() -> anyhow::Result<JournalHost> {
+    JournalHost::start(None, false).map_err(|missing| anyhow!(missing))
 }
 
-impl Place<'_> {
-    fn agent(&self, is_whole: bool) -> anyhow::Result<Command> {
-        let scheme = if is_whole { "https" } else { "http" };
-        let (port, file) = (self.port, self.file.display());
-        let directory = self.directory.display();
-        let mut config = format!(
-            "agent_id = \"{AGENT_ID}\"\nbackend_url = \"{scheme}://localhost:{port}\"\n\
-             state_dir = \"{directory}/state\"\nfirewall = \"observe\"\njournal = \"off\"\n\
-             kernel_log = \"off\"\n"
-        );
-        if is_whole {
-            config += &format!("ca_file = \"{directory}/ca.pem\"\n");
-        } else {
-            config += "processes = \"off\"\nnetwork = \"off\"\n";
-        }
-        config += &format!("[[log_file]]\npath = \"{file}\"\nprogram = \"bench\"\n");
-        let path = self.directory.join("agent.toml");
-        fs::write(&path, config)?;
-        let mut command = Command::new(find_agent()?);
-        command.args(["run", "--config"]).arg(path);
-        Ok(command)
-    }
-
-    fn minimal(&self) -> anyhow::Result<Command> {
-        let mut command = Command::new(find_minimal_tail()?);
-        command
-            .arg(self.file)
-            .arg(format!("127.0.0.1:{}", self.port));
-        Ok(command)
-    }
-
-    fn rsyslog(&self, peers: &Peers) -> anyhow::Result<Command> {
-        let config = include_str!("../../../peers/rsyslog.conf");
-        let program = peers.find("usr/sbin/rsyslogd").context("it is not there")?;
-        let libraries = peers.libraries()?;
-        let modules = libraries.split(':').map(|path| format!("{path}/rsyslog"));
-        let mut command = Command::new(program);
-        command
-            .args(["-n", "-i", "NONE", "-f"])
-            .arg(self.write_config(config)?);
-        command.arg("-M").arg(modules.collect::<Vec<_>>().join(":"));
-        command.env("LD_LIBRARY_PATH", libraries);
-        Ok(command)
-    }
-
-    fn syslog_ng(&self, peers: &Peers) -> anyhow::Result<Command> {
-        let config = include_str!("../../../peers/syslog-ng.conf");
-        let program = peers
-            .find("usr/sbin/syslog-ng")
-            .context("it is not there")?;
-        let modules = fs::read_dir(peers.path("usr/lib/syslog-ng"))?.filter_map(Result::ok);
-        let modules = modules.map(|entry| entry.path()).find(|path| path.is_dir());
-        let mut command = Command::new(program);
-        command
-            .args(["-F", "--no-caps", "-f"])
-            .arg(self.write_config(config)?);
-        command
-            .arg("--module-path")
-            .arg(modules.context("it has no modules")?);
-        for (option, name) in [("-R", "persist"), ("-c", "control"), ("--pidfile", "pid")] {
-            command.arg(option).arg(self.directory.join(name));
-        }
-        command.env("LD_LIBRARY_PATH", peers.libraries()?);
-        Ok(command)
-    }
-
-    fn python(&self, peers: &Peers) -> anyhow::Result<Command> {
-        let program = include_str!("../../../peers/tail_and_send.py");
-        let path = self.directory.join("tail_and_send.py");
-        fs::write(&path, program)?;
-        let mut command = Command::new(peers.python().context("it is not there")?);
-        command.arg(path).arg(self.file);
-        command.arg(format!("ws://127.0.0.1:{}/", self.port));
-        Ok(command)
-    }
-
-    fn write_config(&self, template: &str) -> anyhow::Result<PathBuf> {
-        let directory = self.directory.display().to_string();
-        let text = template
-            .replace("@DIRECTORY@", &directory)
-            .replace("@FILE@", &self.file.display().to_string())
-            .replace("@PORT@", &self.port.to_string());
-        let path = self.directory.join("peer.conf");
-        fs::write(&path, text)?;
-        Ok(path)
-    }
+/// The command, in the namespaces of this machine as of an agent that is installed, but that what it
+/// finds as the journal is the host's: the kernel tells nobody of processes in namespaces of their own.
+fn with_journal_of(host: &JournalHost, command: &Command) -> Command {
+    const SCRIPT: &str = "mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/log && \
+         ln -s \"$1/run/log/journal\" /run/log/journal && cp \"$1/etc/machine-id\" /run/id && \
+         mount --bind /run/id /etc/machine-id && shift && exec \"$@\"";
+    let mut inside = Command::new("unshare");
+    inside.args(["-m", "sh", "-c", SCRIPT, "sh"]);
+    inside.arg(host.path(""));
+    inside.arg(command.get_program()).args(command.get_args());
+    inside
 }

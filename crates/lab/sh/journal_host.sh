@@ -1,7 +1,7 @@
 #!/bin/sh
-# A host with journald, sshd, sudo and su of its own, whose every change is gone when it ends.
+# A host with journald, sshd, sudo and su of its own, or journald alone, whose every change is gone when it ends.
 # It shares the network of the machine, so that its agent finds the test's daemon.
-# Usage: journal_host.sh COPIED_ROOT.SH PORT (of its sshd) READ_KMSG (of its journald: yes or no) EMPTY_DIR
+# Usage: journal_host.sh COPIED_ROOT.SH PORT (of its sshd, or none) READ_KMSG (of its journald: yes or no) EMPTY_DIR
 set -e
 lower=/ work=$4
 . "$1"
@@ -23,10 +23,12 @@ exec chroot "$root" /bin/sh -ec '
   done
   $journald &
   until [ -S /run/systemd/journal/dev-log ]; do sleep 0.05; done
-  useradd -m bob
-  echo "bob:s3cret" | chpasswd
-  ssh-keygen -q -t ed25519 -N "" -f /run/host_key
-  /usr/sbin/sshd -f /dev/null -h /run/host_key -o UsePAM=yes -o KbdInteractiveAuthentication=no \
-    -o ListenAddress=127.0.0.1:$1
+  if [ "$1" != none ]; then
+    useradd -m bob
+    echo "bob:s3cret" | chpasswd
+    ssh-keygen -q -t ed25519 -N "" -f /run/host_key
+    /usr/sbin/sshd -f /dev/null -h /run/host_key -o UsePAM=yes -o KbdInteractiveAuthentication=no \
+      -o ListenAddress=127.0.0.1:$1
+  fi
   echo ready
   while :; do sleep 1; done' sh "$2"
