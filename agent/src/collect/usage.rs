@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_is_read_and_the_first_share_is_of_a_real_time() {
+    fn this_machine_is_read() {
         let mut reader = UsageReader::new(PathBuf::from("/"));
         let begun = reader.before;
 
@@ -228,6 +228,27 @@ mod tests {
             usage.disks.iter().any(|disk| &*disk.mount == "/"),
             "{usage:?}"
         );
+    }
+
+    #[test]
+    fn each_share_is_of_the_time_since_the_look_before() {
+        let root = tempfile::tempdir().unwrap();
+        let proc = root.path().join("proc");
+        fs::create_dir(&proc).unwrap();
+        fs::write(proc.join("meminfo"), "MemTotal: 4 kB\nMemAvailable: 3 kB\n").unwrap();
+        let spend = |busy: u64, idle: u64| {
+            fs::write(proc.join("stat"), format!("cpu  {busy} 0 0 {idle}\n")).unwrap();
+        };
+        // Since it was booted, the host was busy all the time.
+        spend(1_000, 0);
+        let mut reader = UsageReader::new(root.path().to_owned());
+
+        spend(1_025, 75);
+        let first = reader.read().unwrap();
+        spend(1_035, 165);
+        let second = reader.read().unwrap();
+
+        assert_eq!((first.cpu, second.cpu, first.ram), (25.0, 10.0, 25.0));
     }
 
     #[test]
