@@ -21,7 +21,7 @@ use crate::collect::process::{ProcessSettings, ProcessTable, ProcessWatch, host_
 use crate::collect::readings::{HostReader, Readings};
 use crate::collect::sockets::SocketWatch;
 use crate::collect::source_board::{SourceBoard, SourceStates};
-use crate::collect::wishes::follow_wishes;
+use crate::collect::wishes::{follow_sampling, follow_wishes};
 use crate::conditions::SourcesAsked;
 use crate::config::{Config, LogSettings};
 use crate::converge::Converge;
@@ -144,7 +144,7 @@ fn start_parts(
     let who = (config.agent_id, &dialer, &state);
     let retirement = start_retirement(&mut parts, who, (&record, &link_state), &shutdown);
     let looks = (config.processes, config.network_interval, cadence);
-    let sources = (looks, &config.logs);
+    let sources = (looks, (&config.logs, record.clone()));
     let (files, told) = start_sources(&mut parts, sources, (&positions, memory), &shutdown)?;
 
     let converge = Converge {
@@ -192,6 +192,9 @@ fn start_parts(
     Ok(parts)
 }
 
+/// What is accepted, for those who do as it says.
+type AcceptedRecord = watch::Receiver<Option<Arc<LedgerRecord>>>;
+
 /// How often processes and sockets are looked at.
 type Looks = (ProcessSettings, Option<Duration>, watch::Receiver<Cadence>);
 
@@ -202,7 +205,7 @@ type Told = (watch::Receiver<LineCounts>, watch::Receiver<SourceStates>);
 /// told of all of it on the host.
 fn start_sources(
     parts: &mut JoinSet<&'static str>,
-    (looks, logs): (Looks, &LogSettings),
+    (looks, logs): (Looks, (&LogSettings, AcceptedRecord)),
     (positions, memory): (&Arc<Positions>, Arc<FileMemory>),
     shutdown: &Shutdown,
 ) -> Result<(FileWatchHandle, Told), AgentError> {
@@ -219,10 +222,7 @@ fn start_sources(
 fn start_retirement(
     parts: &mut JoinSet<&'static str>,
     (agent_id, dialer, state): (AgentId, &Arc<Dialer>, &StateDir),
-    (record, link): (
-        &watch::Receiver<Option<Arc<LedgerRecord>>>,
-        &watch::Receiver<LinkState>,
-    ),
+    (record, link): (&AcceptedRecord, &watch::Receiver<LinkState>),
     shutdown: &Shutdown,
 ) -> watch::Receiver<Option<Retirement>> {
     let (told, retirement) = watch::channel(None);
@@ -242,7 +242,7 @@ fn start_retirement(
 /// Starts everything that reads lines, and returns what is counted of them.
 fn start_logs(
     parts: &mut JoinSet<&'static str>,
-    settings: &LogSettings,
+    (settings, record): (&LogSettings, AcceptedRecord),
     (positions, board): (&Arc<Positions>, Arc<SourceBoard>),
     shutdown: &Shutdown,
 ) -> watch::Receiver<LineCounts> {
@@ -264,6 +264,8 @@ fn start_logs(
         begin(parts, "journal", journal.run(shutdown.clone()));
     }
     begin(parts, "log files", files.run(shutdown.clone()));
+    let sampling = follow_sampling(Arc::clone(&sink), record);
+    begin(parts, "line sampling", sampling);
     begin(parts, "line counts", sink.tell_counts(shutdown.clone()));
     let kept = Arc::clone(positions).keep(shutdown.clone());
     begin(parts, "positions", kept);
@@ -274,7 +276,7 @@ fn start_logs(
 fn read_host(
     configured: Cadence,
     cadence_tx: watch::Sender<Cadence>,
-    record: watch::Receiver<Option<Arc<LedgerRecord>>>,
+    record: AcceptedRecord,
 ) -> (impl Future<Output = ()>, Readings) {
     let (reader, readings) = HostReader::new(PathBuf::from("/"), cadence_tx.subscribe());
     let wishes = follow_wishes(configured, record, cadence_tx);

@@ -28,6 +28,13 @@ pub enum AgentNote {
         /// How many of which program since it began.
         sentence: String,
     },
+    /// Lines of logs were left out because fewer are wanted.
+    LinesSampled {
+        /// How many since it last said so.
+        new: u64,
+        /// How many of which source since it began.
+        sentence: String,
+    },
     /// A source of events lost some before they could be read.
     LinesLost {
         /// Which one.
@@ -53,6 +60,7 @@ impl AgentNote {
             Self::EventsLost(_) => "events_lost",
             Self::FileEventsLost => "file_events_lost",
             Self::LinesUnread { .. } => "lines_unread",
+            Self::LinesSampled { .. } => "lines_sampled",
             Self::LinesLost { .. } => "source_lost",
             Self::EventsHeld(_) => "events_held",
             Self::DocumentRefused { .. } => "document_refused",
@@ -77,6 +85,10 @@ impl AgentNote {
             Self::LinesUnread { new, sentence } => format!(
                 "{new} line(s) of logs were passed on without being understood; since the agent \
                  started: {sentence}"
+            ),
+            Self::LinesSampled { new, sentence } => format!(
+                "{new} ordinary line(s) of logs were left out, as is desired (sampling); since the \
+                 agent started: {sentence}"
             ),
             Self::LinesLost { source, lost, why } => {
                 let count = lost.map_or_else(|| "some".to_owned(), |lost| lost.to_string());
@@ -119,6 +131,9 @@ impl AgentNote {
             }
             Self::LinesUnread { new, .. } => {
                 fields.push("unread", number(*new));
+            }
+            Self::LinesSampled { new, .. } => {
+                fields.push("sampled", number(*new));
             }
             Self::EventsHeld(held) => {
                 fields.push("executions", number(held.executions));

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::clock;
 use crate::collect::line_sink::LineCounts;
+use crate::collect::sampling::SampledLines;
 use crate::collect::source_board::SourceStates;
 use crate::collect::source_losses::SourceLosses;
 use crate::collect::unread::UnreadLines;
@@ -41,6 +42,9 @@ pub struct StatusReport {
     /// What sources of events lost before it could be read.
     #[serde(default)]
     pub lost: SourceLosses,
+    /// Lines of logs that were left out because fewer are wanted.
+    #[serde(default)]
+    pub sampled: SampledLines,
     /// Events that there was no room to keep for the daemon.
     #[serde(default)]
     pub dropped: Losses,
@@ -74,6 +78,7 @@ pub async fn keep_status_file(
         let LineCounts {
             unread,
             lost,
+            sampled,
             dropped,
         } = counts.borrow_and_update().clone();
         let report = StatusReport {
@@ -83,6 +88,7 @@ pub async fn keep_status_file(
             host: host.borrow_and_update().clone(),
             unread,
             lost,
+            sampled,
             dropped,
             sources: sources.borrow_and_update().clone(),
         };

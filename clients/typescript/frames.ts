@@ -115,11 +115,12 @@ export type Applied = {
   hash: string;
 };
 
-/** How often a host looks at itself, in seconds. */
+/** How often a host looks at itself, in seconds, and of how many ordinary lines of logs it sends one. */
 export type Collection = {
   facts_interval?: number;
   network_interval?: number;
   process_poll_interval?: number;
+  sampling?: number;
   top_processes_interval?: number;
   usage_interval?: number;
 };

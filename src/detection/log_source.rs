@@ -21,6 +21,7 @@ const CLAIMS: [(&str, &[&str]); 4] = [
             "file_events_lost",
             "document_refused",
             "lines_unread",
+            "lines_sampled",
             "source_lost",
             "events_held",
         ],

@@ -1,4 +1,5 @@
--- How often a host looks at itself, where its admins want it otherwise than its own configuration says.
+-- How often a host looks at itself and how much of its logs it sends, where its admins want it
+-- otherwise than its own configuration says.
 -- It is desired state like any other: a change moves the host's generation up.
 
 create table public.collection_settings (
@@ -13,23 +14,32 @@ create table public.collection_settings (
   network_interval integer,
   -- Looks for processes that began or ended, on hosts whose kernel does not tell of them.
   process_poll_interval integer,
+  -- Of so many ordinary lines of logs the host sends one; 1 sends all. Detection never sees the others.
+  sampling integer not null default 1,
   constraint usage_interval_is_1_to_3600 check (usage_interval between 1 and 3600),
   constraint top_processes_interval_is_10_to_3600
     check (top_processes_interval between 10 and 3600),
   constraint facts_interval_is_10_to_86400 check (facts_interval between 10 and 86400),
   constraint network_interval_is_1_to_300 check (network_interval between 1 and 300),
-  constraint process_poll_interval_is_1_to_300 check (process_poll_interval between 1 and 300)
+  constraint process_poll_interval_is_1_to_300 check (process_poll_interval between 1 and 300),
+  constraint sampling_is_1_to_1000 check (sampling between 1 and 1000)
 );
+
+comment on column public.collection_settings.sampling is
+  'Of so many lines of logs that state nothing to rules, and that no program wrote which guards the '
+  'host, the host sends one per program; 1 sends all. Rules, alerts and viewers see only what is '
+  'sent; what is left out is counted and told.';
 
 alter table public.collection_settings enable row level security;
 revoke all on public.collection_settings from public, anon, authenticated, service_role;
 grant select on public.collection_settings to authenticated, service_role;
 grant insert (
     agent_id, usage_interval, top_processes_interval, facts_interval, network_interval,
-    process_poll_interval
+    process_poll_interval, sampling
   ),
   update (
-    usage_interval, top_processes_interval, facts_interval, network_interval, process_poll_interval
+    usage_interval, top_processes_interval, facts_interval, network_interval, process_poll_interval,
+    sampling
   ),
   delete
 on public.collection_settings to authenticated;
@@ -52,10 +62,14 @@ create trigger refuse_read_only_delete after delete on public.collection_setting
   for each statement execute function private.refuse_read_only_delete();
 
 -- What a row wants, by the names that the agent knows; null where it leaves everything to the agent.
-create function private.wanted_intervals(settings public.collection_settings) returns jsonb
+-- Every line of one is no wish: an agent that does not know the name takes the rest.
+create function private.wanted_collection(settings public.collection_settings) returns jsonb
 language sql immutable set search_path = '' as $$
   select nullif(
-    jsonb_strip_nulls(to_jsonb(settings) - array['agent_id', 'created_at']), '{}'
+    jsonb_strip_nulls(
+      to_jsonb(settings) - array['agent_id', 'created_at']
+      || jsonb_build_object('sampling', nullif(settings.sampling, 1))
+    ), '{}'
   )
 $$;
 
@@ -67,10 +81,10 @@ declare
 begin
   if tg_op = 'INSERT' then
     select array_agg(agent_id) into agents from inserted
-    where private.wanted_intervals(inserted::public.collection_settings) is not null;
+    where private.wanted_collection(inserted::public.collection_settings) is not null;
   elsif tg_op = 'DELETE' then
     select array_agg(agent_id) into agents from deleted
-    where private.wanted_intervals(deleted::public.collection_settings) is not null;
+    where private.wanted_collection(deleted::public.collection_settings) is not null;
   else
     select array_agg(agent_id) into agents from (
       select agent_id, to_jsonb(inserted) - 'created_at' from inserted
@@ -97,9 +111,9 @@ create function private.desired_collection(agent uuid) returns jsonb
 language sql stable set search_path = '' as $$
   select coalesce(
     (
-      select jsonb_build_object('collection', private.wanted_intervals(c))
+      select jsonb_build_object('collection', private.wanted_collection(c))
       from public.collection_settings c
-      where c.agent_id = agent and private.wanted_intervals(c) is not null
+      where c.agent_id = agent and private.wanted_collection(c) is not null
     ),
     '{}'
   )

@@ -82,7 +82,7 @@ cross join lateral (
     from public.collection_settings s
     where s.agent_id = a.id and coalesce(
       s.usage_interval, s.top_processes_interval, s.facts_interval, s.network_interval,
-      s.process_poll_interval
+      s.process_poll_interval, nullif(s.sampling, 1)
     ) is not null
   ) owed (type, place) using (type)
   -- All that a host says of itself is of one generation: what is older is told no more.

@@ -12,16 +12,18 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::lines::Line;
+use super::sampling::{LineSampler, SampledLines};
 use super::source_board::SourceBoard;
 use super::source_losses::SourceLosses;
 use super::unread::UnreadLines;
+use super::{audit, log_file};
 use crate::agent_note::AgentNote;
 use crate::event_queue::{EventQueue, Losses};
 use crate::normalize::{LineSource, NormalLine, normalize};
 use crate::redact::LoggedCommands;
 use crate::shutdown::Shutdown;
 
-/// How often counts are shown on the host.
+/// How often counts are shown on the host, and lines that were left out told to the daemon.
 const SHOW_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How often lines that were not understood are told to the daemon, where there are new ones.
@@ -34,6 +36,8 @@ pub struct LineCounts {
     pub unread: UnreadLines,
     /// Those that were gone before they could be read.
     pub lost: SourceLosses,
+    /// Those that were left out because fewer are wanted.
+    pub sampled: SampledLines,
     /// Events of all sources that there was no room to keep for the daemon.
     pub dropped: Losses,
 }
@@ -45,6 +49,7 @@ pub struct LineSink {
     board: Arc<SourceBoard>,
     zone: TimeZone,
     counts: Mutex<LineCounts>,
+    sampler: Mutex<LineSampler>,
     /// Whether the kernel's messages come from the kernel itself, and are not to come twice.
     has_kernel_log: AtomicBool,
     /// Whether audit records come from the audit itself, and are not to come twice.
@@ -70,6 +75,7 @@ impl LineSink {
             board,
             zone: TimeZone::system(),
             counts: Mutex::default(),
+            sampler: Mutex::default(),
             has_kernel_log: AtomicBool::new(false),
             has_audit: AtomicBool::new(false),
             audit_lost: Mutex::default(),
@@ -84,7 +90,12 @@ impl LineSink {
         &self.board
     }
 
-    /// Takes in a line of a program's log.
+    /// Of so many ordinary lines one goes out from now on.
+    pub(super) fn sample(&self, one_of: u32) {
+        self.sampler().decide(one_of);
+    }
+
+    /// Takes in a line of a file that a program logs to.
     pub(super) fn push_line(&self, line: Line<'_>, program: &str) {
         // Zeros stand where a writer went on at its old place in a truncated file.
         let begin = line.bytes.iter().position(|byte| *byte != 0);
@@ -98,7 +109,7 @@ impl LineSink {
             seen: Timestamp::now(),
             zone: self.zone.clone(),
         };
-        self.push(normalize(&text, &source), line.is_cut);
+        self.push(log_file::SOURCE, normalize(&text, &source), line.is_cut);
     }
 
     /// Takes note that the kernel's messages come from the kernel itself; copies of them that
@@ -171,7 +182,7 @@ impl LineSink {
             seen: Timestamp::now(),
             zone: self.zone.clone(),
         };
-        self.push(normalize(line, &source), false);
+        self.push(audit::SOURCE, normalize(line, &source), false);
     }
 
     /// Takes in a message of the kernel from the kernel itself.
@@ -181,11 +192,20 @@ impl LineSink {
         }
     }
 
-    /// Takes in what was read of a line.
-    pub(super) fn push(&self, read: NormalLine<'_>, is_cut: bool) {
+    /// Takes in what was read of a line of a source, unless fewer are wanted.
+    pub(super) fn push(&self, source: &'static str, read: NormalLine<'_>, is_cut: bool) {
         let is_kernels = matches!(read.event.service.as_str(), "kernel" | "ufw");
-        if !is_kernels || !self.has_kernel_log() {
-            self.take_in(read, is_cut);
+        if is_kernels && self.has_kernel_log() {
+            return;
+        }
+        let admitted = self.sampler().admit(&read);
+        let left_out = read.count.saturating_sub(admitted);
+        if left_out > 0 {
+            self.lock().sampled.count(source, left_out);
+        }
+        if admitted > 0 {
+            let count = admitted;
+            self.take_in(NormalLine { count, ..read }, is_cut);
         }
     }
 
@@ -218,8 +238,10 @@ impl LineSink {
     /// Shows and tells what was counted, each at its own pace, until the agent ends.
     pub async fn tell_counts(self: Arc<Self>, mut shutdown: Shutdown) {
         let (mut tell_at, mut told) = (Instant::now() + TELL_UNREAD_INTERVAL, 0);
+        let mut told_sampled = 0;
         loop {
             self.show();
+            told_sampled = self.tell_sampled(told_sampled);
             if Instant::now() >= tell_at {
                 tell_at = Instant::now() + TELL_UNREAD_INTERVAL;
                 told = self.tell_unread(told);
@@ -255,6 +277,24 @@ impl LineSink {
             self.events.push(note.into_event());
         }
         total
+    }
+
+    /// Tells what was left out since so many were told, and says how many are told now.
+    fn tell_sampled(&self, told: u64) -> u64 {
+        let (total, sentence) = {
+            let counts = self.lock();
+            (counts.sampled.total(), counts.sampled.sentence())
+        };
+        if total > told {
+            let new = total - told;
+            let note = AgentNote::LinesSampled { new, sentence };
+            self.events.push(note.into_event());
+        }
+        total
+    }
+
+    fn sampler(&self) -> MutexGuard<'_, LineSampler> {
+        self.sampler.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, LineCounts> {
@@ -298,6 +338,49 @@ mod tests {
         assert_eq!(told[0].fields.get("unread"), Some(&FieldValue::Integer(2)));
         assert!(told[0].message.contains("named 2"), "{}", told[0].message);
         assert!(more.is_err(), "nothing new in the second hour");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lines_that_were_left_out_are_shown_and_told_soon_and_no_others_are_lost() {
+        let queue = Arc::new(EventQueue::default());
+        queue.on_connected(u32::MAX);
+        let (sink, shown) = LineSink::new(Arc::clone(&queue), SourceBoard::new().0);
+        let mut tasks = tokio::task::JoinSet::new();
+        let (_switch, shutdown) = crate::shutdown::shutdown();
+        tasks.spawn(Arc::clone(&sink).tell_counts(shutdown));
+        tokio::time::sleep(SHOW_INTERVAL / 2).await;
+
+        sink.sample(10);
+        for _ in 0..20 {
+            push(&sink, b"ordinary", "named");
+            push(
+                &sink,
+                b"Failed password for root from 192.0.2.7 port 22 ssh2",
+                "sshd",
+            );
+        }
+        let lines = next_events(&queue).await;
+        let told = next_events(&queue).await;
+        sink.sample(1);
+        push(&sink, b"ordinary", "named");
+        let after = next_events(&queue).await;
+        let more = tokio::time::timeout(10 * SHOW_INTERVAL, queue.next_batch()).await;
+
+        let of = |service: &str| lines.iter().filter(|e| &*e.service == service).count();
+        assert_eq!((of("named"), of("sshd"), lines.len()), (2, 20, 22));
+        let field = |name| told[0].fields.get(name);
+        assert_eq!(field("event"), Some(&FieldValue::from("lines_sampled")));
+        assert_eq!(field("sampled"), Some(&FieldValue::Integer(18)));
+        assert!(
+            told[0].message.contains("log files 18"),
+            "{}",
+            told[0].message
+        );
+        assert_eq!((told.len(), after.len()), (1, 1));
+        assert!(more.is_err(), "nothing new was left out");
+        let counts = shown.borrow();
+        assert_eq!((counts.sampled.total(), counts.unread.total()), (18, 3));
+        assert_eq!(queue.dropped().total(), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -18,6 +18,7 @@ pub mod process;
 mod reader;
 pub mod readings;
 mod rotated;
+pub mod sampling;
 pub mod snapshot;
 pub mod sockets;
 pub mod source_board;

@@ -54,6 +54,8 @@ pub struct ShownSource {
     /// What it lost since the agent started, in a few words; null for nothing, and for processes,
     /// connections and file actors, which tell their losses as events alone.
     pub lost: Option<String>,
+    /// How many lines of it were left out because fewer are wanted, since the agent started.
+    pub sampled: u64,
 }
 
 /// Reads the status.
@@ -71,6 +73,7 @@ pub fn read_status(config: &Config) -> Result<ShownStatus, ReportError> {
         .map_or((None, Vec::new()), |host| (host.applied, host.conditions));
     let sources = report.sources.into_iter().map(|(name, state)| ShownSource {
         lost: report.lost.of(&name),
+        sampled: report.sampled.of(&name),
         name,
         state,
     });
@@ -105,12 +108,16 @@ impl ShownSource {
             None if is_counted => "none",
             None => "told as events",
         };
+        let counts = match self.sampled {
+            0 => format!("lost: {lost}"),
+            sampled => format!("lost: {lost}; sampled: {sampled} left out"),
+        };
         match standing {
             Standing::Read => {
-                format!("read since {since}, {how}; lost: {lost}; cannot see: {cannot_see}")
+                format!("read since {since}, {how}; {counts}; cannot see: {cannot_see}")
             }
             Standing::Absent => format!("absent since {since}: {how}"),
-            Standing::Failed => format!("NOT READ since {since}: {how}; lost: {lost}"),
+            Standing::Failed => format!("NOT READ since {since}: {how}; {counts}"),
             Standing::Off => format!("off: {how}"),
         }
     }

@@ -49,6 +49,7 @@ async fn the_status_of_an_agent_that_ended_is_shown_as_such() {
     let mut lines = LineCounts::default();
     lines.unread.count("named");
     lines.lost.count("kernel log", Some(3));
+    lines.sampled.count("log files", 9);
     let (counts_tx, counts) = watch::channel(lines);
     let (board, sources) = SourceBoard::new();
     board.tell(
@@ -63,6 +64,7 @@ async fn the_status_of_an_agent_that_ended_is_shown_as_such() {
         "from /dev/kmsg",
         "old messages",
     );
+    board.tell("log files", Standing::Read, "/var/log/app.log", "old lines");
     drop((host_tx, link_tx, counts_tx, board));
     keep_status_file(state, host, link, (counts, sources)).await;
 
@@ -76,6 +78,7 @@ async fn the_status_of_an_agent_that_ended_is_shown_as_such() {
         ": permission denied",
         "kernel log     read since 2",
         "from /dev/kmsg; lost: 3; cannot see: old messages",
+        "/var/log/app.log; lost: none; sampled: 9 left out; cannot see: old lines",
         "approve",
         "generation 7",
         "NO (NftMissing)",
@@ -198,6 +201,7 @@ fn the_status_as_json_keeps_its_names() {
                 cannot_see: "dropped lines".to_owned(),
             },
             lost: Some("3 and unknown".to_owned()),
+            sampled: 12,
         }],
         agent_id: config(std::path::Path::new("/x")).agent_id,
         running: true,

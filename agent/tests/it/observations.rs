@@ -1,13 +1,15 @@
 //! What the agent tells of its host, and how often: as configured, and as it is desired since.
 
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use hidps_wire::{
-    AgentFrame, CollectionEntry, ConditionStatus, DesiredDocument, FacetCondition, Facts, Status,
-    Usage,
+    AgentFrame, CollectionEntry, ConditionStatus, DesiredDocument, FacetCondition, Facts,
+    FieldValue, LogEvent, Status, Usage,
 };
 
 use hidps_lab::command::{Running, run};
@@ -87,10 +89,10 @@ fn a_desired_interval_holds_at_once_and_one_out_of_bounds_does_not() {
     let (mut connection, _) = daemon.admit();
     connection.greet(8, 15);
     let wanting = |usage_interval| DesiredDocument {
-        collection: Some(CollectionEntry {
+        collection: Some(Box::new(CollectionEntry {
             usage_interval: Some(usage_interval),
             ..CollectionEntry::default()
-        }),
+        })),
         ..document(None, &[])
     };
 
@@ -112,6 +114,107 @@ fn a_desired_interval_holds_at_once_and_one_out_of_bounds_does_not() {
     assert_eq!(
         condition(&left, facet),
         (ConditionStatus::True, "Configured")
+    );
+}
+
+/// Every event until the wanted one came, with those that came beside it.
+fn events_until(
+    connection: &mut Connection,
+    wanted: impl Fn(&LogEvent<'_>) -> bool,
+) -> Vec<LogEvent<'static>> {
+    let mut seen = Vec::new();
+    while !seen.iter().any(&wanted) {
+        let (seq, events) = connection.next_batch();
+        connection.acknowledge(seq);
+        seen.extend(events);
+    }
+    seen
+}
+
+/// Appends so many ordinary lines, each followed by a refused login, and at last a line that ends it.
+fn log_lines(path: &Path, n_lines: usize, end: &str) {
+    let mut text = String::new();
+    for number in 0..n_lines {
+        text += &format!("Nov 21 01:02:03 h app[7]: request {number} was served\n");
+        text += "Nov 21 01:02:03 h sshd[8]: Failed password for root from 192.0.2.7 port 22 ssh2\n";
+    }
+    text += &format!("Nov 21 01:02:03 h sudo: {end}\n");
+    let file = File::options().append(true).open(path);
+    file.unwrap().write_all(text.as_bytes()).unwrap();
+}
+
+/// A document that wants one of so many lines.
+fn wanting(sampling: u32) -> DesiredDocument {
+    DesiredDocument {
+        collection: Some(Box::new(CollectionEntry {
+            sampling: Some(sampling),
+            ..CollectionEntry::default()
+        })),
+        ..document(None, &[])
+    }
+}
+
+/// How many lines an event says were left out.
+fn told(event: &LogEvent<'_>) -> i64 {
+    match event.fields.get("sampled") {
+        Some(FieldValue::Integer(count)) => *count,
+        _ => 0,
+    }
+}
+
+#[test]
+fn of_ordinary_lines_one_of_so_many_arrives_as_desired_and_every_line_of_sshd() {
+    let daemon = ScriptedDaemon::start(LOOPBACK);
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("messages");
+    fs::write(&log, "").unwrap();
+    let settings = format!("{RARELY}[[log_file]]\npath = {log:?}");
+    let home = AgentHome::new(daemon.address(), &settings);
+    let _agent = home.start(None);
+    let (mut connection, _) = daemon.admit();
+    connection.greet(64, 15);
+    connection.next_event(|event| event.message.ends_with("started"));
+    let ends = |end: &'static str| move |event: &LogEvent<'_>| &*event.message == end;
+    let served = |events: &[LogEvent<'_>]| -> Vec<String> {
+        let events = events.iter().filter(|event| &*event.service == "app");
+        events.map(|event| event.message.to_string()).collect()
+    };
+
+    connection.apply(4, "four", wanting(10));
+    let applied = connection.status_of(4);
+    log_lines(&log, 100, "the first end");
+    let sampled = events_until(&mut connection, ends("the first end"));
+    let mut n_told: i64 = sampled.iter().map(told).sum();
+    while n_told < 90 {
+        n_told += told(&connection.next_event(|event| told(event) > 0));
+    }
+    connection.apply(5, "five", wanting(1_001));
+    let refused = connection.status_of(5);
+    connection.apply(6, "six", wanting(10));
+    connection.status_of(6);
+    connection.apply(7, "seven", document(None, &[]));
+    let left = connection.status_of(7);
+    log_lines(&log, 25, "the second end");
+    let whole = events_until(&mut connection, ends("the second end"));
+
+    let expected: Vec<_> = (0..10)
+        .map(|tens| format!("request {} was served", tens * 10))
+        .collect();
+    assert_eq!(served(&sampled), expected);
+    let n_refused = sampled.iter().filter(|event| &*event.service == "sshd");
+    assert_eq!(n_refused.count(), 100);
+    assert_eq!(n_told, 90);
+    assert_eq!(served(&whole).len(), 25);
+    let shown = home.print("status");
+    assert!(shown.contains("sampled: 90 left out"), "{shown}");
+    let facet = FacetCondition::CollectionSynced;
+    assert_eq!(
+        [&applied, &refused, &left].map(|status| condition(status, facet)),
+        [
+            (ConditionStatus::True, "Applied"),
+            (ConditionStatus::False, "SamplingRefused"),
+            (ConditionStatus::True, "Configured"),
+        ]
     );
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::collection::{Collection, CollectionEntry, RefusedInterval};
+use crate::collection::{Collection, CollectionEntry, RefusedSetting};
 use crate::firewall::{FirewallPolicy, FirewallRuleEntry, FirewallSettingsEntry, RefusedRule};
 use crate::limits::{MAX_PATH_BYTES, MAX_WATCHED_PATHS};
 use crate::text::printable;
@@ -37,9 +37,9 @@ pub struct DesiredDocument {
     /// What becomes of packets no rule decides; none means the defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firewall_settings: Option<FirewallSettingsEntry>,
-    /// How often the host looks at itself; none means as it is configured.
+    /// How often the host looks at itself and how much it sends; none means as it is configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub collection: Option<CollectionEntry>,
+    pub collection: Option<Box<CollectionEntry>>,
     /// The public key, in base64, that is not to be the agent's any more; an agent that has it takes
     /// another one, and every other agent is as desired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -83,7 +83,7 @@ pub struct Desired {
     pub policy: FirewallPolicy,
     /// The paths to watch, each with how deep.
     pub watched: WatchSet,
-    /// How often the host looks at itself.
+    /// How often the host looks at itself, and how much it sends.
     pub collection: Collection,
 }
 
@@ -95,7 +95,7 @@ impl Desired {
             &document.firewall_rules,
             document.firewall_settings.as_ref(),
         );
-        let (collection, intervals) = Collection::from_entry(document.collection.as_ref());
+        let (collection, settings) = Collection::from_entry(document.collection.as_deref());
         let mut desired = Self {
             firewall: document.firewall_enabled.into(),
             policy,
@@ -127,7 +127,7 @@ impl Desired {
         let refused = Refused {
             paths,
             rules,
-            intervals,
+            collection: settings,
         };
         (desired, refused)
     }
@@ -140,8 +140,8 @@ pub struct Refused {
     pub paths: Vec<RefusedPath>,
     /// Rules that cannot be enforced.
     pub rules: Vec<RefusedRule>,
-    /// Intervals that are out of their bounds.
-    pub intervals: Vec<RefusedInterval>,
+    /// Settings of collection that are out of their bounds.
+    pub collection: Vec<RefusedSetting>,
 }
 
 /// What the firewall of a host should be.

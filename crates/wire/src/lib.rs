@@ -31,7 +31,8 @@ mod viewer_frame;
 pub use agent_frame::{AgentFrame, Applied, EventBatch, Hello, Status};
 pub use collection::{
     Collection, CollectionEntry, FACTS_INTERVAL_SECS, NETWORK_INTERVAL_SECS,
-    PROCESS_POLL_INTERVAL_SECS, RefusedInterval, TOP_PROCESSES_INTERVAL_SECS, USAGE_INTERVAL_SECS,
+    PROCESS_POLL_INTERVAL_SECS, RefusedSetting, SAMPLING, TOP_PROCESSES_INTERVAL_SECS,
+    USAGE_INTERVAL_SECS,
 };
 pub use condition::{AgentCondition, ConditionStatus, FacetCondition, SubjectCondition};
 pub use connect::{

@@ -105,6 +105,13 @@ begin
         (agent_id, type, status, reason, message, observed_generation, last_transition_at)
         values (pg_temp.id(''host''), ''CollectionSynced'', ''false'', ''IntervalRefused'', ''m'', 5,
         now() - interval ''7 s'')', 'f {CollectionSynced/IntervalRefused} -7 5'),
+      ('every line of a log is desired', 'update public.collection_settings
+        set network_interval = null;
+        update public.desired_generations set generation = 5, changed_at = now() - interval ''100 s'' ' || host,
+        't {} -60 5'),
+      ('one of ten is', 'update public.collection_settings set sampling = 10;
+        update public.desired_generations set generation = 5, changed_at = now() - interval ''100 s'' ' || host,
+        'f {CollectionSynced/NotReported,Behind} -100 -'),
       ('no interval is desired any more', 'delete from public.collection_settings;
         update public.desired_generations set generation = 5, changed_at = now() - interval ''100 s'' ' || host,
         't {} -60 5')

@@ -168,6 +168,50 @@ begin
 end
 $$;
 
+-- sampling_is_desired_from_two_on_and_only_of_the_host_whose_admin_wants_it
+do $$
+declare
+  before bigint := pg_temp.generation('host');
+  desired text;
+  c record;
+begin
+  for c in
+    select * from (values
+      ('one of one is every line', 'otto', 'insert into public.collection_settings (agent_id, sampling)
+        values (pg_temp.id(''other host''), 1)', '1', 0, null),
+      ('a row that says nothing of it', 'adam', 'insert into public.collection_settings (agent_id)
+        values (pg_temp.id(''host''))', '1', 0, null),
+      ('one of ten', 'adam', 'update public.collection_settings set sampling = 10', '1', 1,
+        '{"sampling": 10}'),
+      ('somebody of another organization', 'otto', 'update public.collection_settings set sampling = 20
+        where agent_id = pg_temp.id(''host'')', '0', 1, '{"sampling": 10}'),
+      ('the same again', 'adam', 'update public.collection_settings set sampling = 10', '1', 1,
+        '{"sampling": 10}'),
+      ('beside an interval', 'adam', 'update public.collection_settings set usage_interval = 5', '1',
+        2, '{"sampling": 10, "usage_interval": 5}'),
+      ('every line again', 'adam', 'update public.collection_settings set sampling = 1', '1', 3,
+        '{"usage_interval": 5}'),
+      ('none of none', 'adam', 'update public.collection_settings set sampling = 0', '23514', 3,
+        '{"usage_interval": 5}'),
+      ('one of more than a thousand', 'adam', 'update public.collection_settings set sampling = 1001',
+        '23514', 3, '{"usage_interval": 5}'),
+      ('a read-only person', 'uma', 'update public.collection_settings set sampling = 2', '42501', 3,
+        '{"usage_interval": 5}')
+    ) t (what, who, statement, verdict, changes, document)
+  loop
+    perform pg_temp.must_equal(c.what, pg_temp.attempt(c.who, c.statement), c.verdict);
+    perform pg_temp.must_equal('changes after ' || c.what, pg_temp.generation('host')::text,
+      (before + c.changes)::text);
+    select document ->> 'collection' into desired
+    from public.desired_state(array[pg_temp.id('host')]);
+    perform pg_temp.must_equal('document after ' || c.what, desired, c.document);
+  end loop;
+  select document ->> 'collection' into desired
+  from public.desired_state(array[pg_temp.id('other host')]);
+  perform pg_temp.must_equal('document of the other host', desired, null);
+end
+$$;
+
 -- snapshots_are_forgotten_after_the_retention_and_with_their_agent
 do $$
 begin

@@ -84,9 +84,11 @@ begin
     ('authenticated', 'alerts', 'UPDATE',
       'acknowledged_at, acknowledged_by, resolved, resolved_at, resolved_by'),
     ('authenticated', 'collection_settings', 'INSERT',
-      'agent_id, facts_interval, network_interval, process_poll_interval, top_processes_interval, usage_interval'),
+      'agent_id, facts_interval, network_interval, process_poll_interval, sampling, top_processes_interval, '
+        'usage_interval'),
     ('authenticated', 'collection_settings', 'UPDATE',
-      'facts_interval, network_interval, process_poll_interval, top_processes_interval, usage_interval'),
+      'facts_interval, network_interval, process_poll_interval, sampling, top_processes_interval, '
+        'usage_interval'),
     ('authenticated', 'detection_overrides', 'INSERT', 'enabled, level, org_id, rule_id, shadow, threshold'),
     ('authenticated', 'detection_overrides', 'UPDATE', 'enabled, level, shadow, threshold'),
     ('authenticated', 'detection_rules', 'INSERT', 'body, enabled, name, org_id, shadow'),

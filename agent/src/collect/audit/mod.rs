@@ -41,7 +41,7 @@ pub const CANNOT_SEE: &str = "what no audit rule of the host asks for, records f
      and the agent counts";
 
 /// The name of this source, where losses are counted and among the positions.
-const SOURCE: &str = "audit";
+pub(super) const SOURCE: &str = "audit";
 
 /// How often is looked whether auditd has come or gone.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);

@@ -274,7 +274,7 @@ fn push_record(sink: &LineSink, head: &EntryHead, record: &Record) {
         is_kernel: record.is_kernel,
         time: Timestamp::from_microsecond(micros).unwrap_or_else(|_| Timestamp::now()),
     };
-    sink.push(normalize_entry(&entry), record.is_cut);
+    sink.push(SOURCE, normalize_entry(&entry), record.is_cut);
 }
 
 fn watch(directories: &[PathBuf]) -> io::Result<EventStream<Vec<u8>>> {

@@ -117,7 +117,7 @@ impl Core {
             ],
         };
         if self.tells_collection && self.ledger.is_ok() {
-            let (wanted, refused) = (self.desired.collection, &self.refused.intervals);
+            let (wanted, refused) = (self.desired.collection, &self.refused.collection);
             conditions.push(collection_condition(wanted, refused));
         }
         let accepted = self.ledger.as_ref().ok().map(|record| &record.accepted);

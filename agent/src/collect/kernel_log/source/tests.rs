@@ -64,7 +64,7 @@ impl Around {
             is_kernel: true,
             ..JournalEntry::default()
         };
-        self.sink.push(normalize_entry(&entry), false);
+        self.sink.push("journal", normalize_entry(&entry), false);
         self.sink.events().pushed() > before
     }
 }
