@@ -1,10 +1,8 @@
 //! Explanations: what is said of a rule that matches, of one that does not, of one not tried.
 //! It never tests matching itself.
 
-mod support;
-
+use crate::support::{engine, rule};
 use hidps_rules::{Event, LogSource, Scope, Value, Verdict};
-use support::{engine, rule};
 
 /// A log source of product linux and this service.
 fn source(service: &'static str) -> LogSource<'static> {

@@ -1,12 +1,10 @@
 //! What rules cost, and the breaker for those that cost too much, on a clock made up by the test.
 //! It never depends on the speed of a machine.
 
-mod support;
-
 use std::cell::Cell;
 
+use crate::support::{engine, observe, rule};
 use hidps_rules::{Account, Breadth, Budget, Engine, Event, LogSource, Scope, Value};
-use support::{engine, observe, rule};
 
 thread_local! {
     /// The time of this test's clock, and how far every reading moves it.

@@ -1,13 +1,11 @@
 //! Laws that hold for any rule and any event: of logic, case, escapes, and order.
 //! It never says what one rule matches; other tests do.
 
-mod support;
-
 use std::collections::BTreeSet;
 
+use crate::support::{compile, engine, matches, observe, rule};
 use hidps_rules::{Engine, Event, LogSource, Scope, Value};
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
-use support::{compile, engine, matches, observe, rule};
 
 /// Values over few letters, so that they often match and often just miss.
 fn any_value() -> impl Strategy<Value = String> {

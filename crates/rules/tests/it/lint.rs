@@ -1,8 +1,6 @@
 //! Lint: every kind of finding at its place, and nothing said about a good rule.
 //! It never tests refusals, which are findings as they stand.
 
-mod support;
-
 use hidps_rules::{Finding, RuleFile, Severity, lint};
 
 /// A rule without a blemish; `{}` is its detection.

@@ -1,13 +1,11 @@
 //! Files that are refused: hostile YAML, broken metadata, references that lead nowhere.
 //! It never tests selections and conditions, which have files of their own.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
+use crate::support::{compile, refusal, rule};
 use hidps_rules::{RuleFile, RuleSet};
 use proptest::prelude::{any, proptest};
-use support::{compile, refusal, rule};
 
 /// Longest time for a refusal in a debug build on a busy machine; in practice some milliseconds.
 const PROMPT: Duration = Duration::from_secs(30);
@@ -101,8 +99,16 @@ fn aliases_cannot_nest_without_bound() {
 fn aliases_within_bounds_are_read() {
     let text = rule("  s: {a: &list [x, y], b: *list}\n  condition: s\n");
 
-    assert!(support::matches(&text, "", &[("a", "x"), ("b", "y")]));
-    assert!(!support::matches(&text, "", &[("a", "x"), ("b", "z")]));
+    assert!(crate::support::matches(
+        &text,
+        "",
+        &[("a", "x"), ("b", "y")]
+    ));
+    assert!(!crate::support::matches(
+        &text,
+        "",
+        &[("a", "x"), ("b", "z")]
+    ));
 }
 
 #[test]

@@ -1,10 +1,8 @@
 //! Filters: exceptions kept apart from the rules they narrow.
 //! It never tests selections and conditions, which are those of rules.
 
-mod support;
-
+use crate::support::{compile, engine, observe, rule};
 use hidps_rules::{RuleFile, RuleSet, Value};
-use support::{compile, engine, observe, rule};
 
 /// A filter that leaves out the user `backup`.
 fn filter(rules: &str) -> String {

@@ -1,10 +1,8 @@
 //! Our own attributes of a rule: shadow, risk and the rule that arms it again.
 //! It never tests what matches.
 
-mod support;
-
+use crate::support::{compile, refusal, rule};
 use hidps_rules::{Level, RuleInfo};
-use support::{compile, refusal, rule};
 
 /// A rule of this name with these further lines.
 fn named(name: &str, lines: &str) -> String {

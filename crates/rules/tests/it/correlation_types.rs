@@ -1,13 +1,11 @@
 //! Correlations over numbers, formulas over rules and sequences that may leave out rules.
 //! It never tests bounds on memory, which are tested with windows.
 
-mod support;
-
 use std::collections::BTreeSet;
 
+use crate::support::{engine, rule};
 use hidps_rules::{Engine, Event, LogSource, Scope, Value, Verdict};
 use proptest::prelude::{Strategy, prop_oneof, proptest};
-use support::{engine, rule};
 
 /// Five rules, `a` to `e`, each of which matches events that name it.
 fn steps() -> Vec<String> {
@@ -294,7 +292,7 @@ fn several_fields_are_counted_together_and_only_where_all_are_there() {
     ] {
         let mut fields = vec![("step", Value::Str("a")), ("x", Value::Str(x))];
         fields.extend(y.map(|y| ("y", Value::Str(y))));
-        support::observe(&mut engine, "", &fields, &mut |seen| {
+        crate::support::observe(&mut engine, "", &fields, &mut |seen| {
             distinct.push(seen.window.and_then(|window| window.distinct));
         });
     }
@@ -334,7 +332,7 @@ fn aliases_rename_the_field_that_holds_the_number() {
             ("y", Value::Int(4)),
         ],
     ] {
-        support::observe(&mut engine, "", &fields, &mut |seen| {
+        crate::support::observe(&mut engine, "", &fields, &mut |seen| {
             sums.push(seen.window.and_then(|window| window.value));
         });
     }
@@ -352,7 +350,7 @@ fn a_correlation_of_correlations_is_grouped_by_its_own_fields() {
         rule(&format!("  s: {{step: {step}}}\n  condition: s\n"))
             .replace("id: rule", &format!("id: {step}"))
     });
-    let mut engine = support::engine(&[&a, &b, guessed, entered]);
+    let mut engine = crate::support::engine(&[&a, &b, guessed, entered]);
     let mut fired = |now_ms, step, user| {
         let fields = [
             ("step", Value::Str(step)),

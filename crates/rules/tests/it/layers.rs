@@ -2,16 +2,14 @@
 //! stays as it is.
 //! It never tests the language.
 
-mod support;
-
 use std::collections::BTreeMap;
 
+use crate::support::observe;
 use hidps_rules::{
     Engine, Layer, LayerLimits, Limits, Options, Pipeline, RuleError, RuleFile, RuleSet, Value,
     parse_placeholders,
 };
 use proptest::prelude::*;
-use support::observe;
 
 const LIMITS: LayerLimits = LayerLimits {
     documents: 20,

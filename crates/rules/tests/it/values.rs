@@ -1,10 +1,8 @@
 //! What values of selections mean: text, numbers, booleans, null, keywords and modifiers.
 //! It never tests conditions beyond a single selection.
 
-mod support;
-
+use crate::support::{matches, matches_values, refusal, rule};
 use hidps_rules::Value;
-use support::{matches, matches_values, refusal, rule};
 
 /// Checks one selection against events that must and must not match.
 fn check(selection: &str, matching: &[&[(&str, &str)]], other: &[&[(&str, &str)]]) {

@@ -1,13 +1,11 @@
 //! Windows against a reference that keeps everything and counts again for every event.
 //! It never tests how rules match events.
 
-mod support;
-
 use std::collections::BTreeSet;
 
+use crate::support::{engine, rule};
 use hidps_rules::{Engine, Event, Limits, LogSource, Scope, Value};
 use proptest::prelude::{Strategy, any, proptest};
-use support::{engine, rule};
 
 /// One event of a stream: how long after the one before, and its values.
 #[derive(Clone, Debug)]
@@ -363,7 +361,7 @@ fn fields_of_different_names_are_joined_by_aliases() {
     let mut engine = engine(&[&first, &second, joined]);
     let mut seen = |fields: &[(&str, Value<'_>)]| {
         let mut keys = Vec::new();
-        support::observe(&mut engine, "", fields, &mut |seen| {
+        crate::support::observe(&mut engine, "", fields, &mut |seen| {
             keys.push(seen.group_key);
         });
         keys
@@ -614,7 +612,7 @@ fn an_event_without_a_group_field_is_in_no_window_and_is_counted() {
     let mut engine = correlation("event_count", "  condition: {gte: 1}\n");
     let mut n_matches = 0;
 
-    support::observe(&mut engine, "", &[("step", Value::Int(0))], &mut |_| {
+    crate::support::observe(&mut engine, "", &[("step", Value::Int(0))], &mut |_| {
         n_matches += 1;
     });
 

@@ -1,11 +1,9 @@
 //! The tests beside rules: what passes, what fails, what is missing.
 //! It never runs the rules this project ships.
 
-mod support;
-
+use crate::support::rule;
 use hidps_rules::tests::{TestFailure, TestFile, run_tests};
 use hidps_rules::{RuleFile, RuleSet};
-use support::rule;
 
 const BOTH_SIDES: &str = "
 logsource: {product: linux}

@@ -2,10 +2,8 @@
 //! hold.
 //! It never measures a machine; clocks are made up.
 
-mod support;
-
+use crate::support::{matches, rule};
 use hidps_rules::RuleSet;
-use support::{matches, rule};
 
 /// The text of a rule with one regular expression.
 fn regex_rule(source: &str) -> String {
@@ -14,7 +12,7 @@ fn regex_rule(source: &str) -> String {
 
 /// A set of one rule with one regular expression.
 fn set(source: &str) -> RuleSet {
-    support::compile(&regex_rule(source)).expect("the expression is taken")
+    crate::support::compile(&regex_rule(source)).expect("the expression is taken")
 }
 
 /// A clock on which every reading comes `step` nanoseconds after the one before.
@@ -82,7 +80,7 @@ fn expressions_that_backtrack_elsewhere_end_here() {
 #[test]
 fn repetitions_too_big_to_hold_are_refused() {
     for source in [r"\w{1000}", r"(\w{50}){50}", r"(\w{1,200}){1,200}"] {
-        let error = support::refusal(&regex_rule(source));
+        let error = crate::support::refusal(&regex_rule(source));
 
         assert_eq!((error.line, error.column), (5, 13), "{source}");
         assert!(error.problem.contains("bytes compiled"), "{error}");
@@ -138,7 +136,7 @@ fn a_short_condition_that_means_a_hundred_thousand_selections_is_refused() {
     let rule = format!(
         "title: T\nlogsource: {{product: linux}}\ndetection:\n{selections}  condition:\n{conditions}"
     );
-    let errors = support::compile(&rule).expect_err("it is refused");
+    let errors = crate::support::compile(&rule).expect_err("it is refused");
 
     assert!(
         errors[0].problem.contains("more than 10000"),

@@ -1,10 +1,8 @@
 //! Conditions and selections as rules use them, against plain boolean logic.
 //! It never looks at how they are compiled.
 
-mod support;
-
+use crate::support::{matches, refusal, rule};
 use proptest::prelude::{Strategy, any, prop_oneof, proptest};
-use support::{matches, refusal, rule};
 
 /// A condition with its reading.
 #[derive(Clone, Debug)]

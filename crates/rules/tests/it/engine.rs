@@ -1,10 +1,8 @@
 //! What an engine hands out: routing by log source, the content of matches, counters, suspension.
 //! It never tests the language.
 
-mod support;
-
+use crate::support::{engine, observe, rule};
 use hidps_rules::{Engine, Event, Limits, LogSource, Match, Scope, Value};
-use support::{engine, observe, rule};
 
 /// The ids of the rules that match an event without fields from this source.
 fn matching(engine: &mut Engine, logsource: LogSource<'_>) -> Vec<String> {
@@ -202,7 +200,7 @@ fn a_rule_without_an_id_is_known_by_its_name_or_title() {
     let bare = base.replace("id: rule\n", "");
 
     let ids = [&named, &bare].map(|text| {
-        let rules = support::compile(text).unwrap();
+        let rules = crate::support::compile(text).unwrap();
         rules.rules().map(|info| info.id.clone()).next()
     });
 

@@ -1,8 +1,6 @@
 //! What the tests of rules share: one rule, one event, one answer.
 //! It never hides what is asserted.
 
-#![allow(dead_code, reason = "every test binary uses another part")]
-
 use hidps_rules::{
     Engine, Event, Limits, LogSource, Match, RuleError, RuleFile, RuleSet, Scope, Value,
 };

@@ -1,10 +1,8 @@
 //! What the Sigma specification leaves open, as docs/adr/0020 decides it: one test a decision.
 //! It never tests what the specification says clearly.
 
-mod support;
-
+use crate::support::{engine, matches, matches_values, refusal, rule};
 use hidps_rules::{Engine, Event, LogSource, Scope, Value};
-use support::{engine, matches, matches_values, refusal, rule};
 
 /// The text of a rule with one selection.
 fn selection(text: &str) -> String {

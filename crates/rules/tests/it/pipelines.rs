@@ -1,12 +1,10 @@
 //! Pipelines and placeholders: what they make of rules, and what of them is refused.
 //! It never tests how a rule matches once its names and values are settled.
 
-mod support;
-
 use std::collections::BTreeMap;
 
+use crate::support::{observe, rule};
 use hidps_rules::{Engine, Limits, Options, Pipeline, RuleError, RuleFile, RuleSet, Value};
-use support::{observe, rule};
 
 /// Options with one pipeline of these steps.
 fn steps(text: &str) -> Options {

@@ -1,10 +1,8 @@
 //! The clauses of the Sigma specification, one table each: what a text means, by what it matches.
 //! It never tests what the specification leaves open; that is in `ambiguities.rs`.
 
-mod support;
-
+use crate::support::{compile, matches, matches_values, refusal, rule};
 use hidps_rules::{Engine, Event, Limits, LogSource, RuleFile, RuleSet, Scope, Value};
-use support::{compile, matches, matches_values, refusal, rule};
 
 /// A clause: a selection, a field's value, and whether it matches; `-` is no such field.
 type Clause<'t> = (&'t str, &'t str, bool);
@@ -250,7 +248,7 @@ fn documents_of_one_file_may_name_each_other_in_any_order() {
     let mut found = Vec::new();
     for user in ["alice", "root", "alice", "alice"] {
         let fields = [("a", Value::Str("b")), ("user", Value::Str(user))];
-        support::observe(&mut engine, "", &fields, &mut |seen| {
+        crate::support::observe(&mut engine, "", &fields, &mut |seen| {
             found.push(seen.rule.id.clone());
         });
     }
@@ -279,7 +277,7 @@ fn windows_of_all_rules_together_are_bounded_and_what_goes_is_counted() {
             ("x", Value::Int(number)),
             ("y", Value::Int(number % 3)),
         ];
-        support::observe(&mut engine, "", &fields, &mut |_| {});
+        crate::support::observe(&mut engine, "", &fields, &mut |_| {});
 
         assert!(engine.counters().windows <= 10, "{:?}", engine.counters());
     }

@@ -1,12 +1,10 @@
 //! Events as JSON text: the same matches as the same event with its fields in a list.
 //! It never tests the language.
 
-mod support;
-
+use crate::support::{engine, rule};
 use hidps_rules::{Engine, Event, LogSource, RuleFile, RuleSet, Scope, Value};
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use serde_json::{Map, json};
-use support::{engine, rule};
 
 /// The source of every event here.
 const SOURCE: LogSource<'static> = LogSource {
