@@ -44,9 +44,9 @@ impl TrustedProxies {
         }
         let lines = headers.get_all(FORWARDED_FOR).iter().rev();
         let hops = lines
-            .filter_map(|line| line.to_str().ok())
-            .flat_map(|line| line.rsplit(','))
-            .map(|hop| parse_hop(hop.trim()));
+            // A proxy may write its word behind bytes of a client that are no text.
+            .flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','))
+            .map(|hop| parse_hop(std::str::from_utf8(hop).ok()?.trim()));
         let mut client = peer;
         for hop in hops.take(MAX_HOPS) {
             // What stands before something unreadable could be anybody's invention.
@@ -113,7 +113,8 @@ mod tests {
         let networks = ["127.0.0.1/32", "10.0.0.0/8", "fd00::/8"].map(|net| net.parse().unwrap());
         let mut headers = HeaderMap::new();
         for line in lines {
-            headers.append(FORWARDED_FOR, HeaderValue::from_static(line));
+            let line = HeaderValue::from_bytes(line.as_bytes()).expect("it is a header");
+            headers.append(FORWARDED_FOR, line);
         }
         let proxies = TrustedProxies::new(networks.to_vec());
         proxies.client(peer.parse().unwrap(), &headers).to_string()
@@ -142,6 +143,14 @@ mod tests {
         assert_eq!(client("127.0.0.1", &["203.0.113.1, unknown"]), "127.0.0.1");
         let behind = ["203.0.113.1, x, 10.1.1.1"];
         assert_eq!(client("127.0.0.1", &behind), "10.1.1.1");
+    }
+
+    #[test]
+    fn bytes_of_a_client_that_are_no_text_hide_nothing_of_what_a_proxy_says() {
+        let joined = ["192.0.2.1, \u{fc}, 203.0.113.1"];
+        assert_eq!(client("127.0.0.1", &joined), "203.0.113.1");
+        let behind_a_line = ["192.0.2.1", "\u{fc}"];
+        assert_eq!(client("127.0.0.1", &behind_a_line), "127.0.0.1");
     }
 
     #[test]
