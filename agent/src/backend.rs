@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use tokio_tungstenite::tungstenite::http::Uri;
+use tokio_tungstenite::tungstenite::http::uri::Authority;
 
 /// The daemon's address.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,6 +27,9 @@ pub enum BackendError {
     /// It has a user, query or fragment.
     #[error("has a user, password or query; the agent sends neither")]
     Extra,
+    /// Its port is none.
+    #[error("has a port that is none; ports are 1 to 65535")]
+    Port,
     /// It would send everything in the clear.
     #[error(
         "speaks plaintext to {0}, which is not this machine; use https:// or, in a test, \
@@ -52,13 +56,10 @@ impl Backend {
         if authority.as_str().contains('@') || uri.query().is_some() {
             return Err(BackendError::Extra);
         }
-        let host = authority.host().to_ascii_lowercase();
-        if host.is_empty() {
-            return Err(BackendError::NotUrl);
-        }
+        let host = host_of(authority).ok_or(BackendError::NotUrl)?;
         let backend = Self {
             tls,
-            port: authority.port_u16().unwrap_or(default_port),
+            port: port_of(authority, default_port).ok_or(BackendError::Port)?,
             prefix: uri.path().trim_end_matches('/').to_owned(),
             host,
         };
@@ -107,6 +108,33 @@ impl Backend {
     fn is_loopback(&self) -> bool {
         let ip: Result<IpAddr, _> = self.host().parse();
         self.host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+    }
+}
+
+/// The host of an address, in small letters and in the brackets that it has; none where those are not
+/// around all of it.
+pub(crate) fn host_of(authority: &Authority) -> Option<String> {
+    let host = authority.host();
+    let (_, place) = authority.as_str().rsplit_once('@').unzip();
+    let behind = place.unwrap_or(authority.as_str()).strip_prefix(host)?;
+    let name = host.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+    let name = name.unwrap_or(host);
+    let is_host = !name.is_empty()
+        && !name.contains(['[', ']'])
+        && (behind.is_empty() || behind.starts_with(':'));
+    is_host.then(|| host.to_ascii_lowercase())
+}
+
+/// The port that an address states, or the usual one where it states none; none where what it states
+/// is no port.
+pub(crate) fn port_of(authority: &Authority, usual: u16) -> Option<u16> {
+    let is_stated = authority
+        .as_str()
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| !port.is_empty() && !port.contains([']', '@']));
+    match authority.port_u16() {
+        None if !is_stated => Some(usual),
+        port => port.filter(|port| *port != 0),
     }
 }
 
@@ -165,6 +193,10 @@ mod tests {
         check("ftp://hub.example", "begins with ftp://");
         check("https://me:secret@hub.example", "has a user");
         check("https://hub.example/?token=x", "query");
+        check("https://hub.example:84433", "has a port that is none");
+        check("https://hub[::1]:8443", "is not a URL");
+        check("https://[::1]hub:8443", "is not a URL");
+        check("https://[::1]:0", "has a port that is none");
         check("http://hub.example", "plaintext to hub.example");
         check("ws://127.0.0.1.example:80", "plaintext");
     }

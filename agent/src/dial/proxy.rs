@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::http::Uri;
 use zeroize::Zeroizing;
 
 use super::way::FirstHop;
+use crate::backend::{host_of, port_of};
 use crate::text::printable;
 
 /// Longest answer of a proxy that is read; one that opens a tunnel has a few lines.
@@ -287,9 +288,9 @@ impl FromStr for Proxy {
         };
         let uri: Uri = url.parse().map_err(|_| ProxyUrlError::NotUrl)?;
         let authority = uri.authority().ok_or(ProxyUrlError::NotUrl)?;
-        let host = authority.host().to_ascii_lowercase();
+        let host = host_of(authority).ok_or(ProxyUrlError::NotUrl)?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        if host.is_empty() || uri.path().len() > 1 || uri.query().is_some() {
+        if uri.path().len() > 1 || uri.query().is_some() {
             return Err(ProxyUrlError::NotUrl);
         }
         let credentials = match authority.as_str().rsplit_once('@') {
@@ -299,7 +300,7 @@ impl FromStr for Proxy {
         Ok(Self {
             hop: FirstHop {
                 host: host.to_owned(),
-                port: authority.port_u16().unwrap_or(80),
+                port: port_of(authority, 80).ok_or(ProxyUrlError::NotUrl)?,
             },
             credentials,
         })

@@ -181,6 +181,9 @@ fn unusable_addresses_of_proxies_are_refused_without_being_quoted() {
 
     check("", "is not the URL");
     check("http://", "is not the URL");
+    check("http://proxy.example:84433", "is not the URL");
+    check("me:hunter2", "is not the URL");
+    check("proxy[::1]:3128", "is not the URL");
     check("http://me:hunter2@proxy.example/path", "is not the URL");
     check("https://me:hunter2@proxy.example", "begins with https://");
     check("socks5://proxy.example:1080", "begins with socks5://");
