@@ -118,7 +118,7 @@ fn parse_proxy(settings: &mut SettingsTable<'_>, name: &str, text: &str) -> Opti
 }
 
 /// Whether a list such as `localhost,.example.org,10.0.0.0/8` names a host.
-fn is_excepted(list: &str, host: &str, port: u16) -> bool {
+pub(super) fn is_excepted(list: &str, host: &str, port: u16) -> bool {
     list.split(',')
         .map(str::trim)
         .any(|entry| entry == "*" || excepts(&entry.to_ascii_lowercase(), host, port))

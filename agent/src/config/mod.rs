@@ -3,6 +3,7 @@
 
 mod cadence;
 mod daemon;
+pub mod fuzzing;
 mod port;
 mod table;
 
@@ -18,6 +19,7 @@ use crate::backend::Backend;
 use crate::collect::cadence::Cadence;
 use crate::collect::process::ProcessSettings;
 use crate::dial::{ClientFiles, Pin, Proxy, Way};
+use crate::text::printable;
 use table::SettingsTable;
 
 pub use port::{Port, Transport};
@@ -33,6 +35,9 @@ const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 
 /// The credential with the enrollment token.
 const CREDENTIAL: &str = "token";
+
+/// Longest fault; the list of all settings fits in twice.
+const MAX_FAULT: usize = 1_000;
 
 /// How long a new firewall may take to be confirmed: a fresh connection takes milliseconds, and a
 /// daemon that restarts is back within this time.
@@ -220,6 +225,14 @@ impl fmt::Debug for Token {
 #[error("the configuration has {} fault(s):{}", .0.len(), list(.0))]
 pub struct ConfigFaults(pub Vec<String>);
 
+impl ConfigFaults {
+    /// Faults that may quote the file, on a line each.
+    fn of(faults: Vec<String>) -> Self {
+        let faults = faults.iter().map(|fault| printable(fault, MAX_FAULT));
+        Self(faults.collect())
+    }
+}
+
 fn list(faults: &[String]) -> String {
     faults
         .iter()
@@ -254,7 +267,8 @@ impl Config {
     /// # Errors
     /// Lists every fault, each with the setting's name and what to write instead.
     pub fn parse(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigFaults> {
-        let mut settings = SettingsTable::parse(text, env).map_err(|f| ConfigFaults(vec![f]))?;
+        let mut settings =
+            SettingsTable::parse(text, env).map_err(|fault| ConfigFaults::of(vec![fault]))?;
         let agent_id = read_agent_id(&mut settings);
         let backend = read_backend(&mut settings);
         let token = TokenSource {
@@ -312,7 +326,7 @@ impl Config {
                 network_interval: watches_network.then_some(cadence.network),
                 log_format,
             }),
-            _ => Err(ConfigFaults(faults)),
+            _ => Err(ConfigFaults::of(faults)),
         }
     }
 

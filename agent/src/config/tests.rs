@@ -113,6 +113,18 @@ fn a_fault_of_syntax_names_its_line() {
 }
 
 #[test]
+fn a_fault_moves_no_cursor_whatever_it_quotes() {
+    let faults = faults("\"a\\u001bb\" = 1\nproxy = \"\\u202e\"");
+
+    assert!(
+        faults.iter().any(|fault| fault.starts_with("a\u{fffd}b")),
+        "{faults:?}"
+    );
+    let has_misleading = |fault: &String| fault.contains(hidps_wire::is_misleading);
+    assert!(!faults.iter().any(has_misleading), "{faults:?}");
+}
+
+#[test]
 fn a_file_that_was_asked_for_must_be_there() {
     let error = Config::load(Path::new("/nonexistent/agent.toml"), no_env).unwrap_err();
 

@@ -266,7 +266,7 @@ pub(super) fn forget_peers(table: &mut Value, loaded: &RuleSet) {
         .filter(|set| is_of_peers(&set.name))
         .flat_map(ElementSet::member_words)
         .collect();
-    let Some(entries) = table["nftables"].as_array_mut() else {
+    let Some(entries) = table.get_mut("nftables").and_then(Value::as_array_mut) else {
         return;
     };
     for entry in entries {

@@ -19,6 +19,9 @@ use crate::text::printable;
 /// Longest part of a key that is shown; a real one has 44 characters.
 const MAX_KEY_CHARS: usize = 64;
 
+/// Longest part of a hash that is shown; a real one has 64 characters.
+const MAX_HASH_CHARS: usize = 64;
+
 /// The document the agent has accepted, or why there is none.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct ShownDesired {
@@ -85,7 +88,9 @@ pub fn read_desired(config: &Config) -> Result<ShownDesired, ReportError> {
 }
 
 impl ShownDocument {
-    fn of(record: LedgerRecord) -> Self {
+    /// What is shown of a record.
+    #[must_use]
+    pub fn of(record: LedgerRecord) -> Self {
         let (_, refused) = Desired::from_document(&record.accepted.document);
         let paths = refused.paths.into_iter().map(|refused| ShownRefusal {
             path: refused.path.clone(),
@@ -117,7 +122,9 @@ impl ShownDesired {
         let (desired, refused) = Desired::from_document(&accepted.document);
         let mut text = format!(
             "generation {}\nhash       {}\nfirewall   {}\n",
-            accepted.generation, accepted.hash, accepted.firewall
+            accepted.generation,
+            printable(&accepted.hash.0, MAX_HASH_CHARS),
+            accepted.firewall
         );
         for (path, depth) in &desired.watched {
             let depth = match depth {

@@ -118,7 +118,7 @@ fn the_desired_document_is_shown_with_what_was_refused() {
             agent_id: config.agent_id,
             accepted: Apply {
                 generation: Generation(3),
-                hash: ContentHash("abc".to_owned()),
+                hash: ContentHash("abc\u{1b}[2J".to_owned()),
                 document,
             },
             trial: Some(Trial {
@@ -134,6 +134,7 @@ fn the_desired_document_is_shown_with_what_was_refused() {
 
     for words in [
         "generation 3",
+        "hash       abc\u{fffd}[2J\n",
         "firewall   on, not confirmed; it was off",
         "watch      /etc/passwd",
         "refused    ../x",

@@ -258,6 +258,22 @@ fn who_may_come_back_goes_unnoticed_and_nobody_else_comes_in_so() {
     );
 }
 
+#[test]
+fn what_is_no_listing_stays_as_it_is() {
+    let rules = RuleSet::new(
+        &FirewallPolicy::default(),
+        &BTreeSet::new(),
+        &Guards::default(),
+    );
+    for strange in [json!(7), json!(null), json!([]), json!({"nftables": 7})] {
+        let mut table = strange.clone();
+
+        forget_peers(&mut table, &rules);
+
+        assert_eq!(table, strange);
+    }
+}
+
 fn listing_of(set: &RuleSet) -> Value {
     let mut entries = Vec::new();
     for chain in &set.chains {
