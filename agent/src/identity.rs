@@ -60,16 +60,20 @@ impl Identity {
         let Some(content) = state.read(file).map_err(IdentityError::State)? else {
             return Ok(None);
         };
-        let content = Zeroizing::new(content);
+        let read = Self::parse(&Zeroizing::new(content));
+        let malformed = || IdentityError::Malformed(state.path().join(file));
+        read.ok_or_else(malformed).map(Some)
+    }
+
+    /// Reads what a key's file holds; none where that is no key.
+    #[must_use]
+    pub fn parse(content: &[u8]) -> Option<Self> {
         let mut seed = Zeroizing::new([0; SECRET_KEY_LENGTH]);
         let read = BASE64.decode_slice(content.trim_ascii(), &mut *seed);
-        if read != Ok(SECRET_KEY_LENGTH) {
-            return Err(IdentityError::Malformed(state.path().join(file)));
-        }
-        Ok(Some(Self {
+        (read == Ok(SECRET_KEY_LENGTH)).then(|| Self {
             key: SigningKey::from_bytes(&seed),
             is_new: false,
-        }))
+        })
     }
 
     /// Makes a key; when this returns, it is on the disk.

@@ -2,16 +2,22 @@
 //! It never reads the machine it runs on.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Instant;
 
 use hidps_agent::collect::fuzzing::{
-    compare_versions, read_host_file, read_package_list, read_process, read_time_answer,
+    compare_versions, read_auditd_config, read_disks, read_host_file, read_package_list,
+    read_process, read_time_answer, read_users, split_lines,
 };
 use hidps_agent::collect::process::{parse_arguments, parse_notices, parse_stat, parse_users};
 use hidps_agent::collect::sockets::{Transport, parse_line, read_answer};
 use hidps_agent::collect::{journal, kernel_log};
 use hidps_agent::dial::{ProxyAnswer, parse_answer};
-use hidps_agent::firewall::read_ufw_files;
+use hidps_agent::file_watch::fuzzing::read_mounts;
+use hidps_agent::firewall::fuzzing::{
+    read_connections, read_other_filters, read_session, read_tracking,
+};
+use hidps_agent::firewall::{DaemonPlace, read_ufw_files};
 use hidps_agent::normalize::audit;
 use hidps_agent::normalize::{JournalEntry, LineSource, normalize, normalize_entry};
 use hidps_agent::redact::{MASK, redact_arguments, redact_command, redact_each};
@@ -260,4 +266,66 @@ pub fn proxy_answer(data: &[u8]) {
     assert!(*length <= data.len(), "nothing is made up");
     assert!(!reason.contains(char::is_control), "it can be printed");
     assert_eq!(parse_answer(&data[..*length]), answer, "it ends there");
+}
+
+/// Tables of the kernel and small files of the host: no more in them than their lines say, and
+/// nothing that is not there.
+pub fn host_tables(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let n_lines = text.lines().count();
+    let is_told = |path: &Path| {
+        let path = path.as_os_str().as_encoded_bytes();
+        let is_escaped = data.contains(&b'\\');
+        is_escaped || path.is_empty() || data.windows(path.len()).any(|part| part == path)
+    };
+    let mounts = read_mounts(data);
+    assert!(mounts.len() <= data.split(|byte| *byte == b'\n').count());
+    assert!(
+        mounts.iter().all(|(at, _)| is_told(at)),
+        "nothing is made up"
+    );
+    assert!(read_disks(&text).len() <= hidps_wire::MAX_USAGE_ENTRIES);
+    let (peers, n_more) = read_connections(&text);
+    assert!(peers.len() <= 64 && peers.len() + n_more <= n_lines);
+    assert!(peers.iter().all(|peer| !peer.address.is_loopback()));
+    for name in read_users(&text, &[0, 1_000]).into_iter().flatten() {
+        assert!(text.contains(&name), "a name is in the list");
+    }
+    if let Some(log) = read_auditd_config(&text) {
+        assert!(log.is_absolute());
+        let is_usual = log == Path::new("/var/log/audit/audit.log");
+        assert!(is_usual || text.contains(&*log.to_string_lossy()));
+    }
+    let (login, socket, _) = read_session(data);
+    let numbers = [login.map(u64::from), socket];
+    for number in numbers.into_iter().flatten() {
+        assert!(text.contains(&number.to_string()), "nothing is made up");
+    }
+    let _ = read_other_filters(&text);
+    let (_, why) = read_tracking(&text, &DaemonPlace::default());
+    assert!(!why.contains(char::is_control), "it can be shown");
+}
+
+/// A log in pieces, of a size that its first byte says: the same lines as in one piece, each within
+/// what an event carries.
+pub fn log_pieces(data: &[u8]) {
+    let Some((size, log)) = data.split_first() else {
+        return;
+    };
+    let whole = split_lines([log]);
+    let in_pieces = split_lines(log.chunks(usize::from(*size) + 1));
+    assert_eq!(whole, in_pieces, "it does not matter when they came");
+    let expected = log.split(|byte| *byte == b'\n');
+    let expected = expected.take(whole.len());
+    for ((line, is_cut), told) in whole.iter().zip(expected) {
+        assert!(line.len() <= hidps_wire::MAX_EVENT_TEXT_BYTES);
+        assert!(told.starts_with(line) && *is_cut == (line.len() < told.len()));
+    }
+    let n_ends = log.iter().filter(|byte| **byte == b'\n').count();
+    let has_rest = log.last().is_some_and(|byte| *byte != b'\n');
+    assert_eq!(
+        whole.len(),
+        n_ends + usize::from(has_rest),
+        "no line is lost"
+    );
 }

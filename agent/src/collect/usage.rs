@@ -166,7 +166,10 @@ pub(super) mod fuzzing {
         super::parse_cpu(text);
         super::parse_memory(text);
         super::parse_load(text);
-        super::parse_mounts(text);
+    }
+
+    pub(in crate::collect) fn read_disks(text: &str) -> Vec<std::path::PathBuf> {
+        super::parse_mounts(text)
     }
 }
 

@@ -2,8 +2,11 @@
 //! of files before, from any bytes.
 //! Nothing here is used by the agent itself.
 
+use std::path::PathBuf;
+
 use super::fid::{parse, parse_fdinfo};
 use super::memory::Memory;
+use super::reach::mounts::parse_mounts;
 
 /// Reads bytes as events that name files by handle; gives how many there are and how many of them
 /// have a place.
@@ -35,4 +38,12 @@ pub fn read_memory(bytes: &[u8]) -> Option<(usize, Option<usize>)> {
             .sum()
     };
     Some((n_files(memory), again.filter(|_| is_same).map(n_files)))
+}
+
+/// Reads bytes as the kernel's table of mounts; gives where something is mounted, and whether it may
+/// have to wait for somebody.
+#[must_use]
+pub fn read_mounts(bytes: &[u8]) -> Vec<(PathBuf, bool)> {
+    let mounts = parse_mounts(bytes).into_iter();
+    mounts.map(|mount| (mount.at, mount.is_doubtful)).collect()
 }

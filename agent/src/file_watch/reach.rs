@@ -3,7 +3,7 @@
 //! It waits for a moment only, on a thread that is given up if need be, and keeps nothing of what it
 //! sees.
 
-mod mounts;
+pub(super) mod mounts;
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};

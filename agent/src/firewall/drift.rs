@@ -110,7 +110,7 @@ fn is_overrun(error: &io::Error) -> bool {
 
 /// What the kernel has told of a transaction that is not ended yet.
 #[derive(Debug, Default)]
-struct Transaction {
+pub(super) struct Transaction {
     touches_table: bool,
     touches_ufw: bool,
 }
@@ -118,7 +118,11 @@ struct Transaction {
 impl Transaction {
     /// Takes in messages; the end of a transaction on the agent's table is a drift, and of one on that
     /// of iptables where ufw filters by it.
-    fn on_datagram(&mut self, datagram: &[u8], is_ufw: impl Fn() -> bool) -> Option<Drift> {
+    pub(super) fn on_datagram(
+        &mut self,
+        datagram: &[u8],
+        is_ufw: impl Fn() -> bool,
+    ) -> Option<Drift> {
         let mut drift = None;
         let mut rest = datagram;
         while let Some((message, next)) = Message::split_from(rest) {

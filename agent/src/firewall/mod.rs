@@ -13,6 +13,7 @@ mod daemon_place;
 mod difference;
 mod drift;
 mod forecast;
+pub mod fuzzing;
 mod goal;
 mod guard;
 mod host;

@@ -161,7 +161,7 @@ impl Nft {
 }
 
 /// The version in what `nft --version` prints, such as `nftables v1.0.6 (Lester Gooch #5)`.
-fn parse_version(printed: &str) -> Option<[u32; 3]> {
+pub(super) fn parse_version(printed: &str) -> Option<[u32; 3]> {
     let mut words = printed.split_whitespace();
     let version = words.find_map(|word| word.strip_prefix('v'))?;
     let mut parts = version.split('.').map(|part| part.parse().ok());

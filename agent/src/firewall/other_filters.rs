@@ -60,7 +60,11 @@ pub(super) fn find_other_filters(tables: &Value) -> Vec<OtherFilter> {
     judge_filters(&ufw, &legacy.concat(), tables)
 }
 
-fn judge_filters(ufw_config: &str, legacy_tables: &str, tables: &Value) -> Vec<OtherFilter> {
+pub(super) fn judge_filters(
+    ufw_config: &str,
+    legacy_tables: &str,
+    tables: &Value,
+) -> Vec<OtherFilter> {
     let has_firewalld = objects(tables, "table").any(|table| table["name"] == "firewalld");
     let found = [
         (OtherFilter::Ufw, is_ufw_enabled(ufw_config)),

@@ -28,7 +28,7 @@ struct Connection {
 
 /// The connections among which the sessions are.
 #[derive(Debug, Default)]
-struct Possible {
+pub(super) struct Possible {
     connections: Vec<Connection>,
     /// How many connections to the usual port are beyond [`MAX_UNKNOWN`].
     n_beyond: usize,
@@ -57,15 +57,24 @@ pub(super) fn read_ssh_peers() -> SshPeers {
             possible.keep(lines, &sessions);
         }
     }
-    let mut found = find_peers(&possible.connections, &sessions);
-    found.n_left_out += possible.n_beyond;
-    found
+    possible.find(&sessions)
 }
 
 impl Possible {
+    /// Who is at the other ends, as many as are kept in mind, and how many others there are.
+    pub(super) fn find(&self, sessions: &BTreeMap<u64, SshSession>) -> SshPeers {
+        let mut found = find_peers(&self.connections, sessions);
+        found.n_left_out += self.n_beyond;
+        found
+    }
+
     /// Keeps the connections of the host's SSH server, and those to its usual port: without privileges
     /// the processes of others do not show their sockets.
-    fn keep(&mut self, lines: impl Iterator<Item = String>, sessions: &BTreeMap<u64, SshSession>) {
+    pub(super) fn keep(
+        &mut self,
+        lines: impl Iterator<Item = String>,
+        sessions: &BTreeMap<u64, SshSession>,
+    ) {
         let connections = lines.filter_map(|line| parse_connection(&line));
         for connection in connections.filter(|it| !it.remote.is_loopback()) {
             let is_held = sessions.contains_key(&connection.inode);

@@ -125,14 +125,14 @@ fn read_login(proc: &Path, pid: u32) -> Option<u32> {
     parse_login(&fs::read(file).unwrap_or_default())
 }
 
-fn parse_login(text: &[u8]) -> Option<u32> {
+pub(super) fn parse_login(text: &[u8]) -> Option<u32> {
     let number = std::str::from_utf8(text).ok()?.trim().parse().ok()?;
     (number != NOBODY).then_some(number)
 }
 
 /// `sshd: bob@pts/0`, `sshd-session: bob@notty`, and `sshd: root` of one who opened no session;
 /// before a login there is ` [priv]`, ` [net]`, `[accepted]` and the like behind it.
-fn is_title_of_login(title: &str) -> bool {
+pub(super) fn is_title_of_login(title: &str) -> bool {
     let title = title.trim_end_matches(['\0', ' ']);
     title.split_once(": ").is_some_and(|(program, said)| {
         let is_servers = program.starts_with(PROGRAM) && !program.contains([' ', '/']);
@@ -140,7 +140,7 @@ fn is_title_of_login(title: &str) -> bool {
     })
 }
 
-fn parse_socket(target: &str) -> Option<u64> {
+pub(super) fn parse_socket(target: &str) -> Option<u64> {
     target
         .strip_prefix("socket:[")?
         .strip_suffix(']')?

@@ -67,29 +67,8 @@ pub fn read_status(config: &Config) -> Result<ShownStatus, ReportError> {
     let running = state.is_in_use();
     let content = state.read(FILE).map_err(ReportError::State)?;
     let content = content.ok_or(ReportError::NoStatus)?;
-    let report: StatusReport = serde_json::from_slice(&content).map_err(ReportError::Damaged)?;
-    let (applied, conditions) = report
-        .host
-        .map_or((None, Vec::new()), |host| (host.applied, host.conditions));
-    let sources = report.sources.into_iter().map(|(name, state)| ShownSource {
-        lost: report.lost.of(&name),
-        sampled: report.sampled.of(&name),
-        name,
-        state,
-    });
-    Ok(ShownStatus {
-        sources: sources.collect(),
-        agent_id: config.agent_id,
-        running,
-        process: running.then_some(report.process),
-        written_at: report.written_at,
-        link: report.link,
-        applied,
-        conditions,
-        unread: report.unread,
-        lost: report.lost,
-        dropped: report.dropped,
-    })
+    let report = serde_json::from_slice(&content).map_err(ReportError::Damaged)?;
+    Ok(ShownStatus::of(report, config.agent_id, running))
 }
 
 impl ShownSource {
@@ -124,6 +103,33 @@ impl ShownSource {
 }
 
 impl ShownStatus {
+    /// What is shown of a report.
+    #[must_use]
+    pub fn of(report: StatusReport, agent_id: AgentId, running: bool) -> Self {
+        let (applied, conditions) = report
+            .host
+            .map_or((None, Vec::new()), |host| (host.applied, host.conditions));
+        let sources = report.sources.into_iter().map(|(name, state)| ShownSource {
+            lost: report.lost.of(&name),
+            sampled: report.sampled.of(&name),
+            name,
+            state,
+        });
+        Self {
+            sources: sources.collect(),
+            agent_id,
+            running,
+            process: running.then_some(report.process),
+            written_at: report.written_at,
+            link: report.link,
+            applied,
+            conditions,
+            unread: report.unread,
+            lost: report.lost,
+            dropped: report.dropped,
+        }
+    }
+
     /// What `status --check` exits with: 0 only while the agent is connected.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {

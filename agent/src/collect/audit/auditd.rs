@@ -36,7 +36,7 @@ pub(super) fn find_log(root: &Path) -> Option<PathBuf> {
 }
 
 /// Where a configuration has auditd write; none where it does not.
-fn log_of(config: &str) -> Option<PathBuf> {
+pub(super) fn log_of(config: &str) -> Option<PathBuf> {
     let setting = |name: &str| {
         let lines = config
             .lines()

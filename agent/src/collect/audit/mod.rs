@@ -316,5 +316,23 @@ impl AuditLog {
     }
 }
 
+/// For fuzzing.
+pub(super) mod fuzzing {
+    use std::path::PathBuf;
+
+    use super::netlink::{Received, parse};
+
+    pub(in crate::collect) fn read_message(datagram: &[u8]) -> Option<(u16, String)> {
+        match parse(datagram) {
+            Received::Record(kind, text) => Some((kind, text)),
+            Received::Other | Received::Overrun | Received::Nothing => None,
+        }
+    }
+
+    pub(in crate::collect) fn read_config(config: &str) -> Option<PathBuf> {
+        super::auditd::log_of(config)
+    }
+}
+
 #[cfg(test)]
 mod tests;

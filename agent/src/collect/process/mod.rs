@@ -223,5 +223,14 @@ pub fn host_processes() -> Arc<ProcessTable> {
     Arc::new(ProcessTable::new(Path::new("/proc")))
 }
 
+/// For fuzzing.
+pub(super) mod fuzzing {
+    pub(in crate::collect) fn read_users(text: &str, numbers: &[u32]) -> Vec<Option<String>> {
+        let names = super::users::parse(text);
+        let names = numbers.iter().map(|number| names.get(number));
+        names.map(|name| name.map(ToString::to_string)).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests;

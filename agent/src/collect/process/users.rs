@@ -74,7 +74,7 @@ impl UserNames {
 }
 
 /// The first name of every number, as the C library has it.
-fn parse(text: &str) -> HashMap<u32, Arc<str>> {
+pub(super) fn parse(text: &str) -> HashMap<u32, Arc<str>> {
     let mut names = HashMap::new();
     for line in text.lines() {
         let mut parts = line.split(':');

@@ -17,10 +17,10 @@ const ASK_NOBODY: &str = "bcachefs binfmt_misc bpf btrfs cgroup cgroup2 configfs
 
 /// A mounted file system.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Mount {
-    pub(super) at: PathBuf,
+pub(in crate::file_watch) struct Mount {
+    pub(in crate::file_watch) at: PathBuf,
     /// Whether it may have to wait for somebody.
-    pub(super) is_doubtful: bool,
+    pub(in crate::file_watch) is_doubtful: bool,
 }
 
 /// The kernel's table, which is read again when it is another.
@@ -82,7 +82,7 @@ pub(super) fn nearest<'m>(
     above.max_by_key(|at| at.as_os_str().len())
 }
 
-fn parse_mounts(table: &[u8]) -> Vec<Mount> {
+pub(in crate::file_watch) fn parse_mounts(table: &[u8]) -> Vec<Mount> {
     let lines = table.split(|byte| *byte == b'\n');
     let mounts = lines.filter_map(|line| {
         let mut fields = line.split(|byte| *byte == b' ');

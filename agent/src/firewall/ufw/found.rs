@@ -44,7 +44,7 @@ impl Found {
         }
     }
 
-    fn parse(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let written: Written = serde_json::from_slice(bytes).ok()?;
         let is_level = matches!(
             written.log_level.as_str(),
@@ -59,6 +59,17 @@ impl Found {
             is_enabled: written.enabled,
             log_level: written.log_level,
         })
+    }
+
+    /// The same as bytes.
+    pub(super) fn text(&self) -> Vec<u8> {
+        let written = Written {
+            incoming: self.defaults.incoming.to_string(),
+            outgoing: self.defaults.outgoing.to_string(),
+            enabled: self.is_enabled,
+            log_level: self.log_level.clone(),
+        };
+        serde_json::to_vec(&written).expect("plain texts are JSON")
     }
 }
 
@@ -88,14 +99,7 @@ impl FoundFile {
     }
 
     pub(super) fn write(&self, found: &Found) -> Result<(), UfwError> {
-        let written = Written {
-            incoming: found.defaults.incoming.to_string(),
-            outgoing: found.defaults.outgoing.to_string(),
-            enabled: found.is_enabled,
-            log_level: found.log_level.clone(),
-        };
-        let bytes = serde_json::to_vec(&written).expect("plain texts are JSON");
-        self.kept.write(FILE, &bytes)
+        self.kept.write(FILE, &found.text())
     }
 
     /// Forgets how it was, which it is again.

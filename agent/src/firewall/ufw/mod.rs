@@ -439,7 +439,19 @@ pub(super) fn read_any(text: &str) -> usize {
         rule.arguments();
     }
     files::read_any(text);
+    tally::read_any(text);
     rules.len()
+}
+
+/// Reads bytes as how ufw was before the agent; gives whether they are read again as written.
+pub(super) fn read_found(bytes: &[u8]) -> Option<bool> {
+    let found = found::Found::parse(bytes)?;
+    Some(found::Found::parse(&found.text()).as_ref() == Some(&found))
+}
+
+/// Whether what is found of a file is what a write that was broken off would leave of it.
+pub(super) fn is_broken_off(whole: &str, found: &str) -> bool {
+    files::is_broken_off(whole, found)
 }
 
 #[cfg(test)]

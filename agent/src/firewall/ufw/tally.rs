@@ -97,6 +97,11 @@ fn parse_count(rest: &str) -> Count {
     read().unwrap_or_default()
 }
 
+/// Reads any text as a listing of counters; gives how many lines have one.
+pub(super) fn read_any(text: &str) -> usize {
+    parse_counts(text).values().map(Vec::len).sum()
+}
+
 impl Tally {
     /// Takes what one version of IP has counted by now, as `iptables -S -v` lists it.
     pub(super) fn take(&mut self, family: Family, files: &UfwFiles, listing: &str) {
