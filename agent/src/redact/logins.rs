@@ -40,9 +40,17 @@ fn take_login<'w>(address: &'w str, out: &mut String) -> &'w str {
         .filter(|(_, secret)| !secret.is_empty())
     {
         Some((user, _)) => push_masked(user, out),
+        None if is_token(login) => out.push_str(MASK),
         None => out.push_str(login),
     }
     rest
+}
+
+/// Whether a user without a password is one: no person's name is so long and has digits.
+fn is_token(user: &str) -> bool {
+    user.len() >= 20
+        && user.contains(|c: char| c.is_ascii_digit())
+        && user.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_')
 }
 
 /// Where the `@` behind the login of an address is.
@@ -121,6 +129,10 @@ mod tests {
                 "--endpoints=http://a:pw1@h1,http://b:pw2@h2",
                 "--endpoints=http://a:***@h1,http://b:***@h2",
             ),
+            (
+                "https://a2345678901234567890z@dev.azure.com/o/p",
+                "https://***@dev.azure.com/o/p",
+            ),
             ("bob:pw@db,http://x", "bob:***@db,http://x"),
             ("http://x/y,bob:pw@db", "http://x/y,bob:***@db"),
             ("http://x?u=http://b:pw@h/p", "http://x?u=http://b:***@h/p"),
@@ -148,6 +160,7 @@ mod tests {
             "http://[::1]/x@y",
             "http://[::1]:80/x@y",
             "ssh://git@h:22/r",
+            "https://an-organization-with-a-name@dev.azure.com/o",
             "git@h:org/r.git",
             "nginx:1@sha256:abc@sha256:def",
             "--to=mailto:bob@example.org",

@@ -3,10 +3,17 @@
 
 use std::borrow::Cow;
 
-use super::{MASK, Next, logins, names};
+use super::names::{self, Meaning};
+use super::{MASK, Next, logins};
 
 /// Beginnings of tokens whose form is known, and how many letters at least follow.
-const TOKENS: [(&str, usize); 24] = [
+const TOKENS: [(&str, usize); 30] = [
+    ("hvs.", 16),
+    ("hvb.", 16),
+    ("tskey-", 10),
+    ("pypi-", 20),
+    ("SG.", 20),
+    ("xapp-", 10),
     ("eyJ", 17),
     ("AKIA", 16),
     ("ASIA", 16),
@@ -33,11 +40,23 @@ const TOKENS: [(&str, usize); 24] = [
     ("dop_v1_", 30),
 ];
 
+/// Addresses whose path is the secret.
+const HOOKS: [&str; 4] = [
+    "hooks.slack.com/services/",
+    "api.telegram.org/bot",
+    "discord.com/api/webhooks/",
+    ".webhook.office.com/webhookb2/",
+];
+
 /// How often a word is looked at until nothing more is found; one mask may lay open the form of another.
 const MAX_LOOKS: u8 = 8;
 
 /// Writes the word without its secrets; returns what the next word is.
 pub(super) fn mask(word: &str, out: &mut String) -> Next {
+    if !word.contains([':', '=', '@', '(']) && !may_be_token(word) {
+        out.push_str(word);
+        return Next::Word;
+    }
     let mut shown = Cow::Borrowed(word);
     let mut next = Next::Word;
     for _ in 0..MAX_LOOKS {
@@ -55,7 +74,7 @@ pub(super) fn mask(word: &str, out: &mut String) -> Next {
 fn mask_once(word: &str) -> (String, Next) {
     let without_login = logins::mask(word);
     let (without_values, next) = mask_values(without_login.as_deref().unwrap_or(word));
-    (mask_tokens(&without_values), next)
+    (mask_tokens(&mask_hooks(&without_values)), next)
 }
 
 fn is_name(c: char) -> bool {
@@ -80,9 +99,13 @@ fn mask_values(word: &str) -> (String, Next) {
         let (name, after) = from_name.split_at(end);
         out.push_str(name);
         rest = after;
-        let Some(value) = behind_sign(after).filter(|_| names::is_secret(trim(name))) else {
+        let Some(value) = behind_sign(after) else {
             continue;
         };
+        let meaning = names::meaning(name);
+        if meaning == Meaning::Harmless {
+            continue;
+        }
         let is_field = after.starts_with(':');
         let (sign, value) = after.split_at(after.len() - value.len());
         out.push_str(sign);
@@ -91,12 +114,18 @@ fn mask_values(word: &str) -> (String, Next) {
             // A header, or JSON with a space; a shell variable that is emptied has no value.
             let next = match (sign.contains(':'), names::has_scheme(name)) {
                 (true, true) => Next::Credentials,
-                (true, false) => Next::Secret,
+                (true, false) => Next::Field,
                 (false, _) => Next::Word,
             };
             return (out, next);
         }
-        if is_field && value.starts_with('/') {
+        if is_field && value.starts_with('/') || !meaning.is_secret(value.trim_start_matches('"')) {
+            continue;
+        }
+        if let Some(list) = nested(name, value) {
+            let (inside, after) = value.split_at(list);
+            mask_strings(inside, &mut out);
+            rest = after;
             continue;
         }
         match mask_value(name, value, &mut out) {
@@ -108,6 +137,38 @@ fn mask_values(word: &str) -> (String, Next) {
     (out, Next::Word)
 }
 
+/// How long the list or object of JSON is that stands as a value.
+fn nested(name: &str, value: &str) -> Option<usize> {
+    let close = match value.chars().next()? {
+        '[' => ']',
+        // What Kubernetes calls a secret there is a reference to one.
+        '{' if !name.eq_ignore_ascii_case("secret") => '}',
+        _ => return None,
+    };
+    Some(value.find(close).unwrap_or(value.len()))
+}
+
+/// Masks what stands in quotes and is no name.
+fn mask_strings(list: &str, out: &mut String) {
+    let mut rest = list;
+    while let Some((before, from)) = rest.split_once('"') {
+        out.push_str(before);
+        out.push('"');
+        let (inside, after) = from.split_once('"').unwrap_or((from, ""));
+        let is_name = after.trim_start().starts_with(':');
+        out.push_str(if is_name || inside.is_empty() {
+            inside
+        } else {
+            MASK
+        });
+        if inside.len() < from.len() {
+            out.push('"');
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+}
+
 /// Masks one value and returns what is behind it, or what the next word is, where the value was only
 /// a scheme or does not end in this word.
 fn mask_value<'w>(name: &str, value: &'w str, out: &mut String) -> Result<&'w str, Next> {
@@ -117,7 +178,7 @@ fn mask_value<'w>(name: &str, value: &'w str, out: &mut String) -> Result<&'w st
             out.push(quote);
             let Some(end) = inside.find(quote) else {
                 out.push_str(MASK);
-                return Err(Next::SecretToTheEnd);
+                return Err(Next::ToTheEnd);
             };
             inside.split_at(end)
         }
@@ -125,7 +186,7 @@ fn mask_value<'w>(name: &str, value: &'w str, out: &mut String) -> Result<&'w st
     };
     if names::has_scheme(name) && after.is_empty() && names::is_scheme(inside) {
         out.push_str(inside);
-        return Err(Next::Secret);
+        return Err(Next::Field);
     }
     if !inside.is_empty() {
         out.push_str(MASK);
@@ -133,15 +194,35 @@ fn mask_value<'w>(name: &str, value: &'w str, out: &mut String) -> Result<&'w st
     Ok(after)
 }
 
-fn trim(name: &str) -> &str {
-    name.trim_start_matches(['-', '.'])
-}
-
 /// What follows `=` or `:` behind a name, where JSON may close a quote before it.
 fn behind_sign(after: &str) -> Option<&str> {
     let after = after.strip_prefix("\\\"").unwrap_or(after);
     let after = after.strip_prefix(['"', '\'']).unwrap_or(after);
-    after.strip_prefix(['=', ':'])
+    let is_call = after.starts_with("('") || after.starts_with("(\"");
+    after.strip_prefix(if is_call { &['('][..] } else { &['=', ':'] })
+}
+
+/// Writes the word without what makes an address of a chat's hook a secret.
+fn mask_hooks(word: &str) -> Cow<'_, str> {
+    let hook = HOOKS
+        .iter()
+        .find_map(|hook| Some(word.find(hook)? + hook.len()));
+    let Some((before, secret)) = hook.and_then(|at| word.split_at_checked(at)) else {
+        return Cow::Borrowed(word);
+    };
+    let ends = |c: char| !c.is_ascii_alphanumeric() && !matches!(c, '/' | '_' | '-' | ':');
+    let end = secret.find(ends).unwrap_or(secret.len());
+    match secret.split_at_checked(end) {
+        Some((hidden, behind)) if !hidden.is_empty() => {
+            Cow::Owned(format!("{before}{MASK}{behind}"))
+        }
+        _ => Cow::Borrowed(word),
+    }
+}
+
+/// Whether a word is long enough to have a token in it.
+fn may_be_token(word: &str) -> bool {
+    word.len() >= 13 && TOKENS.iter().any(|(begin, _)| word.contains(begin))
 }
 
 /// Writes the word without tokens whose form is known.
@@ -154,9 +235,15 @@ fn mask_tokens(word: &str) -> String {
         out.push_str(before);
         let end = from.find(|c| !is_token(c)).unwrap_or(from.len());
         let (run, after) = from.split_at(end);
-        let is_known = TOKENS
-            .iter()
-            .any(|(begin, more)| run.len() >= begin.len() + more && run.starts_with(begin));
+        let is_known = TOKENS.iter().any(|(begin, more)| {
+            let behind = from.strip_prefix(begin).unwrap_or_default();
+            behind
+                .bytes()
+                .take_while(|c| is_token(char::from(*c)))
+                .take(*more)
+                .count()
+                == *more
+        });
         rest = after;
         if is_known {
             out.push_str(MASK);

@@ -1,192 +1,145 @@
-//! Programs whose short flags carry secrets, where no name says so.
-//! It holds a table and looks things up in it; it never runs anything.
+//! What the arguments of a program are, by its short flags and where they stand.
+//! It looks at one word at a time and never runs anything; the programs are listed in `table`.
 
-/// What an argument of a program is.
+use super::table::{LOGIN, PROGRAMS};
+
+/// Where in a word, or behind it, the secret is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Argument {
-    /// The secret is part of the word, behind this flag.
-    Attached(&'static str),
-    /// The next word is the secret.
-    Secret,
-    /// The next word is a user and, behind this sign, the secret.
-    Login(char),
+    /// The secret begins at this byte; at the word's end, it is the next word.
+    Secret(usize),
+    /// A user and, behind this sign, the secret begin at this byte.
+    Login(usize, char),
+}
+
+/// A flag that is no single letter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Flag {
+    /// The secret follows in the same word.
+    Prefix(&'static str),
+    /// The secret is the next word, or stands behind `=`.
+    Word(&'static str),
+    /// The same for a user and, behind this sign, the secret.
+    Login(&'static str, char),
+    /// The secret follows this in the midst of a word that begins with a slash.
+    Part(&'static str),
 }
 
 /// A program and its flags.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) struct Program {
-    names: &'static [&'static str],
-    /// Flags with the secret in the same word.
-    attached: &'static [&'static str],
-    /// Flags with the secret in the next word.
-    separate: &'static [&'static str],
-    /// Flags with `user:secret` in the next word.
-    login: &'static [(&'static str, char)],
+    /// Its names; `*` at one's end or beginning stands for anything.
+    pub(super) names: &'static [&'static str],
+    /// Letters with the secret in the same word or in the next.
+    pub(super) either: &'static str,
+    /// Letters with the secret in the same word only.
+    pub(super) attached: &'static str,
+    /// Letters with a user and a secret, and what stands between the two.
+    pub(super) logins: &'static [(char, char)],
+    /// Letters that take something else.
+    pub(super) values: &'static str,
+    /// Flags of more letters.
+    pub(super) flags: &'static [Flag],
+    /// The words before an argument that is a secret; `*` stands for any.
+    pub(super) places: &'static [&'static [&'static str]],
+    /// A word that says so makes the next one a secret, as in `config set password x`.
+    pub(super) is_keyed: bool,
+    /// An argument with a slash in it is a user and a password.
+    pub(super) connects: bool,
+    /// It takes a password by `-p` behind the word `login`.
+    pub(super) logs_in: bool,
 }
-
-const fn program(
-    names: &'static [&'static str],
-    attached: &'static [&'static str],
-    separate: &'static [&'static str],
-    login: &'static [(&'static str, char)],
-) -> Program {
-    Program {
-        names,
-        attached,
-        separate,
-        login,
-    }
-}
-
-static PROGRAMS: [Program; 20] = [
-    program(&["sshpass"], &["-p"], &["-p"], &[]),
-    program(
-        &[
-            "mysql",
-            "mysqldump",
-            "mysqladmin",
-            "mysqlimport",
-            "mysqlcheck",
-            "mysqlshow",
-            "mariadb",
-            "mariadb-dump",
-            "mariadb-admin",
-        ],
-        &["-p"],
-        &[],
-        &[],
-    ),
-    program(
-        &["curl"],
-        &[],
-        &[],
-        &[
-            ("-u", ':'),
-            ("--user", ':'),
-            ("-U", ':'),
-            ("--proxy-user", ':'),
-        ],
-    ),
-    program(
-        &["http", "https", "xh"],
-        &[],
-        &[],
-        &[("-a", ':'), ("--auth", ':')],
-    ),
-    program(&["redis-cli"], &["-a"], &["-a"], &[]),
-    program(
-        &[
-            "mongo",
-            "mongosh",
-            "mongodump",
-            "mongorestore",
-            "mongoexport",
-        ],
-        &["-p"],
-        &["-p"],
-        &[],
-    ),
-    program(
-        &[
-            "ldapsearch",
-            "ldapmodify",
-            "ldapadd",
-            "ldapdelete",
-            "ldapwhoami",
-            "ldappasswd",
-        ],
-        &["-w"],
-        &["-w", "-s", "-a"],
-        &[],
-    ),
-    program(
-        &["smbclient", "rpcclient", "smbget", "net", "winexe"],
-        &[],
-        &[],
-        &[("-U", '%'), ("--user", '%')],
-    ),
-    program(&["zip", "unzip", "zipcloak"], &["-P"], &["-P"], &[]),
-    program(
-        &["7z", "7za", "7zr", "rar", "unrar"],
-        &["-p", "-hp"],
-        &[],
-        &[],
-    ),
-    program(
-        &[
-            "docker", "podman", "nerdctl", "buildah", "skopeo", "az", "helm", "oc",
-        ],
-        &[],
-        &[],
-        &[
-            ("--creds", ':'),
-            ("--dest-creds", ':'),
-            ("--src-creds", ':'),
-        ],
-    ),
-    program(
-        &["useradd", "usermod", "groupadd", "groupmod"],
-        &[],
-        &["-p"],
-        &[],
-    ),
-    program(&["plink", "pscp", "psftp"], &[], &["-pw"], &[]),
-    program(&["ipmitool"], &["-P"], &["-P"], &[]),
-    program(&["sqlcmd", "bcp", "isql", "tsql"], &["-P"], &["-P"], &[]),
-    program(
-        &["xfreerdp", "rdesktop", "wlfreerdp"],
-        &["/p:"],
-        &["-p"],
-        &[],
-    ),
-    program(
-        &["snmpwalk", "snmpget", "snmpset"],
-        &[],
-        &["-A", "-X", "-c"],
-        &[],
-    ),
-    program(&["openssl"], &[], &["-k", "-K"], &[]),
-    program(
-        &["crackmapexec", "netexec", "nxc", "evil-winrm"],
-        &[],
-        &["-p", "-H"],
-        &[],
-    ),
-    program(
-        &["influx", "cqlsh", "clickhouse-client"],
-        &[],
-        &["-p", "-t"],
-        &[],
-    ),
-];
 
 impl Program {
-    /// The program that a word names, with or without its directory.
-    pub(super) fn of(word: &str) -> Option<&'static Self> {
-        let name = word.rsplit('/').next()?;
+    /// A program without flags.
+    pub(super) const PLAIN: Self = Self {
+        names: &[],
+        either: "",
+        attached: "",
+        logins: &[],
+        values: "",
+        flags: &[],
+        places: &[],
+        is_keyed: false,
+        connects: false,
+        logs_in: false,
+    };
+
+    /// The program of a name.
+    pub(super) fn of(name: &str) -> Option<&'static Self> {
+        let is_name =
+            |pattern: &&'static str| match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
+                (Some(part), _) => name.contains(part),
+                (None, Some(begin)) => name.starts_with(begin),
+                (None, None) => *pattern == name,
+            };
         PROGRAMS
             .iter()
-            .find(|program| program.names.contains(&name))
+            .find(|program| program.names.iter().any(is_name))
     }
 
-    /// Whether what follows its flags is another program with flags of its own.
-    pub(super) fn runs_another(&self) -> bool {
-        self.names == ["sshpass"]
+    /// What a word is that makes this program another one.
+    pub(super) fn behind(&'static self, word: &str) -> &'static Self {
+        if self.logs_in && word == "login" {
+            &LOGIN
+        } else {
+            self
+        }
     }
 
-    /// What a word means to this program.
+    /// What a flag carries.
     pub(super) fn argument(&self, word: &str) -> Option<Argument> {
         if !word.starts_with(['-', '/']) {
-            return None;
+            let is_login = self.connects && word.contains('/') && !word.starts_with('@');
+            return is_login.then_some(Argument::Login(0, '/'));
         }
-        if self.separate.contains(&word) {
-            return Some(Argument::Secret);
+        self.flags
+            .iter()
+            .find_map(|flag| flag.argument(word))
+            .or_else(|| self.letters(word))
+    }
+
+    /// Whether the word after this flag belongs to it.
+    pub(super) fn takes_next(&self, word: &str) -> bool {
+        let is_letter = |c: char| self.values.contains(c);
+        word.strip_prefix('-')
+            .and_then(|letters| letters.char_indices().find(|(_, c)| is_letter(*c)))
+            .is_some_and(|(at, c)| at + 1 + c.len_utf8() == word.len())
+    }
+
+    /// What the letters behind one dash carry.
+    fn letters(&self, word: &str) -> Option<Argument> {
+        for (at, c) in word.char_indices().skip(1) {
+            let behind = at + c.len_utf8();
+            if self.either.contains(c) || self.attached.contains(c) && behind < word.len() {
+                return Some(Argument::Secret(behind));
+            }
+            if let Some((_, between)) = self.logins.iter().find(|(letter, _)| *letter == c) {
+                return Some(Argument::Login(behind, *between));
+            }
+            if !c.is_ascii_alphanumeric() || self.values.contains(c) || word.starts_with('/') {
+                return None;
+            }
         }
-        if let Some((_, between)) = self.login.iter().find(|(flag, _)| *flag == word) {
-            return Some(Argument::Login(*between));
+        None
+    }
+}
+
+impl Flag {
+    fn argument(self, word: &str) -> Option<Argument> {
+        let behind = |flag: &str| {
+            let rest = word.strip_prefix(flag)?;
+            (rest.is_empty() || rest.starts_with('=')).then(|| word.len().min(flag.len() + 1))
+        };
+        match self {
+            Self::Prefix(flag) => (word.len() > flag.len() && word.starts_with(flag))
+                .then_some(Argument::Secret(flag.len())),
+            Self::Word(flag) => behind(flag).map(Argument::Secret),
+            Self::Login(flag, between) => behind(flag).map(|at| Argument::Login(at, between)),
+            Self::Part(part) => word
+                .find(part)
+                .filter(|_| word.starts_with('/'))
+                .map(|at| Argument::Secret(at + part.len())),
         }
-        let is_behind = |flag: &&&str| word.len() > flag.len() && word.starts_with(**flag);
-        let flag = self.attached.iter().find(is_behind)?;
-        Some(Argument::Attached(flag))
     }
 }
