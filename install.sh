@@ -236,8 +236,8 @@ check_host() {
     fail "$UNSUPPORTED" "this host has no systemd, which keeps the agent running"
   fi
   SYSTEMD=$(systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
-  if [ "${SYSTEMD:-0}" -lt 235 ]; then
-    fail "$UNSUPPORTED" "systemd ${SYSTEMD:-?} is too old for the agent's unit; 235 is the oldest"
+  if [ "${SYSTEMD:-0}" -lt 219 ]; then
+    fail "$UNSUPPORTED" "systemd ${SYSTEMD:-?} is too old for the agent's unit; 219 is the oldest"
   fi
   # In an image that is being built there is no systemd to talk to.
   if [ ! -d /run/systemd/system ]; then
@@ -758,7 +758,7 @@ install_unit() {
     say "would write $UNIT"
     return 0
   fi
-  "$TARGET" unit --program "$TARGET" >"$WORK/unit" ||
+  "$TARGET" unit --program "$TARGET" --for-systemd "$SYSTEMD" >"$WORK/unit" ||
     fail "$FAILED" "the program does not say what its unit is"
   if [ -f "$UNIT" ] && cmp -s "$WORK/unit" "$UNIT"; then
     return 0
@@ -770,6 +770,12 @@ install_unit() {
 
 # What the agent may do beyond its unit, each a drop-in of its own that the program prints.
 install_drop_ins() {
+  if [ "$SYSTEMD" -lt 231 ]; then
+    if [ "$WITH_UFW" = 1 ]; then
+      fail "$UNSUPPORTED" "systemd $SYSTEMD is too old for --with-ufw; 231 is the oldest"
+    fi
+    WITH_UFW=0
+  fi
   if [ -z "$WITH_UFW" ] && is_ufw_enabled && [ ! -e "$DROP_INS/ufw.conf" ]; then
     if [ "$IS_FIRST" = 1 ]; then
       say "ufw filters on this host, so the agent filters by it, as root; --without-ufw keeps it" \

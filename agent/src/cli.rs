@@ -86,6 +86,10 @@ pub struct UnitArgs {
     /// Where the program is going to be.
     #[arg(long, value_name = "FILE", default_value = "/usr/bin/hidps-agent")]
     pub program: PathBuf,
+    /// In the words of this version of systemd, 219 or newer; without it, as 247 and later say it.
+    #[arg(long, value_name = "VERSION", conflicts_with = "with",
+          value_parser = clap::value_parser!(u32).range(219..))]
+    pub for_systemd: Option<u32>,
     /// The drop-in that allows the agent this beyond its unit, instead of the unit.
     #[arg(long, value_name = "WHAT", conflicts_with = "program")]
     pub with: Option<Extra>,

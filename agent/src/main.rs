@@ -65,7 +65,12 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         }) => print(extra.drop_in()),
         Command::Unit(arguments) => {
             let unit = service_unit::unit_for(&arguments.program);
-            print(&unit.context("a unit cannot name this program; use a plain absolute path")?)
+            let unit =
+                unit.context("a unit cannot name this program; use a plain absolute path")?;
+            print(&match arguments.for_systemd {
+                Some(systemd) => service_unit::unit_in_words_of(systemd, &unit),
+                None => unit,
+            })
         }
         Command::RotateKey(arguments) => {
             let config = load(&arguments)?;

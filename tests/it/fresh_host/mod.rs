@@ -1,6 +1,7 @@
 //! The agent on a fresh Debian host with systemd: installed, again, upgraded, broken, removed; the
 //! daemon it reaches is the real one, behind a proxy with TLS.
 
+mod brought;
 mod certificate;
 mod deeds;
 mod extras;
