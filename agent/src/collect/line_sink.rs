@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::audit::{AuditCopies, redact_line, redact_records};
 use super::lines::Line;
 use super::sampling::{LineSampler, SampledLines};
 use super::source_board::SourceBoard;
@@ -19,6 +20,7 @@ use super::unread::UnreadLines;
 use super::{audit, log_file};
 use crate::agent_note::AgentNote;
 use crate::event_queue::{EventQueue, Losses};
+use crate::normalize::audit::{AuditRecord, find_record};
 use crate::normalize::{LineSource, NormalLine, normalize};
 use crate::redact::LoggedCommands;
 use crate::shutdown::Shutdown;
@@ -52,8 +54,8 @@ pub struct LineSink {
     sampler: Mutex<LineSampler>,
     /// Whether the kernel's messages come from the kernel itself, and are not to come twice.
     has_kernel_log: AtomicBool,
-    /// Whether audit records come from the audit itself, and are not to come twice.
-    has_audit: AtomicBool,
+    /// Where copies of audit records go.
+    audit_copies: AuditCopies,
     /// What the kernel last said it had lost of its audit.
     audit_lost: Mutex<Option<u64>>,
     /// What takes the secrets out of commands that lines quote.
@@ -77,7 +79,7 @@ impl LineSink {
             counts: Mutex::default(),
             sampler: Mutex::default(),
             has_kernel_log: AtomicBool::new(false),
-            has_audit: AtomicBool::new(false),
+            audit_copies: AuditCopies::default(),
             audit_lost: Mutex::default(),
             commands: Mutex::default(),
             shown,
@@ -109,7 +111,14 @@ impl LineSink {
             seen: Timestamp::now(),
             zone: self.zone.clone(),
         };
-        self.push(log_file::SOURCE, normalize(&text, &source), line.is_cut);
+        let read = normalize(&text, &source);
+        // Anybody may have written it, so it is no record; but it may be a copy of one.
+        let is_copy = read.event.service.as_str() == "kernel"
+            && self.audit_copies.is_audit_read()
+            && find_record(&read.event.message, line.is_cut).is_some();
+        if !is_copy {
+            self.push(log_file::SOURCE, read, line.is_cut);
+        }
     }
 
     /// Takes note that the kernel's messages come from the kernel itself; copies of them that
@@ -123,25 +132,40 @@ impl LineSink {
         self.has_kernel_log.load(Ordering::Relaxed)
     }
 
-    /// Takes note whether audit records come from the audit itself; copies of them that the
-    /// journal and the kernel's log hold are left out while they do.
-    pub(super) fn expect_audit(&self, is_read: bool) {
-        self.has_audit.store(is_read, Ordering::Relaxed);
+    /// Where copies of audit records go.
+    pub(super) fn audit_copies(&self) -> &AuditCopies {
+        &self.audit_copies
     }
 
-    /// Whether audit records come from the audit itself.
-    pub(super) fn has_audit(&self) -> bool {
-        self.has_audit.load(Ordering::Relaxed)
-    }
-
-    /// Whether a message that the kernel itself logged is a copy of an audit record; what it says
-    /// of records that it had to drop is counted.
-    pub(super) fn is_audits(&self, message: &str) -> bool {
-        if !self.has_audit() {
-            return false;
+    /// Takes in a copy of an audit record that the journal holds; one that cannot be read is
+    /// counted as not understood, and told by nobody.
+    pub(super) fn push_audit_copy(&self, copy: Option<AuditRecord>) {
+        match copy {
+            Some(copy) => self.audit_copies.push(copy),
+            None => self.lock().unread.count("audit"),
         }
-        let Some(lost) = message.strip_prefix("audit: audit_lost=") else {
-            return message.starts_with("audit: type=");
+    }
+
+    /// Takes in a message that the kernel itself logged if it is a copy of an audit record; what
+    /// it says of records that it had to drop is counted.
+    pub(super) fn takes_audit_copy(&self, message: &str) -> bool {
+        if message.starts_with("audit: type=") {
+            let copy = find_record(message, false).map(|(_, record)| record);
+            // That the audit was turned off is the last that is heard of it.
+            let is_of_audit = copy
+                .as_ref()
+                .is_some_and(|copy| copy.kind == "CONFIG_CHANGE");
+            if is_of_audit && !self.audit_copies.is_audit_read() {
+                return false;
+            }
+            self.push_audit_copy(copy);
+            return true;
+        }
+        let Some(lost) = message
+            .strip_prefix("audit: audit_lost=")
+            .filter(|_| self.audit_copies.is_audit_read())
+        else {
+            return false;
         };
         let digits = lost.split(' ').next().unwrap_or_default();
         if let Ok(total) = digits.parse::<u64>() {
@@ -182,12 +206,12 @@ impl LineSink {
             seen: Timestamp::now(),
             zone: self.zone.clone(),
         };
-        self.push(audit::SOURCE, normalize(line, &source), false);
+        self.push(audit::SOURCE, normalize(&redact_line(line), &source), false);
     }
 
     /// Takes in a message of the kernel from the kernel itself.
     pub(super) fn push_kernel(&self, read: NormalLine<'_>) {
-        if !self.is_audits(&read.event.message) {
+        if !self.takes_audit_copy(&read.event.message) {
             self.take_in(read, false);
         }
     }
@@ -216,7 +240,7 @@ impl LineSink {
         let mut event = {
             let mut commands = self.commands.lock();
             let commands = commands.as_mut().unwrap_or_else(|broken| broken.get_mut());
-            commands.redact(read.event)
+            commands.redact(redact_records(read.event, is_cut))
         };
         if is_cut {
             event.fields.push("truncated", FieldValue::Bool(true));

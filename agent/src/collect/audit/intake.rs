@@ -22,6 +22,8 @@ pub(super) struct Intake {
     joiner: Joiner,
     users: RefCell<UserNames>,
     recent: Recent,
+    /// Whether records come as copies that other sources hold, maybe more than one.
+    takes_copies: bool,
     /// What the agent itself does is not told: each event would lead to the next.
     pub(super) own_pid: u32,
 }
@@ -40,6 +42,7 @@ impl Intake {
             joiner: Joiner::default(),
             users: RefCell::default(),
             recent: Recent::default(),
+            takes_copies: false,
             own_pid: std::process::id(),
         }
     }
@@ -52,6 +55,12 @@ impl Intake {
             self.joiner.push(record, now, |event| ended.push(event));
         }
         self.tell(ended);
+    }
+
+    /// Takes in a copy of a record; another copy of its event may come when it was told.
+    pub(super) fn push_copy(&mut self, record: AuditRecord) {
+        self.takes_copies = true;
+        self.push(record);
     }
 
     /// Takes in a message of the kernel. One that is no record is told with the number of its kind,
@@ -87,6 +96,7 @@ impl Intake {
         self.joiner.end_all(|event| ended.push(event));
         self.tell(ended);
         self.recent.begin();
+        self.takes_copies = false;
     }
 
     pub(super) fn deadline(&self) -> Option<std::time::Instant> {
@@ -100,22 +110,30 @@ impl Intake {
     fn tell(&mut self, events: Vec<AuditEvent>) {
         for event in events {
             self.recent.note(event.id);
+            if self.takes_copies {
+                self.recent.known.insert(event.id);
+            }
             if event.process() == Some(self.own_pid) {
                 continue;
             }
-            let naming = Naming {
-                redact_arguments: &|words| redact_each(words.iter().map(String::as_str)),
-                redact_command: &redact_command,
-                user_name: &|user| {
-                    let name = self.users.borrow_mut().name(user, monotonic_nanos());
-                    // A number says nothing that is not told already.
-                    name.parse::<u32>().is_err().then(|| name.to_string())
-                },
+            let user_name = |user| {
+                let name = self.users.borrow_mut().name(user, monotonic_nanos());
+                // A number says nothing that is not told already.
+                name.parse::<u32>().is_err().then(|| name.to_string())
             };
-            for event in event.into_events(&naming) {
+            for event in event.into_events(&naming(&user_name)) {
                 self.sink.push_audit(event);
             }
         }
+    }
+}
+
+/// How records are told: without secrets, and with names of users.
+pub(super) fn naming<'n>(user_name: &'n dyn Fn(u32) -> Option<String>) -> Naming<'n> {
+    Naming {
+        redact_arguments: &|words| redact_each(words.iter().map(String::as_str)),
+        redact_command: &redact_command,
+        user_name,
     }
 }
 

@@ -6,6 +6,7 @@
 //! moment, and an event that was told by one way is not told again by the other.
 
 mod auditd;
+mod copies;
 mod intake;
 mod netlink;
 
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use inotify::EventStream;
+use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::follower::{Follower, Start};
@@ -26,12 +28,13 @@ use super::log_file::watch_directories;
 use super::positions::{Position, Positions};
 use super::source_board::Standing;
 use crate::error_chain::chain;
-use crate::normalize::audit::parse_line;
+use crate::normalize::audit::{AuditRecord, parse_line};
 use crate::shutdown::Shutdown;
 use auditd::find_log;
 use intake::Intake;
 use netlink::{AuditSocket, Received};
 
+pub(super) use copies::{AuditCopies, redact_line, redact_records};
 pub use netlink::AuditError;
 
 /// What reading the audit cannot see.
@@ -61,6 +64,8 @@ pub struct AuditSource {
     root: PathBuf,
     way: Way,
     intake: Intake,
+    /// Copies of records that other sources hold.
+    copies: Receiver<AuditRecord>,
     positions: Arc<Positions>,
     /// When it is to be looked how the audit can be read.
     look_at: Instant,
@@ -90,6 +95,7 @@ impl AuditSource {
         let mut source = Self {
             root,
             way: Way::None,
+            copies: sink.audit_copies().begin(),
             intake: Intake::new(sink),
             positions,
             look_at: Instant::now(),
@@ -128,7 +134,11 @@ impl AuditSource {
                 timeout_at(until, socket.wait()).await.ok();
             }
             Way::Log(log) => log.wait(until).await,
-            Way::None => sleep_until(until).await,
+            Way::None => match timeout_at(until, self.copies.recv()).await {
+                Ok(Some(copy)) => self.intake.push_copy(copy),
+                Ok(None) => sleep_until(until).await,
+                Err(_) => {}
+            },
         }
     }
 
@@ -137,7 +147,7 @@ impl AuditSource {
         let more = match &mut self.way {
             Way::Kernel(socket) => read_kernel(socket, &mut self.intake),
             Way::Log(log) => log.read_new(&mut self.intake),
-            Way::None => false,
+            Way::None => read_copies(&mut self.copies, &mut self.intake),
         };
         self.intake.end_late();
         if !more {
@@ -218,7 +228,10 @@ impl AuditSource {
     fn take(&mut self, way: Way) {
         self.intake.end_all();
         self.note_position();
-        self.intake.sink.expect_audit(!matches!(way, Way::None));
+        let is_read = !matches!(way, Way::None);
+        self.intake.sink.audit_copies().expect(!is_read);
+        // What it knows the audit itself tells, from now on or until now.
+        while self.copies.try_recv().is_ok() {}
         self.way = way;
     }
 }
@@ -252,6 +265,24 @@ fn read_kernel(socket: &mut AuditSocket, intake: &mut Intake) -> bool {
                 intake.sink.count_lost(SOURCE, None, why.to_owned());
             }
             Received::Nothing => return false,
+        }
+    }
+    true
+}
+
+/// Takes in copies where the audit itself cannot be read; true when there may be more at once.
+fn read_copies(copies: &mut Receiver<AuditRecord>, intake: &mut Intake) -> bool {
+    for _ in 0..TURN_RECORDS {
+        match copies.try_recv() {
+            Ok(copy) => intake.push_copy(copy),
+            Err(_) => {
+                let n_lost = intake.sink.audit_copies().take_lost();
+                if n_lost > 0 {
+                    let why = "there were more copies of records than the agent could take in";
+                    intake.sink.count_lost(SOURCE, Some(n_lost), why.to_owned());
+                }
+                return false;
+            }
         }
     }
     true

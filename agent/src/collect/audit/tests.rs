@@ -247,6 +247,122 @@ async fn an_event_that_the_kernel_told_is_not_told_again_from_the_log() {
     assert_eq!((n_first, sink.events().pushed()), (2, 2));
 }
 
+/// A message of the kernel's log for each record of the call, and the same as the journal has it.
+fn copies() -> Vec<(String, AuditRecord)> {
+    let kinds = [1_300, 1_309, 1_307, 1_327];
+    let copies = CALL.iter().zip(kinds).map(|(line, kind)| {
+        let (_, text) = line.split_once("msg=").unwrap();
+        let message = format!("audit: type={kind} {text}");
+        (message, parse_line(line).unwrap())
+    });
+    copies.collect()
+}
+
+#[tokio::test]
+async fn where_the_audit_cannot_be_read_copies_of_its_records_are_told_once_without_secrets() {
+    let host = Host::new();
+    let (mut source, events, _positions) = host.open();
+    source.take(Way::None);
+    let sink = Arc::clone(&source.intake.sink);
+
+    for (message, copy) in copies() {
+        assert!(sink.takes_audit_copy(&message));
+        sink.push_audit_copy(Some(copy));
+    }
+    while source.read_new() {}
+
+    let batch = events.next_batch().await;
+    assert!(!batch.text.contains("hunter2") && !batch.text.contains("68756E"));
+    let batch: EventBatch<'_> = decode(&batch.text, MAX_AGENT_FRAME_BYTES).unwrap();
+    let kinds: Vec<_> = batch
+        .events
+        .iter()
+        .map(|it| it.fields.get("type"))
+        .collect();
+    assert_eq!(kinds, [Some(&"SYSCALL".into()), Some(&"EXECVE".into())]);
+    assert!(is(&batch.events[1], "a2", "***"));
+}
+
+#[tokio::test]
+async fn copies_are_left_out_where_the_audit_is_read_and_where_it_is_off() {
+    let host = Host::new();
+    let (mut source, events, _positions) = host.open();
+    let is_read = matches!(source.way, Way::Log(_));
+    let (off, _counts) = LineSink::new(Arc::new(EventQueue::default()), SourceBoard::new().0);
+
+    for (message, copy) in copies() {
+        for sink in [&source.intake.sink, &off] {
+            assert!(sink.takes_audit_copy(&message), "{message}");
+            sink.push_audit_copy(Some(copy.clone()));
+        }
+    }
+    while source.read_new() {}
+
+    assert!(is_read);
+    assert_eq!((events.pushed(), off.events().pushed()), (0, 0));
+    let turned_off = "audit: type=1305 audit(1.0:9): op=set audit_enabled=0 old=1 auid=0 res=1";
+    assert!(
+        !off.takes_audit_copy(turned_off),
+        "the last that is heard of the audit"
+    );
+}
+
+#[tokio::test]
+async fn copies_beyond_what_can_wait_are_counted() {
+    let host = Host::new();
+    let (mut source, events, _positions) = host.open();
+    source.take(Way::None);
+    let copy = |serial: u32| parse_line(&format!("type=USER_END msg=audit(1.0:{serial}): pid=1"));
+
+    for serial in 0..600 {
+        source.intake.sink.push_audit_copy(copy(serial));
+    }
+    while source.read_new() {}
+
+    assert_eq!(
+        events.pushed(),
+        513,
+        "those that waited, and that others were lost"
+    );
+    assert!(source.intake.sink.audit_copies().take_lost() == 0);
+}
+
+#[tokio::test]
+async fn a_record_in_a_line_of_anybody_is_told_as_a_line_without_its_secrets() {
+    let host = Host::new();
+    let (mut source, events, _positions) = host.open();
+    source.take(Way::None);
+    let sink = Arc::clone(&source.intake.sink);
+    let stamp = "audit(1795290703.468:124):";
+    let lines = [
+        format!(
+            "kernel: [    7.000001] audit: type=1309 {stamp} argc=2 a0=\"mysql\" a1=\"-phunter2\""
+        ),
+        format!("kernel: audit: type=1327 {stamp} proctitle=6D7973716C002D7068756E74657232"),
+        format!("audispd: node=web type=TTY msg={stamp} tty pid=1 data=68756E746572320A"),
+        format!("sudo: type=1123 {stamp} pid=1 msg='cwd=\"/\" cmd=6D7973716C202D7068756E74657232'"),
+    ];
+    for line in &lines {
+        let line = format!("2026-11-21T01:02:03Z web {line}");
+        let bytes = line.as_bytes();
+        let is_cut = false;
+        sink.push_line(crate::collect::lines::Line { bytes, is_cut }, "syslog");
+    }
+    sink.push_audit_line("type=TTY msg=audit(x): data=68756E74657232");
+    while source.read_new() {}
+
+    let batch = events.next_batch().await;
+    assert!(!batch.text.contains("hunter2"), "{}", batch.text);
+    assert!(!batch.text.contains("68756E"), "{}", batch.text);
+    let batch: EventBatch<'_> = decode(&batch.text, MAX_AGENT_FRAME_BYTES).unwrap();
+    let services: Vec<_> = batch.events.iter().map(|it| &*it.service).collect();
+    assert_eq!(services, ["kernel", "kernel", "audispd", "sudo", "auditd"]);
+    assert_eq!(
+        &*batch.events[0].message,
+        "[    7.000001] audit: type=EXECVE argc=2 a0=mysql a1=-p***"
+    );
+}
+
 #[tokio::test]
 async fn what_the_agent_itself_does_is_not_told() {
     let (sink, _counts) = LineSink::new(Arc::new(EventQueue::default()), SourceBoard::new().0);

@@ -27,6 +27,7 @@ use tokio::time::{Instant, sleep};
 
 use super::line_sink::LineSink;
 use super::positions::{Position, Positions};
+use crate::normalize::audit::{AuditId, AuditRecord, read_body};
 use crate::normalize::{JournalEntry, normalize_entry};
 use crate::shutdown::Shutdown;
 use format::EntryHead;
@@ -257,9 +258,13 @@ fn push_record(sink: &LineSink, head: &EntryHead, record: &Record) {
     };
     let message = String::from_utf8_lossy(message);
     let message = message.trim_end();
-    let is_copy = (record.is_audit && sink.has_audit())
-        || (record.is_kernel && (sink.has_kernel_log() || sink.is_audits(message)));
-    if message.is_empty() || is_copy {
+    if message.is_empty() {
+        return;
+    }
+    if record.is_audit {
+        return sink.push_audit_copy(audit_copy(head, record, message));
+    }
+    if record.is_kernel && (sink.has_kernel_log() || sink.takes_audit_copy(message)) {
         return;
     }
     let micros = i64::try_from(head.realtime).unwrap_or(i64::MAX);
@@ -275,6 +280,19 @@ fn push_record(sink: &LineSink, head: &EntryHead, record: &Record) {
         time: Timestamp::from_microsecond(micros).unwrap_or_else(|_| Timestamp::now()),
     };
     sink.push(SOURCE, normalize_entry(&entry), record.is_cut);
+}
+
+/// The record of the audit that journald took in: it left out the stamp and put the name of the
+/// kind before the rest.
+fn audit_copy(head: &EntryHead, record: &Record, message: &str) -> Option<AuditRecord> {
+    let (_, body) = message.split_once(' ')?;
+    let kind = u16::try_from(record.audit_kind?).ok()?;
+    let micros = record.source_time.unwrap_or(head.realtime);
+    let id = AuditId {
+        millis: i64::try_from(micros / 1_000).ok()?,
+        serial: record.audit_serial?,
+    };
+    Some(read_body(kind, id, body, record.is_cut))
 }
 
 fn watch(directories: &[PathBuf]) -> io::Result<EventStream<Vec<u8>>> {
@@ -295,6 +313,39 @@ mod tests {
     use crate::event_queue::EventQueue;
     use crate::state_dir::StateDir;
     use image::{Image, NewEntry};
+
+    #[test]
+    fn a_record_of_the_audit_in_the_journal_is_one_again_and_no_line() {
+        let events = Arc::new(EventQueue::default());
+        let (sink, _counts) = LineSink::new(Arc::clone(&events), SourceBoard::new().0);
+        let mut image = Image::new(false, 1);
+        let fields: [&[u8]; 7] = [
+            b"_TRANSPORT=audit",
+            b"SYSLOG_IDENTIFIER=audit",
+            b"_AUDIT_TYPE=1309",
+            b"_AUDIT_TYPE_NAME=EXECVE",
+            b"_AUDIT_ID=124",
+            b"_SOURCE_REALTIME_TIMESTAMP=1795290703468000",
+            b"MESSAGE=EXECVE argc=2 a0=\"mysql\" a1=\"-phunter2\"",
+        ];
+        image.append(NewEntry::numbered(1), &fields);
+        let mut file = file::JournalFile::open(image.bytes()).unwrap();
+        let entry = file.read_entry(0).unwrap();
+        let record = file.read_record(&entry).unwrap();
+
+        let copy = audit_copy(&entry.head, &record, "EXECVE argc=2 a0=\"mysql\"").unwrap();
+        push_record(&sink, &entry.head, &record);
+
+        let expected = (
+            AuditId {
+                millis: 1_795_290_703_468,
+                serial: 124,
+            },
+            "EXECVE",
+        );
+        assert_eq!((copy.id, &*copy.kind), expected);
+        assert_eq!(events.pushed(), 0);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_line_is_told_at_once_where_something_goes_on_and_soon_where_nothing_does() {

@@ -22,11 +22,14 @@ pub(super) enum Field {
     Exe,
     Transport,
     Unit,
+    AuditKind,
+    AuditSerial,
+    SourceTime,
 }
 
 /// Splits `NAME=value`; none for a field that nobody needs.
 pub(super) fn split_field(payload: &[u8]) -> Option<(Field, &[u8])> {
-    let longest = "SYSLOG_IDENTIFIER=".len();
+    let longest = "_SOURCE_REALTIME_TIMESTAMP=".len();
     let at = payload
         .iter()
         .take(longest)
@@ -41,6 +44,9 @@ pub(super) fn split_field(payload: &[u8]) -> Option<(Field, &[u8])> {
         b"_EXE" => Field::Exe,
         b"_TRANSPORT" => Field::Transport,
         b"_SYSTEMD_UNIT" => Field::Unit,
+        b"_AUDIT_TYPE" => Field::AuditKind,
+        b"_AUDIT_ID" => Field::AuditSerial,
+        b"_SOURCE_REALTIME_TIMESTAMP" => Field::SourceTime,
         _ => return None,
     };
     Some((field, value))
@@ -53,6 +59,8 @@ pub(super) enum Value {
     Unwanted,
     /// The message.
     Message { bytes: Arc<[u8]>, is_cut: bool },
+    /// A number; most entries have one, and each its own.
+    Number(Field, u64),
     /// Another one.
     Text(Field, Arc<str>),
 }
@@ -65,6 +73,13 @@ impl Value {
             let bytes = value.get(..MAX_EVENT_TEXT_BYTES).unwrap_or(value).into();
             let is_cut = is_cut || !whole;
             return Self::Message { bytes, is_cut };
+        }
+        if matches!(
+            field,
+            Field::AuditKind | Field::AuditSerial | Field::SourceTime
+        ) {
+            let number = std::str::from_utf8(value).ok().and_then(|n| n.parse().ok());
+            return number.map_or(Self::Unwanted, |number| Self::Number(field, number));
         }
         let value = value.get(..MAX_NAME_BYTES).unwrap_or(value);
         Self::Text(field, String::from_utf8_lossy(value).into())
@@ -84,6 +99,12 @@ pub(super) struct Record {
     pub(super) is_kernel: bool,
     /// Whether it is a record of the kernel's audit.
     pub(super) is_audit: bool,
+    /// The number of its kind.
+    pub(super) audit_kind: Option<u64>,
+    /// The number of its event.
+    pub(super) audit_serial: Option<u64>,
+    /// When its writer says that it happened, in microseconds.
+    pub(super) source_time: Option<u64>,
     pub(super) unit: Option<Arc<str>>,
 }
 
@@ -98,8 +119,26 @@ impl Record {
                     self.is_cut = *is_cut;
                 }
             }
+            Value::Number(field, number) => self.take_number(*field, *number),
             Value::Text(field, text) => self.take_text(*field, text),
         }
+    }
+
+    fn take_number(&mut self, field: Field, number: u64) {
+        let slot = match field {
+            Field::AuditKind => &mut self.audit_kind,
+            Field::AuditSerial => &mut self.audit_serial,
+            Field::SourceTime => &mut self.source_time,
+            Field::Message
+            | Field::Identifier
+            | Field::Pid
+            | Field::Uid
+            | Field::Comm
+            | Field::Exe
+            | Field::Transport
+            | Field::Unit => return,
+        };
+        slot.get_or_insert(number);
     }
 
     fn take_text(&mut self, field: Field, text: &Arc<str>) {
@@ -107,7 +146,7 @@ impl Record {
             slot.get_or_insert_with(|| Arc::clone(text));
         };
         match field {
-            Field::Message => {}
+            Field::Message | Field::AuditKind | Field::AuditSerial | Field::SourceTime => {}
             Field::Identifier => own(&mut self.identifier),
             Field::Comm => own(&mut self.comm),
             Field::Exe => own(&mut self.exe),

@@ -32,6 +32,7 @@ pub use message::{News, Notice, parse as parse_notices};
 pub use observer::now as monotonic_nanos;
 use observer::{Observer, SOURCE};
 pub use pace::Held;
+pub(in crate::collect) use proc_entry::whole_words;
 pub use proc_entry::{ProcEntry, parse_arguments, parse_stat, parse_users};
 use snapshot::Snapshot;
 pub use table::{KnownProcess, ProcessTable};

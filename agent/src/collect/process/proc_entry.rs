@@ -164,15 +164,21 @@ fn read_file(directory: impl AsFd, name: &str, max: usize) -> Option<Vec<u8>> {
     Some(content)
 }
 
+/// Arguments of which so many bytes were read at most, up to the last word that is whole: a part
+/// of a secret may not look like one.
+pub(in crate::collect) fn whole_words(bytes: &[u8], most: usize) -> &[u8] {
+    if bytes.len() < most {
+        return bytes;
+    }
+    let is_end = |byte: &u8| *byte == 0 || byte.is_ascii_whitespace();
+    let end = bytes.iter().rposition(is_end).unwrap_or(0);
+    bytes.get(..end).unwrap_or_default()
+}
+
 /// Arguments with a NUL behind each, joined by spaces, without secrets.
 #[must_use]
 pub fn parse_arguments(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let mut text = &*text;
-    if bytes.len() >= MAX_ARGUMENTS_BYTES {
-        // The last one is cut, and a part of a secret may not look like one.
-        text = text.rsplit_once('\0').map_or("", |(whole, _)| whole);
-    }
+    let text = String::from_utf8_lossy(whole_words(bytes, MAX_ARGUMENTS_BYTES));
     let text = text.trim_end_matches('\0');
     let mut line = redact_arguments(text.split('\0'));
     if line.len() > MAX_COMMAND_BYTES {
@@ -279,6 +285,14 @@ mod tests {
                 .collect::<Vec<_>>()[..],
         );
         assert!(line.len() <= MAX_COMMAND_BYTES && !line.contains("secret"));
+    }
+
+    #[test]
+    fn arguments_that_are_cut_end_with_a_whole_word() {
+        assert_eq!(whole_words(b"a\0b c", 6), b"a\0b c");
+        assert_eq!(whole_words(b"a\0b c", 5), b"a\0b");
+        assert_eq!(whole_words(b"a\0hunter2", 9), b"a");
+        assert_eq!(whole_words(b"hunter2", 7), b"");
     }
 
     #[test]

@@ -3,7 +3,11 @@
 
 use hidps_wire::Shown;
 
-use crate::redact::redact_arguments;
+use crate::collect::process::whole_words;
+use crate::redact::{MASK, redact_arguments};
+
+/// More of a command line is not looked at.
+pub(super) const MAX_COMMAND_LINE: usize = 4_096;
 
 /// What of `/proc/<pid>/stat` the snapshot needs.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,14 +43,17 @@ pub(super) fn parse_stat(stat: &[u8]) -> Option<ProcessStat> {
 
 /// A command line whose arguments end with NUL bytes, as text without secrets.
 pub(super) fn parse_command<const MAX: usize>(cmdline: &[u8]) -> Option<Shown<MAX>> {
-    let arguments = cmdline.strip_suffix(b"\0").unwrap_or(cmdline);
-    if arguments.is_empty() {
+    if matches!(cmdline, [] | [0]) {
         return None;
     }
+    let arguments = whole_words(cmdline, MAX_COMMAND_LINE);
+    let arguments = arguments.strip_suffix(b"\0").unwrap_or(arguments);
     let arguments: Vec<_> = arguments
         .split(|byte| *byte == 0)
         .map(String::from_utf8_lossy)
         .collect();
     let line = redact_arguments(arguments.iter().map(|argument| &**argument));
-    Some(Shown::new(&line))
+    // One word that is too long is still a command line, as no thread of the kernel has.
+    let is_hidden = line.is_empty() && cmdline.len() >= MAX_COMMAND_LINE;
+    Some(Shown::new(if is_hidden { MASK } else { &line }))
 }

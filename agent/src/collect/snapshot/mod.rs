@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use hidps_wire::{MAX_PROCESSES, ProcessEntry, Processes, Shown};
 
-use entry::{ProcessStat, parse_command, parse_stat};
+use entry::{MAX_COMMAND_LINE, ProcessStat, parse_command, parse_stat};
 use users::UserNames;
 
 /// Most processes that are looked at: the greatest number of processes Linux has without being
@@ -177,14 +177,13 @@ fn read_command<const MAX: usize>(proc: &Path, pid: u32) -> Option<Shown<MAX>> {
     parse_command(&read_beginning(&path)?)
 }
 
-/// More of a command line is not looked at; what is cut off cannot be a secret that is told.
-const MAX_COMMAND_LINE: u64 = 4_096;
-
 fn read_beginning(path: &Path) -> Option<Vec<u8>> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
     let file = fs::File::open(path).ok()?;
-    file.take(MAX_COMMAND_LINE).read_to_end(&mut bytes).ok()?;
+    file.take(MAX_COMMAND_LINE as u64)
+        .read_to_end(&mut bytes)
+        .ok()?;
     Some(bytes)
 }
 

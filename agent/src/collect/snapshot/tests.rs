@@ -91,7 +91,7 @@ fn secrets_and_what_deceives_a_reader_do_not_leave_the_host() {
         &stat(b"a) R 1 (b\n\x1b[31m\xff", 1, 1, 1),
         b"mysql\0--password=hunter2\0\xff\x07\0",
     );
-    host.run(2, &stat(b"long", 0, 1, 1), &[b'x'; 10_000]);
+    host.run(2, &stat(b"long", 0, 1, 1), &b"x\0".repeat(5_000));
 
     let processes = host.reader().read(start()).unwrap();
 
@@ -164,6 +164,22 @@ fn this_process_is_among_those_of_this_machine() {
 
     assert!(processes.total > 0);
     assert!(processes.top.iter().any(|process| process.memory_kib > 0));
+}
+
+#[test]
+fn a_command_line_that_is_cut_ends_with_a_whole_word() {
+    let of = |line: &[u8]| {
+        let begin = line.get(..MAX_COMMAND_LINE).unwrap_or(line);
+        let shown = parse_command::<8_192>(begin).map(|shown| shown.as_str().to_owned());
+        shown.unwrap_or_default()
+    };
+    let long = "y".repeat(4_075);
+
+    let cut = of(format!("curl\0{long}\0https://a:hunter2@h/").as_bytes());
+    let one = of("z".repeat(5_000).as_bytes());
+
+    assert_eq!(cut, format!("curl {long}"));
+    assert_eq!(one, "***", "a thread of the kernel has none");
 }
 
 proptest! {

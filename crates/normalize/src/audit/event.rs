@@ -9,7 +9,7 @@ use super::decode::from_hex;
 use super::execve::{self, Arguments};
 use super::join::AuditEvent;
 use super::path::{Call, from_root};
-use super::record::AuditRecord;
+use super::record::{AuditRecord, without_last_word};
 use super::syscall;
 use crate::rfc3339;
 
@@ -29,6 +29,9 @@ const USERS: [(&str, &str); 3] = [("auid", "AUID"), ("uid", "UID"), ("euid", "EU
 
 /// The number of no user.
 const NOBODY: u32 = u32::MAX;
+
+/// The kernel keeps 128 bytes of a command line, the last of which may be none of it.
+const MIN_CUT_TITLE_BYTES: usize = 127;
 
 /// Fields that hold whole numbers.
 const NUMBERS: [&str; 20] = [
@@ -96,20 +99,17 @@ impl<'e> Scene<'e> {
         let first = |kind: &str| event.records.iter().find(|record| record.kind == kind);
         let call = first("SYSCALL");
         let pieces = event.records.iter().flat_map(|record| &record.pieces);
-        let mut arguments = execve::join(pieces);
-        arguments.texts = (naming.redact_arguments)(&arguments.texts);
+        let mut arguments = execve::join(pieces, event.n_left_out > 0);
         let title = first("PROCTITLE").and_then(|record| record.get("proctitle"));
+        let title = title.map(|title| redact_title(title, &arguments.texts, naming));
+        arguments.texts = (naming.redact_arguments)(&arguments.texts);
         Self {
             event,
             naming,
             call,
             call_name: call.and_then(call_name),
             directory: first("CWD").and_then(|record| record.get("cwd")),
-            title: title.map(|title| {
-                let words = title.split('\0').filter(|word| !word.is_empty());
-                let words: Vec<_> = words.map(str::to_owned).collect();
-                (naming.redact_arguments)(&words).join(" ")
-            }),
+            title,
             arguments,
         }
     }
@@ -119,7 +119,7 @@ impl<'e> Scene<'e> {
         for (name, value) in &record.fields {
             match name.as_str() {
                 "saddr" => told.push_address(value),
-                "cmd" => told.push(name, &(self.naming.redact_command)(value)),
+                "cmd" | "cmdline" => told.push(name, &(self.naming.redact_command)(value)),
                 "proctitle" => told.push(name, self.title.as_deref().unwrap_or_default()),
                 "name" => told.push(name, &self.place(value)),
                 _ => told.push(name, value),
@@ -191,6 +191,27 @@ impl<'e> Scene<'e> {
         let place = directory.and_then(|directory| from_root(name, directory, &call));
         place.unwrap_or_else(|| name.to_owned())
     }
+}
+
+/// A command line as the kernel has it, which it cuts: what its last word begins with may be a part
+/// of a secret, so the argument that it is a part of is looked at instead, or it is left out.
+fn redact_title(title: &str, arguments: &[String], naming: &Naming<'_>) -> String {
+    let words = title.split('\0').filter(|word| !word.is_empty());
+    let mut words: Vec<_> = words.map(str::to_owned).collect();
+    let mut shown_bytes = usize::MAX;
+    if title.len() >= MIN_CUT_TITLE_BYTES
+        && let Some(last) = words.pop()
+    {
+        let whole = arguments.iter().rfind(|whole| whole.starts_with(&last));
+        shown_bytes = whole.map_or(usize::MAX, |_| last.len());
+        words.push(whole.map_or_else(|| without_last_word(&last).to_owned(), Clone::clone));
+    }
+    let mut shown = (naming.redact_arguments)(&words);
+    if let Some(last) = shown.last_mut() {
+        last.truncate(last.floor_char_boundary(shown_bytes));
+    }
+    shown.retain(|word| !word.is_empty());
+    shown.join(" ")
 }
 
 fn call_name(record: &AuditRecord) -> Option<&str> {

@@ -2,6 +2,7 @@
 //! It puts no two arguments together and leaves none out of order.
 
 use super::decode::{decode, text};
+use super::record::without_last_word;
 use super::words::Words;
 
 /// Most arguments; a command line of more is cut.
@@ -57,28 +58,33 @@ fn argument_of(name: &str) -> Option<usize> {
     number.parse().ok().filter(|_| is_digits)
 }
 
-/// Puts the pieces of all records together, which come in their order.
-pub(super) fn join<'p>(pieces: impl IntoIterator<Item = &'p Piece>) -> Arguments {
+/// Puts the pieces of all records together, which come in their order; where one is missing, the
+/// last word may be a part of a secret and is left out.
+pub(super) fn join<'p>(pieces: impl IntoIterator<Item = &'p Piece>, has_more: bool) -> Arguments {
     let mut arguments: Vec<Vec<u8>> = Vec::new();
-    let (mut is_cut, mut n_bytes) = (false, 0);
+    let (mut is_cut, mut is_last_whole, mut n_bytes) = (has_more, !has_more, 0);
     for piece in pieces {
         n_bytes += piece.bytes.len();
         let is_next = piece.argument == arguments.len();
         let is_more = piece.argument + 1 == arguments.len();
         let fits = n_bytes <= MAX_BYTES && piece.argument < MAX_ARGUMENTS;
         match arguments.last_mut() {
-            _ if !fits => is_cut = true,
+            _ if !fits => {
+                (is_cut, is_last_whole) = (true, is_next);
+                break;
+            }
             _ if is_next => arguments.push(piece.bytes.clone()),
             Some(last) if is_more => last.extend_from_slice(&piece.bytes),
             // A record before it is missing.
-            _ => is_cut = true,
-        }
-        if is_cut {
-            break;
+            _ => {
+                (is_cut, is_last_whole) = (true, false);
+                break;
+            }
         }
     }
-    Arguments {
-        texts: arguments.iter().map(|bytes| text(bytes)).collect(),
-        is_cut,
+    let mut texts: Vec<_> = arguments.iter().map(|bytes| text(bytes)).collect();
+    if !is_last_whole && let Some(last) = texts.pop() {
+        texts.extend(Some(without_last_word(&last).to_owned()).filter(|left| !left.is_empty()));
     }
+    Arguments { texts, is_cut }
 }

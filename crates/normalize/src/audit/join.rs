@@ -31,6 +31,17 @@ pub struct AuditEvent {
     pub n_left_out: u64,
 }
 
+impl From<AuditRecord> for AuditEvent {
+    /// An event of which nothing else is known.
+    fn from(record: AuditRecord) -> Self {
+        Self {
+            id: record.id,
+            records: vec![record],
+            n_left_out: 0,
+        }
+    }
+}
+
 /// Events that may not be complete.
 #[derive(Debug, Default)]
 pub struct Joiner {
@@ -115,6 +126,10 @@ impl Pending {
     }
 
     fn take(&mut self, record: AuditRecord) {
+        // The kernel says nothing twice; copies of what it said may come by two ways.
+        if self.event.records.contains(&record) {
+            return;
+        }
         let n_bytes = self.n_bytes.saturating_add(record.size());
         if self.event.records.len() >= MAX_RECORDS || n_bytes > MAX_BYTES {
             self.event.n_left_out += 1;

@@ -20,4 +20,4 @@ mod words;
 
 pub use event::Naming;
 pub use join::{AuditEvent, Joiner};
-pub use record::{AuditId, AuditRecord, parse_line, parse_message};
+pub use record::{AuditId, AuditRecord, find_record, parse_line, parse_message, read_body};

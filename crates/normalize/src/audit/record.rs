@@ -11,6 +11,12 @@ use super::words::{Words, split};
 /// Longest word beside its name that is kept whole; the kernel's own records are no longer.
 const MAX_VALUE_BYTES: usize = 16 * 1024;
 
+/// What may look like the stamp of a record in a message.
+const MAX_STAMPS: usize = 8;
+
+/// The kernel's own log has no longer lines than about this, and cuts them.
+const MIN_CUT_BYTES: usize = 900;
+
 /// Which event a record belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct AuditId {
@@ -68,19 +74,66 @@ fn read(kind: Cow<'static, str>, text: &str) -> Option<AuditRecord> {
         millis: i64::from(seconds) * 1_000 + i64::from(millis),
         serial: serial.parse().ok()?,
     };
+    Some(read_words(kind, id, body))
+}
+
+/// Reads what follows the stamp of a record, whose last word may be a part of a longer one.
+#[must_use]
+pub fn read_body(kind: u16, id: AuditId, body: &str, is_cut: bool) -> AuditRecord {
+    let body = body.trim_end_matches(['\0', '\n']);
+    let body = if is_cut {
+        without_last_word(body)
+    } else {
+        body
+    };
+    read_words(kind::name_of(kind), id, body)
+}
+
+/// Finds a record in a message of a log, as the kernel's own log and programs that pass records on
+/// have them: what stands before it, and the record.
+#[must_use]
+pub fn find_record(message: &str, is_cut: bool) -> Option<(&str, AuditRecord)> {
+    let places = message.match_indices("audit(").take(MAX_STAMPS);
+    places.into_iter().find_map(|(at, _)| {
+        let before = message.get(..at)?;
+        let begin = before.rfind("type=")?;
+        let (name, between) = before.get(begin + "type=".len()..)?.split_once(' ')?;
+        let (kind, is_kernels) = match name.parse() {
+            Ok(number) if between.is_empty() => (kind::name_of(number), true),
+            Err(_) if between == "msg=" => (kind::known(name), false),
+            Ok(_) | Err(_) => return None,
+        };
+        let is_cut = is_cut || (is_kernels && message.len() >= MIN_CUT_BYTES);
+        let text = message.get(at..)?;
+        let text = if is_cut {
+            without_last_word(text)
+        } else {
+            text
+        };
+        Some((before.get(..begin)?, read(kind, text)?))
+    })
+}
+
+/// A text that was cut somewhere, without the word that may not be whole.
+pub(super) fn without_last_word(text: &str) -> &str {
+    let end = text.rfind(char::is_whitespace);
+    end.and_then(|end| text.get(..end)).unwrap_or_default()
+}
+
+fn read_words(kind: Cow<'static, str>, id: AuditId, body: &str) -> AuditRecord {
     let words = split(body);
     let pieces = if kind == "EXECVE" {
         execve::take_pieces(&words)
     } else {
         Vec::new()
     };
-    Some(AuditRecord {
+    AuditRecord {
         fields: read_fields(&words, !pieces.is_empty()),
         others: cut(words.others.join(" ")),
         id,
         kind,
         pieces,
-    })
+    }
 }
 
 fn read_fields(words: &Words<'_>, has_pieces: bool) -> Vec<(String, String)> {

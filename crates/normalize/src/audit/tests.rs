@@ -119,6 +119,8 @@ fn an_argument_in_pieces_is_one_and_a_missing_piece_is_told() {
     ];
     let whole = join(pieces.iter().filter_map(|body| line(body)));
     let torn = join([pieces[0], pieces[2]].iter().filter_map(|body| line(body)));
+    let gap = [pieces[0], " a3=\"t\""];
+    let gap = join(gap.iter().filter_map(|body| line(body)));
     let headless = join([line(pieces[1]).unwrap()]);
 
     let names = ["argc", "a0", "a1", "a2", "a3", "truncated"];
@@ -132,7 +134,113 @@ fn an_argument_in_pieces_is_one_and_a_missing_piece_is_told() {
         "argc=4i a0=/bin/echo a1=xüxyy a2=y z a3=t truncated=-"
     );
     assert!(told(torn).starts_with("argc=4i a0=/bin/echo a1=x"));
+    assert_eq!(
+        told(gap),
+        "argc=4i a0=/bin/echo a1=- a2=- a3=- truncated=true",
+        "a part of an argument may be a part of a secret"
+    );
     assert_eq!(told(headless), "argc=- a0=- a1=- a2=- a3=- truncated=true");
+}
+
+#[test]
+fn a_title_that_the_kernel_cut_ends_with_no_part_of_a_secret() {
+    let hex = |text: &str| -> String { text.bytes().map(|b| format!("{b:02X}")).collect() };
+    let title = |text: &str, argument: Option<&str>| {
+        let title = hex(text.get(..128).unwrap_or(text));
+        let argument = argument.map(|argument| {
+            let argument = hex(argument);
+            format!("type=EXECVE msg=audit(1.0:3): argc=2 a0=\"x\" a1={argument}\n")
+        });
+        let log = format!(
+            "type=SYSCALL msg=audit(1.0:3): pid=7\n{}\
+             type=PROCTITLE msg=audit(1.0:3): proctitle={title}",
+            argument.unwrap_or_default()
+        );
+        let event = join(log.lines().filter_map(parse_line)).remove(0);
+        shown(&event.into_events(&naming())[0], &["proctitle"])
+    };
+    let padding = "y".repeat(100);
+    let secret = format!("x\0{padding}\0https://deploy:abcdef@h/{padding}");
+    let script = format!("x\0-c\0cat /etc/shadow {padding} and more");
+
+    assert_eq!(title("x\0abc", None), "proctitle=x abc");
+    assert_eq!(title(&secret, None), format!("proctitle=x {padding}"));
+    let whole = format!("https://deploy:abcdef@h/{padding}");
+    assert_eq!(
+        title(&secret, Some(&whole)),
+        format!("proctitle=x {padding} https://deploy:***@h/yyyy")
+    );
+    assert_eq!(
+        title(&script, None),
+        format!("proctitle=x -c cat /etc/shadow {padding} and")
+    );
+}
+
+#[test]
+fn a_command_line_of_a_program_that_asked_loses_its_secrets() {
+    let line = "type=USER_AVC msg=audit(1.0:3): pid=1 msg='avc: denied { start } \
+                cmdline=\"systemd-run -E X\" function=\"f\"'";
+
+    let event = join(parse_line(line)).remove(0);
+
+    let event = event.into_events(&naming()).remove(0);
+    assert_eq!(shown(&event, &["cmdline"]), "cmdline=<systemd-run -E X>");
+}
+
+#[test]
+fn a_record_is_found_in_messages_of_other_logs() {
+    let of = |message: &str| {
+        let (before, record) = find_record(message, false)?;
+        Some((
+            before.to_owned(),
+            record.kind.into_owned(),
+            record.id.serial,
+        ))
+    };
+    let found = |before: &str, kind: &str| Some((before.to_owned(), kind.to_owned(), 3));
+
+    let kernels = "[ 7.1] audit: type=1309 audit(1.0:3): argc=1 a0=\"x\"";
+    assert_eq!(of(kernels), found("[ 7.1] audit: ", "EXECVE"));
+    let passed_on = "node=web type=USER_CMD msg=audit(1.0:3): cmd=6C73";
+    assert_eq!(of(passed_on), found("node=web ", "USER_CMD"));
+    for other in [
+        "audit(1.0:3): x",
+        "type=X audit(1.0:3): x",
+        "type=1309 audit(1): x",
+        "",
+    ] {
+        assert_eq!(of(other), None, "{other}");
+    }
+}
+
+#[test]
+fn what_the_kernels_log_cut_has_no_part_of_a_word() {
+    let long = format!("a1=\"{}\"", "x".repeat(900));
+    let message = format!("audit: type=1309 audit(1.0:3): argc=3 a0=\"sh\" {long} a2=68756E7");
+
+    let (_, record) = find_record(&message, false).unwrap();
+
+    let event = AuditEvent::from(record).into_events(&naming()).remove(0);
+    assert_eq!(shown(&event, &["argc", "a0", "a2"]), "argc=3i a0=sh a2=-");
+    let cut = read_body(
+        1_123,
+        AuditId {
+            millis: 0,
+            serial: 3,
+        },
+        "uid=0 cmd=68756E7",
+        true,
+    );
+    assert_eq!((cut.get("uid"), cut.get("cmd")), (Some("0"), None));
+}
+
+#[test]
+fn a_record_that_comes_twice_is_one() {
+    let record = || parse_line("type=PATH msg=audit(1.0:3): item=0 name=\"/x\"");
+
+    let events = join([record(), record()].into_iter().flatten());
+
+    assert_eq!((events.len(), events[0].records.len()), (1, 1));
 }
 
 #[test]
