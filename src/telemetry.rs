@@ -93,6 +93,8 @@ pub const ALERTS_WAITING: &str = "hidps_outbox_alerts_waiting";
 pub const OBSERVATIONS_LOST: &str = "hidps_observations_lost_total";
 /// Silent agents that there was no room to remember.
 pub const SILENCES_LOST: &str = "hidps_silences_lost_total";
+/// Agents on the way in whose changed key there was no room to await.
+pub const KEY_HINTS_LEFT_OUT: &str = "hidps_key_hints_left_out_total";
 /// Live streams that ended because the person may not see the agent any more, by what told so.
 pub const STREAMS_ENDED: &str = "hidps_viewer_streams_ended_total";
 /// Reads of the project's signing keys, by result.
@@ -212,6 +214,10 @@ pub const METRICS: &[(&str, &str)] = &[
     (
         SILENCES_LOST,
         "silent agents that there was no room to remember; their silence is not told",
+    ),
+    (
+        KEY_HINTS_LEFT_OUT,
+        "changed keys there was no room to await; all connected agents were looked at",
     ),
     (
         OBSERVATIONS_LOST,

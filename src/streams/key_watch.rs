@@ -14,7 +14,7 @@ use crate::ports::{Directory, StoreError};
 use crate::streams::key_hints::{Changed, KeyHints};
 use crate::streams::mailbox::ToAgent;
 use crate::streams::registry::{ConnectionId, Registry};
-use crate::telemetry::Chain;
+use crate::telemetry::{self, Chain};
 
 /// Longest time a revoked agent may stay connected when nobody tells of it.
 const EVERY: Duration = Duration::from_secs(20);
@@ -61,13 +61,18 @@ pub async fn watch_keys(
 struct Awaited(BTreeMap<AgentId, (Instant, Option<ConnectionId>)>);
 
 impl Awaited {
-    /// Waits for these agents too.
-    fn expect(&mut self, named: &BTreeSet<AgentId>, now: Instant) {
+    /// Waits for these agents too; how many of them it has no room for.
+    fn expect(&mut self, named: &BTreeSet<AgentId>, now: Instant) -> usize {
+        self.0.retain(|_, (until, _)| *until > now);
+        let mut n_left_out = 0;
         for agent in named {
             if self.0.len() < MAX_AWAITED || self.0.contains_key(agent) {
                 self.0.insert(*agent, (now + ON_THE_WAY, None));
+            } else {
+                n_left_out += 1;
             }
         }
+        n_left_out
     }
 
     /// Their connections that were not looked at.
@@ -92,13 +97,18 @@ fn plan_questions(
     awaited: &mut Awaited,
     now: Instant,
 ) -> Vec<(AgentId, ConnectionId)> {
-    if let Changed::Of(named) = changed {
-        awaited.expect(named, now);
-    }
+    let n_left_out = match changed {
+        Changed::Of(named) => awaited.expect(named, now),
+        Changed::All => 0,
+    };
     let new = awaited.take_new(registry, now);
+    if n_left_out > 0 {
+        // Who is connected is looked at now; who of them is on the way in, at the next look.
+        metrics::counter!(telemetry::KEY_HINTS_LEFT_OUT).increment(n_left_out as u64);
+    }
     match changed {
-        Changed::All => registry.connections(),
-        Changed::Of(_) => new,
+        Changed::Of(_) if n_left_out == 0 => new,
+        Changed::Of(_) | Changed::All => registry.connections(),
     }
 }
 
@@ -236,6 +246,25 @@ mod tests {
         }
 
         assert!(newer.is_empty());
+    }
+
+    #[test]
+    fn a_hint_there_is_no_room_for_is_a_reason_to_look_at_everybody() {
+        let registry = Registry::default();
+        let (mut awaited, now) = (Awaited::default(), Instant::now());
+        let absent = |n: usize| AgentId::new(uuid::Uuid::from_u128(1 << 64 | n as u128));
+        let hint = |agents: Vec<AgentId>| Changed::Of(agents.into_iter().collect());
+        let (connection, _mailbox) = registry.enter(AGENT, [8; 32], || {});
+        let mut plan = |changed, now| plan_questions(&registry, &changed, &mut awaited, now);
+
+        assert_eq!(plan(hint((0..MAX_AWAITED).map(absent).collect()), now), []);
+        assert_eq!(plan(hint(vec![AGENT]), now), [(AGENT, connection)]);
+        assert_eq!(
+            plan(hint(vec![absent(MAX_AWAITED)]), now),
+            [(AGENT, connection)]
+        );
+        let later = now + ON_THE_WAY;
+        assert_eq!(plan(hint(vec![absent(MAX_AWAITED)]), later), []);
     }
 
     #[tokio::test(start_paused = true)]
