@@ -48,6 +48,8 @@ struct Shown {
     verifier: Arc<dyn ClientCertVerifier>,
     /// Seconds since 1970; it may go on beyond that.
     good_until: AtomicU64,
+    /// Seconds since 1970 from which on it is known to be good no more.
+    ended_at: AtomicU64,
 }
 
 impl Shown {
@@ -57,17 +59,25 @@ impl Shown {
             chain: chain.collect(),
             verifier: Arc::clone(verifier),
             good_until: AtomicU64::new(0),
+            ended_at: AtomicU64::new(u64::MAX),
         }
     }
 
     /// Seconds for which it is good from now on, as far as was looked; none once it has ended.
     fn good_for(&self, now: u64) -> u64 {
         let known = self.good_until.load(Ordering::Relaxed).saturating_sub(now);
+        if now >= self.ended_at.load(Ordering::Relaxed) {
+            return 0;
+        }
         if known > 0 {
             return known;
         }
         let found = self.look_ahead(now);
-        self.good_until.store(now + found, Ordering::Relaxed);
+        match found {
+            // Whoever keeps the connection and asks on does not have it looked at each time.
+            0 => self.ended_at.store(now, Ordering::Relaxed),
+            _ => self.good_until.store(now + found, Ordering::Relaxed),
+        }
         found
     }
 
@@ -76,6 +86,9 @@ impl Shown {
     fn look_ahead(&self, now: u64) -> u64 {
         if self.holds_at(now + LOOK_AHEAD) {
             return LOOK_AHEAD;
+        }
+        if !self.holds_at(now) {
+            return 0;
         }
         let (mut good, mut bad) = (0, LOOK_AHEAD);
         while good < bad {
@@ -219,6 +232,10 @@ mod tests {
         KeyPair, date_time_ymd,
     };
 
+    use rustls::client::danger::HandshakeSignatureValid;
+    use rustls::server::danger::ClientCertVerified;
+    use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
+
     use super::*;
 
     const AGENT: AgentId = AgentId::new(uuid::Uuid::from_u128(1));
@@ -255,6 +272,64 @@ mod tests {
         assert_eq!(shown.good_for(end - 10), 11);
         assert_eq!(shown.good_for(end), 1);
         assert_eq!(shown.good_for(end + 1), 0);
+    }
+
+    /// Counts what is asked of it.
+    #[derive(Debug)]
+    struct Counting(Arc<dyn ClientCertVerifier>, AtomicU64);
+
+    impl ClientCertVerifier for Counting {
+        fn root_hint_subjects(&self) -> &[DistinguishedName] {
+            self.0.root_hint_subjects()
+        }
+
+        fn verify_client_cert(
+            &self,
+            own: &CertificateDer<'_>,
+            others: &[CertificateDer<'_>],
+            now: UnixTime,
+        ) -> Result<ClientCertVerified, rustls::Error> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            self.0.verify_client_cert(own, others, now)
+        }
+
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            own: &CertificateDer<'_>,
+            signed: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            self.0.verify_tls12_signature(message, own, signed)
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            own: &CertificateDer<'_>,
+            signed: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            self.0.verify_tls13_signature(message, own, signed)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            self.0.supported_verify_schemes()
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_has_ended_is_not_looked_at_again_by_whoever_asks_on() {
+        let end = date_time_ymd(2096, 1, 1).unix_timestamp();
+        let end = u64::try_from(end).expect("after 1970");
+        let shown = shown();
+        let counting = Arc::new(Counting(Arc::clone(&shown.verifier), AtomicU64::new(0)));
+        let verifier = Arc::clone(&counting) as _;
+        let shown = Shown { verifier, ..shown };
+
+        for later in 1..100 {
+            assert_eq!(shown.good_for(end + later), 0);
+        }
+        assert_eq!(counting.1.load(Ordering::Relaxed), 2);
+        assert_eq!(shown.good_for(end - 10), 11, "a clock that was put back");
     }
 
     #[test]

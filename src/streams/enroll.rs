@@ -39,11 +39,12 @@ async fn take_key(
     path: &str,
     request: Request,
 ) -> Result<Response, Response> {
-    let agent = named_agent(path, &certificate).map_err(|refusal| *refusal)?;
     let token = shown_token(request.headers());
     let token = token.map_err(|message| refuse(StatusCode::BAD_REQUEST, message))?;
+    // Before the certificate, which costs more.
     let allowed = gateway.limits.enroll(client.address, token.as_deref());
     allowed.map_err(refuse_for_a_while)?;
+    let agent = named_agent(path, &certificate).map_err(|refusal| *refusal)?;
     let request: EnrollRequest = read_body(request).await?;
     let key = STANDARD.decode(&request.public_key);
     if !key.is_ok_and(|key| key.len() == 32) {

@@ -35,9 +35,10 @@ async fn replace(
     path: &str,
     request: Request,
 ) -> Result<Response, Response> {
-    let agent = named_agent(path, &certificate).map_err(|refusal| *refusal)?;
     let limits = &gateway.limits;
+    // Before the certificate, which costs more.
     limits.rotate(client.address).map_err(refuse_for_a_while)?;
+    let agent = named_agent(path, &certificate).map_err(|refusal| *refusal)?;
     let headers = request.headers().clone();
     let ours = gateway.check_host(client, &headers);
     ours.map_err(|error| refuse_connect(&error))?;
