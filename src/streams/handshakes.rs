@@ -20,6 +20,10 @@ const MAX_OF_ADDRESS: usize = 32;
 /// an address.
 const MAX_OF_SITE: usize = 64;
 
+/// Of these, those of one proxy that is named: it speaks for many, and a network of proxies may hold
+/// other machines too.
+const MAX_OF_PROXY: usize = MAX_AT_ONCE / 2;
+
 /// What shares seats: an address, or a site.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Crowd {
@@ -52,7 +56,7 @@ struct Place {
 }
 
 impl Handshakes {
-    /// Seats of which these proxies may have all.
+    /// Seats of which these proxies may have many.
     pub(super) fn new(proxies: Arc<TrustedProxies>) -> Self {
         Self {
             all: Arc::new(Semaphore::new(MAX_AT_ONCE)),
@@ -79,11 +83,14 @@ impl Handshakes {
     }
 
     /// The crowds of a peer, the smaller one first. This machine's own programs have none, because one
-    /// of them may be a proxy that all the world shares, and neither have the proxies that are named.
+    /// of them may be a proxy that all the world shares.
     fn places(self: &Arc<Self>, peer: IpAddr) -> Vec<Place> {
         let peer = peer.to_canonical();
-        if peer.is_loopback() || self.proxies.contains(peer) {
+        if peer.is_loopback() {
             return Vec::new();
+        }
+        if self.proxies.contains(peer) {
+            return vec![self.place(Crowd::Address(peer), MAX_OF_PROXY)];
         }
         let site = site(peer).map(|site| (Crowd::Site(site), MAX_OF_SITE));
         let address = (Crowd::Address(block(peer)), MAX_OF_ADDRESS);
@@ -173,14 +180,17 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_that_is_trusted_may_have_all_seats_for_it_speaks_for_many() {
+    fn a_proxy_that_is_trusted_has_many_seats_and_never_all() {
         let handshakes = seats();
         let proxy = address("198.51.100.7");
 
         let enter = |_| handshakes.enter(proxy).now_or_never();
         let seats: Vec<Seat> = (0..MAX_AT_ONCE).map_while(enter).collect();
 
-        assert_eq!(seats.len(), MAX_AT_ONCE);
+        assert_eq!(seats.len(), MAX_OF_PROXY);
+        let other = address("198.51.100.8");
+        assert!(handshakes.enter(other).now_or_never().is_some());
+        drop(seats);
         assert!(handshakes.known().is_empty());
     }
 
