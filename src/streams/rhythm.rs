@@ -9,6 +9,9 @@ pub(super) const LONGEST_PAUSE: SignedDuration = SignedDuration::from_secs(300);
 /// A host asks regularly once it has done so for this long; one that tries it out does not.
 const PROBATION: SignedDuration = SignedDuration::from_secs(600);
 
+/// A longer pause is forgotten once it has not come again for as long as this, or twice that.
+const REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
+
 /// A host is missed after so many of its longest pause.
 const PAUSES: i32 = 3;
 
@@ -25,7 +28,10 @@ pub(super) struct Rhythm {
     /// Since when it has made no pause longer than [`LONGEST_PAUSE`].
     began: Timestamp,
     last: Timestamp,
-    longest: SignedDuration,
+    /// The longest pause of this day, and that of the day before.
+    longest: [SignedDuration; 2],
+    /// Since when this day lasts.
+    day_began: Timestamp,
     /// Whether it asked regularly before that.
     is_vouched: bool,
 }
@@ -36,7 +42,8 @@ impl Rhythm {
         Self {
             began: now,
             last: now,
-            longest: SignedDuration::ZERO,
+            longest: [SignedDuration::ZERO; 2],
+            day_began: now,
             is_vouched: false,
         }
     }
@@ -55,11 +62,23 @@ impl Rhythm {
         match (pause > LONGEST_PAUSE, self.is_proven()) {
             (true, true) => Self::vouched(now),
             (true, false) => Self::new(now),
-            (false, _) => Self {
-                last: now,
-                longest: self.longest.max(pause),
-                ..self
-            },
+            (false, _) => self.paused(pause, now),
+        }
+    }
+
+    fn paused(self, pause: SignedDuration, now: Timestamp) -> Self {
+        let [of_today, of_yesterday] = self.longest;
+        let is_another_day = now.duration_since(self.day_began) >= REMEMBERED;
+        let (longest, day_began) = if is_another_day {
+            ([pause, of_today], now)
+        } else {
+            ([of_today.max(pause), of_yesterday], self.day_began)
+        };
+        Self {
+            last: now,
+            longest,
+            day_began,
+            ..self
         }
     }
 
@@ -69,7 +88,8 @@ impl Rhythm {
             return None;
         }
         if self.is_proven() {
-            return Some((self.longest * PAUSES).max(AT_LEAST));
+            let [of_today, of_yesterday] = self.longest;
+            return Some((of_today.max(of_yesterday) * PAUSES).max(AT_LEAST));
         }
         self.is_vouched.then_some(AT_MOST)
     }
@@ -105,6 +125,21 @@ mod tests {
         assert_eq!(patience(new, (0..=600).step_by(60)), Some(180));
         assert_eq!(patience(new, (0..=600).step_by(5)), Some(90));
         assert_eq!(patience(new, [250, 300, 600]), Some(900));
+    }
+
+    #[test]
+    fn a_long_pause_that_did_not_come_again_is_forgotten_after_two_days() {
+        let day = REMEMBERED.as_secs();
+        let asked = |until| [300].into_iter().chain((320..until).step_by(20));
+        let new = Rhythm::new(at(0));
+
+        assert_eq!(patience(new, asked(day)), Some(900));
+        assert_eq!(patience(new, asked(day * 3 / 2)), Some(900));
+        assert_eq!(patience(new, asked(day * 2 + 60)), Some(90));
+        let again = asked(day)
+            .chain([day + 260])
+            .chain((day + 300..2 * day + 900).step_by(20));
+        assert_eq!(patience(new, again), Some(840));
     }
 
     #[test]
