@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
@@ -25,6 +24,7 @@ use crate::persistence::{
 };
 use crate::ports::{Observations, Records, StoreError};
 use crate::reconcile::{Mode, Sessions};
+use crate::steady_clock::steady_now;
 use crate::streams::{
     AccessCheck, AgentAuth, AgentLinks, Fanout, Gateway, HttpWays, Installer, KeyHints, KeyLookups,
     KeyReads, Keyring, ListenError, Listener, Origins, Presence, RefusalLog, RefusalReports,
@@ -500,7 +500,7 @@ fn report_ended(name: &str, panicked: bool) -> bool {
 /// Marks every agent offline, and expects those back that were there last.
 async fn take_over_presence(rest: &Rest, links: &AgentLinks) -> Result<(), StoreError> {
     rest.reset_presence().await?;
-    let now = Timestamp::now();
+    let now = steady_now();
     for unheard in rest.list_unheard().await? {
         links.presence.expect_return(unheard, now);
     }

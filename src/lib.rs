@@ -18,6 +18,7 @@ pub mod persistence;
 pub mod ports;
 pub mod reconcile;
 pub mod rules_cli;
+pub mod steady_clock;
 pub mod streams;
 pub mod tasks;
 pub mod telemetry;

@@ -16,6 +16,7 @@ use crate::model::{
     DesiredVersion, HealthReport, HoldMark, KeyStatus, Notice, Notification, NotifiedAccount,
     NotifiedAlert, OrgId, PresenceReport, Unheard,
 };
+use crate::steady_clock::steady_now;
 
 /// A row of `desired_generations`.
 #[derive(Debug, Deserialize)]
@@ -196,9 +197,9 @@ pub(super) struct PresenceRow {
     retires_keys: Option<bool>,
 }
 
-/// Seconds since a time of this daemon's clock.
+/// Seconds since a moment of the steady clock.
 pub(super) fn age_of(at: Timestamp) -> f64 {
-    Timestamp::now().duration_since(at).as_secs_f64().max(0.0)
+    steady_now().duration_since(at).as_secs_f64().max(0.0)
 }
 
 impl From<PresenceReport> for PresenceRow {

@@ -22,6 +22,7 @@ use crate::model::{
     ProcessesReport, UsageReport,
 };
 use crate::ports::{AgentSession, DesiredSource, EventIntake, RawBatch, Records, SessionFactory};
+use crate::steady_clock::steady_now;
 use crate::streams::agent_greeting::{RETURN_WITHIN_MS, is_alive, part, receive_hello, stagger};
 use crate::streams::client_certificates::PeerCertificate;
 use crate::streams::holders::Holder;
@@ -120,7 +121,7 @@ impl AgentLinks {
             }
         };
         let agent = owned.agent;
-        let (connection, mailbox) = self.presence.enter(*owned, &hello, Timestamp::now());
+        let (connection, mailbox) = self.presence.enter(*owned, &hello, steady_now());
         self.presence.note_holder(
             agent,
             Holder {
@@ -147,8 +148,7 @@ impl AgentLinks {
         let retry_ms = if reason == REKEYED { 0 } else { stagger() };
         Box::pin(part(link.socket, &reason, retry_ms)).await;
         let left = &reason;
-        self.presence
-            .leave(agent, connection, left, Timestamp::now());
+        self.presence.leave(agent, connection, left, steady_now());
         if reason == REVOKED {
             self.presence.expect_silence(agent);
         }
@@ -398,7 +398,7 @@ impl<'a> Link<'a> {
     fn on_heard(&mut self, now: Instant) {
         self.heard_at = now;
         if self.signs.is_seen(now) {
-            self.links.presence.seen(self.agent, Timestamp::now());
+            self.links.presence.seen(self.agent, steady_now());
         }
     }
 
@@ -479,7 +479,7 @@ impl<'a> Link<'a> {
             self.links.records.processes(ProcessesReport {
                 agent_id: self.agent,
                 org: self.org,
-                at: Timestamp::now(),
+                at: steady_now(),
                 processes,
             });
         }

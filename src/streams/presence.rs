@@ -1,5 +1,5 @@
 //! Who is connected, and how that is recorded: the newest connection of an agent wins, and the end
-//! of an older one says nothing. It never reads a clock.
+//! of an older one says nothing. It never reads a clock: its times are the steady clock's.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

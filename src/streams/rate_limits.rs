@@ -73,8 +73,9 @@ const ROTATIONS: Rate = Rate {
 /// Keys that one agent replaces at once.
 const ROTATIONS_OF_AGENT: u32 = 5;
 
-/// Pause after which one more is let it: each leaves a row for ever.
-const ROTATION_EVERY: Duration = Duration::from_secs(600);
+/// Pause after which it may try once more. The database counts those that leave a row; an attempt that
+/// Postgres did not answer costs no more than this.
+const ROTATION_EVERY: Duration = Duration::from_secs(60);
 
 /// Connects of viewers, of all: each verifies a signature and may ask Postgres once.
 const VIEWERS: Rate = Rate {
@@ -215,16 +216,13 @@ impl RateLimits {
         looked.map_err(|(by, wait)| refused(self.http.name, by, wait))
     }
 
-    /// Whether one who shows a token of ours may.
-    pub(super) fn http_with_token(&self) -> Result<(), TooOften> {
+    /// Whether an agent may, which a token of ours names. Its own limit comes first: one that asks too
+    /// often, from however many addresses, takes nothing from the others.
+    pub(super) fn http_with_token(&self, agent: AgentId) -> Result<(), TooOften> {
+        let of_agent = self.http_of_agent.check(&agent);
+        of_agent.map_err(|wait| refused(self.http.name, "agent", wait))?;
         let looked = self.http.look_at_all();
         looked.map_err(|(by, wait)| refused(self.http.name, by, wait))
-    }
-
-    /// Whether an agent may, which has proved to be it.
-    pub(super) fn http_of_agent(&self, agent: AgentId) -> Result<(), TooOften> {
-        let checked = self.http_of_agent.check(&agent);
-        checked.map_err(|wait| refused(self.http.name, "agent", wait))
     }
 
     /// Whether a refusal of somebody is still worth a line of the audit log.
@@ -467,8 +465,26 @@ mod tests {
         let of_number = |n: u32| Some(IpAddr::from([10, 0, (n >> 8) as u8, n as u8]));
 
         assert_eq!(admitted(|number| limits.http(of_number(number))), 10_000);
-        assert!(admitted(|_| limits.http_with_token()) >= HTTP.burst);
-        assert_eq!(limits.http_with_token().unwrap_err().by, "all");
+        let agent = |n: u32| AgentId::new(uuid::Uuid::from_u128(n.into()));
+        let of_all = admitted(|number| limits.http_with_token(agent(number)));
+        assert!(of_all >= HTTP.burst);
+        assert_eq!(limits.http_with_token(agent(20_000)).unwrap_err().by, "all");
+    }
+
+    #[test]
+    fn one_agent_with_many_addresses_takes_little_from_the_others_on_http() {
+        let limits = RateLimits::default();
+        let of_number = |n: u32| Some(IpAddr::from([10, 0, (n >> 8) as u8, n as u8]));
+        let agent = |n: u32| AgentId::new(uuid::Uuid::from_u128(n.into()));
+        let hostile = |number| {
+            limits.http(of_number(number)).expect("another address");
+            limits.http_with_token(agent(0))
+        };
+        let refused = (0..10_000).filter(|number| hostile(*number).is_err());
+
+        assert!(refused.count() > 9_000);
+        let others = admitted(|number| limits.http_with_token(agent(number + 1)));
+        assert!(others > HTTP.burst - HTTP.burst / 4, "{others}");
     }
 
     #[test]

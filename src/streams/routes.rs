@@ -21,6 +21,7 @@ use crate::config::AgentHosts;
 use crate::health::Health;
 use crate::model::AgentRefusal;
 use crate::ports::{Directory, KeyChanges};
+use crate::steady_clock::steady_now;
 use crate::streams::access::AccessCheck;
 use crate::streams::agent_auth::{AgentAuth, ClockFault, ConnectError};
 use crate::streams::agent_http::{self, EVENTS_PATH, HttpWays, TOKEN_PATH};
@@ -266,7 +267,7 @@ async fn connect_agent(
             }) = error
             {
                 let presence = &gateway.links.presence;
-                presence.observe_skew(agent, seconds, Timestamp::now());
+                presence.observe_skew(agent, seconds, steady_now());
             }
             tell_refused_connect(&gateway, client, &headers, &error);
             return refuse_connect(&error);

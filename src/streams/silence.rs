@@ -1,5 +1,5 @@
 //! Agents that were connected, or asked regularly, and are not heard of any more; and when that is told.
-//! It never reads a clock.
+//! It never reads a clock: its times are the steady clock's, or a corrected one would make all silent.
 
 use std::collections::BTreeMap;
 

@@ -9,6 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::ports::Directory;
+use crate::steady_clock::steady_now;
 use crate::streams::agent_link::AgentLinks;
 use crate::streams::presence::Presence;
 use crate::telemetry::Chain;
@@ -40,7 +41,7 @@ pub async fn watch_silence(
         if all {
             sweep_at = now + SWEEP_EVERY;
         }
-        look(&links.presence, directory.as_ref(), Timestamp::now(), all).await;
+        look(&links.presence, directory.as_ref(), steady_now(), all).await;
     }
 }
 

@@ -19,19 +19,20 @@ const LENGTHS: [usize; 2] = [MAX_EVENT_TEXT_BYTES, 4 * 1024];
 /// Short enough for any line.
 const SHORTEST: usize = 512;
 
-/// The lines, in their order.
-pub(super) fn batches_of(lines: &[PostedLine<'_>], now: Timestamp) -> Vec<String> {
+/// The lines, in their order, and how many of them are in each batch.
+pub(super) fn batches_of(lines: &[PostedLine<'_>], now: Timestamp) -> Vec<(usize, String)> {
     let (mut batches, mut events, mut n_bytes) = (Vec::new(), Vec::new(), 0);
+    let batch = |events: Vec<_>| (events.len(), encode(&EventBatch::new(1, 0, events)));
     for line in lines {
         let (event, length) = fitting_event(line, now);
         if n_bytes + length > ROOM {
-            batches.push(encode(&EventBatch::new(1, 0, std::mem::take(&mut events))));
+            batches.push(batch(std::mem::take(&mut events)));
             n_bytes = 0;
         }
         n_bytes += length;
         events.push(event);
     }
-    batches.push(encode(&EventBatch::new(1, 0, events)));
+    batches.push(batch(events));
     batches
 }
 
@@ -97,10 +98,11 @@ mod tests {
     /// The events of all batches; each batch is one that detection takes.
     fn events(lines: &[PostedLine<'_>]) -> Vec<(String, bool)> {
         let mut events = Vec::new();
-        for text in batches_of(lines, Timestamp::UNIX_EPOCH) {
+        for (n_lines, text) in batches_of(lines, Timestamp::UNIX_EPOCH) {
             let batch: EventBatch<'_> =
                 decode(&text, MAX_AGENT_FRAME_BYTES).expect("it is short enough");
             assert!(batch.events.iter().all(LogEvent::is_within_limits));
+            assert_eq!(batch.events.len(), n_lines);
             events.extend(batch.events.iter().map(|event| {
                 let is_cut = event.fields.get("truncated").is_some();
                 (event.message.as_str().to_owned(), is_cut)

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, timeout};
 
 use crate::model::{ConditionKind, ConditionReport, DesiredState, Milestone};
+use crate::steady_clock::steady_now;
 use crate::streams::agent_http::polling::Polling;
 use crate::streams::agent_http::{admit, closed};
 use crate::streams::agent_link::AgentLinks;
@@ -43,7 +44,7 @@ pub(in crate::streams) async fn serve_desired(
         Err(refusal) => return refusal,
     };
     let presence = &gateway.links.presence;
-    presence.on_beat(owned.agent, Timestamp::now());
+    presence.on_beat(owned.agent, steady_now());
     let applied = match parse_applied(query.as_deref().unwrap_or_default()) {
         Ok(applied) => applied,
         Err(message) => return refuse(StatusCode::BAD_REQUEST, message),

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use crate::model::{FactsReport, Observation, OwnedAgent, ProcessesReport, UsageReport};
 use crate::ports::RawBatch;
+use crate::steady_clock::steady_now;
 use crate::streams::agent_http::batches::batches_of;
 use crate::streams::agent_http::desired::take_status;
 use crate::streams::agent_http::outcome::{PostProgress, RuleHit};
@@ -68,7 +69,8 @@ async fn receive(
     let text = Utf8Bytes::try_from(body).map_err(|_| bad_body("the body is not UTF-8"))?;
     match read_posted(&text) {
         Ok(Posted::Batch) => {
-            let hits = submit(gateway, owned, text.clone(), Duration::ZERO).await?;
+            let submitted = submit(gateway, owned, text.clone(), Duration::ZERO).await;
+            let hits = submitted.map_err(|untaken| untaken.answer(0))?;
             Ok(accepted(&hits))
         }
         Ok(Posted::Lines(lines)) => take_lines(gateway, owned, &lines).await,
@@ -77,10 +79,7 @@ async fn receive(
             if !is_own(owned.agent, report.agent.as_deref()) {
                 return Err(names_another());
             }
-            gateway
-                .links
-                .presence
-                .on_beat(owned.agent, Timestamp::now());
+            gateway.links.presence.on_beat(owned.agent, steady_now());
             let firewall = report.firewall_active;
             take_usage(gateway, owned.agent, report.usage, firewall);
             Ok(accepted(&[]))
@@ -129,11 +128,13 @@ async fn take_lines(
     if !lines.iter().all(of_own) {
         return Err(names_another());
     }
-    let (mut hits, mut patience) = (Vec::new(), Duration::ZERO);
-    for batch in batches_of(lines, Timestamp::now()) {
-        hits.extend(submit(gateway, owned, batch.into(), patience).await?);
+    let (mut hits, mut patience, mut n_taken) = (Vec::new(), Duration::ZERO, 0);
+    for (n_lines, batch) in batches_of(lines, Timestamp::now()) {
+        let submitted = submit(gateway, owned, batch.into(), patience).await;
+        hits.extend(submitted.map_err(|untaken| untaken.answer(n_taken))?);
         // What was taken in would count twice if the rest were refused.
         patience = TAKEN_WITHIN;
+        n_taken += n_lines;
     }
     hits.truncate(MAX_EVENTS_PER_BATCH);
     let mut answer = accepted(&hits);
@@ -152,7 +153,7 @@ async fn take_frame(
 ) -> Result<Value, Response> {
     let (ways, records) = (&gateway.ways, &gateway.links.records);
     let (agent, now) = (owned.agent, Instant::now());
-    gateway.links.presence.on_beat(agent, Timestamp::now());
+    gateway.links.presence.on_beat(agent, steady_now());
     match frame {
         AgentFrame::Usage(usage) => take_usage(gateway, agent, usage, None),
         AgentFrame::Processes(processes) => {
@@ -163,7 +164,7 @@ async fn take_frame(
                 records.processes(ProcessesReport {
                     agent_id: agent,
                     org: owned.org,
-                    at: Timestamp::now(),
+                    at: steady_now(),
                     processes,
                 });
             }
@@ -219,7 +220,7 @@ async fn submit(
     OwnedAgent { agent, org, .. }: OwnedAgent,
     text: Utf8Bytes,
     patience: Duration,
-) -> Result<Vec<RuleHit>, Response> {
+) -> Result<Vec<RuleHit>, Untaken> {
     let (progress, outcome) = PostProgress::new();
     let mut batch = RawBatch {
         agent_id: agent,
@@ -231,19 +232,52 @@ async fn submit(
     while let Err(refused) = gateway.links.intake.submit(batch) {
         if Instant::now() >= give_up_at {
             metrics::counter!(telemetry::STALLS).increment(1);
-            let message = "detection is behind; post the same again";
-            return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, message));
+            return Err(Untaken::NoRoom);
         }
         batch = refused;
         sleep(STALL).await;
     }
     match timeout(TAKEN_WITHIN, outcome).await {
         Ok(Ok(Ok(hits))) => Ok(hits),
-        Ok(Ok(Err(reason))) => Err(refuse(StatusCode::BAD_REQUEST, &reason)),
-        Ok(Err(_)) | Err(_) => Err(refuse(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "detection did not say that it took the events in; they may count twice when posted again",
-        )),
+        Ok(Ok(Err(reason))) => Err(Untaken::Refused(reason)),
+        Ok(Err(_)) | Err(_) => Err(Untaken::Unknown),
+    }
+}
+
+/// Why a batch was not taken in.
+enum Untaken {
+    /// Detection has no room for it.
+    NoRoom,
+    /// Detection refused it.
+    Refused(String),
+    /// Nobody has said; it may have been.
+    Unknown,
+}
+
+impl Untaken {
+    /// What is said when so many lines of the same post were taken in before it.
+    fn answer(self, n_taken: usize) -> Response {
+        let is_behind = matches!(self, Self::NoRoom);
+        let (status, message) = match self {
+            Self::NoRoom => (StatusCode::SERVICE_UNAVAILABLE, "detection is behind".to_owned()),
+            Self::Refused(reason) => (StatusCode::BAD_REQUEST, reason),
+            Self::Unknown => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "detection did not say that it took the events in, which may count twice when posted \
+                 again"
+                    .to_owned(),
+            ),
+        };
+        match n_taken {
+            0 if is_behind => refuse(status, "detection is behind; post the same again"),
+            0 => refuse(status, &message),
+            n => refuse(
+                status,
+                &format!(
+                    "{message}; the first {n} lines of this post were taken in, post the others"
+                ),
+            ),
+        }
     }
 }
 
@@ -275,4 +309,32 @@ fn bad_body(message: &str) -> Response {
 fn refuse_body(status: StatusCode, message: &str) -> Response {
     metrics::counter!(telemetry::FRAMES_REFUSED, "peer" => "agent").increment(1);
     refuse(status, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_post_of_which_only_the_first_lines_were_taken_in_says_how_many() {
+        for (untaken, n_taken, expected, words) in [
+            (Untaken::NoRoom, 0, 503, "post the same again"),
+            (Untaken::NoRoom, 40, 503, "the first 40 lines"),
+            (Untaken::Unknown, 40, 503, "the first 40 lines"),
+            (
+                Untaken::Refused("too long".into()),
+                40,
+                400,
+                "the first 40 lines",
+            ),
+            (Untaken::Refused("too long".into()), 0, 400, "too long"),
+        ] {
+            let response = untaken.answer(n_taken);
+            assert_eq!(response.status(), expected);
+            let body = axum::body::to_bytes(response.into_body(), 1_000).await;
+            let body = String::from_utf8(body.expect("short").to_vec()).expect("text");
+            assert!(body.contains(words), "{body}");
+            assert_eq!(body.contains("lines of this post"), n_taken > 0, "{body}");
+        }
+    }
 }

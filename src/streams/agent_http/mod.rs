@@ -25,6 +25,7 @@ use uuid::Uuid;
 
 use crate::config::AgentHttp;
 use crate::model::{AgentCredential, OwnedAgent};
+use crate::steady_clock::steady_now;
 use crate::streams::agent_auth::{ConnectError, judge};
 use crate::streams::agent_http::polling::PollingAgents;
 use crate::streams::agent_http::seats::{Full, Seats};
@@ -37,6 +38,8 @@ use crate::telemetry;
 pub(super) use desired::serve_desired;
 pub(super) use events::take_events;
 pub use polling::watch_polling;
+#[cfg(test)]
+pub(super) use seats::OF_AGENT;
 pub(super) use token::grant_token;
 
 /// Path at which a token is asked for; an assertion of a client names it.
@@ -50,8 +53,8 @@ pub struct HttpWays {
     open: AgentHttp,
     pub(super) tokens: AgentTokens,
     assertions: Mutex<Nonces>,
-    /// The second since 1970 at which these began to be remembered.
-    began_at: i64,
+    /// When these began to be remembered, by the steady clock.
+    began_at: Timestamp,
     polling: Mutex<PollingAgents>,
     seats: Seats,
 }
@@ -68,10 +71,10 @@ impl HttpWays {
     /// As configured. Tokens are signed with a secret of this process, so that none outlives it.
     #[must_use]
     pub fn new(open: AgentHttp) -> Self {
-        Self::begun(open, Timestamp::now())
+        Self::begun(open, steady_now())
     }
 
-    /// The same, begun at that time.
+    /// The same, begun at that moment of the steady clock.
     #[must_use]
     pub(super) fn begun(open: AgentHttp, at: Timestamp) -> Self {
         // Two random ids hold 244 random bits.
@@ -81,10 +84,17 @@ impl HttpWays {
             open,
             tokens: AgentTokens::new(&secret),
             assertions: Mutex::default(),
-            began_at: at.as_second(),
+            began_at: at,
             polling: Mutex::default(),
             seats: Seats::default(),
         }
+    }
+
+    /// The second since 1970 at which it was begun to remember assertions, as the clock by which they are
+    /// judged has it now: one that was wrong then may have been put right.
+    fn began_at(&self, (now, moment): (i64, Timestamp)) -> i64 {
+        let passed = moment.duration_since(self.began_at).as_secs();
+        now.saturating_sub(passed.max(0))
     }
 
     /// Whether an assertion is used for the first time.
@@ -133,8 +143,8 @@ async fn admit(
         };
         unauthorized(message, fault.word())
     })?;
-    limits.http_with_token().map_err(refuse_for_a_while)?;
     let agent = hidps_wire::AgentId::new(claims.agent);
+    limits.http_with_token(agent).map_err(refuse_for_a_while)?;
     if let Some(refusal) = certificate.refusal(Some(agent)) {
         return Err(refusal);
     }
@@ -152,14 +162,13 @@ async fn admit(
         org: credential.org,
         key: credential.public_key,
     };
-    limits.http_of_agent(agent).map_err(refuse_for_a_while)?;
     note_heard(gateway, owned).map_err(refuse_place)?;
     Ok(owned)
 }
 
 /// Remembers that an agent asked, and has it recorded.
 fn note_heard(gateway: &Gateway, owned: OwnedAgent) -> Result<(), Full> {
-    let (agent, at) = (owned.agent, Timestamp::now());
+    let (agent, at) = (owned.agent, steady_now());
     let open = || gateway.links.sessions.open(agent);
     let heard = gateway.ways.hear(owned, Instant::now(), open)?;
     if gateway.links.presence.on_asked(agent, heard, at) {
@@ -214,4 +223,26 @@ fn check_body(headers: &HeaderMap, wanted: &str) -> Result<(), String> {
 /// Tells those apart that could not be asked about from those that were refused.
 fn is_judged(error: &ConnectError) -> bool {
     !matches!(error, ConnectError::Unavailable(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_put_right_does_not_move_what_may_have_been_used_before() {
+        let began = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(10);
+        let ways = HttpWays::begun(AgentHttp::default(), began);
+        let after = |seconds| began + jiff::SignedDuration::from_secs(seconds);
+        let second = began.as_second();
+
+        assert_eq!(ways.began_at((second + 30, after(30))), second);
+        // It was an hour ahead, or behind.
+        for step in [-3_600, 3_600] {
+            assert_eq!(
+                ways.began_at((second + step + 30, after(30))),
+                second + step
+            );
+        }
+    }
 }

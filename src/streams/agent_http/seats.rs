@@ -16,7 +16,7 @@ const ALL: usize = 128;
 const OF_ORG: usize = ALL / 2;
 
 /// Those of one agent: one that comes in while another is with detection, and as many to spare.
-const OF_AGENT: usize = 4;
+pub(in crate::streams) const OF_AGENT: usize = 4;
 
 /// The seats.
 #[derive(Debug, Default)]

@@ -8,7 +8,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use ed25519_dalek::{Signature, VerifyingKey};
 use hidps_tokens::{
-    AGENT_TOKEN_SECS, ClientAssertion, ClientProof, RequestFault, TokenRequest, parse_token_request,
+    AGENT_TOKEN_SECS, ClientAssertion, ClientProof, RequestFault, TokenFault, TokenRequest,
+    parse_token_request,
 };
 use hidps_wire::AgentId;
 use jiff::Timestamp;
@@ -17,6 +18,7 @@ use uuid::Uuid;
 
 use crate::model::{AgentCredential, AgentRefusal};
 use crate::ports::{StoreError, StoreErrorKind};
+use crate::steady_clock::steady_now;
 use crate::streams::agent_auth::judge;
 use crate::streams::agent_http::{TOKEN_PATH, check_body, closed, is_judged, key_text};
 use crate::streams::client_certificates::PeerCertificate;
@@ -35,6 +37,8 @@ enum Denied {
     Request(&'static str, String),
     /// The client did not prove who it is; the reason is for the audit log.
     Client(String),
+    /// It signed with the agent's key, at a time that this clock does not have.
+    Clock(String),
     /// It proved it and may not connect.
     Barred(String),
     /// It may have been used at a daemon before this one.
@@ -199,10 +203,15 @@ fn check_assertion(
     // Strict: a key of small order would let one signature pass for many messages.
     key.verify_strict(assertion.message.as_bytes(), &signature)
         .map_err(|_| denied("is not signed with the agent's key"))?;
-    assertion
-        .check(&place, now)
-        .map_err(|_| denied("is for another place or another time"))?;
-    if assertion.may_be_older_than(gateway.ways.began_at) {
+    let checked = assertion.check(&place, now);
+    checked.map_err(
+        |fault| match clock_fault(fault, assertion.issued_at.saturating_sub(now)) {
+            Some(reason) => Denied::Clock(reason),
+            None => denied("is for another place"),
+        },
+    )?;
+    let began_at = gateway.ways.began_at((now, steady_now()));
+    if assertion.may_be_older_than(began_at) {
         return Err(Denied::Older);
     }
     let seconds = |time: i64| u64::try_from(time).unwrap_or(0);
@@ -213,6 +222,22 @@ fn check_assertion(
         Verdict::Replayed => Err(denied("was used before")),
         Verdict::TooMany => Err(denied("is one of too many")),
     }
+}
+
+/// What is said of a time that is not good to whoever signed it: on a host whose clock is wrong nobody
+/// finds that out otherwise.
+fn clock_fault(fault: TokenFault, ahead: i64) -> Option<String> {
+    if fault == TokenFault::Expired {
+        let reason = "the assertion has expired by the daemon's clock";
+        return Some(format!("{reason}; set the host's clock or \"exp\""));
+    }
+    let is_far = fault == TokenFault::NotYet;
+    is_far.then(|| {
+        format!(
+            "the assertion is {ahead} s ahead of the daemon's clock, or good for more than 300 s; set \
+             the host's clock or \"exp\""
+        )
+    })
 }
 
 fn denied_by_store(agent: AgentId, error: &StoreError) -> Denied {
@@ -235,7 +260,7 @@ fn tell(
     (agent, token_prefix): (AgentId, Option<String>),
     denied: &Denied,
 ) {
-    let (Denied::Client(reason) | Denied::Barred(reason)) = denied else {
+    let (Denied::Client(reason) | Denied::Clock(reason) | Denied::Barred(reason)) = denied else {
         return;
     };
     metrics::counter!(telemetry::AUTH_FAILURES, "kind" => "client").increment(1);
@@ -257,6 +282,7 @@ impl Denied {
             }
             Self::Request(word, message) => deny(StatusCode::BAD_REQUEST, word, &message),
             Self::Client(_) => deny(StatusCode::UNAUTHORIZED, "invalid_client", WHO),
+            Self::Clock(reason) => deny(StatusCode::UNAUTHORIZED, "invalid_client", &reason),
             Self::Barred(reason) => deny(StatusCode::FORBIDDEN, "unauthorized_client", &reason),
             Self::Older => deny(
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -16,7 +16,14 @@ struct Border {
 }
 
 /// Modules without knowledge of the product's parts, open to all of them.
-const SHARED: [&str; 5] = ["chance", "config", "health", "tasks", "telemetry"];
+const SHARED: [&str; 6] = [
+    "chance",
+    "config",
+    "health",
+    "steady_clock",
+    "tasks",
+    "telemetry",
+];
 
 /// Modules that know all parts.
 const KNOW_ALL: [&str; 3] = ["main", "lib", "daemon"];
