@@ -70,7 +70,11 @@ pub fn read_listing(listing: &Value, peers: BTreeSet<SshPeer>) -> ReadListing {
         without_peers: without,
         faults: [listing, &compared].map(|table| loaded.check_shape(table).err()),
         cut_off: judge_cut_off(listing, Tracking::default(), &DaemonPlace::default()),
-        others: other_filters::judge_filters("", "", listing),
+        others: other_filters::judge_filters(
+            "",
+            "",
+            other_filters::has_firewalld(listing, listing),
+        ),
         compared,
     }
 }
@@ -132,7 +136,7 @@ pub fn read_session(bytes: &[u8]) -> (Option<u32>, Option<u64>, bool) {
 /// Reads a text as ufw's setting and as the names of older tables.
 #[must_use]
 pub fn read_other_filters(text: &str) -> Vec<OtherFilter> {
-    other_filters::judge_filters(text, text, &Value::Null)
+    other_filters::judge_filters(text, text, false)
 }
 
 /// Reads bytes as how ufw was before the agent; gives whether they are read again as written.

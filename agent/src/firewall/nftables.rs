@@ -285,7 +285,8 @@ impl Nftables {
     /// The filters of others; what cannot be listed is not known to be there.
     pub(super) async fn find_others(&self) -> Vec<OtherFilter> {
         let tables = self.nft.list(&["list", "tables"]).await;
-        find_other_filters(&tables.unwrap_or_default())
+        let chains = self.nft.list(&["list", "chains"]).await;
+        find_other_filters(&tables.unwrap_or_default(), &chains.unwrap_or_default())
     }
 
     /// Whether a name has to be looked up before the daemon can be reached.

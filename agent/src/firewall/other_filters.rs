@@ -53,19 +53,25 @@ impl OtherFilter {
     }
 }
 
-/// The filters that are active now, given the tables that nft lists.
-pub(super) fn find_other_filters(tables: &Value) -> Vec<OtherFilter> {
+/// The filters that are active now, given the tables and the chains that nft lists.
+pub(super) fn find_other_filters(tables: &Value, chains: &Value) -> Vec<OtherFilter> {
     let ufw = fs::read_to_string(UFW_CONFIG).unwrap_or_default();
     let legacy = LEGACY_TABLES.map(|path| fs::read_to_string(Path::new(path)).unwrap_or_default());
-    judge_filters(&ufw, &legacy.concat(), tables)
+    judge_filters(&ufw, &legacy.concat(), has_firewalld(tables, chains))
+}
+
+/// Whether firewalld has a table of its own, or chains in those of iptables, through which it filters
+/// where its settings say so.
+pub(super) fn has_firewalld(tables: &Value, chains: &Value) -> bool {
+    objects(tables, "table").any(|table| table["name"] == "firewalld")
+        || objects(chains, "chain").any(|it| it["table"] == "filter" && it["name"] == "INPUT_ZONES")
 }
 
 pub(super) fn judge_filters(
     ufw_config: &str,
     legacy_tables: &str,
-    tables: &Value,
+    has_firewalld: bool,
 ) -> Vec<OtherFilter> {
-    let has_firewalld = objects(tables, "table").any(|table| table["name"] == "firewalld");
     let found = [
         (OtherFilter::Ufw, is_ufw_enabled(ufw_config)),
         (OtherFilter::Firewalld, has_firewalld),
@@ -94,28 +100,43 @@ mod tests {
     use serde_json::json;
 
     #[test]
+    fn firewalld_is_known_by_its_table_or_by_its_chains_in_those_of_iptables() {
+        let table = |name: &str| json!({"nftables": [{"table": {"family": "inet", "name": name}}]});
+        let chain = |table: &str, name: &str| json!({"nftables": [{"chain": {"family": "ip", "table": table, "name": name}}]});
+        let nothing = json!({});
+
+        assert!(has_firewalld(&table("firewalld"), &nothing));
+        assert!(has_firewalld(
+            &table("filter"),
+            &chain("filter", "INPUT_ZONES")
+        ));
+        assert!(!has_firewalld(&table("filter"), &chain("filter", "INPUT")));
+        assert!(!has_firewalld(&table("own"), &chain("own", "INPUT_ZONES")));
+        assert!(!has_firewalld(&nothing, &nothing));
+    }
+
+    #[test]
     fn filters_of_others_are_told_apart() {
-        let none = json!({"nftables": [{"table": {"family": "ip", "name": "filter"}}]});
-        let fedora = json!({"nftables": [{"table": {"family": "inet", "name": "firewalld"}}]});
-        let check = |ufw: &str, legacy: &str, tables: &Value, wanted: &[OtherFilter]| {
-            assert_eq!(judge_filters(ufw, legacy, tables), wanted, "{ufw} {legacy}");
+        let check = |ufw: &str, legacy: &str, has_firewalld, wanted: &[OtherFilter]| {
+            let found = judge_filters(ufw, legacy, has_firewalld);
+            assert_eq!(found, wanted, "{ufw} {legacy}");
         };
 
-        check("", "", &none, &[]);
-        check("# ENABLED=yes\nENABLED=no\n", "nat\n", &none, &[]);
+        check("", "", false, &[]);
+        check("# ENABLED=yes\nENABLED=no\n", "nat\n", false, &[]);
         check(
             "LOGLEVEL=low\nENABLED=yes\n",
             "",
-            &none,
+            false,
             &[OtherFilter::Ufw],
         );
-        check("ENABLED=\"Yes\"\n", "", &none, &[OtherFilter::Ufw]);
-        check("ENABLED=yes\nENABLED=no\n", "", &none, &[]);
-        check("", "", &fedora, &[OtherFilter::Firewalld]);
+        check("ENABLED=\"Yes\"\n", "", false, &[OtherFilter::Ufw]);
+        check("ENABLED=yes\nENABLED=no\n", "", false, &[]);
+        check("", "", true, &[OtherFilter::Firewalld]);
         check(
             "",
             "mangle\nfilter\n",
-            &none,
+            false,
             &[OtherFilter::IptablesLegacy],
         );
     }

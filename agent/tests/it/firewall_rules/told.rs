@@ -1,11 +1,15 @@
 //! What is told of rules: counters, plans, refusals, and who may come back.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::process::Command;
 
+use hidps_lab::command::run;
 use hidps_lab::netns::Namespace;
+use hidps_lab::say_skipped;
 use hidps_wire::{CutOff, PlannedChange};
 
 use super::*;
+use crate::scripted_daemon::DEADLINE;
 use crate::world::PORT;
 
 fn counters_tell_which_rule_met_packets_and_outlive_a_change_of_others(back_end: BackEnd) {
@@ -206,11 +210,63 @@ fn a_filter_of_somebody_else_is_named_and_not_touched(back_end: BackEnd) {
     );
 }
 
+fn rules_of_iptables_older_kind_are_named_and_not_touched(back_end: BackEnd) {
+    let test = "rules_of_iptables_older_kind_are_named_and_not_touched";
+    let Some(world) = back_end.world(test) else {
+        return;
+    };
+    let legacy = |arguments: &[&str]| {
+        let mut command = Command::new("iptables-legacy");
+        command.args(arguments);
+        run(world.host.exec(&command), DEADLINE)
+    };
+    if let Err(error) = legacy(&["-A", "INPUT", "-p", "tcp", "--dport", "9", "-j", "DROP"]) {
+        return say_skipped(test, &error);
+    }
+    let listed = || legacy(&["-S"]).unwrap().stdout;
+    let before = listed();
+    let home = world.home();
+    let _agent = home.start(Some(&world.host));
+    let mut author = Author::greet(&world);
+
+    let status = author.send(on(&[tcp(1, "allow", 80, 80)]));
+
+    let synced = condition(&status, FacetCondition::FirewallSynced);
+    assert_eq!(synced, (ConditionStatus::Unknown, "OtherFilter"));
+    let message = &status.conditions[0].message;
+    let says_so = message.contains("iptables-legacy filters here as well");
+    assert!(says_so, "{message}");
+    assert_eq!(listed(), before);
+}
+
+fn a_firewalld_without_a_table_of_its_own_is_named(back_end: BackEnd) {
+    let test = "a_firewalld_without_a_table_of_its_own_is_named";
+    let Some(world) = back_end.world(test) else {
+        return;
+    };
+    // As it filters through iptables, which here is a face of nftables.
+    world.nft(&["add", "table", "ip", "filter"]);
+    world.nft(&["add", "chain", "ip", "filter", "INPUT_ZONES"]);
+    let home = world.home();
+    let _agent = home.start(Some(&world.host));
+    let mut author = Author::greet(&world);
+
+    let status = author.send(on(&[tcp(1, "allow", 80, 80)]));
+
+    let synced = condition(&status, FacetCondition::FirewallSynced);
+    assert_eq!(synced, (ConditionStatus::Unknown, "OtherFilter"));
+    let message = &status.conditions[0].message;
+    let says_so = message.contains("firewalld filters here as well");
+    assert!(says_so, "{message}");
+}
+
 contract! { nftables of Nftables:
     whoever_is_logged_in_may_come_back_for_a_while,
     a_rule_that_makes_no_sense_is_named_and_the_others_are_in_force,
     a_plan_tells_the_difference_of_the_rules_alone,
     a_filter_of_somebody_else_is_named_and_not_touched,
+    rules_of_iptables_older_kind_are_named_and_not_touched,
+    a_firewalld_without_a_table_of_its_own_is_named,
     counters_tell_which_rule_met_packets_and_outlive_a_change_of_others,
     each_address_of_a_long_list_has_a_counter_of_its_own,
 }
@@ -220,6 +276,8 @@ contract! { ufw of Ufw:
     a_rule_that_makes_no_sense_is_named_and_the_others_are_in_force,
     a_plan_tells_the_difference_of_the_rules_alone,
     a_filter_of_somebody_else_is_named_and_not_touched,
+    rules_of_iptables_older_kind_are_named_and_not_touched,
+    a_firewalld_without_a_table_of_its_own_is_named,
     counters_tell_which_rule_met_packets_and_outlive_a_change_of_others,
     each_address_of_a_long_list_has_a_counter_of_its_own,
 }
