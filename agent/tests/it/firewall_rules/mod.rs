@@ -4,6 +4,7 @@
 mod back_end;
 mod decisions;
 mod lifetime;
+mod logged;
 mod told;
 mod ufw;
 
