@@ -259,6 +259,14 @@ fn names_of(path: &Path) -> impl Iterator<Item = OsString> {
 }
 
 #[cfg(test)]
+impl Reach {
+    /// Waits so long from now on.
+    pub(super) const fn wait_for(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;

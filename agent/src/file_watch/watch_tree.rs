@@ -199,6 +199,12 @@ impl WatchTree {
         self.inventory.remember(&change.path, entry, is_single);
     }
 
+    /// Waits so long for an answer from now on.
+    #[cfg(test)]
+    pub(super) const fn wait_for(&mut self, patience: std::time::Duration) {
+        self.kernel.reach.wait_for(patience);
+    }
+
     /// Opens a file to be known, and says how it is; none where nothing is there.
     ///
     /// # Errors

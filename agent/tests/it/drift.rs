@@ -1,9 +1,10 @@
 //! What somebody does to a converged host is put right, and told as it was and as it is again.
-//! These waits are shorter than the audit, so only a notification of the kernel can end them.
+//! It never takes what the audit finds, each 60 s, for what the kernel tells: who did it, and that a
+//! path was gone for a moment, come by a notification alone.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hidps_wire::{ConditionStatus, FacetCondition, Status};
 
@@ -11,7 +12,7 @@ use crate::harness::{AgentHome, document};
 use crate::scripted_daemon::{Connection, DEADLINE, ScriptedDaemon, condition};
 use crate::world::World;
 
-/// Long for two busy cores, and shorter than the 60 s between two audits.
+/// Long for two busy cores, and shorter than the 60 s between two audits, of which one may come within it.
 const NOTICED: Duration = Duration::from_secs(40);
 
 /// The next statuses in which a facet is another than in the one before, with reason and message.
@@ -21,8 +22,10 @@ fn next_transitions(
     n: usize,
 ) -> Vec<(ConditionStatus, String, String)> {
     let mut seen: Vec<(ConditionStatus, String, String)> = Vec::new();
+    let end = Instant::now() + NOTICED;
     while seen.len() < n {
-        let status = daemon.poll_status(NOTICED, |_| true);
+        let left = end.saturating_duration_since(Instant::now());
+        let status = daemon.poll_status(left, |_| true);
         let status = status.unwrap_or_else(|| panic!("nothing is told after {seen:?}"));
         let (now, reason) = condition(&status, facet);
         if seen.last().is_none_or(|(before, ..)| *before != now) {
