@@ -13,6 +13,9 @@ const MAX_FLOWS: usize = 16_384;
 /// Most ports compared.
 const MAX_PORTS: usize = 4_096;
 
+/// Most ports of one user that are compared, so that nobody hides those of all others.
+const MAX_PORTS_OF_USER: usize = MAX_PORTS / 4;
+
 /// A port that a host listens on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Port {
@@ -37,8 +40,10 @@ pub(super) struct Sockets {
     /// Ports, with the socket and the user of each.
     pub(super) ports: BTreeMap<Port, (u64, u32)>,
     pub(super) flows: BTreeSet<Flow>,
-    /// Connections that found no room.
+    /// Connections and ports that found no room.
     pub(super) n_left_out: u64,
+    /// How many ports each user holds.
+    n_ports_of: BTreeMap<u32, usize>,
 }
 
 impl Sockets {
@@ -54,8 +59,8 @@ impl Sockets {
                     address: row.local.ip(),
                     number: row.local.port(),
                 };
-                if port.number > 0 && !is_client && self.ports.len() < MAX_PORTS {
-                    self.ports.entry(port).or_insert((row.inode, row.user));
+                if port.number > 0 && !is_client && !self.ports.contains_key(&port) {
+                    self.add_port(port, (row.inode, row.user));
                 }
             }
             SocketState::Connected => {
@@ -76,6 +81,16 @@ impl Sockets {
             }
             SocketState::Other => {}
         }
+    }
+
+    fn add_port(&mut self, port: Port, (inode, user): (u64, u32)) {
+        let n_own = self.n_ports_of.entry(user).or_default();
+        if self.ports.len() >= MAX_PORTS || *n_own >= MAX_PORTS_OF_USER {
+            self.n_left_out += 1;
+            return;
+        }
+        *n_own += 1;
+        self.ports.insert(port, (inode, user));
     }
 
     /// Whether this host began a connection, as far as its own listeners tell.
@@ -133,6 +148,31 @@ mod tests {
             sockets.add(row, &HANDED_OUT);
         }
         sockets
+    }
+
+    #[test]
+    fn whoever_opens_many_ports_hides_only_own_ones_and_they_are_counted() {
+        let mut sockets = Sockets::default();
+        let of = |user: u32, port: u16| SocketRow {
+            user,
+            ..row(
+                Transport::Tcp,
+                SocketState::Listening,
+                &format!("0.0.0.0:{port}"),
+                "0.0.0.0:0",
+            )
+        };
+
+        for port in 1_000..4_000 {
+            sockets.add(&of(1_000, port), &HANDED_OUT);
+        }
+        sockets.add(&of(1_000, 1_000), &HANDED_OUT);
+        sockets.add(&of(33, 80), &HANDED_OUT);
+
+        assert_eq!(sockets.ports.len(), MAX_PORTS_OF_USER + 1);
+        assert!(sockets.ports.keys().any(|port| port.number == 80));
+        let n_left_out = 3_000 - MAX_PORTS_OF_USER as u64;
+        assert_eq!(sockets.n_left_out, n_left_out, "each once");
     }
 
     #[test]

@@ -30,7 +30,7 @@ use event::{Owner, flow_event, port_event};
 pub(crate) use listeners::{Listener, list_listeners};
 pub use listing::{SocketRow, SocketState, Transport, parse_line};
 use owners::Owners;
-use tables::read_own;
+use tables::SocketReader;
 
 /// What this source cannot see.
 pub const CANNOT_SEE: &str = "ports and connections that open and close between two looks, \
@@ -62,26 +62,21 @@ impl SocketWatch {
         interval: Option<Duration>,
         table: Arc<ProcessTable>,
         events: Arc<EventQueue>,
-        board: &SourceBoard,
+        board: &Arc<SourceBoard>,
     ) -> io::Result<Self> {
         let Some(interval) = interval else {
             board.tell(SOURCE, Standing::Off, "network = \"off\"", CANNOT_SEE);
             return Ok(Self { looker: None });
         };
-        board.tell(
-            SOURCE,
-            Standing::Read,
-            "by looking at the kernel's tables",
-            CANNOT_SEE,
-        );
         let (handle, pacer) = pacer(interval);
         let (ended_tx, ended) = oneshot::channel();
         let mut look = Look::new(PathBuf::from("/proc"), table, events);
+        let board = Arc::clone(board);
         let thread = std::thread::Builder::new()
             .name("sockets".to_owned())
             .stack_size(STACK_BYTES);
         thread.spawn(move || {
-            look.repeat(&pacer);
+            look.repeat(&pacer, &board);
             // Whoever would hear it may be gone.
             ended_tx.send(()).ok();
         })?;
@@ -109,6 +104,7 @@ struct Look {
     table: Arc<ProcessTable>,
     events: Arc<EventQueue>,
     owners: Owners,
+    reader: SocketReader,
     before: Option<Sockets>,
     /// Ports that were told, with their holders; a port is closed when it is missing twice, as
     /// the kernel's tables may leave one out while they change.
@@ -119,6 +115,7 @@ impl Look {
     fn new(proc: PathBuf, table: Arc<ProcessTable>, events: Arc<EventQueue>) -> Self {
         Self {
             owners: Owners::of(proc.clone()),
+            reader: SocketReader::default(),
             proc,
             table,
             events,
@@ -127,15 +124,16 @@ impl Look {
         }
     }
 
-    fn repeat(&mut self, pacer: &Pacer) {
-        let mut was_told = false;
+    fn repeat(&mut self, pacer: &Pacer, board: &SourceBoard) {
         loop {
-            if let Err(error) = self.look()
-                && !was_told
-            {
-                was_told = true;
-                tracing::warn!(%error, "the host's sockets cannot be read and are not watched");
-            }
+            let (standing, how) = match self.look() {
+                Ok(()) => (Standing::Read, self.reader.how()),
+                Err(error) => {
+                    tracing::debug!(%error, "the host's sockets could not be read");
+                    (Standing::Failed, error.to_string())
+                }
+            };
+            board.tell(SOURCE, standing, &how, CANNOT_SEE);
             if !pacer.wait() {
                 return;
             }
@@ -143,7 +141,7 @@ impl Look {
     }
 
     fn look(&mut self) -> io::Result<()> {
-        let now = read_own(&self.proc)?;
+        let now = self.reader.read(&self.proc)?;
         let Some(before) = self.before.take() else {
             self.begin(&now);
             self.before = Some(now);
@@ -169,6 +167,7 @@ impl Look {
             let owner = self.owner(holders.get(inode), *user);
             self.open.insert(*port, (owner, false));
         }
+        self.tell_loss(now.n_left_out);
     }
 
     fn find(&mut self, wanted: HashSet<u64>) -> HashMap<u64, u32> {
@@ -225,12 +224,16 @@ impl Look {
             }
         }
         let untold = u64::try_from(n_new.saturating_sub(MAX_TOLD)).unwrap_or(u64::MAX);
-        let lost = untold.saturating_add(now.n_left_out.saturating_sub(before.n_left_out));
+        self.tell_loss(untold.saturating_add(now.n_left_out.saturating_sub(before.n_left_out)));
+    }
+
+    fn tell_loss(&self, lost: u64) {
         if lost > 0 {
             let note = AgentNote::LinesLost {
                 source: SOURCE,
                 lost: Some(lost),
-                why: "more connections began at once than are told one by one".to_owned(),
+                why: "there are more connections and ports than are compared, or more began at once than are \
+                      told one by one".to_owned(),
             };
             self.events.push(note.into_event());
         }

@@ -108,3 +108,34 @@ async fn a_watch_ends_with_the_agent() {
         .await
         .expect("it ends");
 }
+
+#[tokio::test]
+async fn a_host_whose_sockets_cannot_be_read_is_told_as_such_and_so_is_their_return() {
+    let (board, mut states) = SourceBoard::new();
+    let proc = tempfile::tempdir().unwrap();
+    let mut look = look();
+    look.proc = proc.path().to_owned();
+    // The kernel is not asked, so that only the tables are left.
+    look.reader = SocketReader::refused("no such thing");
+    let (handle, pacer) = pacer(Duration::from_secs(1));
+    let thread = std::thread::spawn(move || look.repeat(&pacer, &board));
+    let mut becomes = async |wanted: Standing| {
+        let told = states.wait_for(|states| {
+            let state = states.get(SOURCE);
+            state.is_some_and(|state| state.standing == wanted)
+        });
+        let told = tokio::time::timeout(DEADLINE, told).await;
+        told.expect("it is told").unwrap()[SOURCE].clone()
+    };
+
+    becomes(Standing::Failed).await;
+    std::fs::create_dir(proc.path().join("net")).unwrap();
+    for table in ["tcp", "udp"] {
+        std::fs::write(proc.path().join("net").join(table), "").unwrap();
+    }
+    let read = becomes(Standing::Read).await;
+
+    assert!(read.how.contains("no such thing"), "{}", read.how);
+    drop(handle);
+    thread.join().unwrap();
+}
