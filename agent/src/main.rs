@@ -4,6 +4,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -18,12 +19,18 @@ use serde::Serialize;
 /// not start it again.
 const FAULTY_CONFIG: u8 = 78;
 
+/// Whatever is done beside the loop ends within milliseconds, where the disk answers.
+const LAST_WAIT: Duration = Duration::from_secs(2);
+
+/// Longest line of an error that is printed.
+const MAX_LINE_CHARS: usize = 4 * 1024;
+
 fn main() -> ExitCode {
     match dispatch(Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {
             // A closed standard error leaves nobody to tell.
-            writeln!(std::io::stderr(), "hidps-agent: {error:#}").ok();
+            writeln!(std::io::stderr(), "hidps-agent: {}", told(&error)).ok();
             if error.is::<ConfigFaults>() {
                 ExitCode::from(FAULTY_CONFIG)
             } else {
@@ -33,12 +40,26 @@ fn main() -> ExitCode {
     }
 }
 
+/// An error as text, line by line; it may quote a file that is not root's, to root at a terminal.
+fn told(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    let lines: Vec<_> = text
+        .lines()
+        .map(|line| hidps_wire::printable(line, MAX_LINE_CHARS))
+        .collect();
+    lines.join("\n")
+}
+
 fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(arguments) => {
             let config = load(&arguments)?;
             telemetry::start_log(config.log_format);
-            runtime()?.block_on(agent::run(config))?;
+            let runtime = runtime()?;
+            let ran = runtime.block_on(agent::run(config));
+            // A thread that waits for a disk that hangs would be waited for without end.
+            runtime.shutdown_timeout(LAST_WAIT);
+            ran?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Status(arguments) => show_status(&arguments),

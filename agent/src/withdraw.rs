@@ -6,7 +6,7 @@ use crate::error_chain::chain;
 use crate::firewall::{
     Firewall as _, FirewallChange, FirewallError, FirewallGoal, FirewallSync, HostFirewall,
 };
-use crate::state_dir::StateView;
+use crate::state_dir::{StateError, StateView};
 
 /// Why nothing, or not all, was taken back.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +14,9 @@ pub enum WithdrawError {
     /// The agent would put it back at once.
     #[error("the agent runs; stop it first: systemctl stop hidps-agent")]
     Running,
+    /// It may be running, and would put it back at once.
+    #[error("it cannot be told whether the agent runs, so nothing was taken back")]
+    Untold(#[source] StateError),
     /// The firewall stays as it is.
     #[error("the firewall could not be put back: {0}")]
     Firewall(String),
@@ -24,8 +27,7 @@ pub enum WithdrawError {
 /// # Errors
 /// Fails while the agent runs, and when something stays.
 pub async fn withdraw(config: &Config) -> Result<String, WithdrawError> {
-    let is_running = StateView::open(&config.state_dir).is_ok_and(|state| state.is_in_use());
-    if is_running {
+    if is_running(config).map_err(WithdrawError::Untold)? {
         return Err(WithdrawError::Running);
     }
     if config.firewall == FirewallMode::Observe {
@@ -47,4 +49,48 @@ pub async fn withdraw(config: &Config) -> Result<String, WithdrawError> {
         | None => "the agent had no firewall rules here\n",
     };
     Ok(said.to_owned())
+}
+
+/// Whether an agent runs; one that never ran here has no directory.
+fn is_running(config: &Config) -> Result<bool, StateError> {
+    match StateView::open(&config.state_dir) {
+        Err(error) if error.is_absence() => Ok(false),
+        opened => opened?.is_in_use(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state_dir::StateDir;
+
+    #[tokio::test]
+    async fn nothing_is_taken_back_while_it_cannot_be_told_whether_the_agent_runs() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("state");
+        let text = format!(
+            "agent_id = \"7d444840-9dc0-11d1-b245-5ffdce74fad2\"\n\
+             backend_url = \"http://127.0.0.1:9\"\nfirewall = \"observe\"\nstate_dir = {path:?}\n"
+        );
+        let config = Config::parse(&text, |_| None).unwrap();
+
+        let without_directory = withdraw(&config).await;
+        let state = StateDir::open(&path).unwrap();
+        let never_ran = withdraw(&config).await;
+        std::fs::create_dir(state.path().join("lock")).unwrap();
+        let untold = withdraw(&config).await;
+        std::fs::remove_dir(state.path().join("lock")).unwrap();
+        let _lock = state.lock().unwrap();
+        let running = withdraw(&config).await;
+
+        assert!(without_directory.is_ok() && never_ran.is_ok());
+        assert!(
+            matches!(untold, Err(WithdrawError::Untold(_))),
+            "{untold:?}"
+        );
+        assert!(
+            matches!(running, Err(WithdrawError::Running)),
+            "{running:?}"
+        );
+    }
 }

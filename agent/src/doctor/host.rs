@@ -21,7 +21,7 @@ use crate::file_watch::{self, FILE_ACTORS};
 use crate::firewall::{BackEnd, Firewall as _, HostFirewall};
 use crate::identity::Identity;
 use crate::link::LinkState;
-use crate::report::read_status;
+use crate::report::{ReportError, read_status};
 use crate::state_dir::StateView;
 
 /// Fewer watches than this do not carry 1,000 paths and the directories above them.
@@ -74,12 +74,33 @@ pub(super) fn check_key(config: &Config) -> Finding {
 /// What the running agent was told last; only its own attempts say whether the daemon takes it.
 pub(super) fn check_link(config: &Config) -> Finding {
     let name = "link";
-    let running = read_status(config).ok().filter(|status| status.running);
-    let Some(link) = running.map(|status| status.link) else {
-        return Finding::well(name, "none; the agent does not run");
+    let none = "none; the agent does not run";
+    let status = match read_status(config) {
+        Ok(status) => status,
+        Err(ReportError::State(error)) if error.is_absence() => return Finding::well(name, none),
+        Err(ReportError::NoStatus) if !is_running(config) => return Finding::well(name, none),
+        Err(error) => {
+            return Finding::wrong(
+                name,
+                chain(&error),
+                "ask as root; if it stays, restart the agent: systemctl restart hidps-agent",
+            );
+        }
     };
-    let found = link.to_string();
-    match link {
+    if !status.running {
+        return Finding::well(name, none);
+    }
+    let found = format!("{}, since {}", status.link, status.written_at);
+    // It writes when there is something new, so that an old status may be true still.
+    let is_gone = |process: &u32| !Path::new(&format!("/proc/{process}")).exists();
+    if let Some(process) = status.process.filter(is_gone) {
+        return Finding::wrong(
+            name,
+            format!("process {process}, which is gone, said last: {found}"),
+            "the running agent cannot write its status; look at the disk of its state directory",
+        );
+    }
+    match status.link {
         LinkState::Starting | LinkState::Connected { .. } => Finding::well(name, found),
         LinkState::WaitingForApproval => Finding::wrong(
             name,
@@ -90,6 +111,12 @@ pub(super) fn check_link(config: &Config) -> Finding {
             Finding::wrong(name, found, "mend what it names; the agent goes on trying")
         }
     }
+}
+
+/// Whether an agent runs, or that cannot be told.
+fn is_running(config: &Config) -> bool {
+    let asked = StateView::open(&config.state_dir).and_then(|state| state.is_in_use());
+    asked.unwrap_or(true)
 }
 
 pub(super) fn check_space(config: &Config) -> Finding {

@@ -10,6 +10,10 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::config::Config;
+use crate::text::printable;
+
+/// Longest line that is shown.
+const MAX_LINE_CHARS: usize = 4 * 1024;
 
 /// The result of one check.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -67,12 +71,13 @@ impl Diagnosis {
         let mut text = String::new();
         for finding in &self.checks {
             let mark = if finding.ok { "ok  " } else { "FAIL" };
-            write!(text, "{mark} {:<12} {}", finding.name, finding.found)
-                .expect("a string takes any text");
+            let mut said = finding.found.clone();
             if let Some(fix) = &finding.fix {
-                write!(text, "; {fix}").expect("a string takes any text");
+                said = format!("{said}; {fix}");
             }
-            text.push('\n');
+            // It may quote what is not root's, to root at a terminal.
+            let said = printable(&said, MAX_LINE_CHARS);
+            writeln!(text, "{mark} {:<12} {said}", finding.name).expect("a string takes any text");
         }
         text
     }

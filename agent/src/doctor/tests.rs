@@ -184,3 +184,58 @@ fn why_the_running_agent_has_no_link_is_a_finding() {
     let backend = "https://x".to_owned();
     check(LinkState::Connected { backend }, true, "connected");
 }
+
+#[test]
+fn a_status_that_cannot_be_read_or_is_another_process_s_is_no_link() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    let config = config(&path, 9);
+    let check = |is_well: bool, words: &str| {
+        let finding = host::check_link(&config);
+
+        assert_eq!(finding.ok, is_well, "{finding:?}");
+        assert!(finding.found.contains(words), "{words}: {finding:?}");
+    };
+    let is_of_process = |process: u32| {
+        let report = StatusReport {
+            process,
+            link: LinkState::Connected {
+                backend: "https://x".to_owned(),
+            },
+            ..StatusReport::default()
+        };
+        hidps_wire::encode(&report)
+    };
+
+    check(true, "the agent does not run");
+    let state = StateDir::open(&path).unwrap();
+    check(true, "the agent does not run");
+    let _lock = state.lock().unwrap();
+    check(false, "no status yet");
+    state.write("status.json", b"{").unwrap();
+    check(false, "damaged");
+    // No process has so great a number.
+    let gone = is_of_process(u32::MAX);
+    state.write("status.json", gone.as_bytes()).unwrap();
+    check(false, "which is gone");
+    let alive = is_of_process(std::process::id());
+    state.write("status.json", alive.as_bytes()).unwrap();
+    check(true, "connected");
+}
+
+#[test]
+fn what_a_finding_quotes_stays_on_its_line() {
+    let diagnosis = Diagnosis::of(vec![Finding::wrong(
+        "link",
+        "down: \u{1b}[2J\nok   key",
+        "mend\r\u{202e}it",
+    )]);
+
+    let text = diagnosis.text();
+
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(
+        !text.trim_end().chars().any(hidps_wire::is_misleading),
+        "{text}"
+    );
+}

@@ -22,6 +22,9 @@ const MAX_KEY_CHARS: usize = 64;
 /// Longest part of a hash that is shown; a real one has 64 characters.
 const MAX_HASH_CHARS: usize = 64;
 
+/// Longest line that is shown; a path has 4,096 bytes at most.
+const MAX_LINE_CHARS: usize = 8 * 1024;
+
 /// The document the agent has accepted, or why there is none.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct ShownDesired {
@@ -117,35 +120,41 @@ impl ShownDesired {
     #[must_use]
     pub fn text(&self) -> String {
         let Some(accepted) = &self.accepted else {
-            return format!("{}\n", self.missing.as_deref().unwrap_or("nothing"));
+            let missing = self.missing.as_deref().unwrap_or("nothing");
+            return printable(missing, MAX_LINE_CHARS) + "\n";
         };
         let (desired, refused) = Desired::from_document(&accepted.document);
-        let mut text = format!(
-            "generation {}\nhash       {}\nfirewall   {}\n",
-            accepted.generation,
-            printable(&accepted.hash.0, MAX_HASH_CHARS),
-            accepted.firewall
-        );
+        let mut text = String::new();
+        // The ledger is the agent's, and whoever reads this may be root at a terminal.
+        let mut line = |name: &str, value: &dyn std::fmt::Display| {
+            let value = printable(&value.to_string(), MAX_LINE_CHARS);
+            writeln!(text, "{name:<10} {value}").expect("a string takes any text");
+        };
+        line("generation", &accepted.generation);
+        line("hash", &printable(&accepted.hash.0, MAX_HASH_CHARS));
+        line("firewall", &accepted.firewall);
         for (path, depth) in &desired.watched {
             let depth = match depth {
                 WatchDepth::Entries => "",
                 WatchDepth::Everything => " and everything below",
             };
-            writeln!(text, "watch      {path}{depth}").expect("a string takes any text");
+            line("watch", &format_args!("{path}{depth}"));
         }
         if let Some(key) = &accepted.document.retired_key {
             let key = printable(key, MAX_KEY_CHARS);
-            writeln!(text, "give up    the key {key}").expect("a string takes any text");
+            line("give up", &format_args!("the key {key}"));
         }
         for rule in &desired.policy.rules {
-            writeln!(text, "rule       {rule}").expect("a string takes any text");
+            line("rule", rule);
         }
         for refused in &refused.rules {
-            writeln!(text, "refused    {refused}").expect("a string takes any text");
+            line("refused", refused);
         }
         for refused in &accepted.refused {
-            writeln!(text, "refused    {} {}", refused.path, refused.error)
-                .expect("a string takes any text");
+            line(
+                "refused",
+                &format_args!("{} {}", refused.path, refused.error),
+            );
         }
         text
     }

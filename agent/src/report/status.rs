@@ -15,6 +15,13 @@ use crate::event_queue::Losses;
 use crate::file_watch::FILE_ACTORS;
 use crate::link::LinkState;
 use crate::state_dir::StateView;
+use crate::text::printable;
+
+/// Longest name of a source or condition that is shown.
+const MAX_NAME_CHARS: usize = 40;
+
+/// Longest line that is shown; a condition may list many subjects.
+const MAX_LINE_CHARS: usize = 16 * 1024;
 
 /// What the agent last knew of itself and the host.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -64,7 +71,7 @@ pub struct ShownSource {
 /// Fails when there is nothing to show.
 pub fn read_status(config: &Config) -> Result<ShownStatus, ReportError> {
     let state = StateView::open(&config.state_dir).map_err(ReportError::State)?;
-    let running = state.is_in_use();
+    let running = state.is_in_use().map_err(ReportError::State)?;
     let content = state.read(FILE).map_err(ReportError::State)?;
     let content = content.ok_or(ReportError::NoStatus)?;
     let report = serde_json::from_slice(&content).map_err(ReportError::Damaged)?;
@@ -146,7 +153,10 @@ impl ShownStatus {
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();
+        // The file is the agent's, and whoever reads this may be root at a terminal.
         let mut line = |name: &str, value: &str| {
+            let name = printable(name, MAX_NAME_CHARS);
+            let value = printable(value, MAX_LINE_CHARS);
             writeln!(text, "{name:<14} {value}").expect("a string takes any text");
         };
         line("agent", &self.agent_id.to_string());

@@ -266,3 +266,54 @@ fn the_desired_document_as_json_keeps_its_names() {
 
     check_golden(&shown, include_str!("../../tests/golden/desired.json"));
 }
+
+#[test]
+fn no_text_of_the_status_file_reaches_a_terminal_as_it_is() {
+    let (_parent, state, config) = state();
+    let hostile = || "\u{1b}]0;x\u{7}\nrunning        yes\u{202e}".to_owned();
+    let source = SourceState {
+        standing: Standing::Read,
+        since: hostile(),
+        how: hostile(),
+        cannot_see: hostile(),
+    };
+    let report = StatusReport {
+        written_at: hostile(),
+        link: LinkState::Waiting {
+            reason: hostile(),
+            refused: false,
+        },
+        host: Some(Status {
+            applied: None,
+            conditions: vec![AgentCondition {
+                facet: FacetCondition::FirewallSynced,
+                status: ConditionStatus::True,
+                reason: hostile(),
+                message: hostile(),
+                subjects: Vec::new(),
+            }],
+            firewall_active: None,
+        }),
+        sources: [(hostile(), source)].into(),
+        ..StatusReport::default()
+    };
+    let text = hidps_wire::encode(&report);
+    state.write(FILE, text.as_bytes()).unwrap();
+
+    let shown = read_status(&config).unwrap().text();
+
+    // Agent, running, link, the source, desired and the condition.
+    assert_eq!(shown.lines().count(), 6, "{shown}");
+    let misleads = |line: &str| line.chars().any(hidps_wire::is_misleading);
+    assert!(!shown.lines().any(misleads), "{shown}");
+}
+
+#[test]
+fn a_lock_that_cannot_be_asked_for_is_not_shown_as_an_agent_that_ended() {
+    let (_parent, state, config) = state();
+    let report = hidps_wire::encode(&StatusReport::default());
+    state.write(FILE, report.as_bytes()).unwrap();
+    std::fs::create_dir(state.path().join("lock")).unwrap();
+
+    assert!(matches!(read_status(&config), Err(ReportError::State(_))));
+}

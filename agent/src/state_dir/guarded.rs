@@ -7,7 +7,9 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Mode, OFlags, openat, renameat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, Mode, OFlags, RenameFlags, openat, renameat, renameat_with, statat, unlinkat,
+};
 use rustix::io::Errno;
 
 use super::replace::{Disk, replace};
@@ -112,8 +114,8 @@ impl GuardedDir {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 opened => return opened,
             }
-            match self.make(name) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            match self.make_lock(name) {
+                Err(error) if is_raced(&error) => {}
                 made => return made,
             }
         }
@@ -163,6 +165,23 @@ impl GuardedDir {
         Ok(())
     }
 
+    /// Makes a file to be locked. In the directory of another user it has its name only once it is
+    /// that user's: were root cut off in between, nobody could ever lock it again.
+    fn make_lock(&self, name: &str) -> io::Result<File> {
+        if !self.is_of_another {
+            return self.make(name);
+        }
+        let draft = format!("{name}.new");
+        let file = self.create(&draft)?;
+        let here = &self.directory;
+        let named = renameat_with(here, &draft, here, name, RenameFlags::NOREPLACE);
+        if named.is_err() {
+            Self::remove(self, &draft).ok();
+        }
+        named?;
+        Ok(file)
+    }
+
     /// Makes a file that was not there; what root makes in the directory of another user is that
     /// user's, as everything else there.
     fn make(&self, name: &str) -> io::Result<File> {
@@ -174,6 +193,14 @@ impl GuardedDir {
         }
         Ok(file)
     }
+}
+
+/// Whether somebody else made the file, or took the draft away, at the same time.
+fn is_raced(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound
+    )
 }
 
 impl Disk for GuardedDir {

@@ -4,7 +4,7 @@
 mod guarded;
 mod replace;
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::ops::Deref;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
@@ -102,6 +102,14 @@ pub enum StateError {
     },
 }
 
+impl StateError {
+    /// Whether the directory is not there, as before the first run.
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::Open { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
 impl StateView {
     /// Opens the directory to look at it: root may, whoever the agent runs as.
     ///
@@ -133,10 +141,24 @@ impl StateView {
 
     /// Whether an agent runs with the directory; asking makes no file, which the agent might not be
     /// allowed to use.
-    #[must_use]
-    pub fn is_in_use(&self) -> bool {
+    ///
+    /// # Errors
+    /// Fails when that cannot be told, which is never the same as that none runs.
+    pub fn is_in_use(&self) -> Result<bool, StateError> {
         let opened = self.guarded().and_then(|it| it.open_lock(AGENT_LOCK));
-        opened.is_ok_and(|file| file.try_lock().is_err())
+        let tried = match opened {
+            Ok(file) => file.try_lock(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => Err(TryLockError::Error(error)),
+        };
+        match tried {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(source)) => Err(StateError::Read {
+                path: self.path.join(AGENT_LOCK),
+                source,
+            }),
+        }
     }
 
     /// The content of a file; none when it is not there.
@@ -368,15 +390,25 @@ mod tests {
     #[test]
     fn two_agents_never_share_a_directory() {
         let (_parent, state) = fresh();
-        assert!(!state.is_in_use());
+        assert!(!state.is_in_use().unwrap());
         assert!(!state.has("lock"), "asking leaves nothing");
         let lock = state.lock().unwrap();
 
         assert!(matches!(state.lock(), Err(StateError::InUse { .. })));
-        assert!(state.is_in_use());
+        assert!(state.is_in_use().unwrap());
         drop(lock);
-        assert!(!state.is_in_use());
+        assert!(!state.is_in_use().unwrap());
         state.lock().unwrap();
+    }
+
+    #[test]
+    fn a_lock_that_cannot_be_asked_for_is_not_taken_for_a_free_one() {
+        let (_parent, state) = fresh();
+        fs::create_dir(state.path().join(AGENT_LOCK)).unwrap();
+
+        let error = crate::error_chain::chain(&state.is_in_use().unwrap_err());
+
+        assert!(error.contains("could not read"), "{error}");
     }
 
     #[test]
@@ -396,7 +428,11 @@ mod tests {
 
         let error = crate::error_chain::chain(&state.lock().unwrap_err());
         assert!(error.contains("it is a link"), "{error}");
-        assert!(!state.is_in_use(), "what is planted is not asked");
+        let planted = state.is_in_use();
+        assert!(
+            planted.is_err(),
+            "what is planted is not asked, and no answer"
+        );
         assert!(lock.is_some() && state.lock_key().unwrap().is_none());
         for name in ["file", KEY_LOCK] {
             let made = fs::metadata(state.path().join(name)).unwrap();
