@@ -47,7 +47,7 @@ pub enum Note {
         /// Why, in one sentence.
         reason: String,
     },
-    /// The firewall's table was changed by the agent.
+    /// The agent's part of the firewall was changed by the agent: its table, or its rules in ufw.
     FirewallChanged {
         /// Where.
         back_end: BackEnd,
