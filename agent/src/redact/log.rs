@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use hidps_wire::{FieldValue, Fields, LogEvent};
 
-use super::{MASK, redact_command, redact_each};
+use super::{MASK, redact_command, redact_each, redact_joined};
 use quotes::find_commands;
 
 /// The fields that hold a command, or what goes before one.
@@ -71,10 +71,10 @@ impl LoggedCommands {
                 self.redact_rest(author(&event), text)
             } else if before.ends_with("ENV=") {
                 redact_variables(text)
+            } else if before.ends_with("COMMAND=") {
+                self.begin(author(&event), text);
+                redact_joined(text)
             } else {
-                if before.ends_with("COMMAND=") {
-                    self.begin(author(&event), text);
-                }
                 redact_command(text)
             };
             redacted.push((begin, text.to_owned(), shown));
@@ -107,13 +107,13 @@ impl LoggedCommands {
         if begun.text.len() + rest.len() > MAX_BEGUN_BYTES {
             return MASK.to_owned();
         }
-        let before = redact_command(&begun.text);
+        let before = redact_joined(&begun.text);
         let between = if begun.is_within_word { "" } else { " " };
         begun.text.push_str(between);
         begun.text.push_str(rest);
         // Sudo breaks a line at its last space, where it has one.
         begun.is_within_word = !rest.contains(' ');
-        let whole = redact_command(&begun.text);
+        let whole = redact_joined(&begun.text);
         let shown = whole
             .strip_prefix(&before)
             .and_then(|shown| shown.strip_prefix(between));
@@ -169,7 +169,7 @@ fn is_assignment(word: &str) -> bool {
 fn redact_headless(rest: &str) -> String {
     let (first, more) = rest.split_once(' ').unwrap_or((rest, ""));
     let first = if first.starts_with('/') { first } else { MASK };
-    let more = redact_command(more);
+    let more = redact_joined(more);
     let more = more.split(' ').map(|word| match word.strip_prefix("-p") {
         Some(secret) if !secret.is_empty() && secret != MASK => format!("-p{MASK}"),
         Some(_) | None => word.to_owned(),
@@ -194,6 +194,7 @@ fn rewrite<'a>(mut event: LogEvent<'a>, redacted: &[(usize, String, String)]) ->
         match known {
             Some((_, _, shown)) => shown.trim().to_owned(),
             None if name == ENV => redact_variables(value),
+            None if name == COMMAND => redact_joined(value),
             None => redact_command(value),
         }
     };

@@ -73,6 +73,10 @@ impl Program {
                 (None, Some(begin)) => name.starts_with(begin),
                 (None, None) => *pattern == name,
             };
+        let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if !name.chars().all(is_part) {
+            return None;
+        }
         PROGRAMS
             .iter()
             .find(|program| program.names.iter().any(is_name))

@@ -1,4 +1,4 @@
-//! A text cut as a shell would: words with their quotes, spaces, and the borders of `$(…)`.
+//! A text cut as a shell would: words with their quotes, spaces, comments, the borders of `$(…)`.
 //! It takes nothing away: the pieces put together are the text.
 
 /// How deep commands within commands are followed.
@@ -25,6 +25,8 @@ pub(super) fn split(text: &str) -> Pieces<'_> {
         rest: text,
         unpaired: [false; 2],
         is_quoted: false,
+        is_comment: false,
+        is_beginning: true,
         frames: Vec::new(),
     }
 }
@@ -72,6 +74,10 @@ pub(super) struct Pieces<'t> {
     unpaired: [bool; 2],
     /// The rest begins within double quotes.
     is_quoted: bool,
+    /// The rest begins in a comment, where a quote is a letter until the line ends.
+    is_comment: bool,
+    /// The rest is where a word or a comment may begin.
+    is_beginning: bool,
     frames: Vec<Frame>,
 }
 
@@ -82,7 +88,16 @@ impl<'t> Iterator for Pieces<'t> {
         let first = self.rest.chars().next()?;
         if !self.is_quoted && first.is_whitespace() {
             let end = self.rest.find(|c: char| !c.is_whitespace());
-            return self.take(end.unwrap_or(self.rest.len())).map(Piece::Space);
+            let space = self.take(end.unwrap_or(self.rest.len()))?;
+            self.is_comment &= !space.contains('\n');
+            self.is_beginning = true;
+            return Some(Piece::Space(space));
+        }
+        let is_beginning = std::mem::take(&mut self.is_beginning);
+        self.is_comment |= is_beginning && first == '#' && !self.is_quoted;
+        if self.is_comment {
+            let end = self.rest.find(char::is_whitespace);
+            return self.take(end.unwrap_or(self.rest.len())).map(Piece::Word);
         }
         if !self.is_quoted && self.is_end(first) {
             self.is_quoted = self.frames.pop().is_some_and(|frame| frame.is_quoted);
@@ -95,6 +110,7 @@ impl<'t> Iterator for Pieces<'t> {
                 n_open: 0,
                 is_quoted: std::mem::take(&mut self.is_quoted),
             });
+            self.is_beginning = true;
             return self.take(begin).map(Piece::Begin);
         }
         let end = self.word_end();

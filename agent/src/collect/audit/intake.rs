@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::super::line_sink::LineSink;
 use super::super::process::{UserNames, monotonic_nanos};
 use crate::normalize::audit::{AuditEvent, AuditId, AuditRecord, Joiner, Naming, parse_message};
-use crate::redact::{redact_command, redact_each};
+use crate::redact::{redact_each, redact_joined};
 
 /// Most events that are remembered as told: what a busy host records while it is noticed that
 /// auditd has come.
@@ -132,7 +132,7 @@ impl Intake {
 pub(super) fn naming<'n>(user_name: &'n dyn Fn(u32) -> Option<String>) -> Naming<'n> {
     Naming {
         redact_arguments: &|words| redact_each(words.iter().map(String::as_str)),
-        redact_command: &redact_command,
+        redact_command: &redact_joined,
         user_name,
     }
 }

@@ -43,6 +43,20 @@ fn a_command_of_sudo_or_cron_loses_its_secrets_in_text_and_fields() {
 }
 
 #[test]
+fn quotes_in_a_command_of_sudo_are_letters_as_any() {
+    becomes(
+        "sudo",
+        "bob : PWD=/ ; USER=root ; COMMAND=/usr/bin/notify Bob's --token hunter2 Ann's",
+        "bob : PWD=/ ; USER=root ; COMMAND=/usr/bin/notify Bob's --token *** Ann's",
+    );
+    becomes(
+        "sudo",
+        "bob : PWD=/ ; USER=root ; COMMAND=/usr/bin/curl https://h/?a=1&b=2 -u bob:hunter2",
+        "bob : PWD=/ ; USER=root ; COMMAND=/usr/bin/curl https://h/?a=1&b=2 -u bob:***",
+    );
+}
+
+#[test]
 fn variables_of_sudo_lose_their_secrets_and_keep_their_names() {
     let line = "bob : TTY=pts/0 ; PWD=/ ; USER=root ; ENV=LD_PRELOAD=/tmp/x.so \
                 PGPASSWORD=hunter2 ; COMMAND=/usr/bin/psql";

@@ -3,6 +3,7 @@
 
 mod arguments;
 mod programs;
+mod rules;
 mod scripts;
 
 use super::*;

@@ -187,6 +187,21 @@ fn a_private_key_is_masked_and_what_stands_behind_it_is_told() {
 }
 
 #[test]
+fn a_quote_in_a_comment_has_no_other() {
+    check_scripts(&[
+        (
+            "id # it's --token x y\ncat '/etc/shadow'",
+            "id # it's --token *** y\ncat '/etc/shadow'",
+        ),
+        (
+            "id # token='a b\nbash -c 'id'",
+            "id # token='***\nbash -c 'id'",
+        ),
+        ("x a#b --token 'c d'", "x a#b --token '***'"),
+    ]);
+}
+
+#[test]
 fn quotes_are_letters_where_arguments_were_joined() {
     for (line, expected) in [
         (
