@@ -91,7 +91,8 @@ fn check_backend(backend: &Backend, text: Option<&str>) {
 fn stated_port(address: &str) -> Option<&str> {
     let (_, rest) = address.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?;
-    let (_, port) = authority.rsplit_once(':')?;
+    let (_, place) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let (_, port) = place.rsplit_once(':')?;
     (!port.is_empty() && !port.contains(']')).then_some(port)
 }
 

@@ -110,7 +110,9 @@ fn the_desired_document_is_shown_with_what_was_refused() {
     let ledger = Ledger::new(state, config.agent_id);
     let document = DesiredDocument {
         firewall_enabled: Some(true),
-        monitored_files: vec!["/etc/passwd".to_owned(), "../x".to_owned()],
+        monitored_files: ["/etc/passwd", "/etc/a\u{7f}b", "../x"]
+            .map(str::to_owned)
+            .to_vec(),
         ..DesiredDocument::default()
     };
     ledger
@@ -137,6 +139,7 @@ fn the_desired_document_is_shown_with_what_was_refused() {
         "hash       abc\u{fffd}[2J\n",
         "firewall   on, not confirmed; it was off",
         "watch      /etc/passwd",
+        "watch      /etc/a\u{fffd}b",
         "refused    ../x",
     ] {
         assert!(text.contains(words), "{words}: {text}");
