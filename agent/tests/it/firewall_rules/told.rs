@@ -229,14 +229,19 @@ fn rules_of_iptables_older_kind_are_named_and_not_touched(back_end: BackEnd) {
     let _agent = home.start(Some(&world.host));
     let mut author = Author::greet(&world);
 
+    expect_beside(&mut author, "iptables-legacy");
+    assert_eq!(listed(), before);
+}
+
+/// Has a rule enforced, and looks that it is told who else filters.
+fn expect_beside(author: &mut Author<'_>, other: &str) {
     let status = author.send(on(&[tcp(1, "allow", 80, 80)]));
 
     let synced = condition(&status, FacetCondition::FirewallSynced);
     assert_eq!(synced, (ConditionStatus::Unknown, "OtherFilter"));
     let message = &status.conditions[0].message;
-    let says_so = message.contains("iptables-legacy filters here as well");
+    let says_so = message.contains(&format!("{other} filters here as well"));
     assert!(says_so, "{message}");
-    assert_eq!(listed(), before);
 }
 
 fn a_firewalld_without_a_table_of_its_own_is_named(back_end: BackEnd) {
@@ -251,13 +256,7 @@ fn a_firewalld_without_a_table_of_its_own_is_named(back_end: BackEnd) {
     let _agent = home.start(Some(&world.host));
     let mut author = Author::greet(&world);
 
-    let status = author.send(on(&[tcp(1, "allow", 80, 80)]));
-
-    let synced = condition(&status, FacetCondition::FirewallSynced);
-    assert_eq!(synced, (ConditionStatus::Unknown, "OtherFilter"));
-    let message = &status.conditions[0].message;
-    let says_so = message.contains("firewalld filters here as well");
-    assert!(says_so, "{message}");
+    expect_beside(&mut author, "firewalld");
 }
 
 contract! { nftables of Nftables:
