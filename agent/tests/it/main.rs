@@ -20,12 +20,13 @@ mod hostile_daemon;
 #[cfg(test)]
 mod journal;
 #[cfg(test)]
-#[cfg(test)]
 mod killed;
 #[cfg(test)]
 mod link;
 #[cfg(test)]
 mod logs;
+#[cfg(test)]
+mod looking;
 #[cfg(test)]
 mod observations;
 #[cfg(test)]
