@@ -1,6 +1,7 @@
 //! Checks of the way to the daemon: its name, the connection, TLS, and how far the clocks differ.
 //! It sends one request that says nothing of who the agent is.
 
+use std::io;
 use std::time::Duration;
 
 use http_body_util::Empty;
@@ -90,12 +91,7 @@ fn describe_tls(config: &Config) -> Finding {
 fn describe_failure(error: &DialError) -> Finding {
     let found = chain(error);
     match error {
-        DialError::Tls { .. } => Finding::wrong(
-            "tls",
-            found,
-            "if the certificate is from an authority of your own, name its file in ca_file; check \
-             that it is for the name in backend_url and not expired",
-        ),
+        DialError::Tls { source, .. } => describe_tls_failure(found, source),
         DialError::NotPinned { .. } => Finding::wrong(
             "tls",
             found,
@@ -146,6 +142,21 @@ fn describe_failure(error: &DialError) -> Finding {
              does, set proxy",
         ),
     }
+}
+
+/// What mends a certificate mends no port that speaks no TLS.
+fn describe_tls_failure(found: String, error: &io::Error) -> Finding {
+    let cause = error
+        .get_ref()
+        .and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    let fix = match cause {
+        Some(rustls::Error::InvalidMessage(_)) => "check that backend_url leads to hidpsd with TLS",
+        _ => {
+            "if the certificate is from an authority of your own, name its file in ca_file; check \
+             that it is for the name in backend_url and not expired"
+        }
+    };
+    Finding::wrong("tls", found, fix)
 }
 
 async fn check_clock(config: &Config, stream: Box<dyn Stream>) -> Finding {

@@ -6,6 +6,8 @@ mod away;
 #[cfg(test)]
 mod commit_confirm;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod drift;
 #[cfg(test)]
 mod firewall;
