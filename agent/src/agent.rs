@@ -136,16 +136,16 @@ fn start_parts(
     let (applies_tx, applies) = mpsc::channel(APPLY_QUEUE);
     let statuses = Arc::new(StatusQueue::default());
     let (record_tx, record) = watch::channel(None);
-    let (cadence_tx, cadence) = watch::channel(config.cadence);
-    let (host_reader, readings) = read_host(config.cadence, cadence_tx, record.clone());
+    let board = SourceBoard::new();
+    let (host_reader, readings, cadence) = read_host(config.cadence, record.clone(), &board.0);
     let (link_tx, link_state) = watch::channel(LinkState::default());
     let (drift_tx, drift) = watch::channel(Drift::default());
     let mut parts = JoinSet::new();
     let who = (config.agent_id, &dialer, &state);
     let retirement = start_retirement(&mut parts, who, (&record, &link_state), &shutdown);
     let looks = (config.processes, config.network_interval, cadence);
-    let sources = (looks, (&config.logs, record.clone()));
-    let (files, told) = start_sources(&mut parts, sources, (&positions, memory), &shutdown)?;
+    let read = (looks, (&config.logs, record.clone()));
+    let (files, told) = start_sources(&mut parts, read, (&positions, memory, board), &shutdown)?;
 
     let converge = Converge {
         ledger: Ledger::new(state.clone(), config.agent_id),
@@ -198,6 +198,9 @@ type AcceptedRecord = watch::Receiver<Option<Arc<LedgerRecord>>>;
 /// How often processes and sockets are looked at.
 type Looks = (ProcessSettings, Option<Duration>, watch::Receiver<Cadence>);
 
+/// Where sources say how it is with them, and where that is heard.
+type Board = (Arc<SourceBoard>, watch::Receiver<SourceStates>);
+
 /// What is told on the host of the sources of events.
 type Told = (watch::Receiver<LineCounts>, watch::Receiver<SourceStates>);
 
@@ -206,10 +209,9 @@ type Told = (watch::Receiver<LineCounts>, watch::Receiver<SourceStates>);
 fn start_sources(
     parts: &mut JoinSet<&'static str>,
     (looks, logs): (Looks, (&LogSettings, AcceptedRecord)),
-    (positions, memory): (&Arc<Positions>, Arc<FileMemory>),
+    (positions, memory, (board, sources)): (&Arc<Positions>, Arc<FileMemory>, Board),
     shutdown: &Shutdown,
 ) -> Result<(FileWatchHandle, Told), AgentError> {
-    let (board, sources) = SourceBoard::new();
     let (events, table) = (Arc::clone(positions.events()), host_processes());
     let (files, files_task) = file_watch(events, Arc::clone(&table), memory, Arc::clone(&board));
     begin(parts, "files", watch_files(files_task));
@@ -275,15 +277,21 @@ fn start_logs(
 /// What reads this host, as often as is wanted, and what it reads.
 fn read_host(
     configured: Cadence,
-    cadence_tx: watch::Sender<Cadence>,
     record: AcceptedRecord,
-) -> (impl Future<Output = ()>, Readings) {
-    let (reader, readings) = HostReader::new(PathBuf::from("/"), cadence_tx.subscribe());
+    board: &Arc<SourceBoard>,
+) -> (
+    impl Future<Output = ()> + use<>,
+    Readings,
+    watch::Receiver<Cadence>,
+) {
+    let (cadence_tx, cadence) = watch::channel(configured);
+    let (reader, readings) =
+        HostReader::new(PathBuf::from("/"), cadence.clone(), Arc::clone(board));
     let wishes = follow_wishes(configured, record, cadence_tx);
     let reading = async {
         tokio::join!(reader.run(), wishes);
     };
-    (reading, readings)
+    (reading, readings, cadence)
 }
 
 /// Watches files until the agent ends.

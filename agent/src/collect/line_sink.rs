@@ -1,5 +1,5 @@
 //! Where the lines of every source become events, and where what is wrong with them is counted.
-//! It keeps no line.
+//! It keeps no line. It shows what the other sources lost beside it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,7 +36,7 @@ const TELL_UNREAD_INTERVAL: Duration = Duration::from_secs(3_600);
 pub struct LineCounts {
     /// Those that were passed on without being understood.
     pub unread: UnreadLines,
-    /// Those that were gone before they could be read.
+    /// What every source lost before it could be read, also those that read no lines.
     pub lost: SourceLosses,
     /// Those that were left out because fewer are wanted.
     pub sampled: SampledLines,
@@ -254,7 +254,7 @@ impl LineSink {
     /// Takes note that a source lost lines, and tells the daemon.
     pub(super) fn count_lost(&self, source: &'static str, lost: Option<u64>, why: String) {
         tracing::warn!(source, lost, why, "a source of events lost some");
-        self.lock().lost.count(source, lost);
+        self.board.count_lost(source, lost);
         self.events
             .push(AgentNote::LinesLost { source, lost, why }.into_event());
     }
@@ -279,6 +279,7 @@ impl LineSink {
 
     fn show(&self) {
         let mut counts = self.lock();
+        counts.lost = self.board.lost();
         counts.dropped = self.events.dropped();
         self.shown.send_if_modified(|shown| {
             let is_new = *shown != *counts;
@@ -415,11 +416,12 @@ mod tests {
 
         sink.count_lost("kernel log", Some(7), "it was overwritten".to_owned());
         sink.count_lost("log files", None, "one was replaced".to_owned());
+        sink.board().count_lost("processes", Some(2));
         sink.show();
         let notes = next_events(&queue).await;
 
         let sentence = shown.borrow().lost.sentence();
-        assert_eq!(sentence, "kernel log 7, log files unknown");
+        assert_eq!(sentence, "kernel log 7, log files unknown, processes 2");
         let lost: Vec<_> = notes.iter().map(|note| note.fields.get("lost")).collect();
         assert_eq!(lost, [Some(&FieldValue::Integer(7)), None]);
         let source = notes[0].fields.get("source");

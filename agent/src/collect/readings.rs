@@ -12,7 +12,8 @@ use tokio::time::{Instant, sleep};
 use super::cadence::{Cadence, next_look};
 use super::facts::FactsReader;
 use super::snapshot::ProcessReader;
-use super::usage::UsageReader;
+use super::source_board::{SourceBoard, Standing};
+use super::usage::{CANNOT_SEE, HOW, SOURCE, UsageReader};
 use crate::error_chain::chain;
 
 /// What was read of this host.
@@ -31,6 +32,7 @@ pub struct Readings {
 pub struct HostReader {
     root: PathBuf,
     cadence: watch::Receiver<Cadence>,
+    board: Arc<SourceBoard>,
     usage: watch::Sender<Option<Arc<Usage>>>,
     processes: watch::Sender<Option<Arc<Processes>>>,
     facts: watch::Sender<Option<Arc<Facts>>>,
@@ -39,13 +41,18 @@ pub struct HostReader {
 impl HostReader {
     /// A reader of the host whose root directory this is, and what it reads.
     #[must_use]
-    pub fn new(root: PathBuf, cadence: watch::Receiver<Cadence>) -> (Self, Readings) {
+    pub fn new(
+        root: PathBuf,
+        cadence: watch::Receiver<Cadence>,
+        board: Arc<SourceBoard>,
+    ) -> (Self, Readings) {
         let (usage_tx, usage) = watch::channel(None);
         let (processes_tx, processes) = watch::channel(None);
         let (facts_tx, facts) = watch::channel(None);
         let reader = Self {
             root,
             cadence,
+            board,
             usage: usage_tx,
             processes: processes_tx,
             facts: facts_tx,
@@ -63,7 +70,12 @@ impl HostReader {
         let unwanted = self.usage.clone();
         let reading = async {
             tokio::join!(
-                report_usage(self.root.clone(), self.cadence.clone(), self.usage),
+                report_usage(
+                    self.root.clone(),
+                    self.cadence.clone(),
+                    &self.board,
+                    self.usage
+                ),
                 report_processes(self.root.clone(), self.cadence.clone(), self.processes),
                 report_facts(self.root, self.cadence, self.facts),
             )
@@ -93,6 +105,7 @@ impl Complaint {
 async fn report_usage(
     root: PathBuf,
     mut cadence: watch::Receiver<Cadence>,
+    board: &SourceBoard,
     reports: watch::Sender<Option<Arc<Usage>>>,
 ) {
     let mut reader = UsageReader::new(root);
@@ -110,9 +123,13 @@ async fn report_usage(
         reader = again;
         match usage {
             Ok(usage) => {
+                board.tell(SOURCE, Standing::Read, HOW, CANNOT_SEE);
                 reports.send_replace(Some(Arc::new(usage)));
             }
-            Err(error) => complaint.tell("usage", &error),
+            Err(error) => {
+                board.tell(SOURCE, Standing::Failed, &chain(&error), CANNOT_SEE);
+                complaint.tell(SOURCE, &error);
+            }
         }
         next_look(last, &mut cadence, |cadence| cadence.usage).await;
     }

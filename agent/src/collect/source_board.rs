@@ -1,12 +1,13 @@
-//! Which sources of events there are, how each is read, since when, and what it cannot see.
+//! Which sources there are, how each is read, since when, what it cannot see, and what it lost.
 //! It reads none of them: each source says how it is with it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::source_losses::SourceLosses;
 use crate::clock;
 use crate::text::printable;
 
@@ -43,22 +44,29 @@ pub struct SourceState {
 /// All sources by name.
 pub type SourceStates = BTreeMap<String, SourceState>;
 
-/// Where sources say how it is with them.
+/// Where sources say how it is with them, and count what they lose.
 #[derive(Debug)]
-pub struct SourceBoard(watch::Sender<SourceStates>);
+pub struct SourceBoard {
+    states: watch::Sender<SourceStates>,
+    losses: Mutex<SourceLosses>,
+}
 
 impl SourceBoard {
     /// An empty board; the receiver hears of every change.
     #[must_use]
     pub fn new() -> (Arc<Self>, watch::Receiver<SourceStates>) {
         let (states, receiver) = watch::channel(SourceStates::new());
-        (Arc::new(Self(states)), receiver)
+        let board = Self {
+            states,
+            losses: Mutex::default(),
+        };
+        (Arc::new(board), receiver)
     }
 
     /// Takes note of how it is with a source; what is not new keeps its time.
     pub fn tell(&self, source: &str, standing: Standing, how: &str, cannot_see: &str) {
         let how = printable(how, MAX_HOW_CHARS);
-        self.0.send_if_modified(|states| {
+        self.states.send_if_modified(|states| {
             let is_known = |known: &&SourceState| {
                 known.standing == standing && known.how == how && known.cannot_see == cannot_see
             };
@@ -74,6 +82,21 @@ impl SourceBoard {
             states.insert(source.to_owned(), state);
             true
         });
+    }
+
+    /// Counts what a source lost; none where nobody knows how much.
+    pub fn count_lost(&self, source: &'static str, lost: Option<u64>) {
+        self.losses().count(source, lost);
+    }
+
+    /// What every source lost so far.
+    #[must_use]
+    pub fn lost(&self) -> SourceLosses {
+        self.losses().clone()
+    }
+
+    fn losses(&self) -> MutexGuard<'_, SourceLosses> {
+        self.losses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -98,5 +121,17 @@ mod tests {
             (Standing::Read, Standing::Failed)
         );
         assert!(!last.how.contains('\n'), "{}", last.how);
+    }
+
+    #[test]
+    fn what_sources_lose_adds_up_by_source() {
+        let (board, _states) = SourceBoard::new();
+
+        board.count_lost("connections", Some(2));
+        board.count_lost("connections", Some(3));
+        board.count_lost("watched files", None);
+
+        let sentence = board.lost().sentence();
+        assert_eq!(sentence, "connections 5, watched files unknown");
     }
 }

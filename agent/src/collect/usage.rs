@@ -14,6 +14,17 @@ use hidps_wire::Usage;
 use disks::{parse_mounts, read_disk};
 use sensors::read_sensors;
 
+/// The name of this source.
+pub(super) const SOURCE: &str = "usage";
+
+/// How it is read.
+pub(super) const HOW: &str = "by looking at /proc, /sys and the file systems";
+
+/// What it cannot see.
+pub(super) const CANNOT_SEE: &str = "what happens between two readings beyond the processor's \
+     mean, the limits and use of single control groups and containers, file systems of the network \
+     and of other mount namespaces, and sensors that the kernel does not show";
+
 /// Why usage cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum UsageError {

@@ -6,6 +6,7 @@ use hidps_wire::{AgentCondition, ConditionStatus, FacetCondition};
 use super::condition;
 use crate::collect::source_board::{SourceState, SourceStates, Standing};
 use crate::config::{AuditMode, Config, JournalMode, KernelLogMode, ProcessMode};
+use crate::file_watch::FILES;
 
 /// The source that most hosts have, and whose place log files take on the others.
 const JOURNAL: &str = "journal";
@@ -73,7 +74,10 @@ pub fn sources_condition(states: &SourceStates, asked: &SourcesAsked) -> Option<
         Standing::Absent | Standing::Failed => true,
         Standing::Read | Standing::Off => false,
     };
-    let unread = states.iter().filter(|(_, state)| is_unread(state));
+    let unread = states.iter().filter(|(source, state)| {
+        // What is wrong with files has a condition of its own.
+        *source != FILES && is_unread(state)
+    });
     let unread: Vec<_> = unread
         .map(|(source, state)| format!("{source}: {}", state.how))
         .collect();
@@ -125,6 +129,18 @@ mod tests {
             board.tell(source, *standing, how, "x");
         }
         sources_condition(&states.borrow(), &asked(settings))
+    }
+
+    #[test]
+    fn the_watching_of_files_is_left_to_its_own_condition() {
+        let failed = (Standing::Failed, "too many open files");
+        let sources = [("journal", READ), (FILES, failed), ("usage", failed)];
+
+        let told = told("", &sources).unwrap();
+
+        assert_eq!(told.status, ConditionStatus::True);
+        assert!(!told.message.contains(FILES), "{}", told.message);
+        assert!(told.message.contains("usage: too many"), "{}", told.message);
     }
 
     #[test]

@@ -53,6 +53,18 @@ use watch_tree::WatchTree;
 use who::Who;
 pub use who::{FILE_ACTORS, check_who};
 
+/// The name of this source.
+pub const FILES: &str = "watched files";
+
+/// How it is read.
+const HOW: &str = "by inotify, each path as the condition FilesWatched says";
+
+/// What it cannot see.
+const CANNOT_SEE: &str = "reads, writes through a memory map, what other hosts change on network \
+     file systems, what changed and changed back between two looks after the kernel dropped events, \
+     more of files beyond 16 MiB than size, owner, mode and times, and what is below more than it \
+     watches";
+
 /// Events are read into a buffer of this size; the longest event is 272 bytes.
 const READ_BUFFER_BYTES: usize = 4_096;
 
@@ -193,6 +205,7 @@ pub fn file_watch(
     memory: Arc<FileMemory>,
     board: Arc<SourceBoard>,
 ) -> (FileWatchHandle, FileWatchTask) {
+    board.tell(FILES, Standing::Off, "no path is asked for yet", CANNOT_SEE);
     // One request at a time: the loop waits for the answer.
     let (requests_tx, requests) = mpsc::channel(1);
     let (report, report_rx) = watch::channel(Report::default());
@@ -205,7 +218,7 @@ pub fn file_watch(
     let task = FileWatchTask {
         requests,
         report,
-        telling: Telling::new(events, processes),
+        telling: Telling::new(events, processes, Arc::clone(&board)),
         board,
         coalescer: Coalescer::default(),
         paths: WatchSet::new(),
@@ -345,12 +358,15 @@ impl FileWatchTask {
             let reach = Reach::new(self.patience);
             match open_instance(self.telling.processes(), memory, reach) {
                 Ok(instance) => {
+                    self.board.tell(FILES, Standing::Read, HOW, CANNOT_SEE);
                     tell_who(&self.board, instance.who.as_ref().err());
                     self.instance = Some(instance);
                     self.is_new = false;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "inotify is not to be had");
+                    let how = format!("inotify says {error}");
+                    self.board.tell(FILES, Standing::Failed, &how, CANNOT_SEE);
                     let state = PathState::Failed(WatchProblem::of_instance(&error));
                     return self
                         .paths
@@ -379,6 +395,7 @@ impl FileWatchTask {
             tracing::warn!("the kernel dropped file events; every watched path is compared");
             let note = AgentNote::FileEventsLost.into_event();
             self.telling.events().push(note);
+            self.board.count_lost(FILES, None);
             tree.on_overflow();
             self.has_lost = true;
         } else {
@@ -414,6 +431,8 @@ impl FileWatchTask {
 
     fn on_failure(&mut self, error: &io::Error) {
         tracing::warn!(%error, "inotify failed; watching anew");
+        // Whatever the failed instance had yet to tell is gone with it.
+        self.board.count_lost(FILES, None);
         self.instance = None;
         let states = self.set_paths();
         self.tell_states(states, false);

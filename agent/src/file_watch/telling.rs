@@ -20,6 +20,7 @@ use super::watch_tree::{After, WatchTree};
 use super::who::FILE_ACTORS;
 use crate::agent_note::AgentNote;
 use crate::collect::process::ProcessTable;
+use crate::collect::source_board::SourceBoard;
 use crate::event_queue::EventQueue;
 
 /// Most changes whose hash is waited for; beyond it the first is told without.
@@ -43,6 +44,7 @@ const MAX_UNSAID: u64 = 1_000;
 pub(super) struct Telling {
     events: Arc<EventQueue>,
     processes: Arc<ProcessTable>,
+    board: Arc<SourceBoard>,
     pub(super) hasher: Hasher,
     waiting: VecDeque<Waiting>,
     /// A file that is hashed though nobody changed it, by the number of its answer.
@@ -93,10 +95,15 @@ impl Waiting {
 }
 
 impl Telling {
-    pub(super) fn new(events: Arc<EventQueue>, processes: Arc<ProcessTable>) -> Self {
+    pub(super) fn new(
+        events: Arc<EventQueue>,
+        processes: Arc<ProcessTable>,
+        board: Arc<SourceBoard>,
+    ) -> Self {
         Self {
             events,
             processes,
+            board,
             hasher: Hasher::start(),
             waiting: VecDeque::new(),
             baseline: None,
@@ -140,6 +147,7 @@ impl Telling {
     }
 
     fn tell_loss(&self, lost: Option<u64>, why: &str) {
+        self.board.count_lost(FILE_ACTORS, lost);
         let note = AgentNote::LinesLost {
             source: FILE_ACTORS,
             lost,
@@ -338,6 +346,10 @@ mod tests {
     /// How often the kernel says something of a directory that nobody watches.
     const FLOOD: usize = 4_000;
 
+    fn board() -> Arc<SourceBoard> {
+        SourceBoard::new().0
+    }
+
     fn modification(path: &str) -> FileChange {
         FileChange {
             path: path.into(),
@@ -388,7 +400,7 @@ mod tests {
             return;
         };
         let events = Arc::new(EventQueue::default());
-        let mut telling = Telling::new(Arc::clone(&events), host_processes());
+        let mut telling = Telling::new(Arc::clone(&events), host_processes(), board());
         let (me, of_directory) = (std::process::id(), directory().1);
         let said = event(
             MODIFIED,
@@ -412,7 +424,7 @@ mod tests {
             return;
         };
         let events = Arc::new(EventQueue::default());
-        let mut telling = Telling::new(Arc::clone(&events), host_processes());
+        let mut telling = Telling::new(Arc::clone(&events), host_processes(), board());
         let flood = event(MODIFIED, 1, Some((&[9; 4], "a name that is rather long")));
         rustix::io::write(&kernel, &flood.repeat(FLOOD)).unwrap();
         let now = Instant::now();
@@ -435,12 +447,13 @@ mod tests {
         };
         assert!(first.starts_with("/d/f ") && second.starts_with("/elsewhere/f "));
         assert!(loss.starts_with("1 event(s) of the source file actors"));
+        assert_eq!(telling.board.lost().sentence(), "file actors 1");
     }
 
     #[tokio::test]
     async fn a_change_whose_content_is_never_read_is_told_without_it() {
         let events = Arc::new(EventQueue::default());
-        let mut telling = Telling::new(Arc::clone(&events), host_processes());
+        let mut telling = Telling::new(Arc::clone(&events), host_processes(), board());
         let mut tree = tree(None);
         let now = Instant::now();
         telling.waiting.push_back(Waiting {
@@ -472,7 +485,7 @@ mod tests {
     #[tokio::test]
     async fn after_a_file_that_is_never_read_the_others_are() {
         let directory = tempfile::tempdir().unwrap();
-        let mut telling = Telling::new(Arc::new(EventQueue::default()), host_processes());
+        let mut telling = Telling::new(Arc::default(), host_processes(), board());
         telling.hasher = Hasher::that_hangs();
         let mut tree = tree(None);
         let paths = ["hangs", "other"].map(|name| directory.path().join(name));
@@ -501,7 +514,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_due_while_a_file_that_nobody_changed_is_read() {
-        let mut telling = Telling::new(Arc::new(EventQueue::default()), host_processes());
+        let mut telling = Telling::new(Arc::default(), host_processes(), board());
         let directory = tempfile::tempdir().unwrap();
         let opened = super::super::beneath::open_to_look(directory.path()).unwrap();
         let entry = Entry::of(&std::fs::File::from(opened).metadata().unwrap());
@@ -516,7 +529,7 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_is_woken_while_there_is_nothing_to_hash() {
-        let mut telling = Telling::new(Arc::new(EventQueue::default()), host_processes());
+        let mut telling = Telling::new(Arc::default(), host_processes(), board());
         let mut tree = tree(None);
         // The first allowance takes its time to come.
         telling.work(&mut tree, Instant::now() + PATIENCE);

@@ -60,6 +60,37 @@ async fn a_file_replaced_by_rename_is_told_and_watched_on() {
 }
 
 #[tokio::test]
+async fn events_that_the_kernel_dropped_are_counted_as_an_unknown_number() {
+    let mut watcher = Watcher::start();
+    fs::create_dir(watcher.path("d")).unwrap();
+    watcher.watch(&["d"]).await;
+    let before = watcher.board.lost();
+    let room = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    let room: u32 = room.trim().parse().unwrap();
+
+    // The watcher has no turn before this is over.
+    for _ in 0..=room / 2 {
+        for name in ["d/a", "d/b"] {
+            fs::write(watcher.path(name), "x").unwrap();
+        }
+    }
+    let wanted = WatchSet::from([(watcher.watch_path("d"), WatchDepth::Entries)]);
+    let heard = async {
+        while !watcher
+            .handle
+            .ensure(wanted.clone())
+            .await
+            .unwrap()
+            .has_lost
+        {}
+    };
+    tokio::time::timeout(DEADLINE, heard).await.unwrap();
+
+    assert!(before.is_empty(), "{before:?}");
+    assert_eq!(watcher.board.lost().of(FILES).as_deref(), Some("unknown"));
+}
+
+#[tokio::test]
 async fn a_file_moved_away_is_missing_and_no_longer_watched() {
     let mut watcher = Watcher::start();
     fs::write(watcher.path("file"), "one").unwrap();

@@ -20,6 +20,7 @@ use crate::backend::Backend;
 use crate::collect::cadence::Cadence;
 use crate::collect::positions::{Position, Positions};
 use crate::collect::readings::HostReader;
+use crate::collect::source_board::SourceBoard;
 use crate::firewall::{
     DaemonPlace, FirewallError, FirewallGoal, FirewallOutcome, FirewallSync, Forecast, RuleList,
 };
@@ -101,7 +102,8 @@ fn make_link(state_dir: StateDir, chance: Chance) -> (Rig, Link<NoFirewall>) {
     let (state_tx, state) = watch::channel(LinkState::default());
     let minute = Duration::from_secs(60);
     let cadence = Cadence::every(minute);
-    let (_, readings) = HostReader::new(PathBuf::from("/"), watch::channel(cadence).1);
+    let cadence = watch::channel(cadence).1;
+    let (_, readings) = HostReader::new(PathBuf::from("/"), cadence, SourceBoard::new().0);
     let events = Arc::new(EventQueue::default());
     let statuses = Arc::new(StatusQueue::default());
     statuses.push(status());

@@ -12,7 +12,6 @@ use crate::collect::source_losses::SourceLosses;
 use crate::collect::unread::UnreadLines;
 use crate::config::Config;
 use crate::event_queue::Losses;
-use crate::file_watch::FILE_ACTORS;
 use crate::link::LinkState;
 use crate::state_dir::StateView;
 use crate::text::printable;
@@ -40,7 +39,7 @@ pub struct ShownStatus {
     pub applied: Option<Applied>,
     /// What was read back from the host.
     pub conditions: Vec<AgentCondition>,
-    /// Every source of events.
+    /// Every source of what is told of the host.
     pub sources: Vec<ShownSource>,
     /// Lines of logs that were passed on without being understood.
     pub unread: UnreadLines,
@@ -58,8 +57,7 @@ pub struct ShownSource {
     /// How it is with it, since when, how it is read, and what it cannot see.
     #[serde(flatten)]
     pub state: SourceState,
-    /// What it lost since the agent started, in a few words; null for nothing, and for processes,
-    /// connections and file actors, which tell their losses as events alone.
+    /// What it lost since the agent started, in a few words; null for nothing.
     pub lost: Option<String>,
     /// How many lines of it were left out because fewer are wanted, since the agent started.
     pub sampled: u64,
@@ -87,13 +85,7 @@ impl ShownSource {
             how,
             cannot_see,
         } = &self.state;
-        let by_events = ["processes", "connections", FILE_ACTORS];
-        let is_counted = !by_events.contains(&self.name.as_str());
-        let lost = match &self.lost {
-            Some(lost) => lost,
-            None if is_counted => "none",
-            None => "told as events",
-        };
+        let lost = self.lost.as_deref().unwrap_or("none");
         let counts = match self.sampled {
             0 => format!("lost: {lost}"),
             sampled => format!("lost: {lost}; sampled: {sampled} left out"),

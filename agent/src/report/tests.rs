@@ -35,12 +35,13 @@ async fn the_status_of_an_agent_that_ended_is_shown_as_such() {
         message: "nft is not installed".to_owned(),
         subjects: Vec::new(),
     };
+    let applied = Applied {
+        generation: Generation(7),
+        hash: ContentHash("h".to_owned()),
+        entries: 0,
+    };
     let host = Status {
-        applied: Some(Applied {
-            generation: Generation(7),
-            hash: ContentHash("h".to_owned()),
-            entries: 0,
-        }),
+        applied: Some(applied),
         conditions: vec![condition],
         firewall_active: None,
     };
@@ -49,22 +50,16 @@ async fn the_status_of_an_agent_that_ended_is_shown_as_such() {
     let mut lines = LineCounts::default();
     lines.unread.count("named");
     lines.lost.count("kernel log", Some(3));
+    lines.lost.count("processes", Some(4));
     lines.sampled.count("log files", 9);
     let (counts_tx, counts) = watch::channel(lines);
     let (board, sources) = SourceBoard::new();
-    board.tell(
-        "journal",
-        Standing::Failed,
-        "permission denied",
-        "dropped lines",
-    );
-    board.tell(
-        "kernel log",
-        Standing::Read,
-        "from /dev/kmsg",
-        "old messages",
-    );
-    board.tell("log files", Standing::Read, "/var/log/app.log", "old lines");
+    let denied = "permission denied";
+    board.tell("journal", Standing::Failed, denied, "dropped lines");
+    let read = |source, how, cannot_see| board.tell(source, Standing::Read, how, cannot_see);
+    read("kernel log", "from /dev/kmsg", "old messages");
+    read("log files", "/var/log/app.log", "old lines");
+    read("processes", "the kernel tells", "threads");
     drop((host_tx, link_tx, counts_tx, board));
     keep_status_file(state, host, link, (counts, sources)).await;
 
@@ -83,7 +78,8 @@ async fn the_status_of_an_agent_that_ended_is_shown_as_such() {
         "generation 7",
         "NO (NftMissing)",
         "not understood named 1",
-        "lost           kernel log 3",
+        "lost           kernel log 3, processes 4",
+        "the kernel tells; lost: 4; cannot see: threads",
     ] {
         assert!(text.contains(words), "{words}: {text}");
     }

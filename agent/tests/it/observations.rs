@@ -12,7 +12,7 @@ use hidps_wire::{
     FieldValue, LogEvent, Status, Usage,
 };
 
-use hidps_lab::command::{Running, run};
+use hidps_lab::command::{Running, run, wait_for};
 use hidps_lab::say_skipped;
 
 use crate::harness::{AgentHome, document};
@@ -115,6 +115,57 @@ fn a_desired_interval_holds_at_once_and_one_out_of_bounds_does_not() {
         condition(&left, facet),
         (ConditionStatus::True, "Configured")
     );
+}
+
+#[test]
+fn every_source_is_listed_with_what_it_cannot_see() {
+    let daemon = ScriptedDaemon::start(LOOPBACK);
+    let home = AgentHome::observing(daemon.address());
+    let _agent = home.start(None);
+    let (mut connection, _) = daemon.admit();
+    connection.greet(8, 15);
+    connection.apply(1, "h", document(None, &[home.path()]));
+    connection.status_of(1);
+    let expected = [
+        "audit",
+        "connections",
+        "file actors",
+        "journal",
+        "kernel log",
+        "log files",
+        "processes",
+        "usage",
+        "watched files",
+    ];
+
+    let listed = wait_for("every source to be listed", DEADLINE, || {
+        let mut status = home.command("status");
+        status.arg("--json");
+        let printed = run(status, DEADLINE).ok()?.stdout;
+        let shown: serde_json::Value = serde_json::from_slice(&printed).ok()?;
+        let sources = shown["sources"].as_array()?.clone();
+        let is_read = |name: &str| {
+            sources
+                .iter()
+                .any(|it| it["name"] == name && it["standing"] == "read")
+        };
+        (is_read("usage") && is_read("watched files") && sources.len() >= expected.len())
+            .then_some(sources)
+    });
+
+    let listed = listed.unwrap();
+    let names: Vec<_> = listed
+        .iter()
+        .map(|it| it["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, expected);
+    for source in &listed {
+        assert_ne!(
+            source["cannot_see"].as_str().unwrap_or_default(),
+            "",
+            "{source}"
+        );
+    }
 }
 
 /// Every event until the wanted one came, with those that came beside it.

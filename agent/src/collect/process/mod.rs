@@ -148,7 +148,7 @@ impl Work {
     fn run(self) {
         let observer = || {
             let (table, events) = (Arc::clone(&self.table), Arc::clone(&self.events));
-            Observer::new(table, events, self.settings.exits)
+            Observer::new(table, events, Arc::clone(&self.board), self.settings.exits)
         };
         if self.settings.mode != ProcessMode::Poll {
             let listened = Connector::open().and_then(|connector| {

@@ -13,6 +13,7 @@ use super::proc_entry::ProcEntry;
 use super::table::{KnownProcess, ProcessTable};
 use crate::agent_note::AgentNote;
 use crate::clock;
+use crate::collect::source_board::SourceBoard;
 use crate::config::ProcessExits;
 use crate::event_queue::EventQueue;
 
@@ -32,6 +33,7 @@ const TICK: u64 = 10_000_000;
 pub(super) struct Observer {
     table: Arc<ProcessTable>,
     events: Arc<EventQueue>,
+    board: Arc<SourceBoard>,
     exits: ProcessExits,
     pace: Pace,
     gaps: Gaps,
@@ -74,6 +76,7 @@ impl Observer {
     pub(super) fn new(
         table: Arc<ProcessTable>,
         events: Arc<EventQueue>,
+        board: Arc<SourceBoard>,
         exits: ProcessExits,
     ) -> Self {
         let now = now();
@@ -84,6 +87,7 @@ impl Observer {
         Self {
             table,
             events,
+            board,
             exits,
             pace: Pace::new(now),
             gaps: Gaps::default(),
@@ -115,6 +119,9 @@ impl Observer {
 
     fn on_missing(&mut self, missing: u64, at: u64) {
         self.loss.untold += missing;
+        if missing > 0 {
+            self.board.count_lost(SOURCE, Some(missing));
+        }
         self.loss.since.get_or_insert(self.loss.last_good);
         self.loss.last_bad = at;
         // A process may have ended unseen, and its number be another's.

@@ -228,7 +228,9 @@ async fn what_the_kernel_could_not_tell_is_told_as_a_number() {
     let queue = Arc::new(EventQueue::default());
     queue.on_connected(u32::MAX);
     let table = Arc::new(ProcessTable::new(Path::new("/nonexistent")));
-    let mut observer = Observer::new(Arc::clone(&table), Arc::clone(&queue), ProcessExits::All);
+    let (board, _states) = SourceBoard::new();
+    let told = (Arc::clone(&queue), Arc::clone(&board));
+    let mut observer = Observer::new(Arc::clone(&table), told.0, told.1, ProcessExits::All);
     let notice = |number, news| Notice {
         cpu: 0,
         number,
@@ -253,5 +255,6 @@ async fn what_the_kernel_could_not_tell_is_told_as_a_number() {
     assert_eq!(text(&events[1], "event"), "source_lost");
     assert_eq!(text(&events[1], "source"), "processes");
     assert_eq!(events[1].fields.get("lost"), Some(&FieldValue::Integer(3)));
+    assert_eq!(board.lost().of("processes").as_deref(), Some("3"));
     assert!(observer.due_in().is_some(), "what was missed is looked for");
 }

@@ -70,13 +70,13 @@ impl SocketWatch {
         };
         let (handle, pacer) = pacer(interval);
         let (ended_tx, ended) = oneshot::channel();
-        let mut look = Look::new(PathBuf::from("/proc"), table, events);
         let board = Arc::clone(board);
+        let mut look = Look::new(PathBuf::from("/proc"), table, events, board);
         let thread = std::thread::Builder::new()
             .name("sockets".to_owned())
             .stack_size(STACK_BYTES);
         thread.spawn(move || {
-            look.repeat(&pacer, &board);
+            look.repeat(&pacer);
             // Whoever would hear it may be gone.
             ended_tx.send(()).ok();
         })?;
@@ -103,6 +103,7 @@ struct Look {
     proc: PathBuf,
     table: Arc<ProcessTable>,
     events: Arc<EventQueue>,
+    board: Arc<SourceBoard>,
     owners: Owners,
     reader: SocketReader,
     before: Option<Sockets>,
@@ -112,19 +113,25 @@ struct Look {
 }
 
 impl Look {
-    fn new(proc: PathBuf, table: Arc<ProcessTable>, events: Arc<EventQueue>) -> Self {
+    fn new(
+        proc: PathBuf,
+        table: Arc<ProcessTable>,
+        events: Arc<EventQueue>,
+        board: Arc<SourceBoard>,
+    ) -> Self {
         Self {
             owners: Owners::of(proc.clone()),
             reader: SocketReader::default(),
             proc,
             table,
             events,
+            board,
             before: None,
             open: BTreeMap::new(),
         }
     }
 
-    fn repeat(&mut self, pacer: &Pacer, board: &SourceBoard) {
+    fn repeat(&mut self, pacer: &Pacer) {
         loop {
             let (standing, how) = match self.look() {
                 Ok(()) => (Standing::Read, self.reader.how()),
@@ -133,7 +140,7 @@ impl Look {
                     (Standing::Failed, error.to_string())
                 }
             };
-            board.tell(SOURCE, standing, &how, CANNOT_SEE);
+            self.board.tell(SOURCE, standing, &how, CANNOT_SEE);
             if !pacer.wait() {
                 return;
             }
@@ -229,6 +236,7 @@ impl Look {
 
     fn tell_loss(&self, lost: u64) {
         if lost > 0 {
+            self.board.count_lost(SOURCE, Some(lost));
             let note = AgentNote::LinesLost {
                 source: SOURCE,
                 lost: Some(lost),

@@ -11,7 +11,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 fn look() -> Look {
     let queue = Arc::new(EventQueue::default());
     queue.on_connected(u32::MAX);
-    Look::new(PathBuf::from("/proc"), host_processes(), queue)
+    let (board, _states) = SourceBoard::new();
+    Look::new(PathBuf::from("/proc"), host_processes(), queue, board)
 }
 
 /// The events of a look, until one is wanted.
@@ -90,6 +91,19 @@ async fn a_connection_is_told_with_who_began_it() {
     );
 }
 
+#[test]
+fn what_is_beyond_what_is_compared_is_counted() {
+    let look = look();
+    let (mut before, mut now) = (Sockets::default(), Sockets::default());
+    before.n_left_out = 2;
+    now.n_left_out = 9;
+
+    look.tell_flows(&now, &before, &HashMap::new());
+    look.tell_flows(&now, &now, &HashMap::new());
+
+    assert_eq!(look.board.lost().of(SOURCE).as_deref(), Some("7"));
+}
+
 #[tokio::test]
 async fn a_watch_ends_with_the_agent() {
     let watch = SocketWatch::start(
@@ -114,11 +128,12 @@ async fn a_host_whose_sockets_cannot_be_read_is_told_as_such_and_so_is_their_ret
     let (board, mut states) = SourceBoard::new();
     let proc = tempfile::tempdir().unwrap();
     let mut look = look();
+    look.board = board;
     look.proc = proc.path().to_owned();
     // The kernel is not asked, so that only the tables are left.
     look.reader = SocketReader::refused("no such thing");
     let (handle, pacer) = pacer(Duration::from_secs(1));
-    let thread = std::thread::spawn(move || look.repeat(&pacer, &board));
+    let thread = std::thread::spawn(move || look.repeat(&pacer));
     let mut becomes = async |wanted: Standing| {
         let told = states.wait_for(|states| {
             let state = states.get(SOURCE);

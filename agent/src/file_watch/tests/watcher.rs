@@ -14,6 +14,7 @@ pub(super) struct Watcher {
     pub(super) directory: tempfile::TempDir,
     /// What outlives the agent.
     pub(super) state: tempfile::TempDir,
+    pub(super) board: Arc<SourceBoard>,
     pub(super) memory: Arc<FileMemory>,
     pub(super) tasks: JoinSet<()>,
     /// How long it waits for a file system that does not answer.
@@ -113,11 +114,12 @@ impl Watcher {
         events.on_connected(u32::MAX);
         let state_dir = StateDir::open(&state.path().join("state")).unwrap();
         let memory = Arc::new(FileMemory::new(state_dir, Arc::clone(&events)));
+        let (board, _states) = SourceBoard::new();
         let (mut handle, mut task) = file_watch(
             Arc::clone(&events),
             host_processes(),
             Arc::clone(&memory),
-            SourceBoard::new().0,
+            Arc::clone(&board),
         );
         task.patience = patience;
         handle.reply_within = 4 * DEADLINE;
@@ -130,6 +132,7 @@ impl Watcher {
             directory,
             state,
             memory,
+            board,
             tasks,
             patience,
         }
