@@ -93,6 +93,7 @@ fn stated_port(address: &str) -> Option<&str> {
     let authority = rest.split(['/', '?', '#']).next()?;
     let (_, place) = authority.rsplit_once('@').unwrap_or(("", authority));
     let (_, port) = place.rsplit_once(':')?;
+    let port = port.trim();
     (!port.is_empty() && !port.contains(']')).then_some(port)
 }
 
@@ -111,7 +112,6 @@ fn check_proxy(value: &str) {
         assert_eq!(again.hop(), proxy.hop());
         if let Some(port) = stated_port(&format!("http://{}", value.trim_start_matches("http://")))
         {
-            let port = port.trim();
             assert_eq!(
                 port.parse(),
                 Ok(proxy.hop().port),

@@ -13,7 +13,7 @@ use hidps_wire::{AgentFrame, Answer, MAX_AGENT_FRAME_BYTES};
 use serde_json::Value;
 use uuid::Uuid;
 
-/// Longest sentence about somebody else's rules; it quotes a few names of them.
+/// Longest sentence about somebody else's rules, in characters; it quotes a few names of them.
 const MAX_SENTENCE: usize = 1_000;
 
 /// A listing of nft, with whatever other programs have in it: an answer that the daemon can read,
@@ -62,7 +62,8 @@ fn peers() -> BTreeSet<SshPeer> {
 
 fn check_sentence(said: &str) {
     assert!(!said.contains(char::is_control), "it can be shown");
-    assert!(said.len() <= MAX_SENTENCE, "it is bounded: {}", said.len());
+    let n_chars = said.chars().count();
+    assert!(n_chars <= MAX_SENTENCE, "it is bounded: {n_chars}");
 }
 
 fn check_rules(list: RuleList, listing: &Value) {
