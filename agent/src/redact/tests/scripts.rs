@@ -177,12 +177,42 @@ fn a_private_key_is_masked_and_what_stands_behind_it_is_told() {
         ),
         (
             "# -----BEGIN PRIVATE KEY-----\n; cat /etc/shadow",
-            "# ***; cat /etc/shadow",
+            "# ***\n; cat /etc/shadow",
+        ),
+        (
+            "# -----BEGIN PRIVATE KEY-----\ncat /etc/shadow",
+            "# ***\ncat /etc/shadow",
+        ),
+        (
+            "# -----BEGIN PRIVATE KEY-----\ncat /etc/shadow\n-----END PRIVATE KEY-----",
+            "# ***\ncat /etc/shadow\n-----END PRIVATE KEY-----",
         ),
         ("x -----BEGIN PRIVATE KEY-----abc", "x ***"),
+        (
+            "-----BEGIN -----BEGIN PRIVATE KEY-----\nx",
+            "-----BEGIN ***",
+        ),
     ] {
         assert_eq!(redact_command(script), expected);
         assert_eq!(redact_command(expected), expected);
+    }
+}
+
+#[test]
+fn all_lines_of_a_private_key_are_masked_also_where_its_end_is_cut_off() {
+    let line = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQ";
+    let headers = "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,0123456789ABCDEF\n\n";
+    for (name, headers) in [
+        ("RSA PRIVATE KEY", headers),
+        ("PGP PRIVATE KEY BLOCK", "Version: GnuPG v2.2.40\n\n"),
+        ("OPENSSH PRIVATE KEY", ""),
+    ] {
+        let body = format!("{line}\n{line}\nabc=\n");
+        let key = format!("tee -----BEGIN {name}-----\n{headers}{body}-----END {name}-----\nid");
+        let cut = format!("tee -----BEGIN {name}-----\n{body}");
+
+        assert_eq!(redact_command(&key), "tee ***\nid");
+        assert_eq!(redact_command(&cut), "tee ***\n");
     }
 }
 
