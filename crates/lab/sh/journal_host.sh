@@ -31,4 +31,5 @@ exec chroot "$root" /bin/sh -ec '
       -o ListenAddress=127.0.0.1:$1
   fi
   echo ready
-  while :; do sleep 1; done' sh "$2"
+  # A program that begins each second would keep its agent from ever being at rest.
+  while :; do sleep 3600; done' sh "$2"
